@@ -1,0 +1,66 @@
+"""Where the roles and playbooks are: inside the installed wheel, or at the root of a checkout.
+
+Located by `__file__`: an editable install leaves a stale `_content` snapshot in site-packages, which is never this file's
+neighbour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def root() -> Path:
+    """Directory that holds `roles/` and `playbooks/`. Raises FileNotFoundError for a damaged installation."""
+    for candidate in (_PACKAGE / "_content", _PACKAGE.parents[1]):
+        if (candidate / "roles").is_dir() and (candidate / "playbooks").is_dir():
+            return candidate
+    raise FileNotFoundError(
+        f"no roles/ and playbooks/ beside {_PACKAGE}: the installation is damaged, install it again"
+    )
+
+
+def roles() -> Path:
+    """Directory of the roles, for `ANSIBLE_ROLES_PATH`."""
+    return root() / "roles"
+
+
+def playbook(name: str) -> Path:
+    """Path of the playbook `name` (without suffix)."""
+    return root() / "playbooks" / f"{name}.yml"
+
+
+def digest(*relative: str) -> str:
+    """SHA-256 over names and bytes of every file below the given paths of the content root.
+
+    Two installations with equal digests render and install the same things, so a digest that changed is a change to
+    apply. Caches and editor leftovers do not count.
+    """
+    total = hashlib.sha256()
+    base = root()
+    for name in sorted(relative):
+        top = base / name
+        files = [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
+        for path in files:
+            inside = path.relative_to(base)
+            if "__pycache__" in inside.parts or path.suffix == ".pyc":
+                continue
+            total.update(f"{inside.as_posix()}\0{path.stat().st_size}\0".encode())
+            total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+# What the ONNX release is made of; a change in any of these is a new release. Tests of the engine are not installed.
+ONNX_RELEASE = (
+    "roles/onnx/files/engine/src",
+    "roles/onnx/files/engine/locks",
+    "roles/onnx/templates",
+    "roles/service/templates",
+)
+
+
+def runtimes() -> dict[str, str]:
+    """Digest of what each engine's release is made of, by engine name."""
+    return {"onnx": digest(*ONNX_RELEASE)}

@@ -1,0 +1,1 @@
+"""Pure decisions, stdlib only: no Ansible, click, Docker, SSH, subprocess, environment, clock or randomness."""

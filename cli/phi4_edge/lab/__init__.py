@@ -1,0 +1,1 @@
+"""Disposable gateways on Docker: systemd, sshd, honest RAM and CPUs."""

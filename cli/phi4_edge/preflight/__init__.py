@@ -1,0 +1,1 @@
+"""SSH reachability, authentication and host keys, before Ansible starts."""

@@ -1,0 +1,1 @@
+"""Drives hosts from facts to receipt, through the runner."""
