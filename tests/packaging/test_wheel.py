@@ -1,0 +1,88 @@
+"""The wheel is complete and works from another directory, in an environment of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIXTURE = ROOT / "tests" / "fixtures" / "hosts" / "n150-8gb.json"
+
+pytestmark = pytest.mark.packaging
+
+
+def run(*argv: str | Path, cwd: Path, code: int = 0) -> str:
+    """Output of a command that must end with `code`."""
+    done = subprocess.run([str(word) for word in argv], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == code, f"{argv} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as a user would build it, without network."""
+    out = tmp_path_factory.mktemp("dist")
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        out,
+        ROOT,
+        cwd=out,
+    )
+    (path,) = out.glob("phi4_edge-*.whl")
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """bin/ of a fresh environment with the wheel and its hash-locked dependencies, as a user installs them."""
+    home = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(home, with_pip=True)
+    pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run(*pip, "--require-hashes", "-r", ROOT / "requirements" / "runtime.lock", cwd=home)
+    run(*pip, "--no-deps", wheel, cwd=home)
+    run(home / "bin" / "python", "-m", "pip", "check", cwd=home)
+    return home / "bin"
+
+
+def content_of_checkout() -> set[str]:
+    """Every file of roles/ and playbooks/ that git tracks."""
+    listed = run("git", "ls-files", "roles", "playbooks", cwd=ROOT).split()
+    return {name for name in listed if (ROOT / name).is_file()}
+
+
+def test_wheel_holds_every_role_and_playbook_and_no_caches(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    shipped = {name.removeprefix("phi4_edge/_content/") for name in names if name.startswith("phi4_edge/_content/")}
+    missing = content_of_checkout() - shipped
+    assert not missing, f"not in the wheel: {sorted(missing)}"
+    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".orig"))]
+    for data in ("resource_table.yml", "catalog.yml", "cve_floors.yml", "plan.schema.json"):
+        assert f"phi4_edge/data/{data}" in names
+
+
+def test_installed_command_plans_from_another_directory(installed: Path, tmp_path: Path) -> None:
+    python = installed / "python"
+    where = run(python, "-c", "import phi4_edge.content as c; print(c.root())", cwd=tmp_path).strip()
+    assert where.startswith(str(installed.parent)), where
+    assert "provision" in run(python, "-m", "phi4_edge", "--help", cwd=tmp_path)
+    text = run(python, "-m", "phi4_edge", "plan", "--facts", FIXTURE, "--output", "json", cwd=tmp_path)
+    assert '"engine": "onnx"' in text
+
+
+def test_installed_roles_run_under_ansible(installed: Path, tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.ini"
+    inventory.write_text(f"here ansible_connection=local ansible_python_interpreter={sys.executable}\n")
+    text = run(installed / "python", "-m", "phi4_edge", "detect", inventory, "--output", "json", cwd=tmp_path)
+    assert '"here"' in text
