@@ -28,7 +28,7 @@ COMMANDS = {
 }
 EDGE = {"core", "data", "errors"}
 ALLOWED: dict[str, set[str]] = {
-    "main": {"errors", "__init__"},
+    "main": {"errors", "report", "__init__"},
     "__main__": {"main"},
     "commands": COMMANDS | {"__init__"},
     "rollout": {"runner", "core", "content", "data", "errors", "inventory", "preflight", "__init__"},

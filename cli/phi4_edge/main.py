@@ -1,0 +1,112 @@
+"""The program: a group whose commands are imported only when they are used, and the map from errors to exit codes.
+
+Imports nothing but click and light modules of this package, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import click
+
+from phi4_edge import __version__
+from phi4_edge.errors import Phi4EdgeError
+from phi4_edge.report.text import clean
+
+# Help lines live here, not in the commands: listing them must not import them.
+COMMANDS = {
+    "detect": "Look at hosts and show what they are.",
+    "plan": "Show what each host can run, why, and what would change.",
+    "provision": "Make each host serve the model, and prove that it answers.",
+    "status": "Say what each host serves, and what drifted.",
+    "ask": "Ask the model on the hosts a question.",
+    "remove": "Take away what was installed, and nothing else.",
+    "model": "Fetch, convert and keep model artifacts on this controller.",
+    "lab": "Make disposable gateways on this machine to try all this on.",
+}
+
+
+@contextlib.contextmanager
+def _exit_codes(debug: bool) -> Iterator[None]:
+    """Turns what escapes into a message on stderr and an exit code; with `debug`, the traceback comes first."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError as error:
+        _leave(error.format_message(), 1)
+    except click.UsageError as error:
+        hint = f"\nTry '{error.ctx.command_path} --help' for help." if error.ctx else ""
+        _leave(f"error: {clean(error.format_message())}{hint}", 1)
+    except Phi4EdgeError as error:
+        _leave(f"error: {clean(error)}", error.exit_code, debug)
+    except KeyboardInterrupt:
+        _leave("\ninterrupted: what was running has been stopped; run the same command again to go on", 130, debug)
+    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        raise
+    except Exception:
+        _leave("error: this is a bug in phi4-edge; please report it with the text above", 1, debug=True)
+
+
+def _leave(message: str, code: int, debug: bool = False) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    click.echo(message, err=True)
+    raise click.exceptions.Exit(code)
+
+
+class Program(click.Group):
+    """Finds a command's module by the command's name, and reports errors the same way for all of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"phi4_edge.commands.{cmd_name}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _exit_codes(debug=False):
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _exit_codes(debug=bool(ctx.params.get("debug"))):
+            return super().invoke(ctx)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, "-V", "--version", message="phi4-edge %(version)s")
+def cli(debug: bool) -> None:
+    """Serve Phi-4-mini-instruct on a fleet of gateways, over SSH.
+
+    \b
+    Examples:
+      phi4-edge plan inventory/gateways.ini
+      phi4-edge provision inventory/gateways.ini --limit 'eu_*'
+      phi4-edge ask inventory/gateways.ini "Summarise: ..." --limit gw1
+    """
+
+
+def main() -> None:
+    """Runs the program; ends with one of the exit codes of `phi4_edge.errors`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an ASCII terminal shows a host's UTF-8 name escaped
+    cli(prog_name="phi4-edge")

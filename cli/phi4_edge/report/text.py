@@ -1,0 +1,122 @@
+"""Text for terminals: made harmless, cut to width, laid out in columns. Pure; ASCII unless the given text is not."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+GB = 1_000_000_000  # the memory model and the artifacts are in GB; only RAM classes are in GiB
+GIB = 1 << 30
+
+# ESC sequences go as a whole, so that no "[2J" stays: CSI, then OSC and other strings up to their end, then short ones.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+# Characters that reorder, hide or break a line although they are not control characters.
+_SLY = frozenset(map(chr, [*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x206A), 0xFEFF]))
+
+
+def clean(text: object, lines: bool = True) -> str:
+    """The text without anything that a terminal obeys; with `lines` false line breaks become spaces."""
+    kept = _ESCAPES.sub("", str(text)).replace("\r\n", "\n").replace("\t", "    ")
+    if not lines:
+        kept = " ".join(kept.split("\n"))
+    return "".join(
+        char if char == "\n" or not (char in _SLY or unicodedata.category(char) in ("Cc", "Cs", "Co")) else "?"
+        for char in kept
+    )
+
+
+def cells(text: str) -> int:
+    """Columns that the text takes on a terminal."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def cut(text: object, width: int) -> str:
+    """One clean line of at most `width` columns; what was cut shows as two dots."""
+    line = clean(text, lines=False).strip()
+    if cells(line) <= width:
+        return line
+    kept, used = "", 0
+    for char in line:
+        used += cells(char)
+        if used > width - 2:
+            break
+        kept += char
+    return kept + ".."
+
+
+def pad(text: str, width: int, right: bool = False) -> str:
+    """The text filled with spaces to `width` columns."""
+    fill = " " * max(0, width - cells(text))
+    return fill + text if right else text + fill
+
+
+def wrap(text: object, width: int, first: str = "", rest: str | None = None) -> list[str]:
+    """Clean lines of at most `width` columns; the first begins with `first`, others with `rest` (default: as deep)."""
+    rest = " " * cells(first) if rest is None else rest
+    lines = textwrap.wrap(
+        clean(text, lines=False).strip(),
+        max(width, 20),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+    )
+    return lines or [first.rstrip()]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], width: int, right: Iterable[int] = ()) -> list[str]:
+    """Columns with a head, at most `width` wide: the widest give way first. `right` names the columns of numbers."""
+    body = [[clean(cell, lines=False).strip() for cell in row] for row in rows]
+    numbers = set(right)
+    widths = [max(cells(line[i]) for line in [list(head), *body]) for i in range(len(head))]
+    spare = width - 2 * (len(head) - 1)
+    while sum(widths) > spare and max(widths) > 6:
+        widths[widths.index(max(widths))] -= 1
+    lines = []
+    for row in [list(head), *body]:
+        parts = [pad(cut(cell, widths[i]), widths[i], i in numbers) for i, cell in enumerate(row)]
+        lines.append("  ".join(parts).rstrip())
+    return lines
+
+
+def gb(size: float | None) -> str:
+    """Bytes as GB with one or two digits that matter: 4.70 GB, 12.3 GB; a dash for nothing known."""
+    if size is None:
+        return "-"
+    value = size / GB
+    return f"{value:.2f} GB" if value < 10 else f"{value:.1f} GB"
+
+
+def gib(size: float | None) -> str:
+    """Bytes as GiB, the unit of boards and of /proc/meminfo."""
+    return "-" if size is None else f"{size / GIB:.1f} GiB"
+
+
+def size_of(size: float) -> str:
+    """Bytes in the decimal unit that fits: 812 B, 3.4 MB, 2.40 GB."""
+    for unit, factor in (("GB", GB), ("MB", 1_000_000), ("kB", 1000)):
+        if size >= factor:
+            return f"{size / factor:.2f} {unit}" if unit == "GB" else f"{size / factor:.1f} {unit}"
+    return f"{int(size)} B"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 4.2s, 1m05s or 2h03m."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def count(number: int, noun: str) -> str:
+    """1 host, 3 hosts."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
