@@ -61,7 +61,7 @@ def test_without_a_named_interpreter_the_distribution_s_is_used(python: str | No
 
 
 def test_an_interpreter_may_have_arguments_and_odd_names() -> None:
-    assert "exec /usr/bin/env python3 -I" in framing.command("/usr/bin/env python3", NONCE, 1)
+    assert "/usr/bin/env python3 -IB" in framing.command("/usr/bin/env python3", NONCE, 1)
     assert "';rm'" in framing.command("';rm'", NONCE, 1)
 
 

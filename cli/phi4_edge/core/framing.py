@@ -49,7 +49,9 @@ def command(python: str | None, nonce: str, script_len: int) -> str:
     """One POSIX shell line that runs a script of `script_len` bytes from its standard input.
 
     `python` is the host's `ansible_python_interpreter`; None, "auto" and "auto_…" mean /usr/bin/python3, else the
-    first python3 on the PATH. Where there is none the line prints `<nonce>:NOPYTHON` and exits 127.
+    first python3 on the PATH. Where there is none the line prints `<nonce>:NOPYTHON` and exits 127. Python runs
+    isolated and writes no bytecode: as root it would otherwise leave .pyc files behind. No `exec`: what Ansible appends
+    to the line against lost output must still run.
     """
     missing = f"{{ echo; echo {shlex.quote(nonce + ':NOPYTHON')}; exit 127; }}"
     if python is None or python == "auto" or python.startswith("auto_"):
@@ -58,7 +60,7 @@ def command(python: str | None, nonce: str, script_len: int) -> str:
     else:
         run = " ".join(shlex.quote(word) for word in shlex.split(python))
         find = f"command -v {shlex.quote(shlex.split(python)[0])} >/dev/null || {missing};"
-    return f"{find} exec {run} -I -c {shlex.quote(_BOOTSTRAP)} {shlex.quote(nonce)} {script_len}"
+    return f"{find} {run} -IB -c {shlex.quote(_BOOTSTRAP)} {shlex.quote(nonce)} {script_len}"
 
 
 def stdin(script: str, args: Mapping[str, Any], payload: bytes = b"") -> bytes:

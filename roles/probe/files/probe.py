@@ -1,0 +1,295 @@
+"""What a host says about itself: raw text per source, or the reason why there is none.
+
+Runs on the host, sent over standard input behind tools.py and receipt.py: Python 3.8, standard library, any user,
+writes nothing, never fails. Parsing and deciding happen on the controller.
+"""
+
+import glob
+import json
+import os
+import socket
+import stat
+import sys
+import threading
+import time
+
+ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
+Gap, clean, run, tool, verify = (globals()[name] for name in ("Gap", "clean", "run", "tool", "verify"))
+ROOT = ARGS.get("root", "")  # a test's stand-in for "/"
+SOURCE_SECONDS = 15  # up to three tools in a row, or a file system that hangs
+VERIFY_SECONDS = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
+TEXT_LIMIT = 32 * 1024
+CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
+UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as the largest page-aligned number
+NVIDIA_FIELDS = "index,name,memory.total,memory.used,driver_version,compute_cap,uuid"
+UNIT_FIELDS = "LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID"
+SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+
+class Cut(str):
+    """A text of which there was more."""
+
+
+def read_bytes(path, limit):
+    handle = os.open(ROOT + path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise Gap("nonsense", "not a regular file")
+        return stream.read(limit)
+
+
+def read(path, limit=TEXT_LIMIT):
+    data = read_bytes(path, limit + 1)
+    return Cut(clean(data[:limit])) if len(data) > limit else clean(data)
+
+
+def first(*paths):
+    for path in paths:
+        if os.path.exists(ROOT + path):
+            return read(path)
+    raise Gap("missing", paths[0])
+
+
+def libc():
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION")
+    except (ValueError, OSError):
+        loaders = sorted(glob.glob(ROOT + "/lib/ld-musl-*.so.1"))
+        if not loaders:
+            raise Gap("missing", "neither glibc nor musl") from None
+        words = run(loaders[0])[2].split()
+        return "musl " + words[words.index("Version") + 1]
+
+
+def ranges(numbers):
+    spans = []
+    for number in sorted(numbers):
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ",".join(str(low) if low == high else "%d-%d" % (low, high) for low, high in spans)
+
+
+def cpu_topology():
+    lines = []
+    for folder in glob.glob(ROOT + "/sys/devices/system/cpu/cpu[0-9]*/topology"):
+        place = folder[len(ROOT) :]
+        cpu = place.split("/")[-2][3:]
+        lines.append((int(cpu), read(place + "/core_id").strip(), read(place + "/physical_package_id").strip()))
+    if not lines:
+        raise Gap("missing", "no topology in sysfs")
+    return "\n".join("%d %s %s" % line for line in sorted(lines))
+
+
+def ancestors(top, inside):
+    """The folders from a process' own control group up to the mount's root; a path of another namespace is skipped."""
+    while True:
+        folder = (top + inside).rstrip("/")
+        if ".." not in inside and os.path.isdir(ROOT + folder):
+            yield folder
+        if inside in ("", "/"):
+            return
+        inside = os.path.dirname(inside)
+
+
+def limit_line(folder, kind, names):
+    try:
+        words = " ".join(read(folder + "/" + name).strip() for name in names).split()
+    except OSError:
+        return None  # the root group has no limits of its own
+    if (names[0].startswith("memory.limit") and int(words[0]) >= UNLIMITED) or words[0] == "-1":
+        words[0] = "max"
+    return " ".join([kind, "".join(folder.split()), *words])
+
+
+def cgroup():
+    top = "/sys/fs/cgroup"
+    if os.path.exists(ROOT + top + "/cgroup.controllers"):
+        mode = "v2"
+    elif os.path.isdir(ROOT + top + "/memory") or os.path.isdir(ROOT + top + "/cpu"):
+        mode = "hybrid" if os.path.isdir(ROOT + top + "/unified") else "v1"
+    else:
+        raise Gap("missing", top)
+    lines = [mode]
+    for entry in read("/proc/self/cgroup").split("\n"):
+        _, controllers, inside = [*entry.split(":", 2), "", ""][:3]
+        names = set(controllers.split(","))
+        if mode == "v2" and controllers == "":
+            wanted = [("memory", top, ("memory.max",)), ("cpu", top, ("cpu.max",))] if inside else []
+        else:
+            wanted = [("memory", top + "/memory", ("memory.limit_in_bytes",))] if "memory" in names else []
+            wanted += [("cpu", top + "/cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us"))] if "cpu" in names else []
+        for kind, mount, files in wanted:
+            lines += [limit_line(folder, kind, files) for folder in ancestors(mount, inside)]
+    return "\n".join(line for line in lines if line)
+
+
+def disk():
+    lines = []
+    for path in ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/etc"):
+        there = path
+        while there != "/" and not os.path.isdir(ROOT + there):
+            there = os.path.dirname(there)
+        numbers = os.statvfs(ROOT + there)
+        size, free = numbers.f_blocks * numbers.f_frsize, numbers.f_bavail * numbers.f_frsize
+        lines.append("%s %d %d %d" % (path, size, free, os.stat(ROOT + there).st_dev))
+    return "\n".join(lines)
+
+
+def our_disk():
+    lines = []
+    for top in ("/opt/phi4-edge", "/var/lib/phi4-edge"):
+        seen = {}
+        for folder, _, names in os.walk(ROOT + top):
+            for name in names:
+                status = os.lstat(os.path.join(folder, name))
+                seen[status.st_ino] = status.st_blocks * 512
+            if len(seen) > 500000:
+                raise Gap("nonsense", "more than 500000 files below " + top)
+        lines.append("%s %d" % (top, sum(seen.values())))
+    return "\n".join(lines)
+
+
+def pci():
+    top = "/sys/bus/pci/devices"
+    lines = []
+    for slot in sorted(os.listdir(ROOT + top)):
+        vendor, device, kind = (
+            read("%s/%s/%s" % (top, slot, name), 64).strip() for name in ("vendor", "device", "class")
+        )
+        if kind.startswith("0x03"):
+            lines.append(" ".join((slot, vendor, device, kind)))
+    return "\n".join(lines)
+
+
+def nvidia_smi():
+    return tool("nvidia-smi", "--query-gpu=" + NVIDIA_FIELDS, "--format=csv,noheader,nounits")
+
+
+def device_tree(name):
+    return first("/proc/device-tree/" + name, "/sys/firmware/devicetree/base/" + name).strip("\0").replace("\0", "\n")
+
+
+def modules():
+    lines = read("/proc/modules", 16 * TEXT_LIMIT).split("\n")
+    return "\n".join(line for line in lines if "nvidia" in line.split(" ")[0] or "nouveau" in line.split(" ")[0])
+
+
+def secure_boot():
+    return "enabled" if read_bytes(SECURE_BOOT, 5)[4:] == b"\1" else "disabled"
+
+
+def reboot_required():
+    if os.path.exists(ROOT + "/run/reboot-required"):
+        packages = ROOT + "/run/reboot-required.pkgs"
+        return "yes\n" + (read("/run/reboot-required.pkgs") if os.path.exists(packages) else "")
+    if not os.path.exists(ROOT + "/etc/debian_version"):
+        raise Gap("missing", "only Debian and Ubuntu leave a note")
+    return "no"
+
+
+def init():
+    try:
+        state = run("systemctl", "is-system-running")[1].strip()
+    except Gap as gap:
+        state = gap.args[0]
+    return "%s %s" % (read("/proc/1/comm").strip(), state)
+
+
+def compose():
+    try:
+        return tool("docker", "compose", "version", "--short")
+    except Gap:
+        return tool("docker-compose", "version", "--short")
+
+
+def listening():
+    lines = set()
+    for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for row in read("/proc/net/" + name, 1 << 20).split("\n")[1:]:
+            words = row.split()
+            if len(words) > 3 and words[3] == "0A":
+                address, port = words[1].split(":")
+                packed = b"".join(
+                    int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8)
+                )
+                lines.add("%s %d" % (socket.inet_ntop(family, packed), int(port, 16)))
+    return "\n".join(sorted(lines)[:500])
+
+
+def service():
+    return tool("systemctl", "show", "phi4-edge.service", "-p", UNIT_FIELDS)
+
+
+def receipt():
+    return json.dumps(verify(ROOT, VERIFY_SECONDS))
+
+
+SOURCES = {
+    "python": lambda: "%d.%d.%d %s" % (*sys.version_info[:3], sys.executable),
+    "uname": lambda: " ".join(os.uname()[index] for index in (0, 2, 4)),
+    "libc": libc,
+    "os_release": lambda: first("/etc/os-release", "/usr/lib/os-release"),
+    "meminfo": lambda: read("/proc/meminfo"),
+    "cpuinfo": lambda: read("/proc/cpuinfo", CPUINFO_LIMIT),
+    "cpu_affinity": lambda: ranges(os.sched_getaffinity(0)),
+    "cpu_topology": cpu_topology,
+    "cgroup": cgroup,
+    "disk": disk,
+    "our_disk": our_disk,
+    "pci": pci,
+    "nvidia_smi": nvidia_smi,
+    "nv_tegra_release": lambda: read("/etc/nv_tegra_release"),
+    "device_tree_model": lambda: device_tree("model"),
+    "device_tree_compatible": lambda: device_tree("compatible"),
+    "modules": modules,
+    "secure_boot": secure_boot,
+    "reboot_required": reboot_required,
+    "init": init,
+    "systemd": lambda: tool("systemctl", "--version").split("\n")[0],
+    "docker": lambda: tool("docker", "version", "--format", "{{.Server.Version}}"),
+    "compose": compose,
+    "uid": lambda: str(os.geteuid()),
+    "hostname": socket.gethostname,
+    "boot_id": lambda: read("/proc/sys/kernel/random/boot_id").strip(),
+    "listening": listening,
+    "service": service,
+    "receipt": receipt,
+}
+LIMITS = {"cpuinfo": CPUINFO_LIMIT, "receipt": 4 * TEXT_LIMIT}
+
+
+def gather(name, answers):
+    try:
+        text = SOURCES[name]()
+        limit = LIMITS.get(name, TEXT_LIMIT)
+        answers[name] = {"text": text[:limit]}
+        if len(text) > limit or isinstance(text, Cut):
+            answers[name]["truncated"] = True
+    except Gap as gap:
+        answers[name] = {"gap": gap.args[0], "detail": gap.args[1][:300]}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        answers[name] = {"gap": "missing", "detail": str(error)[:300]}
+    except PermissionError as error:
+        answers[name] = {"gap": "denied", "detail": str(error)[:300]}
+    except Exception as error:  # whatever a strange host provokes is a gap in one source, never a failed host
+        answers[name] = {"gap": "failed", "detail": ("%s: %s" % (type(error).__name__, error))[:300]}
+
+
+def main():
+    answers = {}
+    start = time.monotonic()
+    threads = {}
+    for name in SOURCES:
+        threads[name] = threading.Thread(target=gather, args=(name, answers), daemon=True)
+        threads[name].start()
+    for name, thread in threads.items():
+        limit = VERIFY_SECONDS + SOURCE_SECONDS if name == "receipt" else SOURCE_SECONDS
+        thread.join(max(0, start + limit - time.monotonic()))
+    late = {"gap": "timeout", "detail": "no answer in time"}
+    EMIT({"format": "phi4-edge/facts/1", "sources": {name: answers.get(name, late) for name in SOURCES}})
+    os._exit(0)  # a thread that hangs in a dead file system must not keep the connection open
+
+
+main()

@@ -1,0 +1,306 @@
+"""The probe as a script on this machine: every source answers or is a gap, whatever the machine is like."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from phi4_edge import content
+from phi4_edge.core import framing
+
+FILES = content.roles() / "probe" / "files"
+PARTS = ("tools", "receipt", "probe")
+SCRIPT = "\n".join((FILES / f"{name}.py").read_text(encoding="utf-8") for name in PARTS)
+NONCE = "n0nce"
+
+
+def probe(root: Path | None = None, path: str = "/usr/bin:/bin", **args: Any) -> dict[str, Any]:
+    line = framing.command(sys.executable, NONCE, len(SCRIPT.encode()))
+    done = subprocess.run(
+        ["/bin/sh", "-c", line],
+        input=framing.stdin(SCRIPT, {"root": str(root) if root else "", **args}),
+        capture_output=True,
+        check=False,
+        env={"PATH": path},
+    )
+    assert done.stderr == b""
+    assert done.returncode == 0
+    document = framing.parse(done.stdout.decode(), NONCE)
+    assert document["format"] == "phi4-edge/facts/1"
+    sources: dict[str, Any] = document["sources"]
+    return sources
+
+
+def place(root: Path, name: str, text: str | bytes) -> Path:
+    path = root / name.lstrip("/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def fake_tool(folder: Path, name: str, body: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!{sys.executable}\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_it_is_python_3_8(part: str) -> None:
+    ast.parse((FILES / f"{part}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+def test_it_imports_only_the_standard_library() -> None:
+    names = {
+        alias.name.partition(".")[0]
+        for node in ast.walk(ast.parse(SCRIPT))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    assert not any(isinstance(node, ast.ImportFrom) for node in ast.walk(ast.parse(SCRIPT)))
+    assert names <= sys.stdlib_module_names
+
+
+def test_this_machine_answers_and_every_source_is_text_or_gap() -> None:
+    sources = probe()
+    assert "MemTotal" in sources["meminfo"]["text"]
+    assert sources["uname"]["text"].split() == [os.uname().sysname, os.uname().release, os.uname().machine]
+    assert sources["uid"]["text"] == str(os.geteuid())
+    assert [line.split()[0] for line in sources["disk"]["text"].split("\n")] == [
+        "/opt/phi4-edge",
+        "/var/lib/phi4-edge",
+        "/var/lib/docker",
+        "/etc",
+    ]
+    for name, source in sources.items():
+        assert ("text" in source) != ("gap" in source), name
+        assert source.get("gap", "missing") in {"missing", "timeout", "failed", "nonsense", "denied"}, name
+
+
+def test_an_empty_machine_is_all_gaps_and_still_an_answer(tmp_path: Path) -> None:
+    sources = probe(tmp_path, path=str(tmp_path))
+    assert sources["meminfo"]["gap"] == "missing"
+    assert sources["pci"]["gap"] == "missing"
+    assert sources["secure_boot"]["gap"] == "missing"
+    assert json.loads(sources["receipt"]["text"]) == {"present": False}
+
+
+HOSTILE = {
+    "hangs": ("import time; time.sleep(600)", "timeout"),
+    "hangs with children": ("import subprocess, time; subprocess.Popen(['sleep', '600']); time.sleep(600)", "timeout"),
+    "prints 100 MB": ("import sys\nfor _ in range(100): sys.stdout.write('x' * 1048576)", "nonsense"),
+    "prints 100 MB of errors": ("import sys\nfor _ in range(100): sys.stderr.write('x' * 1048576)", "nonsense"),
+    "fails": ("raise SystemExit('NVIDIA-SMI has failed')", "failed"),
+    "says nothing": ("", "failed"),
+    "is denied": ("raise SystemExit('permission denied while trying to connect')", "denied"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_tool_that_misbehaves_is_a_gap(tmp_path: Path, name: str) -> None:
+    body, gap = HOSTILE[name]
+    fake_tool(tmp_path / "bin", "nvidia-smi", body)
+    source = probe(path=f"{tmp_path / 'bin'}:/usr/bin:/bin")["nvidia_smi"]
+    assert source["gap"] == gap
+    assert len(source["detail"]) <= 300
+
+
+def test_nothing_of_a_hanging_tool_is_left(tmp_path: Path) -> None:
+    fake_tool(tmp_path / "bin", "nvidia-smi", "import subprocess; subprocess.run(['sleep', '4321.125'])")
+    assert probe(path=f"{tmp_path / 'bin'}:/usr/bin:/bin")["nvidia_smi"]["gap"] == "timeout"
+    running = [entry / "cmdline" for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    assert not [path for path in running if path.exists() and b"4321.125" in path.read_bytes()]
+
+
+def test_odd_bytes_come_back_as_text(tmp_path: Path) -> None:
+    fake_tool(tmp_path / "bin", "nvidia-smi", r"import sys; sys.stdout.buffer.write(b'\x1b[31m\xff\xfe[bold]\x00')")
+    assert probe(path=f"{tmp_path / 'bin'}:/usr/bin:/bin")["nvidia_smi"]["text"] == "\x1b[31m??[bold]\x00"
+
+
+def test_large_files_are_cut_and_say_so(tmp_path: Path) -> None:
+    place(tmp_path, "/proc/cpuinfo", "flags: sse\n" * 100_000)
+    place(tmp_path, "/proc/meminfo", b"\xff" * 100_000)
+    place(tmp_path, "/etc/os-release", "\u20ac" * 20_000)
+    sources = probe(tmp_path)
+    assert (len(sources["cpuinfo"]["text"]), sources["cpuinfo"]["truncated"]) == (512 * 1024, True)
+    assert (len(sources["meminfo"]["text"]), sources["meminfo"]["truncated"]) == (32 * 1024, True)
+    assert sources["os_release"]["truncated"] is True
+
+
+def test_a_pipe_where_a_file_should_be_does_not_hang(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    os.mkfifo(tmp_path / "proc" / "meminfo")
+    assert probe(tmp_path)["meminfo"]["gap"] == "nonsense"
+
+
+def test_display_controllers_are_told_from_other_devices(tmp_path: Path) -> None:
+    for slot, kind in {"0000:01:00.0": "0x030000", "0000:02:00.0": "0x020000", "0000:03:00.0": "0x030200"}.items():
+        for name, value in {"vendor": "0x10de", "device": "0x2684", "class": kind}.items():
+            place(tmp_path, f"/sys/bus/pci/devices/{slot}/{name}", value + "\n")
+    assert probe(tmp_path)["pci"]["text"] == (
+        "0000:01:00.0 0x10de 0x2684 0x030000\n0000:03:00.0 0x10de 0x2684 0x030200"
+    )
+
+
+def test_limits_of_control_groups_come_from_every_ancestor(tmp_path: Path) -> None:
+    top = "/sys/fs/cgroup"
+    place(tmp_path, f"{top}/cgroup.controllers", "cpu memory")
+    place(tmp_path, "/proc/self/cgroup", "0::/user.slice/session-1.scope\n")
+    place(tmp_path, f"{top}/user.slice/session-1.scope/memory.max", "max\n")
+    place(tmp_path, f"{top}/user.slice/memory.max", "4294967296\n")
+    place(tmp_path, f"{top}/user.slice/cpu.max", "150000 100000\n")
+    assert probe(tmp_path)["cgroup"]["text"].split("\n") == [
+        "v2",
+        f"memory {top}/user.slice/session-1.scope max",
+        f"memory {top}/user.slice 4294967296",
+        f"cpu {top}/user.slice 150000 100000",
+    ]
+
+
+def test_limits_of_control_groups_version_1(tmp_path: Path) -> None:
+    top = "/sys/fs/cgroup"
+    place(tmp_path, "/proc/self/cgroup", "9:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n")
+    place(tmp_path, f"{top}/memory/memory.limit_in_bytes", "9223372036854771712\n")
+    place(tmp_path, f"{top}/memory/docker/abc/memory.limit_in_bytes", "2147483648\n")
+    place(tmp_path, f"{top}/cpu/docker/abc/cpu.cfs_quota_us", "-1\n")
+    place(tmp_path, f"{top}/cpu/docker/abc/cpu.cfs_period_us", "100000\n")
+    assert probe(tmp_path)["cgroup"]["text"].split("\n") == [
+        "v1",
+        f"memory {top}/memory/docker/abc 2147483648",
+        f"memory {top}/memory max",
+        f"cpu {top}/cpu/docker/abc max 100000",
+    ]
+
+
+def test_device_tree_secure_boot_reboot_and_modules(tmp_path: Path) -> None:
+    place(tmp_path, "/proc/device-tree/model", b"NVIDIA Jetson Orin Nano\0")
+    place(tmp_path, "/proc/device-tree/compatible", b"nvidia,p3768\0nvidia,tegra234\0")
+    efi = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+    place(tmp_path, efi, b"\6\0\0\0\1")
+    place(tmp_path, "/run/reboot-required", "")
+    place(tmp_path, "/run/reboot-required.pkgs", "linux-image\n")
+    place(tmp_path, "/proc/modules", "nouveau 1 0 - Live 0x0\next4 1 0 - Live 0x0\n")
+    sources = probe(tmp_path)
+    assert sources["device_tree_model"]["text"] == "NVIDIA Jetson Orin Nano"
+    assert sources["device_tree_compatible"]["text"] == "nvidia,p3768\nnvidia,tegra234"
+    assert sources["secure_boot"]["text"] == "enabled"
+    assert sources["reboot_required"]["text"] == "yes\nlinux-image\n"
+    assert sources["modules"]["text"] == "nouveau 1 0 - Live 0x0"
+
+
+def test_listeners_of_both_families(tmp_path: Path) -> None:
+    head = "  sl  local_address rem_address   st\n"
+    place(tmp_path, "/proc/net/tcp", head + "   0: 0100007F:1F90 00000000:0000 0A\n   1: 0100007F:1F91 0:0 01\n")
+    place(tmp_path, "/proc/net/tcp6", head + "   0: 00000000000000000000000001000000:0016 0:0 0A\n")
+    assert probe(tmp_path)["listening"]["text"] == "127.0.0.1 8080\n::1 22"
+
+
+def entry(root: Path, name: str, text: bytes, **changes: Any) -> dict[str, Any]:
+    path = place(root, name, text)
+    path.chmod(0o644)
+    status = path.stat()
+    digest = hashlib.sha256(text).hexdigest()
+    stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
+    return {"path": name, "sha256": digest, "size": len(text), "mode": "0644", "stamp": stamp, **changes}
+
+
+def verified(root: Path, receipt: Any) -> dict[str, Any]:
+    place(root, "/var/lib/phi4-edge/receipt.json", receipt if isinstance(receipt, bytes) else json.dumps(receipt))
+    answer: dict[str, Any] = json.loads(probe(root)["receipt"]["text"])
+    return answer
+
+
+def test_a_true_receipt_has_no_drift_and_comes_back_without_its_files(tmp_path: Path) -> None:
+    files = [
+        entry(tmp_path, "/opt/phi4-edge/releases/r-1/environment", b"A=1"),
+        entry(tmp_path, "/var/lib/phi4-edge/models/d/model.onnx", b"x" * 300_000),
+    ]
+    (tmp_path / "opt/phi4-edge/current").symlink_to("releases/r-1")
+    links = [{"path": "/opt/phi4-edge/current", "target": "releases/r-1"}]
+    answer = verified(tmp_path, {"release": "r-1", "files": files, "links": links})
+    assert answer == {"present": True, "receipt": {"release": "r-1", "links": links}, "file_count": 2, "drift": []}
+
+
+def test_drift_is_named_file_by_file(tmp_path: Path) -> None:
+    top = "/opt/phi4-edge/releases/r-1"
+    model = "/var/lib/phi4-edge/models/d"
+    files = [
+        entry(tmp_path, f"{top}/gone", b"1"),
+        entry(tmp_path, f"{top}/edited", b"one"),
+        entry(tmp_path, f"{top}/open", b"1"),
+        entry(tmp_path, f"{top}/linked", b"1"),
+        entry(tmp_path, f"{model}/same-stamp", b"aaa"),
+        entry(tmp_path, f"{model}/touched", b"aaa"),
+        entry(tmp_path, f"{model}/replaced", b"aaa"),
+    ]
+    (tmp_path / f"{top}/gone".lstrip("/")).unlink()
+    edited = tmp_path / f"{top}/edited".lstrip("/")
+    edited.write_bytes(b"two")
+    os.utime(edited, ns=(files[1]["stamp"][1], files[1]["stamp"][1]))
+    (tmp_path / f"{top}/open".lstrip("/")).chmod(0o666)
+    (tmp_path / f"{top}/linked".lstrip("/")).unlink()
+    (tmp_path / f"{top}/linked".lstrip("/")).symlink_to("/etc/hostname")
+    os.utime(tmp_path / f"{model}/touched".lstrip("/"))
+    (tmp_path / f"{model}/replaced".lstrip("/")).write_bytes(b"bbb")
+    links = [{"path": "/opt/phi4-edge/current", "target": "releases/r-1"}]
+    answer = verified(tmp_path, {"files": files, "links": links})
+    assert answer["drift"] == [
+        {"path": "/opt/phi4-edge/current", "problem": "missing"},
+        {"path": f"{top}/gone", "problem": "missing"},
+        {"path": f"{top}/edited", "problem": "changed"},
+        {"path": f"{top}/open", "problem": "mode"},
+        {"path": f"{top}/linked", "problem": "changed"},
+        {"path": f"{model}/replaced", "problem": "changed"},
+    ]
+
+
+@pytest.mark.parametrize("target", ["releases/other", None])
+def test_a_link_that_points_elsewhere_or_is_none_is_drift(tmp_path: Path, target: str | None) -> None:
+    link = tmp_path / "opt/phi4-edge/current"
+    link.parent.mkdir(parents=True)
+    if target:
+        link.symlink_to(target)
+    else:
+        link.mkdir()
+    answer = verified(tmp_path, {"files": [], "links": [{"path": "/opt/phi4-edge/current", "target": "releases/r-1"}]})
+    assert answer["drift"] == [{"path": "/opt/phi4-edge/current", "problem": "link"}]
+
+
+FORGED = {
+    "no JSON": b"{",
+    "not UTF-8": b"\xff\xfe",
+    "a list": b"[]",
+    "no files": b"{}",
+    "files of another kind": b'{"files": [7]}',
+    "a deep nest": b'{"files": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "a foreign path": b'{"files": [{"path": "/etc/shadow", "size": 1, "sha256": "", "mode": "0644"}]}',
+    "a way out": b'{"files": [{"path": "/opt/phi4-edge/../../etc/shadow", "size": 1}]}',
+    "a terminal escape": b'{"files": [{"path": "/opt/phi4-edge/\\u001b[2J", "size": 1}]}',
+    "a huge head": b'{"files": [], "release": "' + b"x" * 100_000 + b'"}',
+    "too large": b'{"files": [' + b" " * (16 * 1024 * 1024) + b"]}",
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_receipt_is_an_error_inside_the_answer(tmp_path: Path, name: str) -> None:
+    answer = verified(tmp_path, FORGED[name])
+    assert answer["present"] is True
+    assert answer["error"]
+    assert "\x1b" not in answer["error"]
+
+
+def test_a_receipt_of_ten_thousand_files_is_verified(tmp_path: Path) -> None:
+    files = [entry(tmp_path, f"/opt/phi4-edge/engines/e/{number}", b"1") for number in range(10_000)]
+    answer = verified(tmp_path, {"files": files})
+    assert (answer["file_count"], answer["drift"]) == (10_000, [])
+    for number in range(300):
+        (tmp_path / f"opt/phi4-edge/engines/e/{number}").unlink()
+    answer = verified(tmp_path, {"files": files})
+    assert len(answer["drift"]) == 200
+    assert "more than 200" in answer["error"]
