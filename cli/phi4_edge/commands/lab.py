@@ -1,0 +1,172 @@
+"""`phi4-edge lab`: disposable gateways on this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import click
+
+from phi4_edge import lab as labs
+from phi4_edge.errors import LabError
+
+_GIB = 1024**3
+
+
+def _progress(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _check_name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        return labs.check_name(value)
+    except LabError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _check_profiles(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    known = labs.load_profiles()
+    try:
+        for name in value:
+            known.get(name)
+    except LabError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+_name_option = click.option(
+    "--name", default="lab", show_default=True, callback=_check_name, help="Which lab; labs live side by side."
+)
+
+
+@click.group("lab")
+def command() -> None:
+    """Boot and remove disposable gateways on this machine (needs Docker)."""
+
+
+@command.command("up")
+@_name_option
+@click.option("--hosts", type=click.IntRange(1, 32), help="How many hosts.  [default: one per --profile, else 3]")
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    callback=_check_profiles,
+    help="Hardware of the hosts, repeatable; see `lab profiles`.",
+)
+@click.option(
+    "--image",
+    type=click.Choice(["bare", "docker"]),
+    default="bare",
+    show_default=True,
+    help="Hosts without Docker, or with a Docker engine already inside.",
+)
+@click.option(
+    "--inventory", type=click.Path(dir_okay=False, path_type=Path), help="Write the inventory to this file as well."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=120, show_default=True, help="Seconds to wait for SSH."
+)
+def up(
+    name: str, hosts: int | None, profiles: tuple[str, ...], image: str, inventory: Path | None, timeout: float
+) -> None:
+    """Boot hosts, wait until each answers SSH, write an inventory."""
+    count = hosts if hosts is not None or profiles else 3
+    chosen = labs.load_profiles().choose(profiles, count)
+    made = labs.up(name, chosen, kind=image, inventory=inventory, timeout=timeout, progress=_progress)
+    click.echo(f"lab {made.name}")
+    click.echo(_table([("HOST", "PROFILE", "RAM", "CPUS", "ADDRESS"), *(_row(host) for host in made.hosts)]))
+    shown = inventory or made.inventory
+    option = "" if name == "lab" else f" --name {name}"
+    click.echo(f"inventory: {shown}\n\nnext:")
+    click.echo(f"  phi4-edge plan {shown}")
+    click.echo(f"  phi4-edge provision {shown}")
+    click.echo(f"  phi4-edge lab ssh {made.hosts[0].name}{option}")
+    click.echo(f"  phi4-edge lab down{option}")
+
+
+def _row(host: labs.LabHost) -> tuple[str, ...]:
+    return (host.name, host.profile, f"{host.ram_bytes / _GIB:.1f} GiB", str(len(host.cpus)), host.address)
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+@command.command("profiles")
+def profiles() -> None:
+    """Show the hardware profiles that hosts can have."""
+    known = labs.load_profiles()
+    rows = [(p.name, f"{p.ram_bytes / _GIB:.1f} GiB", str(p.cpus), p.description) for p in known.rows.values()]
+    click.echo(_table([("PROFILE", "RAM", "CPUS", "DESCRIPTION"), *rows]))
+
+
+@command.command("list")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def list_labs(output: str) -> None:
+    """Show the labs of this machine and the state of their hosts."""
+    found = labs.listing()
+    if output == "json":
+        click.echo(json.dumps({"format": "phi4-edge/labs/1", "labs": [_as_dict(status) for status in found]}, indent=2))
+        return
+    rows = [
+        (status.name, *(_row(host) if host else (name, "?", "?", "?", "?")), state)
+        for status in found
+        for name, host, state in _hosts(status)
+    ]
+    if rows:
+        click.echo(_table([("LAB", "HOST", "PROFILE", "RAM", "CPUS", "ADDRESS", "STATE"), *rows]))
+    else:
+        click.echo("no labs: make one with `phi4-edge lab up`", err=True)
+
+
+def _hosts(status: labs.Status) -> list[tuple[str, labs.LabHost | None, str]]:
+    """Every host that the lab's files or the engine know; a lab of which only leftovers exist gives one line."""
+    planned = {host.name: host for host in status.lab.hosts} if status.lab else {}
+    names = list(dict.fromkeys([*planned, *status.states])) or ["-"]
+    return [(name, planned.get(name), status.states.get(name, "missing")) for name in names]
+
+
+def _as_dict(status: labs.Status) -> dict[str, Any]:
+    hosts = [
+        {
+            "name": name,
+            "state": state,
+            "profile": host.profile if host else None,
+            "ram_bytes": host.ram_bytes if host else None,
+            "cpus": len(host.cpus) if host else None,
+            "address": host.address if host else None,
+        }
+        for name, host, state in _hosts(status)
+    ]
+    return {"name": status.name, "inventory": str(status.lab.inventory) if status.lab else None, "hosts": hosts}
+
+
+@command.command("ssh", context_settings={"ignore_unknown_options": True})
+@_name_option
+@click.argument("host")
+@click.argument("arguments", nargs=-1, metavar="[-- COMMAND...]")
+@click.pass_context
+def ssh(context: click.Context, name: str, host: str, arguments: tuple[str, ...]) -> None:
+    """Open a shell on HOST, or run COMMAND there and exit with its status."""
+    lab = labs.load(name)
+    done = subprocess.run(labs.ssh_command(lab, lab.host(host), arguments), check=False)
+    context.exit(done.returncode)
+
+
+@command.command("down")
+@_name_option
+@click.option("--all", "everything", is_flag=True, help="Remove every lab.")
+@click.option("--images", is_flag=True, help="Remove the cached images too; the next `lab up` builds them again.")
+def down(name: str, everything: bool, images: bool) -> None:
+    """Remove a lab: containers, volumes, networks and files."""
+    removed = bool(labs.down_all(_progress)) if everything else labs.down(name, _progress)
+    if not removed:
+        _progress("no labs to remove" if everything else f"there is no lab named {name!r}: nothing to remove")
+    if images:
+        _progress(f"removed {labs.drop_images()} cached images")

@@ -1,0 +1,187 @@
+"""Making, finding and removing labs. Progress goes to a callable; nothing here prints."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phi4_edge.errors import LabError
+from phi4_edge.lab import containers, engine, image, machine, model, profiles, ready, texts
+from phi4_edge.lab.model import LABEL, Lab
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Status:
+    """One lab as it is now. `states` maps a host to Docker's word for it; `lab` is None when its files are gone."""
+
+    name: str
+    lab: Lab | None
+    states: dict[str, str]
+
+
+def up(
+    name: str = "lab",
+    wanted: Sequence[profiles.Profile] = (),
+    *,
+    kind: str = "bare",
+    inventory: Path | None = None,
+    timeout: float = 120,
+    progress: Progress = lambda _: None,
+) -> Lab:
+    """Boot one host per profile (default: the three of profiles.yml) and wait until each accepts the lab's key.
+
+    After it the lab's directory holds inventory.ini (also copied to `inventory`), key, known_hosts and lab.json.
+    `timeout` is in seconds, for all hosts together, from their start on. Raises LabError when the lab exists or cannot
+    be made; then, and when interrupted, nothing of it is left.
+    """
+    model.check_name(name)
+    chosen = tuple(wanted) or profiles.load().choose(hosts=3)
+    _need_programs("ssh", "ssh-keygen")
+    with engine.connect() as client:
+        directory = model.labs_directory() / name
+        if directory.exists() or name in engine.lab_names(client):
+            raise LabError(
+                f"a lab named {name!r} exists: remove it with `phi4-edge lab down --name {name}`, or choose a --name"
+            )
+        tag = image.ensure(client, kind, progress)
+        try:
+            directory.mkdir(parents=True, mode=0o700)
+            lab = _make(client, name, chosen, tag, directory, progress)
+            ready.wait(client, lab, timeout, progress)
+            model.save(lab)
+            lab.inventory.write_text(texts.inventory(lab), encoding="utf-8")
+            if inventory is not None:
+                shutil.copyfile(lab.inventory, inventory)
+        except BaseException:  # Ctrl-C too: half a lab is of no use to anybody
+            progress(f"removing what was made of lab {name!r}")
+            engine.remove_objects(client, name)
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+    return lab
+
+
+def _need_programs(*names: str) -> None:
+    missing = [name for name in names if shutil.which(name) is None]
+    if missing:
+        raise LabError(
+            f"{' and '.join(missing)} not found: install OpenSSH's client (`apt-get install openssh-client`)"
+        )
+
+
+def _make(
+    client: DockerClient, name: str, chosen: Sequence[profiles.Profile], tag: str, directory: Path, progress: Progress
+) -> Lab:
+    """Create network, volumes and containers and start them; the lab's key opens the accounts of the image."""
+    here = machine.inspect(client.info())
+    network, subnet = _network(client, name)
+    hosts = containers.lay_out(name, chosen, subnet, here)
+    lab = Lab(name=name, image=tag, network=network, directory=directory, hosts=hosts)
+    if note := containers.memory_note(hosts, here):
+        progress(note)
+    if not here.lxcfs_binds:
+        progress(
+            "note: lxcfs does not run here, so /proc/meminfo in a host shows this machine's RAM; its limit holds anyway"
+        )
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {name}", "-f", str(lab.key)],
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+    authorized = ready.authorized_keys(lab.key.with_name("key.pub").read_bytes())
+    for host in hosts:
+        client.volumes.create(name=containers.volume_name(host), labels=containers.labels(name, host))
+        config = containers.container_config(name, host, tag, here)
+        container = client.api.create_container_from_config(config, host.container)  # type: ignore[no-untyped-call]
+        client.api.put_archive(container["Id"], "/etc/ssh", authorized)
+        client.api.start(container["Id"])
+        progress(f"{host.name}: {host.profile} started at {host.address}")
+    return lab
+
+
+def _network(client: DockerClient, name: str) -> tuple[str, str]:
+    """A bridge network of the lab's own and its subnet.
+
+    The engine accepts fixed addresses only in a subnet that the caller named, and only the engine knows which one is
+    free: ask it by making the network once, then make it again with that subnet.
+    """
+    from docker.types import IPAMConfig, IPAMPool
+
+    label, title = containers.labels(name), containers.network_name(name)
+    probe = client.networks.create(title, driver="bridge", labels=label)
+    probe.reload()
+    subnet = str(probe.attrs["IPAM"]["Config"][0]["Subnet"])
+    probe.remove()
+    client.networks.create(
+        title, driver="bridge", labels=label, ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)])
+    )
+    return title, subnet
+
+
+def load(name: str = "lab") -> Lab:
+    """The lab as `up` made it. Raises LabError when there is none."""
+    return model.read(name)
+
+
+def listing() -> tuple[Status, ...]:
+    """Every lab of which the engine or the state directory holds anything, sorted by name. Raises LabError."""
+    with engine.connect() as client:
+        found = client.containers.list(all=True, ignore_removed=True, filters={"label": LABEL})
+        states = [(c.labels[LABEL], c.labels[f"{LABEL}.host"], c.status) for c in found]
+        names = engine.lab_names(client)
+    folder = model.labs_directory()
+    if folder.is_dir():
+        names |= {entry.name for entry in folder.iterdir() if entry.is_dir()}
+    return tuple(
+        Status(name, _read_or_none(name), {host: state for lab, host, state in sorted(states) if lab == name})
+        for name in sorted(names)
+    )
+
+
+def _read_or_none(name: str) -> Lab | None:
+    try:
+        return model.read(name)
+    except LabError:
+        return None  # half-made or damaged: listed all the same, so that it can be removed
+
+
+def down(name: str = "lab", progress: Progress = lambda _: None) -> bool:
+    """Remove every container, volume, network and file of the lab, whatever state it is in.
+
+    Returns False when there was nothing to remove. Raises LabError when the engine refuses.
+    """
+    directory = model.labs_directory() / model.check_name(name)
+    with engine.connect() as client:
+        removed = engine.remove_objects(client, name)
+    existed = directory.exists()
+    if existed:
+        shutil.rmtree(directory)
+        for parent in (directory.parent, directory.parent.parent):
+            with contextlib.suppress(OSError):  # not empty: another lab, or other state of this program, is in there
+                parent.rmdir()
+    if removed or existed:
+        progress(f"lab {name!r} is gone")
+    return bool(removed or existed)
+
+
+def down_all(progress: Progress = lambda _: None) -> tuple[str, ...]:
+    """Remove all labs; returns their names."""
+    names = tuple(status.name for status in listing())
+    for name in names:
+        down(name, progress)
+    return names
+
+
+def drop_images() -> int:
+    """Remove the cached images that no host uses; returns how many. Raises LabError."""
+    with engine.connect() as client:
+        return image.remove_images(client)

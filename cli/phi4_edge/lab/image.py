@@ -1,0 +1,204 @@
+"""The root file system of lab hosts: built from its recipe, cached in the Docker engine under the recipe's hash."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from phi4_edge.errors import LabError
+from phi4_edge.lab import machine
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+REPOSITORY = "phi4-edge-lab"
+KINDS = ("bare", "docker")
+IMAGE_LABEL = "phi4-edge.lab.image"  # its value is the kind
+_STAGE = "lab-stage"  # where the recipe's script lies in the image while it is built
+_TAIL = 2000  # characters of a failed build's output worth showing
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides an image's content, except the day's packages. `overlay` is a tar that is unpacked at /."""
+
+    kind: str
+    suite: str
+    packages: tuple[str, ...]
+    overlay: bytes
+
+    @property
+    def tag(self) -> str:
+        """`phi4-edge-lab:<kind>-<hash>`: another recipe, another tag."""
+        digest = hashlib.sha256("\n".join([self.suite, *self.packages]).encode() + self.overlay).hexdigest()
+        return f"{REPOSITORY}:{self.kind}-{digest[:12]}"
+
+
+def recipe(kind: str, certificates: Sequence[str]) -> Recipe:
+    """The recipe of one kind of image, with this machine's `certificates` (PEM texts) trusted in it."""
+    root = resources.files("phi4_edge.lab").joinpath("image")
+    data: dict[str, Any] = yaml.safe_load(root.joinpath("recipe.yml").read_text(encoding="utf-8"))
+    packages = [*data["packages"], *(data["docker_packages"] if kind == "docker" else [])]
+    overlay = _overlay(root, data["masked_units"], certificates)
+    return Recipe(kind, data["suite"], tuple(packages), overlay)
+
+
+def _overlay(root: Traversable, masked: Sequence[str], certificates: Sequence[str]) -> bytes:
+    """A tar with fixed owners, times and modes, so that equal content is equal bytes wherever it is made."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in _files(root.joinpath("overlay")):
+            mode = 0o440 if name.startswith("etc/sudoers.d/") else 0o755 if "/sbin/" in name else 0o644
+            _add(tar, name, content, mode)
+        for number, pem in enumerate(certificates):
+            _add(tar, f"usr/local/share/ca-certificates/machine-{number}.crt", pem.encode(), 0o644)
+        _add(tar, f"{_STAGE}/customize.sh", root.joinpath("customize.sh").read_bytes(), 0o755)
+        for unit in masked:
+            link = tarfile.TarInfo(f"etc/systemd/system/{unit}")
+            link.type, link.linkname = tarfile.SYMTYPE, "/dev/null"
+            tar.addfile(link)
+    return buffer.getvalue()
+
+
+def _files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
+        if entry.is_dir():
+            yield from _files(entry, f"{prefix}{entry.name}/")
+        else:
+            yield f"{prefix}{entry.name}", entry.read_bytes()
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), mode
+    tar.addfile(info, io.BytesIO(content))
+
+
+def ensure(client: DockerClient, kind: str, progress: Callable[[str], None]) -> str:
+    """The tag of an image made from the present recipe; builds it when the engine has none, and drops outdated ones.
+
+    Raises LabError when it cannot be built here.
+    """
+    from docker.errors import ImageNotFound
+
+    wanted = recipe(kind, machine.local_certificates())
+    try:
+        client.images.get(wanted.tag)
+    except ImageNotFound:
+        progress(f"building the {kind} image {wanted.tag} (Debian {wanted.suite}, takes about a minute)")
+        if shutil.which("mmdebstrap"):
+            _bootstrap(client, wanted)
+        else:
+            progress("mmdebstrap is not installed: pulling Debian's own image instead")
+            _build_from_registry(client, wanted)
+        remove_images(client, kind, keep=wanted.tag)
+    return wanted.tag
+
+
+def bootstrap_command(wanted: Recipe, overlay: Path, target: Path) -> list[str]:
+    """The mmdebstrap invocation that makes `target`, a tar of the root file system."""
+    return [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        f"--include={','.join(wanted.packages)}",
+        f"--customize-hook=tar-in {overlay} /",
+        f'--customize-hook=chroot "$1" /{_STAGE}/customize.sh',
+        f'--customize-hook=rm -r "$1/{_STAGE}"',
+        wanted.suite,
+        str(target),
+    ]
+
+
+def _bootstrap(client: DockerClient, wanted: Recipe) -> None:
+    with tempfile.TemporaryDirectory(prefix="phi4-edge-image-") as folder:
+        # mmdebstrap without root works as another user of its own namespace, who must be able to read this.
+        Path(folder).chmod(0o755)
+        overlay, target = Path(folder, "overlay.tar"), Path(folder, "root.tar")
+        overlay.write_bytes(wanted.overlay)
+        done = subprocess.run(
+            bootstrap_command(wanted, overlay, target),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+        )
+        if done.returncode != 0:
+            raise LabError(
+                f"mmdebstrap could not make the lab's image (exit {done.returncode}):\n{done.stderr[-_TAIL:].strip()}\n"
+                "It needs a Debian mirror and, on Ubuntu, the package debian-archive-keyring; "
+                "as root it needs no user namespaces."
+            )
+        repository, tag = wanted.tag.split(":")
+        answer = client.api.import_image_from_file(
+            str(target), repository=repository, tag=tag, changes=[f"LABEL {IMAGE_LABEL}={wanted.kind}"]
+        )
+    if not client.images.list(name=wanted.tag):
+        raise LabError(f"the Docker engine did not take the lab's image: {str(answer)[-_TAIL:]}")
+
+
+def dockerfile(wanted: Recipe) -> str:
+    """The same recipe for machines that have an image registry but no mmdebstrap."""
+    install = "apt-get install --yes --no-install-recommends"
+    return "\n".join(
+        [
+            f"FROM debian:{wanted.suite}-slim",
+            f"RUN apt-get update && {install} {' '.join(wanted.packages)} && rm -rf /var/lib/apt/lists/*",
+            "ADD overlay.tar /",
+            f"RUN /{_STAGE}/customize.sh && rm -r /{_STAGE}",
+            f"LABEL {IMAGE_LABEL}={wanted.kind}",
+            "",
+        ]
+    )
+
+
+def _build_from_registry(client: DockerClient, wanted: Recipe) -> None:
+    from docker.errors import APIError, BuildError
+
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        _add(tar, "Dockerfile", dockerfile(wanted).encode(), 0o644)
+        _add(tar, "overlay.tar", wanted.overlay, 0o644)
+    context.seek(0)
+    try:
+        client.images.build(fileobj=context, custom_context=True, tag=wanted.tag, rm=True, forcerm=True)
+    except (APIError, BuildError) as error:
+        raise LabError(
+            f"the lab's image could not be built: {error}. Install mmdebstrap (`apt-get install mmdebstrap`), "
+            f"or make debian:{wanted.suite}-slim available to the Docker engine"
+        ) from error
+
+
+def remove_images(client: DockerClient, kind: str | None = None, keep: str | None = None) -> int:
+    """Remove the lab's cached images (of one kind, except `keep`) that no container uses; returns how many went."""
+    from docker.errors import APIError
+
+    label = f"{IMAGE_LABEL}={kind}" if kind else IMAGE_LABEL
+    removed = 0
+    for old in client.images.list(filters={"label": label}):
+        if keep in old.tags:
+            continue
+        try:
+            for reference in old.tags or [str(old.id)]:
+                client.images.remove(reference)
+        except APIError as error:
+            if error.status_code != 409:  # in use by a container of another lab: it goes when that one is rebuilt
+                raise
+            continue
+        removed += 1
+    return removed
