@@ -1,0 +1,165 @@
+"""Converts a checkpoint in the store for an engine, and lets the result prove itself before it is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from phi4_edge.artifacts import environment, manifest, process, resources
+from phi4_edge.artifacts.environment import Converter
+from phi4_edge.artifacts.manifest import Manifest
+from phi4_edge.artifacts.progress import Event, Progress, silent
+from phi4_edge.artifacts.store import Store
+from phi4_edge.errors import ArtifactError
+
+TARGETS = ("onnx-int4",)
+SOURCE = "safetensors"
+# Total context an engine allocates for; above 4096 Phi-4-mini's LongRoPE switches to other factors.
+MAX_LENGTH = 4096
+# Names as of onnxruntime-genai 0.15 and later. Sharing the embedding halves the model (2.4 instead of 4.9 GB).
+OPTIONS = {"accuracy_level": 4, "block_size": 32, "shared_embeddings": "true", "hf_token": "false"}
+PRECISION, PROVIDER = "int4", "cpu"
+# Measured: 23.5 GB peak for 3,836,021,760 parameters; 0.7 GB is the libraries alone (the tiny model).
+MEMORY_BASE, MEMORY_PER_PARAMETER = 700_000_000, 5.95
+# The result has 0.63 bytes per parameter (2.40 GB for Phi-4-mini); the builder keeps a second copy while it saves.
+DISK_BASE, DISK_PER_PARAMETER = 100_000_000, 1.3
+
+
+def convert(store: Store, catalog: object, model_id: str, to: str, progress: Progress = silent) -> str:
+    """Convert `<model_id>/safetensors` to the variant `to`; return the digest of the new artifact in the store.
+
+    The artifact was loaded and has generated before it is adopted. Raises ArtifactError, leaving nothing behind, when
+    the target is unknown, the checkpoint is missing or damaged, memory or disk will not do, or a step fails.
+    """
+    del catalog  # everything that conversion needs is in the checkpoint and its manifest
+    target = manifest.artifact_id(f"{model_id}/{to}")
+    _require_target(to)
+    with store.making(target, progress):
+        progress(Event(target, "checking the checkpoint"))
+        source = store.verify(f"{model_id}/{SOURCE}", deep=True)
+        folder = store.path(source.digest)
+        parameters = _parameters(source)
+        resources.require_memory(memory_need(parameters), f"converting {model_id} to {to}")
+        resources.require_disk(store.root, disk_need(parameters), f"converting {model_id} to {to}")
+        converter = environment.ensure(store, progress)
+        with store.workspace("convert") as work:
+            output = work / "output"
+            _build(converter, folder, output, work, target, progress)
+            proof = _prove(converter, output, work, target, progress)
+            progress(Event(target, "hashing"))
+            return store.adopt(output, _describe(target, source, converter, proof, output))
+
+
+def memory_need(parameters: int) -> int:
+    """Bytes of memory that converting a model of `parameters` takes at its peak."""
+    return int(MEMORY_BASE + MEMORY_PER_PARAMETER * parameters)
+
+
+def disk_need(parameters: int) -> int:
+    """Bytes of disk that converting a model of `parameters` takes while it runs."""
+    return int(DISK_BASE + DISK_PER_PARAMETER * parameters)
+
+
+def _require_target(to: str) -> None:
+    if to.startswith("gguf-"):
+        raise ArtifactError(
+            f"{to} comes with the Ollama engine, which this release plans for but does not install yet. "
+            f"Targets of this release: {', '.join(TARGETS)}."
+        )
+    if to not in TARGETS:
+        raise ArtifactError(f"{to!r} is not a conversion target; targets of this release: {', '.join(TARGETS)}.")
+
+
+def _parameters(source: Manifest) -> int:
+    """Number of parameters of a bf16 checkpoint: two bytes each."""
+    weights = sum(entry.size for entry in source.files if entry.path.endswith(".safetensors"))
+    if not weights:
+        raise ArtifactError(f"{source.artifact} holds no .safetensors file, there is nothing to convert")
+    return weights // 2
+
+
+def _environment(work: Path) -> dict[str, str]:
+    """The workers' environment: offline, no telemetry, and no configuration or token of the user's."""
+    return process.environment(
+        HF_HUB_OFFLINE="1",
+        TRANSFORMERS_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        DO_NOT_TRACK="1",
+        HF_HOME=str(work / "hub"),
+        HOME=str(work),
+        TMPDIR=str(work),
+    )
+
+
+def run_worker(
+    converter: Converter,
+    worker: str,
+    arguments: dict[str, object],
+    work: Path,
+    failed: str,
+    seen: Callable[[str], None],
+) -> process.Ended:
+    """Run `worker` in the converter environment. Raises ArtifactError, starting with `failed`, when it fails."""
+
+    def on_line(line: str) -> bool:
+        seen(line)
+        return False
+
+    ended = process.run(converter.command(worker, arguments), _environment(work), on_line, cwd=work)
+    if ended.status == -9:
+        raise ArtifactError(f"{failed}: it was killed, most often because memory ran out. Free memory and try again.")
+    if ended.status != 0:
+        raise ArtifactError(f"{failed} (status {ended.status}):\n{ended.last_words()}")
+    return ended
+
+
+def _build(converter: Converter, source: Path, output: Path, work: Path, target: str, progress: Progress) -> None:
+    arguments: dict[str, object] = {
+        "input": str(source),
+        "output": str(output),
+        "cache": str(work / "cache"),
+        "precision": PRECISION,
+        "provider": PROVIDER,
+        "options": OPTIONS,
+        "max_length": MAX_LENGTH,
+    }
+    progress(Event(target, "converting"))
+    failed = f"the model builder could not convert {source.name[:12]} to {target}"
+    run_worker(converter, "convert_onnx", arguments, work, failed, _reporter(target, progress))
+
+
+def _reporter(target: str, progress: Progress) -> Callable[[str], None]:
+    """Turns the builder's log lines into progress: one event per layer read and per tensor group written."""
+
+    def seen(line: str) -> None:
+        if line.startswith("Reading") or line.startswith("Saving GenAI"):
+            progress(Event(target, "converting", line[:80]))
+
+    return seen
+
+
+def _prove(converter: Converter, output: Path, work: Path, target: str, progress: Progress) -> dict[str, Any]:
+    progress(Event(target, "generating a first answer"))
+    failed = f"{target} was converted but does not generate, so it was thrown away"
+    ended = run_worker(converter, "generate", {"model": str(output)}, work, failed, lambda line: None)
+    return dict(json.loads(ended.tail[-1]))
+
+
+def _describe(target: str, source: Manifest, converter: Converter, proof: dict[str, Any], output: Path) -> Manifest:
+    origin = {key: source.source[key] for key in ("kind", "repo", "revision", "seed") if key in source.source}
+    return Manifest(
+        artifact=target,
+        files=manifest.describe(output),
+        licence=source.licence,
+        source={**origin, "artifact": source.artifact, "digest": source.digest},
+        created_by=converter.versions,
+        parameters={
+            "precision": PRECISION,
+            "provider": PROVIDER,
+            **OPTIONS,
+            "max_length": MAX_LENGTH,
+            "proof_tokens": proof["tokens"],
+        },
+    )

@@ -1,0 +1,137 @@
+"""The converter environment: a Python environment of its own for PyTorch and the model builder, made on first use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from phi4_edge.artifacts import files, process, resources
+from phi4_edge.artifacts.progress import Event, Progress, silent
+from phi4_edge.artifacts.store import Store
+from phi4_edge.errors import ArtifactError
+
+# The version whose CPU build the converter was measured with; its own dependencies are part of the lock.
+TORCH = "torch==2.13.0+cpu"
+# PyTorch's documented index of CPU wheels (pytorch.org, "Get started"); PyPI's own Linux wheels are CUDA builds.
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+TORCH_INDEX_SETTING = "PHI4_EDGE_TORCH_INDEX"
+# Measured: 1.3 GB installed, and 0.3 GB of wheels while it is made.
+DISK = 2_000_000_000
+LOCK = Path(__file__).with_name("converter.lock")
+_STAMP = "converter.json"
+_WORKERS = Path(__file__).with_name("worker")
+_VERSIONS = """
+import importlib.metadata as m, json, platform, torch, transformers, onnxruntime_genai
+names = ("torch", "transformers", "tokenizers", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-genai")
+print(json.dumps({"python": platform.python_version(), **{name: m.version(name) for name in names}}))
+"""
+
+
+@dataclass(frozen=True)
+class Converter:
+    """A complete converter environment: its interpreter and the versions of what is in it."""
+
+    python: Path
+    versions: dict[str, str]
+
+    def command(self, worker: str, arguments: dict[str, object]) -> list[str | Path]:
+        """The command line that runs `worker`, isolated from the user's own packages."""
+        return [self.python, "-I", _WORKERS / f"{worker}.py", json.dumps(arguments, sort_keys=True)]
+
+
+def base_python() -> str:
+    """The interpreter that our own environment was made from."""
+    return str(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def pip() -> list[str]:
+    """The command of a pip on this controller. Raises ArtifactError, with what to do, when there is none."""
+    for python in dict.fromkeys((sys.executable, base_python())):
+        ended = process.run([python, "-I", "-m", "pip", "--version"], process.environment())
+        if ended.status == 0:
+            return [python, "-I", "-m", "pip"]
+    raise ArtifactError(
+        f"neither {sys.executable} nor {base_python()} has pip, which fetches and installs what the artifacts need. "
+        f"Install it: '{sys.executable} -m ensurepip', or 'uv pip install pip' in an environment made by uv."
+    )
+
+
+def name() -> str:
+    """Folder name of the environment for this lock, this Python and this machine."""
+    parts = (LOCK.read_bytes(), TORCH.encode(), "{}.{}".format(*sys.version_info).encode(), platform.machine().encode())
+    return f"converter-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}"
+
+
+def ensure(store: Store, progress: Progress = silent) -> Converter:
+    """The converter environment, made now when it is not there yet (minutes, about 1.5 GB).
+
+    Raises ArtifactError when disk, pip or a package is missing; nothing half made remains.
+    """
+    target = store.root / "environments" / name()
+    with store.making(name(), progress):
+        if (target / _STAMP).is_file() and (target / "bin" / "python").exists():
+            versions = json.loads((target / _STAMP).read_text(encoding="utf-8"))
+            return Converter(target / "bin" / "python", versions)
+        resources.require_disk(store.root, DISK, "the converter environment")
+        with store.workspace("environment") as work:
+            built = work / "environment"
+            versions = _build(built, progress)
+            files.write_json(built / _STAMP, versions)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            files.erase(target)
+            built.rename(target)
+    return Converter(target / "bin" / "python", versions)
+
+
+def _build(folder: Path, progress: Progress) -> dict[str, str]:
+    install: list[str | Path] = [
+        *pip(),
+        "--python",
+        folder / "bin" / "python",
+        "install",
+        "--no-deps",
+        "--no-input",
+        "--no-compile",
+    ]
+    install += ["--disable-pip-version-check", "--progress-bar", "off", "--only-binary", ":all:"]
+    _step([base_python(), "-I", "-m", "venv", "--without-pip", folder], "making the environment", progress)
+    _install_torch(install, progress)
+    _step([*install, "--require-hashes", "-r", LOCK], "installing the converter", progress)
+    ended = process.run([folder / "bin" / "python", "-I", "-c", _VERSIONS], process.environment())
+    try:
+        return dict(json.loads(ended.tail[-1]))
+    except (ValueError, IndexError, TypeError) as error:
+        raise ArtifactError(f"the converter environment was made but does not work:\n{ended.last_words()}") from error
+
+
+def _install_torch(install: list[str | Path], progress: Progress) -> None:
+    """Install the CPU build: from what pip is configured for, else from PyTorch's index or the one that was set."""
+    index = os.environ.get(TORCH_INDEX_SETTING)
+    attempts = [[*install, TORCH]] if not index else []
+    attempts.append([*install, "--extra-index-url", index or TORCH_INDEX, TORCH])
+    ended = process.Ended(0, ())
+    for attempt in attempts:
+        progress(Event("converter", "installing PyTorch", TORCH))
+        ended = process.run(attempt, process.environment())
+        if ended.status == 0:
+            return
+    raise ArtifactError(
+        f"pip could not install {TORCH} from your configured indexes nor from {index or TORCH_INDEX}:\n"
+        f"{ended.last_words()}\n"
+        f"Set {TORCH_INDEX_SETTING} to a package index with PyTorch's CPU builds, or PIP_FIND_LINKS to a folder."
+    )
+
+
+def _step(command: list[str | Path], what: str, progress: Progress) -> None:
+    progress(Event("converter", what))
+    ended = process.run(command, process.environment())
+    if ended.status != 0:
+        raise ArtifactError(
+            f"{what} failed with status {ended.status}:\n{ended.last_words()}\n"
+            "pip takes your usual configuration (PIP_INDEX_URL, PIP_FIND_LINKS, proxies); check it and try again."
+        )

@@ -1,0 +1,244 @@
+"""The content-addressed store on the controller.
+
+artifacts/<digest>/      files and manifest.json; a folder is complete or is not there
+index.json               artifact id → digest, path, size, number of files
+wheelhouses/<runtime id>/ environments/converter-<hash>/
+partial/                 downloads to be resumed       tmp/  work in progress; leftovers of killed runs are removed
+locks/                   one lock file per thing being made
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from phi4_edge.artifacts import files, manifest
+from phi4_edge.artifacts.manifest import Manifest
+from phi4_edge.artifacts.progress import Event, Progress, silent
+from phi4_edge.errors import ArtifactError
+
+INDEX_FORMAT = "phi4-edge/index/1"
+
+
+def default_root(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the store is: $PHI4_EDGE_STORE, else phi4-edge/store below $XDG_DATA_HOME or ~/.local/share."""
+    if chosen := environment.get("PHI4_EDGE_STORE"):
+        return Path(chosen).expanduser().absolute()
+    data = environment.get("XDG_DATA_HOME")
+    base = Path(data) if data else Path.home() / ".local" / "share"
+    return base.absolute() / "phi4-edge" / "store"
+
+
+class Store:
+    """Artifacts by content. Every public method leaves the store whole, also when the process is killed in it."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = (root or default_root()).absolute()
+
+    @property
+    def index_path(self) -> Path:
+        """The index that planning reads."""
+        return self.root / "index.json"
+
+    def index(self) -> dict[str, dict[str, Any]]:
+        """Artifact id → {digest, path (relative to the root), size (bytes), files (number)}; empty for a new store.
+
+        An index that cannot be read is made again from the manifests: the artifacts themselves are the truth.
+        """
+        try:
+            document = json.loads(self.index_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            document = None
+        except ValueError:
+            document = {}
+        if isinstance(document, dict) and document.get("format") == INDEX_FORMAT:
+            entries = document.get("artifacts")
+            if isinstance(entries, dict) and all(_valid(name, entry) for name, entry in entries.items()):
+                return entries
+        return {} if document is None and not (self.root / "artifacts").is_dir() else self._rebuilt()
+
+    def digests(self) -> dict[str, str]:
+        """Artifact id → digest of every artifact whose folder is there."""
+        return {name: entry["digest"] for name, entry in self.index().items() if self._folder(entry["digest"]).is_dir()}
+
+    def path(self, digest: str) -> Path:
+        """Folder of the artifact `digest`. Raises ArtifactError when it is not in the store."""
+        folder = self._folder(digest)
+        if not folder.is_dir():
+            raise ArtifactError(f"artifact {digest} is not in {self.root}; make it with 'phi4-edge model'")
+        return folder
+
+    def digest(self, artifact_id: str) -> str:
+        """Digest of `artifact_id`. Raises ArtifactError, listing what there is, when the store lacks it."""
+        digests = self.digests()
+        if artifact_id not in digests:
+            held = ", ".join(sorted(digests)) or "nothing"
+            raise ArtifactError(f"{artifact_id} is not in {self.root} (it holds {held}); see 'phi4-edge model --help'")
+        return digests[artifact_id]
+
+    def manifest(self, artifact_id: str) -> Manifest:
+        """The manifest of `artifact_id`. Raises ArtifactError when it is missing or damaged."""
+        return Manifest.read(self.path(self.digest(artifact_id)) / manifest.NAME)
+
+    def damage(self, artifact_id: str, deep: bool = True) -> tuple[str, ...]:
+        """What is wrong with `artifact_id`, one line per file; empty when it is whole.
+
+        Shallow compares sizes (catches truncation), deep compares SHA-256 as well.
+        """
+        digest = self.digest(artifact_id)
+        folder = self.path(digest)
+        try:
+            found = Manifest.read(folder / manifest.NAME)
+        except ArtifactError as error:
+            return (str(error),)
+        if found.digest != digest:
+            return (f"{folder / manifest.NAME}: describes {found.digest[:12]}, needed {digest[:12]}",)
+        problems = [_file_damage(folder, entry, deep) for entry in found.files]
+        return tuple(problem for problem in problems if problem)
+
+    def verify(self, artifact_id: str, deep: bool = True) -> Manifest:
+        """The manifest of `artifact_id`, all of whose files are as it says.
+
+        Raises ArtifactError that names each damaged file, what was needed, and how to make the artifact again.
+        """
+        if problems := self.damage(artifact_id, deep):
+            listed = "\n  ".join(problems)
+            raise ArtifactError(
+                f"{artifact_id} is damaged in the store:\n  {listed}\n"
+                f"Remove it with 'phi4-edge model remove {artifact_id}' and make it again."
+            )
+        return self.manifest(artifact_id)
+
+    def adopt(self, folder: Path, description: Manifest) -> str:
+        """Move `folder` (on the store's filesystem, see `workspace`) into the store and return its digest.
+
+        `folder` then no longer exists. Files that differ from `description` raise ArtifactError and adopt nothing.
+        """
+        manifest.artifact_id(description.artifact)
+        problems = [_file_damage(folder, entry, deep=False) for entry in description.files]
+        if named := [problem for problem in problems if problem]:
+            raise ArtifactError(f"{description.artifact} is not complete: {'; '.join(named)}")
+        files.write_json(folder / manifest.NAME, description.to_dict())
+        files.sync_tree(folder)
+        with self._exclusive():
+            target = self._folder(description.digest)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._discard(target)
+            folder.rename(target)
+            files.sync_folder(target.parent)
+            self._write_index({**self.index(), description.artifact: self._entry(description)})
+        return description.digest
+
+    def remove(self, artifact_id: str) -> int:
+        """Take `artifact_id` out of the store; return the bytes freed. Raises ArtifactError when it is not there."""
+        with self._exclusive():
+            entries = self.index()
+            if artifact_id not in entries:
+                raise ArtifactError(f"{artifact_id} is not in {self.root}; see 'phi4-edge model list'")
+            entry = entries.pop(artifact_id)
+            self._write_index(entries)
+            if any(other["digest"] == entry["digest"] for other in entries.values()):
+                return 0
+            self._discard(self._folder(entry["digest"]))
+        return int(entry["size"])
+
+    @contextlib.contextmanager
+    def making(self, name: str, progress: Progress = silent) -> Iterator[None]:
+        """Hold the right to make `name`; a second process waits until the first is done."""
+        lock = self.root / "locks" / (name.replace("/", "_") + ".lock")
+        with files.locked(lock, lambda: progress(Event(name, "waiting", "another process is making it"))):
+            yield
+
+    @contextlib.contextmanager
+    def workspace(self, purpose: str) -> Iterator[Path]:
+        """An empty folder on the store's filesystem, gone afterwards; what killed runs left is removed first."""
+        tmp = self.root / "tmp"
+        with contextlib.ExitStack() as stack:
+            with self._exclusive():
+                tmp.mkdir(parents=True, exist_ok=True)
+                self._collect(tmp)
+                folder = tmp / f"{purpose}-{uuid.uuid4().hex[:12]}"
+                stack.enter_context(files.locked(_lock_of(folder)))
+                folder.mkdir()
+            try:
+                yield folder
+            finally:
+                files.erase(folder)
+                _lock_of(folder).unlink(missing_ok=True)
+
+    def _folder(self, digest: str) -> Path:
+        return self.root / "artifacts" / digest
+
+    def _exclusive(self) -> contextlib.AbstractContextManager[None]:
+        return files.locked(self.root / "locks" / "store.lock")
+
+    def _entry(self, description: Manifest) -> dict[str, Any]:
+        return {
+            "digest": description.digest,
+            "path": f"artifacts/{description.digest}",
+            "size": description.size,
+            "files": len(description.files),
+        }
+
+    def _write_index(self, entries: Mapping[str, Any]) -> None:
+        files.write_json(self.index_path, {"format": INDEX_FORMAT, "artifacts": dict(entries)})
+
+    def _rebuilt(self) -> dict[str, dict[str, Any]]:
+        folders = sorted((self.root / "artifacts").glob("*/"), key=lambda path: path.stat().st_mtime_ns)
+        entries = {}
+        for folder in folders:
+            with contextlib.suppress(ArtifactError):
+                found = Manifest.read(folder / manifest.NAME)
+                if found.digest == folder.name:
+                    entries[found.artifact] = self._entry(found)
+        return entries
+
+    def _discard(self, folder: Path) -> None:
+        """Remove `folder` so that a kill in between leaves it under tmp/, never half gone under its own name."""
+        if not folder.exists():
+            return
+        trash = self.root / "tmp" / f"discarded-{uuid.uuid4().hex[:12]}"
+        trash.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(trash)
+        files.erase(trash)
+
+    @staticmethod
+    def _collect(tmp: Path) -> None:
+        for path in sorted(tmp.iterdir()):
+            if path.suffix == ".lock":
+                if not path.with_suffix("").exists() and files.try_lock(path):
+                    path.unlink(missing_ok=True)
+            elif not _lock_of(path).exists() or files.try_lock(_lock_of(path)):
+                files.erase(path)
+                _lock_of(path).unlink(missing_ok=True)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+def _valid(name: object, entry: object) -> bool:
+    shape = {"digest": str, "path": str, "size": int, "files": int}
+    return (
+        isinstance(name, str)
+        and isinstance(entry, dict)
+        and all(isinstance(entry.get(key), kind) for key, kind in shape.items())
+        and entry["path"] == f"artifacts/{entry['digest']}"
+        and entry["digest"].isalnum()
+    )
+
+
+def _file_damage(folder: Path, entry: manifest.FileEntry, deep: bool) -> str:
+    path = folder / entry.path
+    if path.is_symlink() or not path.is_file():
+        return f"{path}: missing, needed {entry.size} bytes"
+    if (size := path.stat().st_size) != entry.size:
+        return f"{path}: {size} bytes, needed {entry.size}"
+    if deep and (found := manifest.sha256_of(path)) != entry.sha256:
+        return f"{path}: sha256 {found[:12]}…, needed {entry.sha256[:12]}…"
+    return ""
