@@ -1,0 +1,33 @@
+"""`python -m phi4_engine`: the service. Settings come from the environment (see README.md)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from phi4_engine import modeldir, server, settings
+from phi4_engine.errors import EX_CONFIG, ConfigurationError, EngineError
+from phi4_engine.supervisor import worker_command
+
+
+def main() -> int:
+    """Exit status: 0 after a clean stop, 78 (EX_CONFIG) when only the operator can help, 1 when a restart may."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    log = logging.getLogger("phi4_engine")
+    try:
+        chosen = settings.load(os.environ)
+        modeldir.inspect(chosen.model_dir)
+        server.run(chosen, worker_command())
+    except ConfigurationError as error:
+        log.error("%s", error)
+        return EX_CONFIG
+    except EngineError as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The bodies of the answers: OpenAI's chat completion, its stream, and the /reasoning answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from phi4_engine import chat
+from phi4_engine.errors import ApiError
+from phi4_engine.runs import Run
+
+
+class Envelope:
+    """What every chunk of one answer has in common."""
+
+    def __init__(self, answer_id: str, model: str, fingerprint: str) -> None:
+        self._common = {"id": answer_id, "created": int(time.time()), "model": model, "system_fingerprint": fingerprint}
+
+    def whole(self, text: str, run: Run) -> dict[str, Any]:
+        """A chat.completion."""
+        calls = chat.tool_calls(run.finished.tool_text if run.finished else None)
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if calls and not text else text + _unparsed(run, calls),
+            "refusal": None,
+            "annotations": [],
+        }
+        if calls:
+            message["tool_calls"] = calls
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(run, calls)}
+        return {**self._common, "object": "chat.completion", "choices": [choice], "usage": run.usage()}
+
+    def chunk(self, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        """A chat.completion.chunk."""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
+
+    def usage_chunk(self, run: Run) -> dict[str, Any]:
+        """The last chunk of a stream that asked for usage: no choices."""
+        return {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": run.usage()}
+
+
+async def collect(run: Run) -> str:
+    """The whole text of a run, which is finished after this."""
+    return "".join([text async for text in run.texts()])
+
+
+async def sse(run: Run, envelope: Envelope, *, include_usage: bool) -> AsyncIterator[bytes]:
+    """Server-sent events: role first, then text, then the finish, usage if asked for, [DONE].
+
+    A failure in the middle is an event with an error object and no [DONE]: the answer was not completed.
+    """
+    try:
+        yield _event(envelope.chunk({"role": "assistant", "content": "", "refusal": None}))
+        async for text in run.texts():
+            yield _event(envelope.chunk({"content": text}))
+        calls = chat.tool_calls(run.finished.tool_text if run.finished else None)
+        if rest := _unparsed(run, calls):
+            yield _event(envelope.chunk({"content": rest}))
+        if calls:
+            yield _event(envelope.chunk({"tool_calls": [{"index": at, **call} for at, call in enumerate(calls)]}))
+        yield _event(envelope.chunk({}, _reason(run, calls)))
+        if include_usage:
+            yield _event(envelope.usage_chunk(run))
+        yield b"data: [DONE]\n\n"
+    except ApiError as error:
+        yield _event(error.body())
+
+
+def _unparsed(run: Run, calls: list[dict[str, Any]]) -> str:
+    """A tool call that is no valid JSON is given as text: better than an empty answer."""
+    text = run.finished.tool_text if run.finished else None
+    return text if text and not calls else ""
+
+
+def _reason(run: Run, calls: list[dict[str, Any]]) -> str:
+    reason = run.finished.reason if run.finished else "stop"
+    return "tool_calls" if calls and reason == "stop" else reason
+
+
+def _event(body: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

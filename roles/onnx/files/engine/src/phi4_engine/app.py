@@ -1,0 +1,160 @@
+"""The routes."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from phi4_engine import answers, chat
+from phi4_engine.errors import ApiError
+from phi4_engine.protocol import ChatRequest, ReasoningRequest
+from phi4_engine.runs import Service
+from phi4_engine.settings import Settings
+from phi4_engine.supervisor import State
+from phi4_engine.transport import ClientGoneError, EventStream, read_body, unless_gone
+
+PHI = "phi-4-mini-instruct"
+_CAPABILITIES = ["reasoning", "math", "coding"]
+_DESCRIBED = ["mathematical reasoning", "code generation", "logical problem solving"]
+_CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that left; it is logged by nobody and read by nobody."""
+
+
+class Routes:
+    """Every endpoint, bound to one service."""
+
+    def __init__(self, settings: Settings, service: Service) -> None:
+        self._settings = settings
+        self._service = service
+        self._created = int(time.time())
+
+    async def root(self) -> dict[str, Any]:
+        """What this is and where to go from here."""
+        name = self._settings.model_name
+        return {
+            "name": "Phi-4-mini ONNX Engine",
+            "model": f"microsoft/{PHI.capitalize()}" if name == PHI else name,
+            "endpoints": ["/reasoning", "/v1/chat/completions", "/v1/models", "/health"],
+            "capabilities": _DESCRIBED,
+        }
+
+    async def health(self) -> JSONResponse:
+        """200 when a request would be answered, 503 otherwise."""
+        state = self._service.state
+        body = {
+            "status": state.value,
+            "model": self._settings.model_name,
+            "capabilities": _CAPABILITIES,
+            "release": self._settings.release,
+        }
+        return JSONResponse(body, status_code=200 if state is State.READY else 503)
+
+    async def models(self) -> dict[str, Any]:
+        """The one model, also while it is loading: clients check their connection here."""
+        return {"object": "list", "data": [self._model()]}
+
+    async def model(self, name: str) -> dict[str, Any]:
+        """The model by name."""
+        self._require_model(name)
+        return self._model()
+
+    async def chat_completions(self, request: Request) -> Response:
+        """OpenAI's chat completion, whole or as a stream."""
+        body = await read_body(request, ChatRequest)
+        if body.model is not None:
+            self._require_model(body.model)
+        answer_id = f"chatcmpl-{uuid.uuid4().hex}"
+        envelope = answers.Envelope(answer_id, self._settings.model_name, self._settings.release)
+        run = await unless_gone(request, self._service.open(chat.chat_job(body, answer_id)))
+        if body.stream:
+            usage = bool(body.stream_options and body.stream_options.include_usage)
+            return EventStream(run, answers.sse(run, envelope, include_usage=usage))
+        async with run:
+            text = await unless_gone(request, answers.collect(run))
+            return JSONResponse(envelope.whole(text, run))
+
+    async def reasoning(self, request: Request) -> dict[str, Any]:
+        """The task's prompt before the caller's, one answer."""
+        body = await read_body(request, ReasoningRequest)
+        started = time.monotonic()
+        job = chat.reasoning_job(body, f"reasoning-{uuid.uuid4().hex}")
+        async with await unless_gone(request, self._service.open(job)) as run:
+            text = await unless_gone(request, answers.collect(run))
+        name = self._settings.model_name
+        return {
+            "generated_text": text,
+            "task_type": body.task_type,
+            "inference_time": round(time.monotonic() - started, 4),
+            "model": "phi4-mini-instruct-onnx" if name == PHI else f"{name}-onnx",
+        }
+
+    def _model(self) -> dict[str, Any]:
+        return {
+            "id": self._settings.model_name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "microsoft" if self._settings.model_name == PHI else "phi4-edge",
+            "max_model_len": self._settings.context_length,
+        }
+
+    def _require_model(self, name: str) -> None:
+        if name != self._settings.model_name:
+            raise ApiError(
+                404,
+                f"the model {name[:100]!r} is not served here: use {self._settings.model_name!r}",
+                param="model",
+                code="model_not_found",
+            )
+
+
+def create(settings: Settings, service: Service) -> FastAPI:
+    """The application. Its own documentation pages are off: they would load scripts from the internet."""
+    app = FastAPI(title="Phi-4-mini ONNX Engine", docs_url=None, redoc_url=None, openapi_url=None)
+    routes = Routes(settings, service)
+    app.add_api_route("/", routes.root, methods=["GET"])
+    app.add_api_route("/health", routes.health, methods=["GET"], response_model=None)
+    app.add_api_route("/v1/models", routes.models, methods=["GET"])
+    app.add_api_route("/v1/models/{name}", routes.model, methods=["GET"])
+    app.add_api_route("/v1/chat/completions", routes.chat_completions, methods=["POST"], response_model=None)
+    app.add_api_route("/reasoning", routes.reasoning, methods=["POST"])
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientGoneError, _client_gone)
+    app.add_exception_handler(Exception, _unexpected)
+    return app
+
+
+async def _api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101 - registered for this class alone
+    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
+    messages = {
+        404: f"there is no {request.url.path[:200]!r} here",
+        405: f"{request.url.path[:200]!r} does not take {request.method[:20]}",
+    }
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    told = ApiError(
+        error.status_code,
+        messages.get(error.status_code, str(error.detail)),
+        code=codes.get(error.status_code),
+        headers=error.headers,
+    )
+    return JSONResponse(told.body(), status_code=told.status, headers=told.headers)
+
+
+async def _client_gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+
+async def _unexpected(_: Request, __: Exception) -> Response:
+    """The traceback goes to the log; the client learns no internals."""
+    told = ApiError(500, "internal error, see the service's log", type_="server_error", code="internal_error")
+    return JSONResponse(told.body(), status_code=500)

@@ -1,0 +1,144 @@
+"""From a request to what the model's chat template takes, and from the model's text back to tool calls."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from phi4_engine.errors import ApiError, unsupported
+from phi4_engine.protocol import ChatRequest, Message, ReasoningRequest, Tool
+from phi4_engine.wire import Job
+
+TASK_PROMPTS: Mapping[str, str] = {
+    "reasoning": "Think step by step and show your reasoning clearly:",
+    "math": "Solve this mathematical problem step by step:",
+    "coding": "Write clean, well-commented code for this task:",
+}
+_TOOLS_WITHOUT_SYSTEM = "You are a helpful assistant with some tools."
+"""The system message of the tool example on the model card of microsoft/Phi-4-mini-instruct."""
+_ROLES = {"developer": "system", "tool": "tool_response"}
+"""OpenAI's roles that the template would render as a token of another meaning (<|tool|> opens tool definitions)."""
+_DEFAULT_TEMPERATURE = 1.0
+"""OpenAI's default for temperature and for top_p."""
+
+
+def chat_job(request: ChatRequest, job_id: str) -> Job:
+    """The job of a checked request; raises ApiError 400 for what this engine does not do."""
+    refuse_unsupported(request)
+    tools = request.tools if request.tools and request.tool_choice != "none" else []
+    return Job(
+        id=job_id,
+        messages=tuple(with_tools([_message(at, one) for at, one in enumerate(request.messages)], tools)),
+        max_tokens=request.limit,
+        temperature=_DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
+        top_p=_DEFAULT_TEMPERATURE if request.top_p is None else request.top_p,
+        seed=request.seed,
+        stop=tuple(request.stop or ()),
+    )
+
+
+def reasoning_job(request: ReasoningRequest, job_id: str) -> Job:
+    """The task's prompt as system message, the caller's as user message."""
+    messages = (
+        {"role": "system", "content": TASK_PROMPTS[request.task_type]},
+        {"role": "user", "content": _clean(request.prompt, "prompt")},
+    )
+    return Job(id=job_id, messages=messages, max_tokens=request.max_length, temperature=request.temperature, top_p=1.0)
+
+
+def refuse_unsupported(request: ChatRequest) -> None:
+    """Raises ApiError 400 for a request that would otherwise get something else than it asks for."""
+    if request.n not in (None, 1):
+        raise unsupported("n", f"n is {request.n}: this engine gives one choice per request. Send n requests instead.")
+    if request.response_format is not None and request.response_format.type != "text":
+        raise unsupported(
+            "response_format", f"response_format {request.response_format.type!r} is not supported: only 'text' is."
+        )
+    if request.tool_choice not in (None, "auto", "none"):
+        raise unsupported(
+            "tool_choice",
+            "only tool_choice 'auto' and 'none' are supported: no model call can be forced.",
+        )
+    if request.modalities not in (None, ["text"]):
+        raise unsupported("modalities", "only the modality 'text' is supported.")
+    for name in ("logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty"):
+        if getattr(request, name):
+            raise unsupported(name, f"{name} is not supported by this engine: leave it out.")
+    for name in ("functions", "function_call", "audio"):
+        if getattr(request, name) is not None:
+            raise unsupported(name, f"{name} is not supported by this engine: leave it out, or use tools.")
+
+
+def with_tools(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    """The template shows tools only where the system message has a `tools` key that holds JSON text."""
+    if not tools:
+        return messages
+    text = json.dumps([tool.function.model_dump(exclude_none=True) for tool in tools], ensure_ascii=False)
+    for at, message in enumerate(messages):
+        if message["role"] == "system":
+            return [*messages[:at], message | {"tools": text}, *messages[at + 1 :]]
+    return [{"role": "system", "content": _TOOLS_WITHOUT_SYSTEM, "tools": text}, *messages]
+
+
+def tool_calls(text: str | None) -> list[dict[str, Any]]:
+    """OpenAI tool calls from what the model wrote between its tool-call tokens; empty when that is no valid call."""
+    if text is None:
+        return []
+    try:
+        written = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    calls = written if isinstance(written, list) else [written]
+    found = []
+    for call in calls:
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+            return []
+        arguments = call.get("arguments", call.get("parameters", {}))
+        found.append(
+            {
+                "id": f"call_{uuid.uuid4().hex[:24]}",
+                "type": "function",
+                "function": {
+                    "name": call["name"],
+                    "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
+                },
+            }
+        )
+    return found
+
+
+def _message(at: int, message: Message) -> dict[str, Any]:
+    where = f"messages[{at}].content"
+    content = _clean(_content(message, where), where)
+    if message.tool_calls:
+        calls = [{"name": c.function.name, "arguments": _arguments(c.function.arguments)} for c in message.tool_calls]
+        content += f"<|tool_call|>{json.dumps(calls, ensure_ascii=False)}<|/tool_call|>"
+    return {"role": _ROLES.get(message.role, message.role), "content": content}
+
+
+def _content(message: Message, where: str) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    if message.content is None:
+        if message.role == "assistant":
+            return ""
+        raise ApiError(400, f"{where} is missing: a {message.role} message needs text.", param=where)
+    for part in message.content:
+        if part.type != "text" or part.text is None:
+            raise unsupported(where, f"{where} has a part of type {part.type!r}: this model reads text parts only.")
+    return "".join(part.text or "" for part in message.content)
+
+
+def _arguments(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _clean(text: str, where: str) -> str:
+    if "\0" in text:
+        raise ApiError(400, f"{where} contains a NUL character, which the tokenizer cannot read.", param=where)
+    return text

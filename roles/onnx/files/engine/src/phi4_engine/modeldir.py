@@ -1,0 +1,80 @@
+"""Checks a model directory before a process is spent on loading it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phi4_engine.errors import ConfigurationError
+
+STOP_TOKENS = ("<|end|>", "<|endoftext|>")
+"""Phi-4-mini ends a turn with the first and a document with the second; config.json names only one of them."""
+TOOL_TOKENS = ("<|tool_call|>", "<|/tool_call|>")
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """What the engine needs from the directory besides what onnxruntime-genai reads itself."""
+
+    directory: Path
+    chat_template: str
+    special_tokens: tuple[str, ...]
+    eos_ids: tuple[int, ...]
+
+
+def inspect(directory: Path) -> ModelFiles:
+    """The directory holds a model that can be tried; raises ConfigurationError naming the missing or broken file."""
+    if not directory.is_dir():
+        raise ConfigurationError(f"no model directory at {directory}: set PHI4_MODEL_DIR to a converted ONNX model")
+    config = _object(directory / "genai_config.json")
+    model = _section(config, "model")
+    graph = directory / str(_section(_section(config, "model"), "decoder").get("filename", "model.onnx"))
+    if not graph.is_file() or graph.stat().st_size == 0:
+        raise ConfigurationError(f"{graph} is missing or empty: transfer the model again")
+    template = _text(directory / "chat_template.jinja")
+    if not template.strip():
+        raise ConfigurationError(f"{directory / 'chat_template.jinja'} is empty: transfer the model again")
+    return ModelFiles(
+        directory=directory,
+        chat_template=template,
+        special_tokens=_special_tokens(_object(directory / "tokenizer.json")),
+        eos_ids=_ids(model.get("eos_token_id", [])),
+    )
+
+
+def _special_tokens(tokenizer: dict[str, Any]) -> tuple[str, ...]:
+    """Every added token: roles, ends, tools. None of them is text that a user should see."""
+    added = tokenizer.get("added_tokens", [])
+    return tuple(str(entry["content"]) for entry in added if isinstance(entry, dict) and "content" in entry)
+
+
+def _ids(value: object) -> tuple[int, ...]:
+    values = value if isinstance(value, list) else [value]
+    return tuple(one for one in values if isinstance(one, int))
+
+
+def _section(config: dict[str, Any], name: str) -> dict[str, Any]:
+    value = config.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(_text(path))
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not JSON ({error}): transfer the model again") from error
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{path} does not hold a JSON object: transfer the model again")
+    return value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigurationError(f"cannot read {path} ({reason}): transfer the model again") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not UTF-8 text: transfer the model again") from error

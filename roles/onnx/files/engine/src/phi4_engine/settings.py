@@ -1,0 +1,86 @@
+"""The environment of the process, read once, checked, frozen."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from phi4_engine.errors import ConfigurationError
+
+_MAX_CONTEXT = 131_072
+"""Phi-4-mini's max_position_embeddings (config.json of microsoft/Phi-4-mini-instruct)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the environment file of a release decides. Context is in tokens."""
+
+    model_dir: Path
+    model_name: str
+    bind: str
+    port: int
+    context_length: int
+    threads: int
+    parallel: int
+    queue: int
+    release: str
+
+    @property
+    def stall_seconds(self) -> float:
+        """Silence after which a busy worker counts as hung.
+
+        One unit of its work is at most a prefill chunk. Past 4,096 tokens LongRoPE switches and the runtime computes
+        the whole sequence again in one call, so a longer context is given a second for every 4 tokens more.
+        """
+        return 120.0 + max(0, self.context_length - 4096) / 4
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Settings from the variables PHI4_*; raises ConfigurationError with the variable, its value and what it may be."""
+    model_dir = environ.get("PHI4_MODEL_DIR", "").strip()
+    if not model_dir:
+        raise ConfigurationError("PHI4_MODEL_DIR is not set: it must name the directory of the ONNX model")
+    return Settings(
+        model_dir=Path(model_dir),
+        model_name=_name(environ, "PHI4_MODEL_NAME", "phi-4-mini-instruct"),
+        bind=_address(environ, "PHI4_BIND", "127.0.0.1"),
+        port=_number(environ, "PHI4_PORT", 8080, 1, 65_535),
+        context_length=_number(environ, "PHI4_CONTEXT_LENGTH", 4096, 16, _MAX_CONTEXT),
+        threads=_number(environ, "PHI4_THREADS", _usable_cpus(), 1, 1024),
+        parallel=_number(environ, "PHI4_PARALLEL", 1, 1, 64),
+        queue=_number(environ, "PHI4_QUEUE", 8, 0, 4096),
+        release=_name(environ, "PHI4_RELEASE", "unreleased"),
+    )
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _number(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = environ.get(name, "").strip()
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and low <= int(text) <= high):
+        raise ConfigurationError(f"{name} is {text[:40]!r}: it must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def _name(environ: Mapping[str, str], name: str, default: str) -> str:
+    text = environ.get(name, "").strip() or default
+    if len(text) > 128 or not text.isprintable():
+        raise ConfigurationError(f"{name} is {text[:40]!r}: it must be at most 128 printable characters")
+    return text
+
+
+def _address(environ: Mapping[str, str], name: str, default: str) -> str:
+    text = environ.get(name, "").strip() or default
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ConfigurationError(
+            f"{name} is {text[:40]!r}: it must be an IPv4 or IPv6 address of this host, 127.0.0.1 for loopback only"
+        ) from None

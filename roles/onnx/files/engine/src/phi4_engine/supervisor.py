@@ -1,0 +1,184 @@
+"""The web process's side of the model process: starts it, talks to it, notices when it dies or hangs.
+
+A dead or hung worker is not restarted here. The process ends with a status and systemd (or the container engine)
+starts it anew: one supervisor that counts restarts, delays them and shows them, instead of two that hide each other's
+work. Whoever watches the unit sees a crash loop as such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from enum import Enum
+
+from phi4_engine.errors import WorkerDiedError
+from phi4_engine.wire import (
+    MAX_LINE,
+    Alive,
+    Command,
+    Event,
+    Finished,
+    Job,
+    JobEvent,
+    LoadFailed,
+    Ready,
+    Refused,
+    Started,
+    Text,
+    decode_event,
+    encode_command,
+)
+
+PING_SECONDS = 10.0
+
+
+class State(Enum):
+    """What the model process is doing; the value is what /health says."""
+
+    LOADING = "loading"
+    READY = "healthy"
+    DEAD = "unhealthy"
+
+
+def worker_command() -> list[str]:
+    """The same interpreter, as isolated from its surroundings as this process is."""
+    isolated = ["-I"] if sys.flags.isolated else []
+    return [sys.executable, *isolated, "-m", "phi4_engine.worker"]
+
+
+class Supervisor:
+    """One worker process, from start to end."""
+
+    def __init__(self, command: Sequence[str], *, stall_seconds: float, ping_seconds: float = PING_SECONDS) -> None:
+        self._command = tuple(command)
+        self._stall_seconds = stall_seconds
+        self._ping_seconds = ping_seconds
+        self._process: Process | None = None
+        self._jobs: dict[str, asyncio.Queue[JobEvent | WorkerDiedError]] = {}
+        self._heard = time.monotonic()
+        self._load_error: str | None = None
+        self.state = State.LOADING
+        self.ready = asyncio.Event()
+        self.load_seconds = 0.0
+
+    async def run(self) -> None:
+        """Starts the worker and follows it; raises WorkerDiedError when it is gone, whatever the cause."""
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=PIPE, stdout=PIPE, limit=MAX_LINE, env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
+        )
+        pinger = asyncio.create_task(self._keep_pinging(self._process))
+        hung = False
+        try:
+            hung = not await self._follow(self._process, pinger)
+        finally:
+            self.state = State.DEAD
+            pinger.cancel()
+            if self._process.returncode is None and hung:
+                self._process.kill()
+        error = WorkerDiedError(await self._post_mortem(self._process, hung))
+        for queue in self._jobs.values():
+            queue.put_nowait(error)
+        raise error
+
+    def submit(self, job: Job) -> asyncio.Queue[JobEvent | WorkerDiedError]:
+        """Hands a job to the worker. The queue yields Started, Text…, Finished, or Refused, or the worker's death.
+
+        It holds at most one event per token of the context: a client that does not read costs little, blocks nobody.
+        """
+        queue: asyncio.Queue[JobEvent | WorkerDiedError] = asyncio.Queue()
+        self._jobs[job.id] = queue
+        self._send(Command("generate", job.id, job))
+        return queue
+
+    def cancel(self, job_id: str) -> None:
+        """The job generates nothing more; without effect on one that is over."""
+        if self._jobs.pop(job_id, None) is not None:
+            self._send(Command("cancel", job_id))
+
+    async def close(self, seconds: float) -> None:
+        """The worker has ended: by itself when its pipe closes, or killed after `seconds`."""
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            async with asyncio.timeout(seconds):
+                await process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago the worker last said anything."""
+        return time.monotonic() - self._heard
+
+    async def _follow(self, process: Process, pinger: asyncio.Task[None]) -> bool:
+        """True when the worker closed its pipe, False when it hangs."""
+        assert process.stdout is not None  # noqa: S101 - it was created with PIPE
+        while True:
+            reading = asyncio.ensure_future(process.stdout.readline())
+            await asyncio.wait({reading, pinger}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                reading.cancel()
+                return False
+            line = reading.result()
+            if not line:
+                return True
+            self._heard = time.monotonic()
+            self._dispatch(decode_event(line))
+
+    def _dispatch(self, event: Event) -> None:
+        match event:
+            case Ready(seconds=seconds):
+                self.state, self.load_seconds = State.READY, seconds
+                self.ready.set()
+            case LoadFailed(message=message):
+                self._load_error = message
+            case Finished(id=job_id) | Refused(id=job_id):
+                queue = self._jobs.pop(job_id, None)
+                if queue is not None:
+                    queue.put_nowait(event)
+            case Started(id=job_id) | Text(id=job_id):
+                if job_id in self._jobs:
+                    self._jobs[job_id].put_nowait(event)
+            case Alive():
+                return
+
+    async def _keep_pinging(self, process: Process) -> None:
+        """Returns when a loaded worker has been silent too long. Loading is bounded by the unit's start timeout."""
+        await self.ready.wait()
+        while self.silent_seconds < self._stall_seconds:
+            self._send(Command("ping"))
+            await asyncio.sleep(min(self._ping_seconds, self._stall_seconds / 4))
+
+    def _send(self, command: Command) -> None:
+        process = self._process
+        if process is not None and process.stdin is not None and not process.stdin.is_closing():
+            process.stdin.write(encode_command(command))
+
+    async def _post_mortem(self, process: Process, hung: bool) -> str:
+        await process.wait()
+        if self._load_error is not None:
+            return self._load_error
+        if hung:
+            return f"the model process said nothing for {self._stall_seconds:.0f} s and was killed"
+        phase = "while serving" if self.ready.is_set() else "while loading the model"
+        return f"the model process ended {phase}: {_cause(process.returncode or 0)}"
+
+
+def _cause(returncode: int) -> str:
+    if returncode >= 0:
+        return f"exit status {returncode}, see the lines above"
+    name = signal.Signals(-returncode).name
+    if name == "SIGKILL":
+        return "SIGKILL, most likely out of memory: compare the unit's MemoryMax with the plan"
+    return f"{name}, see the lines above"

@@ -1,0 +1,31 @@
+"""The real service with the fake worker: `python fake_main.py`. FAKE_STALL and FAKE_DRAIN are limits in seconds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from unittest import mock
+
+from phi4_engine import server, settings
+from phi4_engine.errors import EngineError
+
+
+def main() -> int:
+    """As phi4_engine.__main__, without a model directory to look at."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s: %(message)s")
+    stall = float(os.environ.get("FAKE_STALL", "60"))
+    drain = float(os.environ.get("FAKE_DRAIN", "10"))
+    worker = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
+    try:
+        with mock.patch.object(settings.Settings, "stall_seconds", stall):
+            server.run(settings.load(os.environ), worker, drain_seconds=drain)
+    except EngineError as error:
+        logging.getLogger("phi4_engine").error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Settings and model directory: what is accepted, and what is said about the rest."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from client import Engine, python
+
+from phi4_engine import modeldir, settings
+from phi4_engine.errors import EX_CONFIG, ConfigurationError
+
+GOOD = {"PHI4_MODEL_DIR": "/models/x"}
+
+
+def test_defaults_are_loopback_and_4096_tokens() -> None:
+    chosen = settings.load(GOOD)
+    assert (chosen.bind, chosen.port, chosen.context_length) == ("127.0.0.1", 8080, 4096)
+    assert (chosen.parallel, chosen.queue, chosen.model_name) == (1, 8, "phi-4-mini-instruct")
+    assert chosen.threads >= 1
+
+
+def test_a_long_context_gives_the_worker_more_time() -> None:
+    short = settings.load(GOOD | {"PHI4_CONTEXT_LENGTH": "4096"}).stall_seconds
+    long = settings.load(GOOD | {"PHI4_CONTEXT_LENGTH": "32768"}).stall_seconds
+    assert short == 120
+    assert long > 60 * short / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("PHI4_PORT", "0", "from 1 to 65535"),
+        ("PHI4_PORT", "65536", "from 1 to 65535"),
+        ("PHI4_PORT", "80a", "whole number"),
+        ("PHI4_PORT", "-1", "whole number"),
+        ("PHI4_PORT", "٣", "whole number"),
+        ("PHI4_PORT", "9" * 5000, "whole number"),
+        ("PHI4_CONTEXT_LENGTH", "131073", "from 16 to 131072"),
+        ("PHI4_THREADS", "0", "from 1"),
+        ("PHI4_PARALLEL", "1.5", "whole number"),
+        ("PHI4_QUEUE", "many", "whole number"),
+        ("PHI4_BIND", "localhost", "IPv4 or IPv6"),
+        ("PHI4_BIND", "127.0.0.1:80", "IPv4 or IPv6"),
+        ("PHI4_MODEL_NAME", "a\nb", "printable"),
+        ("PHI4_MODEL_DIR", " ", "not set"),
+    ],
+)
+def test_a_bad_setting_is_named(name: str, value: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{name}.*{re.escape(told)}"):
+        settings.load(GOOD | {name: value})
+
+
+def _model(directory: Path) -> Path:
+    (directory / "model.onnx").write_bytes(b"graph")
+    (directory / "chat_template.jinja").write_text("{{ messages }}")
+    config = {"model": {"decoder": {"filename": "model.onnx"}, "eos_token_id": [5, 7]}}
+    (directory / "genai_config.json").write_text(json.dumps(config))
+    tokens = [{"id": 5, "content": "<|end|>", "special": True}, {"id": 9, "content": "<|tool_call|>", "special": False}]
+    (directory / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
+    return directory
+
+
+def test_a_complete_directory_is_accepted(tmp_path: Path) -> None:
+    files = modeldir.inspect(_model(tmp_path))
+    assert files.special_tokens == ("<|end|>", "<|tool_call|>")
+    assert files.eos_ids == (5, 7)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "chat_template.jinja", "genai_config.json", "tokenizer.json"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "binary"])
+def test_a_damaged_directory_names_the_file(tmp_path: Path, name: str, damage: str) -> None:
+    _model(tmp_path)
+    if damage == "missing":
+        (tmp_path / name).unlink()
+    elif damage == "empty":
+        (tmp_path / name).write_bytes(b"")
+    elif name == "model.onnx":
+        pytest.skip("a graph is binary: only loading it can tell")
+    else:
+        (tmp_path / name).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match=re.escape(name)):
+        modeldir.inspect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({}, "PHI4_MODEL_DIR is not set"),
+        ({"PHI4_MODEL_DIR": "/nonexistent/model"}, "no model directory at /nonexistent/model"),
+        ({"PHI4_MODEL_DIR": "/", "PHI4_THREADS": "two"}, "PHI4_THREADS is 'two'"),
+    ],
+)
+def test_a_bad_start_ends_with_one_line_and_78(environ: dict[str, str], told: str) -> None:
+    engine = Engine(python("-m", "phi4_engine"), environ)
+    try:
+        assert engine.wait() == EX_CONFIG
+        assert told in engine.log
+        assert engine.log.count("\n") == 1
+    finally:
+        engine.close()
