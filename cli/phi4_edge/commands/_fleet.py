@@ -1,0 +1,66 @@
+"""The hosts of one command: opened from the inventory, looked at, planned for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from phi4_edge import inventory as inventories
+from phi4_edge.commands._options import Reach
+from phi4_edge.commands._view import View
+from phi4_edge.inventory import Host
+from phi4_edge.rollout.access import Access
+from phi4_edge.rollout.interrupt import Interrupts
+from phi4_edge.rollout.outcome import HostResult
+from phi4_edge.rollout.planning import Planned, Planner, PlanSet, Seen, check_variables
+from phi4_edge.rollout.survey import Survey, survey
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Hosts in inventory order, how they are reached, and variables from the command line that go over theirs."""
+
+    hosts: tuple[Host, ...]
+    access: Access
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, inventory: Sequence[str], reach: Reach, settings: Mapping[str, Any] | None = None) -> Fleet:
+        """The hosts that are meant; contacts none. Raises InventoryError, also for a wrong `phi4_*` variable."""
+        paths = tuple(inventory)
+        hosts = inventories.load(paths, reach.limit, vault_password_file=reach.vault_password_file)
+        fleet = cls(hosts, Access(paths, reach.forks, None, reach.vault_password_file), dict(settings or {}))
+        check_variables((host.name, fleet.variables(host)) for host in hosts)
+        if not reach.ask_become_pass:
+            return fleet
+        password = click.prompt("sudo password of the hosts", hide_input=True, err=True)
+        return cls(hosts, Access(paths, reach.forks, password, reach.vault_password_file), fleet.settings)
+
+    def variables(self, host: Host) -> dict[str, Any]:
+        """The host's `phi4_*` variables with those of the command line over them."""
+        return {**host.vars, **self.settings}
+
+    def survey(self, view: View, interrupts: Interrupts | None = None) -> Survey:
+        """Looks at all hosts; shows progress in `view`. Raises InterruptedRunError after Ctrl-C."""
+        noun = "host" if len(self.hosts) == 1 else "hosts"
+        view.phase(f"Looking at {len(self.hosts)} {noun}")
+        if interrupts is not None:
+            return survey(self.access, self.hosts, interrupts, view.event)
+        with Interrupts() as own:
+            return survey(self.access, self.hosts, own, view.event)
+
+    def decide(self, planner: Planner, seen: Survey) -> tuple[dict[str, Planned], list[HostResult]]:
+        """Plans by host for all hosts that gave facts; hosts whose facts cannot be used come back as results."""
+        return planner.decide_all(
+            Seen(host.name, seen.documents[host.name], self.variables(host))
+            for host in self.hosts
+            if host.name in seen.documents
+        )
+
+    def plan(self, planner: Planner, seen: Survey) -> PlanSet:
+        """The plans of all hosts, and every host that has none."""
+        planned, troubles = self.decide(planner, seen)
+        return PlanSet(tuple(found.plan for found in planned.values()), (*seen.problems, *troubles))

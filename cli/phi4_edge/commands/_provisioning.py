@@ -1,0 +1,138 @@
+"""One run of provision: look, decide, make the artifacts, decide again with what there is now, apply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from phi4_edge import artifacts, content
+from phi4_edge.artifacts.progress import Event
+from phi4_edge.artifacts.store import Store
+from phi4_edge.commands._fleet import Fleet
+from phi4_edge.commands._options import Reach
+from phi4_edge.commands._view import View
+from phi4_edge.core.plan import Plan
+from phi4_edge.errors import InterruptedRunError, PreflightError
+from phi4_edge.report.text import count
+from phi4_edge.rollout.apply import Job, apply
+from phi4_edge.rollout.interrupt import Interrupts
+from phi4_edge.rollout.outcome import HostResult, Outcome
+from phi4_edge.rollout.planning import Planned, Planner
+from phi4_edge.rollout.survey import Survey
+from phi4_edge.rollout.triage import Triage, triage
+
+NOTHING_CHANGED = "nothing was changed on any host; run the same command again"
+
+
+@dataclass
+class Provisioning:
+    """What is known so far. `look` first, then `finish`; between the two the operator is asked."""
+
+    fleet: Fleet
+    store: Store
+    check: bool = False
+    diff: bool = False
+    seen: Survey = field(default_factory=lambda: Survey({}, ()))
+    planned: dict[str, Planned] = field(default_factory=dict)
+    troubles: list[HostResult] = field(default_factory=list)
+    interrupted: bool = False
+    sorted: Triage = field(default_factory=lambda: Triage({}, ()))
+
+    @classmethod
+    def open(cls, inventory: Sequence[str], reach: Reach, check: bool, diff: bool) -> Provisioning:
+        """Reads the inventory; contacts no host. Raises InventoryError."""
+        return cls(Fleet.open(inventory, reach), Store(), check, diff)
+
+    def look(self, view: View) -> None:
+        """Every host is planned for, or has a problem, afterwards."""
+        self.seen = self.fleet.survey(view)
+        self._decide()
+
+    def _decide(self) -> Planner:
+        planner = Planner(self.store.digests())
+        self.planned, self.troubles = self.fleet.decide(planner, self.seen)
+        self.sorted = triage(self.planned)
+        return planner
+
+    @property
+    def todo(self) -> Mapping[str, Plan]:
+        """Plans that are to be applied, by host."""
+        return self.sorted.todo
+
+    @property
+    def problems(self) -> list[HostResult]:
+        """Hosts that could not be planned for."""
+        return [*self.seen.problems, *self.troubles]
+
+    def documents(self) -> list[dict[str, Any]]:
+        """All plans, as data."""
+        return [found.plan.to_dict() for found in self.planned.values()]
+
+    def finish(self, view: View) -> list[HostResult]:
+        """Every host's result, in inventory order. Raises InterruptedRunError when Ctrl-C came before any change."""
+        unready = self._prepare(view) if self.todo else []
+        if unready or self.todo:
+            self._decide()
+        results = {result.host: result for result in (*self.problems, *self.sorted.settled, *unready)}
+        hosts = [host for host in self.todo if host not in results]
+        for result in self._apply(view, hosts) if hosts else ():
+            results[result.host] = result
+        return [results[host.name] for host in self.fleet.hosts]
+
+    def _prepare(self, view: View) -> list[HostResult]:
+        """What the plans need is in the store afterwards; hosts for which it is not come back."""
+        catalog = Planner(self.store.digests()).catalog
+        unready: list[HostResult] = []
+        failed: dict[tuple[object, ...], str] = {}
+        for host, plan in self.todo.items():
+            wanted = plan.to_dict()
+            key = (wanted["model"]["artifact"], (wanted["runtime"] or {}).get("id"))
+            if key not in failed:
+                failed[key] = self._ensure(catalog, wanted, view)
+            if failed[key]:
+                step = "mend that on this controller, then run again; no host was changed for it"
+                unready.append(HostResult(host, Outcome.PREFLIGHT, failed[key], step))
+        return unready
+
+    def _ensure(self, catalog: Any, wanted: Mapping[str, Any], view: View) -> str:
+        """Empty when all is there; else why it is not."""
+        if self.check and wanted["model"]["digest"] is None:
+            return f"{wanted['model']['artifact']} is not in the store, and --check makes none"
+
+        def tell(event: Event) -> None:
+            view.progress(event.artifact, event.step, event.detail, event.done, event.total)
+
+        try:
+            artifacts.ensure(self.store, catalog, wanted, content, tell)
+        except PreflightError as error:
+            return str(error)
+        except KeyboardInterrupt as error:
+            raise InterruptedRunError(f"interrupted while preparing artifacts; {NOTHING_CHANGED}") from error
+        return ""
+
+    def _apply(self, view: View, hosts: Sequence[str]) -> tuple[HostResult, ...]:
+        plans = {host: self.todo[host] for host in hosts}
+        variables = {
+            "plan_expected": {host: plan.fingerprint for host, plan in plans.items()},
+            "artifact_store": str(self.store.root),
+        }
+        job = Job(
+            self.fleet.access,
+            "provision",
+            variables,
+            self.check,
+            self.diff,
+            {host: plan.release for host, plan in plans.items()},
+        )
+        view.phase(f"{'Checking' if self.check else 'Provisioning'} {count(len(hosts), 'host')}")
+
+        def stopping() -> None:
+            view.note("stopping: hosts that are switching finish or go back first; Ctrl-C again ends it at once")
+
+        with Interrupts(on_first=stopping) as interrupts:
+            done = apply(
+                job, hosts, interrupts, view.event, lambda result: view.finished(result.host, str(result.outcome))
+            )
+        self.interrupted = interrupts.stopping
+        return done

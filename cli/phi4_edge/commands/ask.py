@@ -1,0 +1,81 @@
+"""`phi4-edge ask`: a question to the model on each host, through SSH to the port on its loopback."""
+
+from __future__ import annotations
+
+import http.client
+from typing import TYPE_CHECKING
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.commands._options import Reach
+from phi4_edge.errors import HostFailedError, Phi4EdgeError, PreflightError, UnreachableError
+from phi4_edge.report.text import clean
+
+if TYPE_CHECKING:
+    from phi4_edge.inventory import Host
+
+# The first piece comes after the whole prompt was read: minutes for a long one on a small board.
+SECONDS = 600.0
+
+
+@click.command("ask")
+@_options.inventory_argument
+@click.argument("question")
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Longest answer.")
+@click.option("--temperature", type=click.FloatRange(0.0, 2.0), metavar="T", help="0 always gives the likeliest word.")
+@_options.reach_options
+def command(
+    inventory: tuple[str, ...], question: str, max_tokens: int | None, temperature: float | None, reach: Reach
+) -> None:
+    """Ask the model on each host a QUESTION, one host after the other; the answer shows as it is made.
+
+    \b
+    Examples:
+      phi4-edge ask inventory/gateways.ini "Why is the sky blue?" --limit gw1
+      phi4-edge ask inventory/gateways.ini "Say hello" --max-tokens 20 --temperature 0
+
+    \b
+    Exit codes: 0 all answered, 1 usage, 3 a host is not provisioned,
+    4 a host failed to answer, 5 a host is unreachable.
+    """
+    from phi4_edge.commands._fleet import Fleet
+
+    fleet = Fleet.open(inventory, reach)
+    codes = set()
+    several = len(fleet.hosts) > 1
+    for host in fleet.hosts:
+        try:
+            _answer(host, question, max_tokens, temperature, several)
+        except Phi4EdgeError as error:
+            click.echo(f"error: {clean(host.name, lines=False)}: {clean(error)}", err=True)
+            codes.add(error.exit_code)
+    raise click.exceptions.Exit(next((code for code in (4, 5, 3, 1) if code in codes), 0))
+
+
+def _answer(host: Host, question: str, max_tokens: int | None, temperature: float | None, several: bool) -> None:
+    """The host's answer is on stdout afterwards. Raises a Phi4EdgeError that says why not."""
+    from phi4_edge.commands import _chat
+    from phi4_edge.core.overrides import Overrides
+    from phi4_edge.preflight import tunnel
+
+    port = Overrides.from_vars(host.name, host.vars).port
+    try:
+        with tunnel.http_connection(host, port, timeout=SECONDS) as connection:
+            said = _chat.health(connection)
+            if said["status"] != "healthy":
+                raise HostFailedError(f"the engine says {said['status']}; see phi4-edge status")
+            if several:
+                click.echo(f"{clean(host.name, lines=False)}: ", nl=False)
+            for piece in _chat.ask(connection, str(said["model"]), question, max_tokens, temperature):
+                click.echo(clean(piece), nl=False)
+            click.echo()
+    except ConnectionRefusedError as error:
+        raise PreflightError(
+            f"nothing listens on port {port}: not provisioned, or the service is down; "
+            f"see phi4-edge status, then phi4-edge provision INVENTORY --limit {host.name}"
+        ) from error
+    except UnreachableError:
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        raise HostFailedError(f"the answer broke off: {error or type(error).__name__}; ask again") from error

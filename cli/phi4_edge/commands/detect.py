@@ -1,0 +1,117 @@
+"""`phi4-edge detect`: what hosts are. Changes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.commands._options import Reach
+from phi4_edge.errors import FactsError, Phi4EdgeError
+from phi4_edge.report import facts as report
+from phi4_edge.report import machine, summary
+
+if TYPE_CHECKING:
+    from phi4_edge.rollout.outcome import HostResult
+    from phi4_edge.rollout.survey import Survey
+
+
+@click.command("detect")
+@_options.inventory_argument
+@click.option("--raw", is_flag=True, help="Print what the hosts sent, as `plan --facts` reads it.")
+@click.option(
+    "--raw-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write what each host sent to DIR/HOST.json.",
+)
+@_options.output_option
+@_options.reach_options
+def command(inventory: tuple[str, ...], raw: bool, raw_dir: Path | None, output: str, reach: Reach) -> None:
+    """Look at hosts and show what they are. Needs Python 3.8 and sudo on them; leaves nothing there.
+
+    \b
+    Examples:
+      phi4-edge detect inventory/gateways.ini
+      phi4-edge detect inventory/gateways.ini --limit gw1 --raw > gw1.json
+      phi4-edge detect inventory/gateways.ini --raw-dir facts/
+      phi4-edge detect inventory/gateways.ini -o json | jq '.hosts[] | {host, ram_bytes}'
+
+    \b
+    Exit codes: 0 done, 1 usage, 3 a host cannot be looked at, 5 a host is unreachable.
+    """
+    from phi4_edge.commands._fleet import Fleet
+    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.rollout.outcome import exit_code
+
+    fleet = Fleet.open(inventory, reach)
+    with progress_view() as view:
+        seen = fleet.survey(view)
+    if raw_dir is not None:
+        _write(raw_dir, seen.documents)
+    if raw:
+        _print_raw(seen.documents)
+        problems = list(seen.problems)
+    else:
+        problems = _print_parsed(seen, output, quiet=raw_dir is not None)
+    for result in problems:
+        click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
+    raise click.exceptions.Exit(exit_code(problems))
+
+
+def _print_raw(documents: Mapping[str, Mapping[str, Any]]) -> None:
+    """One host: its document, readable. Several: JSON Lines. `plan --facts` takes both."""
+    alone = len(documents) == 1
+    for document in documents.values():
+        click.echo(machine.to_json(document) if alone else machine.to_line(document))
+
+
+def _write(folder: Path, documents: Mapping[str, Mapping[str, Any]]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for host, document in documents.items():
+            path = folder / f"{_file_name(host)}.json"
+            path.write_text(machine.to_json(document) + "\n", encoding="utf-8")
+            click.echo(f"wrote {path}", err=True)
+    except OSError as error:
+        raise Phi4EdgeError(f"{folder}: cannot be written: {error.strerror}; give another --raw-dir") from error
+
+
+def _file_name(host: str) -> str:
+    """An inventory name may hold anything, also slashes; a file name must not."""
+    return re.sub(r"[^A-Za-z0-9._-]|^\.", "_", host)
+
+
+def _print_parsed(seen: Survey, output: str, quiet: bool) -> list[HostResult]:
+    """Shows the facts as `output` asks; returns every host that has none."""
+    from phi4_edge.core import facts as core_facts
+    from phi4_edge.rollout.outcome import HostResult, Outcome
+
+    hosts: list[dict[str, Any]] = []
+    problems = list(seen.problems)
+    for host, document in seen.documents.items():
+        try:
+            hosts.append(core_facts.parse(document).to_dict())
+        except FactsError as error:
+            step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host}"
+            problems.append(HostResult(host, Outcome.PREFLIGHT, str(error), step))
+    if output != "table":
+        found = {
+            "format": "phi4-edge/detect/1",
+            "hosts": hosts,
+            "problems": [result.to_dict() for result in problems],
+        }
+        click.echo(machine.dump(found, output))
+    elif hosts and not quiet:
+        _options.show(_table(hosts))
+    return problems
+
+
+def _table(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = report.overview(hosts, _options.width())
+    gaps = report.gaps(hosts, _options.width())
+    return [*lines, "", *gaps] if gaps else lines

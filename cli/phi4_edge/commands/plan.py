@@ -1,0 +1,101 @@
+"""`phi4-edge plan`: what each host can run, why, and what would change. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.commands._options import Reach
+from phi4_edge.report import machine, plans, summary
+
+if TYPE_CHECKING:
+    from phi4_edge.rollout.planning import PlanSet
+
+
+@click.command("plan")
+@click.argument("inventory", nargs=-1, metavar="[INVENTORY...]")
+@click.option("--facts", "facts", multiple=True, metavar="FILE...", help="Plan from `detect --raw` files; - is stdin.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A phi4_* variable, over the inventory's.")
+@click.option("--brief", is_flag=True, help="Only the table, without the reasons.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when something would change.")
+@_options.output_option
+@_options.reach_options
+def command(
+    inventory: tuple[str, ...],
+    facts: tuple[str, ...],
+    pairs: tuple[str, ...],
+    brief: bool,
+    detailed_exitcode: bool,
+    output: str,
+    reach: Reach,
+) -> None:
+    """Show for each host the profile, engine, quantization, context and memory, what would change, and why.
+
+    With --facts nothing is contacted: each FILE holds what `detect --raw` printed (one document, or JSON Lines).
+
+    \b
+    Examples:
+      phi4-edge plan inventory/gateways.ini
+      phi4-edge plan inventory/gateways.ini --limit gw1 --set phi4_context_length=2048
+      phi4-edge plan --facts gw1.json gw2.json --output json | jq '.plans[].engine'
+      phi4-edge plan inventory/gateways.ini --detailed-exitcode --brief
+
+    \b
+    Exit codes: 0 planned, 1 usage, 2 changes pending (with --detailed-exitcode),
+    3 a host fits nothing, 5 a host is unreachable.
+    """
+    if facts:
+        planned = _from_files([*facts, *inventory], pairs)
+    elif inventory:
+        planned = _from_hosts(inventory, pairs, reach)
+    else:
+        raise click.UsageError("needed an INVENTORY to look at, or --facts FILE")
+    found = planned.to_dict()
+    if output == "table":
+        _options.show(_text(found, brief, _options.width()))
+    else:
+        click.echo(machine.dump(found, output))
+        for result in found["problems"]:
+            click.echo("\n".join(summary.trouble(result, _options.width())), err=True)
+    pending = any(plan["fits"] and plan["action"] != "none" for plan in found["plans"])
+    raise click.exceptions.Exit(planned.exit_code or (2 if detailed_exitcode and pending else 0))
+
+
+def _from_files(files: Sequence[str], pairs: Sequence[str]) -> PlanSet:
+    """Plans from facts files alone; contacts nothing, and imports nothing that could."""
+    from phi4_edge.artifacts.store import Store
+    from phi4_edge.commands import _facts_files
+    from phi4_edge.rollout.planning import Planner, PlanSet
+
+    planner = Planner(Store().digests())
+    found = _facts_files.read(files, _facts_files.settings(pairs))
+    return PlanSet(tuple(_facts_files.decide(planner, seen) for seen in found))
+
+
+def _from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach) -> PlanSet:
+    from phi4_edge.artifacts.store import Store
+    from phi4_edge.commands import _facts_files
+    from phi4_edge.commands._fleet import Fleet
+    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.rollout.planning import Planner
+
+    fleet = Fleet.open(inventory, reach, _facts_files.settings(pairs))
+    with progress_view() as view:
+        return fleet.plan(Planner(Store().digests()), fleet.survey(view))
+
+
+def _text(found: Mapping[str, Any], brief: bool, width: int) -> list[str]:
+    """The table, then a paragraph per host, then the hosts that have no plan."""
+    made: Sequence[Mapping[str, Any]] = found["plans"]
+    lines = plans.overview(made, width) if made else []
+    if not brief:
+        for plan in made:
+            lines += ["", *plans.explain(plan, width)]
+    for result in found["problems"]:
+        lines += ["", *summary.trouble(result, width)]
+    if made:
+        lines += ["", plans.totals(made)]
+    return lines

@@ -1,0 +1,79 @@
+"""`phi4-edge provision`: makes each host serve the model, and proves that it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.commands._confirm import confirm
+from phi4_edge.commands._options import Reach
+from phi4_edge.report import machine, plans, summary
+from phi4_edge.report.text import count, wrap
+
+if TYPE_CHECKING:
+    from phi4_edge.rollout.outcome import HostResult
+
+
+@click.command("provision")
+@_options.inventory_argument
+@click.option("--check", is_flag=True, help="Only say what would change on the hosts (Ansible check mode).")
+@click.option("--diff", is_flag=True, help="Show the differences of changed files.")
+@_options.yes_option
+@_options.events_option
+@_options.reach_options
+def command(inventory: tuple[str, ...], check: bool, diff: bool, yes: bool, output: str, reach: Reach) -> None:
+    """Look at the hosts, plan, ask, bring each one to its plan, and prove that it answers.
+
+    Hosts that are as planned are not touched. A host whose new release does not answer goes back to the one before.
+    After a Ctrl-C, or anything else that ended a run, the same command goes on where it stopped.
+
+    \b
+    Examples:
+      phi4-edge provision inventory/gateways.ini
+      phi4-edge provision inventory/gateways.ini --limit 'eu_*' --check --diff
+      phi4-edge provision inventory/gateways.ini --yes --output json | tail -n 1 | jq .counts
+
+    \b
+    --output json writes one JSON object per line: events as they happen, and last the result.
+    Exit codes: 0 done or nothing to do, 1 usage or not confirmed, 3 preflight or no fit,
+    4 a host failed, 5 a host is unreachable, 130 Ctrl-C. With several, 4 goes before 5 before 3.
+    """
+    from phi4_edge.commands._provisioning import Provisioning
+    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.rollout.outcome import document
+
+    run = Provisioning.open(inventory, reach, check=check, diff=diff)
+    with progress_view(output) as view:
+        run.look(view)
+    _show_plans(run.documents(), run.problems, output)
+    if run.todo and not check:
+        confirm(f"Change {count(len(run.todo), 'host')}?", yes)
+    with progress_view(output) as view:
+        results = run.finish(view)
+    result = document(results, run.interrupted)
+    if output == "json":
+        click.echo(machine.to_line(result))
+    else:
+        _options.show(["", *summary.summary(result, "would change" if check else "provisioned", _options.width())])
+    raise click.exceptions.Exit(result["exit_code"])
+
+
+def _show_plans(made: Sequence[Mapping[str, Any]], problems: Sequence[HostResult], output: str) -> None:
+    """What was decided, before anything is asked or changed."""
+    if output == "json":
+        for plan in made:
+            click.echo(machine.to_line({"event": "plan", "host": plan["host"], "plan": plan}))
+        return
+    lines = plans.overview(made, _options.width()) if made else []
+    for plan in made:
+        for entry in plan["changes"] if plan["fits"] and plan["applicable"] else []:
+            lines += wrap(f"{plan['host']}: {plans.change(entry)}", _options.width(), first="  ")
+        for warning in plan["warnings"]:
+            lines += wrap(f"{plan['host']}: warning: {warning}", _options.width(), first="  ")
+    for result in problems:
+        lines += summary.trouble(result.to_dict(), _options.width())
+    if lines:
+        _options.show(lines)

@@ -1,0 +1,60 @@
+"""`phi4-edge status`: what each host serves, and what drifted. Changes nothing."""
+
+from __future__ import annotations
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.commands._options import Reach
+from phi4_edge.errors import FactsError
+from phi4_edge.report import machine, summary
+from phi4_edge.report import status as report
+
+
+@click.command("status")
+@_options.inventory_argument
+@_options.output_option
+@_options.reach_options
+def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
+    """Say what each host serves, whether it answers, and which of its files are not as committed.
+
+    \b
+    Examples:
+      phi4-edge status inventory/gateways.ini
+      phi4-edge status inventory/gateways.ini -o json | jq '.hosts[] | select(.state != "serving")'
+
+    \b
+    Exit codes: 0 all are serving, 1 usage, 2 drift or not serving,
+    3 a host cannot be looked at, 5 a host is unreachable.
+    """
+    from phi4_edge.commands import _health
+    from phi4_edge.commands._fleet import Fleet
+    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.core import facts as core_facts
+    from phi4_edge.rollout.outcome import HostResult, Outcome
+    from phi4_edge.rollout.status import Health, classify, status_code, status_document
+
+    fleet = Fleet.open(inventory, reach)
+    with progress_view() as view:
+        seen = fleet.survey(view)
+        problems = list(seen.problems)
+        found = {}
+        for host in fleet.hosts:
+            try:
+                if host.name in seen.documents:
+                    found[host.name] = (host, core_facts.parse(seen.documents[host.name]))
+            except FactsError as error:
+                step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host.name}"
+                problems.append(HostResult(host.name, Outcome.PREFLIGHT, str(error), step))
+        health = _health.ask_all(found)
+    hosts = [classify(facts, health.get(name, Health())) for name, (_, facts) in found.items()]
+    document = status_document(hosts, problems)
+    if output == "table":
+        entries = document["hosts"]
+        lines = report.overview(entries, _options.width()) if entries else []
+        _options.show([*lines, *report.troubles(entries, _options.width())])
+    else:
+        click.echo(machine.dump(document, output))
+    for result in problems:
+        click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
+    raise click.exceptions.Exit(status_code(hosts, problems))

@@ -1,0 +1,45 @@
+"""What hosts serve, as a table, then drift file by file. Takes the status document's hosts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from phi4_edge.report.text import count, table, wrap
+
+# One screenful; the JSON document holds all of it.
+MOST_FILES = 50
+
+
+def overview(hosts: Sequence[Mapping[str, Any]], width: int) -> list[str]:
+    """One line per host: state, release, engine, address, since when."""
+    head = ("HOST", "STATE", "RELEASE", "ENGINE", "MODEL", "ADDRESS", "COMMITTED")
+    rows = [
+        (
+            host["host"],
+            host["state"],
+            host["release"] or "-",
+            f"{host['engine']} {host['quantization']}".strip() or "-",
+            host["model"] or "-",
+            host["address"] or "-",
+            (host["committed_at"] or "-").replace("T", " ")[:16],
+        )
+        for host in hosts
+    ]
+    return table(head, rows, width)
+
+
+def troubles(hosts: Sequence[Mapping[str, Any]], width: int) -> list[str]:
+    """For each host that is not as committed: why, each file that drifted, and what to do next."""
+    lines: list[str] = []
+    for host in hosts:
+        if host["state"] == "serving":
+            continue
+        lines += ["", *wrap(f"{host['host']}: {host['state']}: {host['detail']}", width, rest="    ")]
+        for item in host["drift"][:MOST_FILES]:
+            lines += wrap(f"{item['problem']}: {item['path']}", width, first="    ", rest="        ")
+        if len(host["drift"]) > MOST_FILES:
+            lines.append(f"    and {count(len(host['drift']) - MOST_FILES, 'more file')}")
+        if host["next_step"]:
+            lines += wrap(host["next_step"], width, first="    next: ", rest="          ")
+    return lines

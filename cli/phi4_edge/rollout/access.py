@@ -1,0 +1,41 @@
+"""How Ansible reaches the hosts of one command, and what one of its runs is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phi4_edge import content, runner
+
+
+@dataclass(frozen=True)
+class Access:
+    """The inventory as given on the command line, and the secrets that open the hosts."""
+
+    inventory: tuple[str, ...]
+    forks: int = 10
+    become_password: str | None = None
+    vault_password_file: Path | None = None
+
+    def run(
+        self,
+        playbook: str,
+        hosts: Sequence[str],
+        extra_vars: Mapping[str, Any] | None = None,
+        check: bool = False,
+        diff: bool = False,
+    ) -> runner.Run:
+        """One run of a playbook of ours on exactly these hosts."""
+        return runner.build_run(
+            playbook=content.playbook(playbook),
+            inventory=self.inventory,
+            limit=tuple(hosts),
+            extra_vars=dict(extra_vars or {}),
+            forks=self.forks,
+            check=check,
+            diff=diff,
+            become_password=self.become_password,
+            vault_password_file=self.vault_password_file,
+        )

@@ -1,0 +1,58 @@
+"""Which planned hosts are to be changed, and what becomes of the others. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from phi4_edge.core.plan import Plan
+from phi4_edge.core.text import gb
+from phi4_edge.rollout.outcome import HostResult, Outcome
+from phi4_edge.rollout.planning import Planned
+
+
+@dataclass(frozen=True)
+class Triage:
+    """`todo`: plans to apply, by host. `settled`: hosts that nothing is done to, good and bad."""
+
+    todo: Mapping[str, Plan]
+    settled: tuple[HostResult, ...]
+
+
+def triage(planned: Mapping[str, Planned]) -> Triage:
+    """Every planned host is in exactly one of the two afterwards."""
+    todo: dict[str, Plan] = {}
+    settled = []
+    for host, found in planned.items():
+        result = _settle(found)
+        if result is None:
+            todo[host] = found.plan
+        else:
+            settled.append(result)
+    return Triage(todo, tuple(settled))
+
+
+def _settle(found: Planned) -> HostResult | None:
+    plan = found.plan
+    if not plan.fits:
+        reason = "; ".join(plan.missing) or "nothing that the catalog offers fits"
+        step = f"see why: phi4-edge plan INVENTORY --limit {plan.host}"
+        return HostResult(plan.host, Outcome.NO_FIT, reason, step)
+    if not plan.applicable:
+        reason = plan.not_applicable or f"{plan.engine} cannot be applied by this release"
+        return HostResult(plan.host, Outcome.PREFLIGHT, reason, "choose another one with phi4_engine")
+    if plan.action == "none":
+        return HostResult(plan.host, Outcome.UNCHANGED, release=plan.release)
+    return _memory_now(found)
+
+
+def _memory_now(found: Planned) -> HostResult | None:
+    """The fit counts totals; a host that is not ours yet must also have the memory free at this moment."""
+    facts, plan = found.facts, found.plan
+    available, need = facts.mem_available, plan.memory.need
+    if facts.receipt.present or plan.forced or plan.accelerator != "cpu" or available is None or available >= need:
+        return None
+    reason = f"found {gb(available)} of memory available now, {plan.engine} {plan.quantization} needs {gb(need)}"
+    return HostResult(
+        plan.host, Outcome.PREFLIGHT, reason, "stop what else runs there, or set phi4_force: true in the inventory"
+    )
