@@ -32,6 +32,12 @@ def playbook(name: str) -> Path:
     return root() / "playbooks" / f"{name}.yml"
 
 
+def host_script(role: str, name: str) -> tuple[str, dict[str, str]]:
+    """Text of `roles/<role>/files/<name>.py`, which runs on a host, and of the modules that it may import there."""
+    shared = roles() / "receipt" / "files" / "hostlib.py"
+    return (roles() / role / "files" / f"{name}.py").read_text(), {"hostlib": shared.read_text()}
+
+
 def digest(*relative: str) -> str:
     """SHA-256 over names and bytes of every file below the given paths of the content root.
 

@@ -1,0 +1,51 @@
+"""What the roles' action plugins share: one script on a host, one answer back, one result for Ansible.
+
+Nothing here does input or output: the caller passes the function that executes a command and the random nonce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from phi4_edge.core import framing
+from phi4_edge.errors import FactsError
+
+# Ansible's `_low_level_execute_command`: (command line, in_data=…) → {"rc", "stdout", "stderr"}.
+Execute = Callable[..., Mapping[str, Any]]
+
+
+def compose(script: str, modules: Mapping[str, str]) -> str:
+    """One script in which `import <name>` finds each of `modules` (name → source text) without any file."""
+    head = ["import sys as _sys, types as _types"]
+    for name, source in modules.items():
+        head.append(f"_sys.modules[{name!r}] = _types.ModuleType({name!r})")
+        head.append(f"exec(compile({source!r}, {name + '.py'!r}, 'exec'), _sys.modules[{name!r}].__dict__)")
+    # `from __future__` must be the first statement of what is compiled, so the script is compiled on its own too.
+    head.append(f"exec(compile({script!r}, 'phi4-edge-script.py', 'exec'))")
+    return "\n".join(head) + "\n"
+
+
+def call(
+    execute: Execute, nonce: str, python: str | None, script: str, args: Mapping[str, Any], payload: bytes = b""
+) -> dict[str, Any]:
+    """The answer of `script` on the host. Raises FactsError with the host's own words when there is none."""
+    line = framing.command(python, nonce, len(script.encode()))
+    done = execute(line, in_data=framing.stdin(script, args, payload))
+    try:
+        return framing.parse(str(done["stdout"]), nonce)
+    except FactsError as error:
+        said = framing.excerpt(str(done.get("stderr", "")), 600)
+        raise FactsError(f"{error} (exit status {done.get('rc')}{f': {said}' if said else ''})") from None
+
+
+def task(
+    execute: Execute, nonce: str, python: str | None, script: str, args: Mapping[str, Any], payload: bytes = b""
+) -> dict[str, Any]:
+    """The answer as an Ansible task result. No answer, or one with `error`, is a failed task with that message."""
+    try:
+        answer = call(execute, nonce, python, script, args, payload)
+    except FactsError as error:
+        return {"changed": False, "failed": True, "msg": str(error)}
+    shown = {"changed": False, **{key: value for key, value in answer.items() if key != "error"}}
+    return shown if "error" not in answer else {**shown, "failed": True, "msg": str(answer["error"])}

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The health gate: passes only when the planned release really generates, and stays up."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+try:
+    from phi4_edge import content
+    from phi4_edge.core import hostcall
+except ImportError as error:
+    raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
+
+DOCUMENTATION = r"""
+module: phi4_health
+short_description: Prove on the host that a release serves
+description:
+  - Unit active, /health, the planned model, the planned release, a real generation, and no restart in between.
+  - A failure names the step and brings the last lines of the journal. Skipped in check mode.
+options:
+  plan: {description: The plan whose release shall be serving., type: dict, required: true}
+  start_seconds: {description: Longest time until the service is healthy., type: int, required: true}
+  generation_seconds: {description: Longest time for the first short answer., type: int, required: true}
+  stability_seconds: {description: Time for which it must stay up afterwards., type: float, required: true}
+"""
+ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # noqa: S104 - what to ask, not to bind
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """`phi4_health`: fails unless the plan's release serves."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _VALID_ARGS = frozenset({"plan", "start_seconds", "generation_seconds", "stability_seconds"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The result of files/gate.py on the host."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        if self._task.check_mode:
+            return {**result, "changed": False, "skipped": True, "msg": "check mode: nothing was started"}
+        script = hostcall.compose(*content.host_script("health", "gate"))
+        python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
+        args = {"do": "gate", **question(self._task.args["plan"])}
+        for name in ("start_seconds", "generation_seconds", "stability_seconds"):
+            args[name] = float(self._task.args[name])
+        done = hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args)
+        return {**result, **done}
+
+
+def question(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Where to ask and what must be answered, for a plan."""
+    return {
+        "unit": plan["unit"],
+        "address": ANY.get(plan["bind"], plan["bind"]),
+        "port": int(plan["port"]),
+        "model": plan["model"]["served_name"],
+        "release": plan["release"],
+    }

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks phi4_edge.core what a host shall run: the same decision as `phi4-edge plan`, never a second copy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+try:
+    from phi4_edge import content, data
+    from phi4_edge.core import facts
+    from phi4_edge.core.overrides import Overrides
+    from phi4_edge.core.plan import Inputs, Plan, decide
+    from phi4_edge.errors import Phi4EdgeError
+except ImportError as error:
+    raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
+
+DOCUMENTATION = r"""
+module: phi4_plan
+short_description: Decide what a host shall run, and set the fact phi4_plan
+description:
+  - Fails the host when nothing fits it, when its plan cannot be applied, or when it is not the expected plan.
+  - Needs no connection to the host and changes nothing; check mode is the same.
+options:
+  facts: {description: Document of the probe., type: dict, required: true}
+  store: {description: Store of artifacts on the controller., type: path, required: true}
+  expected: {description: Fingerprint that was agreed to; empty for any., type: str}
+"""
+RESULTS = ("phi4_facts", "phi4_plan")  # with fact injection on, our own facts look like variables of the inventory
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """`phi4_plan`: sets the fact `phi4_plan`."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _requires_connection = False
+    _VALID_ARGS = frozenset({"facts", "store", "expected"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The plan as `phi4_plan`, or a failure that says found, needed, and what to do."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        host = str(variables.get("inventory_hostname"))
+        wishes = {
+            name: self._templar.template(value)
+            for name, value in variables.items()
+            if name.startswith("phi4_") and name not in RESULTS
+        }
+        try:
+            inputs = Inputs(artifacts=stored(Path(self._task.args["store"]).expanduser()), runtimes=content.runtimes())
+            seen, wanted = facts.parse(self._task.args["facts"]), Overrides.from_vars(host, wishes)
+            plan = decide(seen, data.load_table(), data.load_catalog(), wanted, inputs)
+        except Phi4EdgeError as error:
+            raise AnsibleActionFail(str(error)) from None
+        document = plan.to_dict()
+        reason = refusal(plan, str(self._task.args.get("expected") or ""))
+        if reason:
+            return {**result, "changed": False, "failed": True, "msg": reason, "phi4_plan": document}
+        return {**result, "changed": False, "phi4_plan": document, "ansible_facts": {"phi4_plan": document}}
+
+
+def stored(store: Path) -> dict[str, str]:
+    """Digest by artifact id of what the controller's store holds; nothing where there is no store yet."""
+    index = store / "index.json"
+    if not index.is_file():
+        return {}
+    return {name: str(line["digest"]) for name, line in json.loads(index.read_text())["artifacts"].items()}
+
+
+def refusal(plan: Plan, expected: str) -> str:
+    """Why this plan must not be applied, or "" when it may."""
+    if not plan.fits:
+        return "nothing fits this host: " + "; ".join([*plan.missing, *plan.reasons]) + ". Nothing was changed"
+    if not plan.applicable:
+        return f"the plan cannot be applied: {plan.not_applicable}. Nothing was changed"
+    if expected and plan.fingerprint != expected:
+        return (
+            f"found plan {str(plan.fingerprint)[:12]} for this host, needed {expected[:12]}, which was agreed to: its "
+            "facts, variables or artifacts changed since. Nothing was changed; run the same command again"
+        )
+    return ""

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes the receipt of a committed release on the host, and removes what no release needs any more."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+try:
+    from phi4_edge import __version__, content
+    from phi4_edge.core import hostcall
+except ImportError as error:
+    raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
+
+DOCUMENTATION = r"""
+module: phi4_receipt
+short_description: Commit a release, or remove what no committed release needs
+description: Hashes every managed file on the host and writes the receipt atomically. Check mode only compares.
+options:
+  do: {description: What to do., type: str, required: true, choices: [commit, sweep]}
+  root: {description: Directory of releases and engines., type: path, required: true}
+  state: {description: Directory of models and receipt., type: path, required: true}
+  plan: {description: The plan that was applied (commit)., type: dict}
+"""
+FORMAT = "phi4-edge/receipt/1"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """`phi4_receipt`: the host remembers exactly what was done."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _VALID_ARGS = frozenset({"do", "root", "state", "plan"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The result of one operation of files/receipt.py."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        args = {**self._task.args, "check": self._task.check_mode}
+        args["receipt"] = f"{args['state']}/receipt.json"
+        if args["do"] == "sweep" and self._task.check_mode:
+            return {**result, "changed": False, "skipped": True, "msg": "check mode: nothing was removed"}
+        plan = args.pop("plan", None)
+        if args["do"] == "commit":
+            args["body"] = body(plan, str(variables.get("inventory_hostname")))
+            args |= managed(plan, args["root"], args["state"])
+        script = hostcall.compose(*content.host_script("receipt", "receipt"))
+        python = self._templar.template(variables.get("ansible_python_interpreter"))
+        done = hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args)
+        return {**result, **done}
+
+
+def body(plan: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """What the receipt says about the plan, without the files."""
+    names = ("release", "engine", "quantization", "bind", "port", "unit")
+    model = {name: plan["model"][name] for name in ("id", "artifact", "digest")}
+    return {
+        "format": FORMAT, "phi4_edge_version": __version__, "host": host, "plan_fingerprint": plan["fingerprint"],
+        "model": model, **{name: plan[name] for name in names},
+    }  # fmt: skip
+
+
+def managed(plan: Mapping[str, Any], root: str, state: str) -> dict[str, Any]:
+    """Directories, single files and links that belong to the plan's release."""
+    release = f"{root}/releases/{plan['release']}"
+    trees, links = [release], [f"{root}/current"]
+    if plan["model"]["digest"]:
+        trees.append(f"{state}/models/{plan['model']['digest']}")
+        links.append(f"{release}/model")
+    if plan["runtime"]:
+        trees.append(f"{root}/engines/{plan['runtime']['id']}")
+        links.append(f"{release}/engine")
+    return {"trees": trees, "files": [f"/etc/systemd/system/{plan['unit']}"], "links": links}

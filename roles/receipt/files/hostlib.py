@@ -1,0 +1,257 @@
+"""What every script that changes a host shares: atomic writes, hashes, stamps, records, bounded commands.
+
+Runs on the host with its own Python (3.8 or newer, standard library only), sent in front of the script that uses it.
+A *record* is the verified content of one directory, kept beside it as `<directory>.json`: every file with its SHA-256,
+size, mode and stamp. Where a stamp still matches, the file is not read again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+from typing import Any, Callable, Dict, Iterator, Mapping
+
+Json = Dict[str, Any]  # evaluated at run time: builtin generics need Python 3.9
+BLOCK = 1 << 20
+RECORD_FORMAT = "phi4-edge/record/1"
+
+
+class HostError(Exception):
+    """Something on the host stands in the way; the message says what was found and what was needed."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+def inside(root: str, relative: str) -> str:
+    """Path of `relative` below `root`. Raises HostError for a name that would leave `root`."""
+    parts = relative.split("/")
+    if not relative or "\0" in relative or any(part in ("", ".", "..") for part in parts):
+        raise HostError(f"refusing the file name {relative!r}: it is not a plain path below {root}")
+    return os.path.join(root, *parts)
+
+
+def own_directory(path: str, mode: int) -> None:
+    """`path` is a real directory of ours with `mode` afterwards; missing ancestors are made 0755.
+
+    Raises HostError where `path` is a symlink, something else, or belongs to another user: whoever owns it could
+    change what is written there.
+    """
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        own_directory(parent, 0o755)
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise HostError(f"{path} is not a directory owned by uid {os.geteuid()}: move it away") from None
+    if stat.S_IMODE(os.lstat(path).st_mode) != mode:
+        os.chmod(path, mode)
+
+
+def fsync_directory(path: str) -> None:
+    """Names that were created, renamed or removed in `path` survive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
+    """`path` holds `data` with `mode`, at once and durably; a reader sees the old content or the new one."""
+    temporary = f"{path}.new-{os.getpid()}"
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    fsync_directory(os.path.dirname(path))
+
+
+def write_json(path: str, document: Any, mode: int = 0o644) -> None:
+    """`path` holds `document` as JSON, atomically and durably."""
+    write_atomic(path, (json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n").encode(), mode)
+
+
+def read_json(path: str) -> Any:
+    """The document in `path`, or None where it is missing, unreadable or not JSON."""
+    try:
+        with open(path, "rb") as stream:
+            return json.loads(stream.read())
+    except (OSError, ValueError):
+        return None
+
+
+def read_bytes(path: str) -> bytes | None:
+    """Content of a regular file, or None where there is none (a symlink counts as none)."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as stream:
+        return stream.read() if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else None
+
+
+def link_target(path: str) -> str | None:
+    """Where the symlink `path` points, or None where it is none."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def link_atomic(target: str, path: str) -> bool:
+    """`path` is a symlink to `target`; true when that was a change. A reader sees the old link or the new one."""
+    if link_target(path) == target:
+        return False
+    temporary = f"{path}.new-{os.getpid()}"
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+    fsync_directory(os.path.dirname(path))
+    return True
+
+
+def sha256_file(path: str) -> str:
+    """SHA-256 of a regular file, read in blocks. Raises OSError for a symlink."""
+    digest = hashlib.sha256()
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
+        for block in iter(lambda: stream.read(BLOCK), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def stamp(found: os.stat_result) -> list[int]:
+    """What changes when a file's content does: size, modification time in nanoseconds, inode."""
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+def entry(path: str, name: str, known: Json | None = None) -> Json:
+    """The record's line for the file `path` under the name `name`; hashed unless `known` has the same stamp."""
+    found = os.lstat(path)
+    now = stamp(found)
+    same = known is not None and known.get("stamp") == now and isinstance(known.get("sha256"), str)
+    return {
+        "path": name,
+        "sha256": known["sha256"] if known is not None and same else sha256_file(path),
+        "size": found.st_size,
+        "mode": f"{stat.S_IMODE(found.st_mode):04o}",
+        "stamp": now,
+    }
+
+
+def regular_files(root: str) -> Iterator[str]:
+    """Relative paths of the regular files below `root`, sorted within each directory; bytecode caches do not count."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                yield os.path.relpath(path, root)
+
+
+def read_record(root: str) -> dict[str, Json]:
+    """The record of the directory `root` by file name; empty where there is none."""
+    document = read_json(root + ".json")
+    if not isinstance(document, dict) or document.get("format") != RECORD_FORMAT:
+        return {}
+    return {line["path"]: line for line in document["files"]}
+
+
+def write_record(root: str, files: list[Json]) -> None:
+    """The verified content of `root` is remembered beside it."""
+    write_json(root + ".json", {"format": RECORD_FORMAT, "files": files})
+
+
+def damaged(root: str, record: dict[str, Json]) -> list[str]:
+    """Names in `record` that are missing below `root` or hold something else. Files with a known stamp are not read."""
+    bad = []
+    for name, known in record.items():
+        try:
+            now = entry(inside(root, name), name, known)
+        except OSError:
+            bad.append(name)
+            continue
+        if (now["sha256"], now["mode"]) != (known["sha256"], known["mode"]):
+            bad.append(name)
+    return bad
+
+
+def remove_tree(path: str) -> bool:
+    """Nothing is left at `path`; true when there was something. A mount point is emptied and stays."""
+    if not os.path.lexists(path):
+        return False
+    if os.path.islink(path) or not os.path.isdir(path):
+        os.unlink(path)
+        return True
+    if not os.path.ismount(path):
+        shutil.rmtree(path)
+        return True
+    names = os.listdir(path)
+    for name in names:
+        remove_tree(os.path.join(path, name))
+    return bool(names)
+
+
+def clean(text: str, limit: int = 4000) -> str:
+    """`text` without control characters, its last `limit` characters: it came from programs that we do not trust."""
+    visible = "".join(c if c.isprintable() or c == "\n" else " " for c in text.replace("\r\n", "\n"))
+    return visible[-limit:].strip()
+
+
+def command(*argv: str, timeout: float = 120.0) -> tuple[int, str]:
+    """Exit status and cleaned output of a program; 127 when it is missing, 124 when it took longer than `timeout`."""
+    environment = dict(os.environ, LC_ALL="C.UTF-8", SYSTEMD_COLORS="0", SYSTEMD_PAGER="", PYTHONDONTWRITEBYTECODE="")
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=timeout, check=False, env=environment,
+        )  # fmt: skip
+    except FileNotFoundError:
+        return 127, f"{argv[0]}: not found"
+    except subprocess.TimeoutExpired as late:
+        return 124, clean((late.stdout or b"").decode("utf-8", "replace")) + f"\n(no end after {timeout:.0f} s)"
+    return done.returncode, clean(done.stdout.decode("utf-8", "replace"))
+
+
+def disk_full(error: OSError) -> bool:
+    """True for "no space left" and "quota exceeded"."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def free_bytes(path: str) -> int:
+    """Bytes that an unprivileged writer may still use where `path` is or will be."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def serve(scope: Mapping[str, Any], operations: Mapping[str, Callable[[Json, bytes], Json]]) -> None:
+    """Do what `ARGS["do"]` names and emit its answer; a HostError or an OSError becomes {"error": …}.
+
+    The payload is read whole first: a script that stopped reading would look like a lost connection.
+    """
+    os.umask(0o022)
+    payload = scope["PAYLOAD"].read()
+    try:
+        answer = operations[scope["ARGS"]["do"]](scope["ARGS"], payload)
+    except HostError as error:
+        answer = dict(error.details, error=str(error))
+    except OSError as error:
+        full = "the disk is full: " if disk_full(error) else ""
+        answer = {"error": f"{full}{error.strerror or error}: {error.filename or scope['ARGS']['do']}"}
+    scope["EMIT"](answer)

@@ -1,0 +1,104 @@
+"""Host side of the commit: the receipt of everything that is managed, then the end of what nobody needs any more."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from hostlib import (
+    Json,
+    entry,
+    link_target,
+    own_directory,
+    read_json,
+    read_record,
+    regular_files,
+    remove_tree,
+    serve,
+    write_json,
+)
+
+# Kept as they are while nothing else in the receipt changes, so that a second commit is no change.
+VOLATILE = ("committed_at", "phi4_edge_version")
+
+
+def known_files(args: Json) -> dict[str, Json]:
+    """Hashes that somebody verified before, by path: a file whose stamp still matches is not read again."""
+    found = {}
+    receipt = read_json(args["receipt"])
+    for line in receipt.get("files", []) if isinstance(receipt, dict) else []:
+        found[line["path"]] = line
+    for tree in args["trees"]:
+        for name, line in read_record(tree).items():
+            found[os.path.join(tree, name)] = line
+    return found
+
+
+def managed(args: Json) -> list[Json]:
+    """One line for every file of the release: the trees (model, engine, release directory) and single files."""
+    known = known_files(args)
+    paths = [os.path.join(tree, name) for tree in args["trees"] for name in regular_files(tree)] + list(args["files"])
+    return [entry(path, path, known.get(path)) for path in sorted(paths)]
+
+
+def commit(args: Json, _payload: bytes) -> Json:
+    """The receipt says what is on the host, durably; releases that are neither current nor previous are gone.
+
+    `check`: only says whether the receipt would change.
+    """
+    before = read_json(args["receipt"])
+    before = before if isinstance(before, dict) else {}
+    receipt = dict(args["body"], previous_release=before_this(before, args["body"]["release"]))
+    if args["check"]:
+        return {"changed": before.get("plan_fingerprint") != receipt["plan_fingerprint"]}
+    receipt["files"] = managed(args)
+    receipt["links"] = [{"path": path, "target": link_target(path)} for path in args["links"]]
+    receipt["committed_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    same = {key: value for key, value in receipt.items() if key not in VOLATILE}
+    if same == {key: value for key, value in before.items() if key not in VOLATILE}:
+        return {"changed": bool(prune(args, before)), "file_count": len(receipt["files"])}
+    own_directory(os.path.dirname(args["receipt"]), 0o755)
+    write_json(args["receipt"], receipt)
+    return {"changed": True, "file_count": len(receipt["files"]), "pruned": prune(args, receipt)}
+
+
+def before_this(receipt: Json, release: str) -> str | None:
+    """The release to go back to after `release` was committed over `receipt`."""
+    if receipt.get("release") == release:
+        return receipt.get("previous_release")
+    return receipt.get("release")
+
+
+def sweep(args: Json, _payload: bytes) -> Json:
+    """Whatever neither the committed nor the previous release needs is gone. Nothing happens without a receipt."""
+    receipt = read_json(args["receipt"])
+    gone = prune(args, receipt) if isinstance(receipt, dict) else []
+    return {"changed": bool(gone), "pruned": gone}
+
+
+def prune(args: Json, receipt: Json) -> list[str]:
+    """Paths that were removed: old releases, engines and models that no kept release points to, staging."""
+    root, state = args["root"], args["state"]
+    releases = os.path.join(root, "releases")
+    keep = {str(name) for name in (receipt.get("release"), receipt.get("previous_release")) if name}
+    old = [os.path.join(releases, name) for name in listed(releases) if name not in keep]
+    needed = set()
+    for name in keep:
+        for link in ("engine", "model"):
+            path = os.path.join(releases, name, link)
+            if os.path.islink(path):
+                needed.add(os.path.realpath(path))
+    for folder in (os.path.join(root, "engines"), os.path.join(state, "models")):
+        paths = [os.path.join(os.path.realpath(folder), name) for name in listed(folder)]
+        old += [path for path in paths if path not in needed and path[: -len(".json")] not in needed]
+    old += [os.path.join(state, "staging", name) for name in listed(os.path.join(state, "staging"))]
+    return [path for path in old if remove_tree(path)]
+
+
+def listed(folder: str) -> list[str]:
+    """Sorted names in `folder`, none where there is no such folder."""
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+if __name__ == "__main__":
+    serve(globals(), {"commit": commit, "sweep": sweep})
