@@ -1,0 +1,146 @@
+"""The sentences of a plan: reasons, warnings, blockers, and what is missing where nothing fits."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from phi4_edge.core import gates
+from phi4_edge.core.choose import Attempt, Choice, Evaluation, nearest
+from phi4_edge.core.host import MODELS_PATH, HostFacts
+from phi4_edge.core.overrides import Overrides
+from phi4_edge.core.plan_types import DiskNeed
+from phi4_edge.core.sizing import LONGROPE_FROM
+from phi4_edge.core.table import ResourceTable
+from phi4_edge.core.text import gb, gib
+
+
+def reasons(
+    facts: HostFacts, table: ResourceTable, choice: Choice, attempt: Attempt, chosen: Evaluation
+) -> tuple[str, ...]:
+    """Return why this profile and this candidate, with numbers; first what became of the GPU."""
+    profile, sizing, pool = attempt.profile, chosen.sizing, chosen.pool
+    found = list(_gpu_passed_over(choice, attempt))
+    found.append(
+        f"{profile.name}: RAM {gib(facts.ram_bytes)} of {profile.minimum_ram:g} GB wanted "
+        f"({gib(table.counts_from(profile.minimum_ram))} counts as that)"
+    )
+    if attempt.gpu is not None:
+        found.append(f"GPU {attempt.gpu.name}, {_gpu_memory(attempt)}{_more_gpus(facts)}")
+    found.append(
+        f"{chosen.candidate.label}: needs {gb(sizing.need)} with context {sizing.context} and KV {sizing.kv_type}, "
+        f"{gb(pool.usable)} usable"
+    )
+    if sizing != chosen.full:
+        found.append(
+            f"context {chosen.full.context} with KV {chosen.full.kv_type} would need {gb(chosen.full.need)}: too much"
+        )
+    if facts.ram_bytes < facts.mem_total:
+        found.append(f"a cgroup limits the {gib(facts.mem_total)} of the machine to {gib(facts.ram_bytes)}")
+    return tuple(found)
+
+
+def warnings(
+    facts: HostFacts,
+    table: ResourceTable,
+    overrides: Overrides,
+    choice: Choice,
+    attempt: Attempt,
+    chosen: Evaluation,
+) -> tuple[str, ...]:
+    """Return what an operator should know although the plan can be applied."""
+    profile = attempt.profile
+    found = [f"forced: {reason}" for reason in choice.overruled]
+    if not table.has(facts.ram_bytes, profile.recommended_ram):
+        found.append(f"RAM {gib(facts.ram_bytes)} is below the {profile.recommended_ram:g} GB recommended")
+    if attempt.gpu is not None and not table.has(attempt.gpu.memory_total, profile.recommended_vram):
+        found.append(f"VRAM {_gpu_memory(attempt)} is below the {profile.recommended_vram:g} GB recommended")
+    if chosen.sizing.context > LONGROPE_FROM:
+        found.append(
+            f"context {chosen.sizing.context} is above {LONGROPE_FROM}: LongRoPE switches to its long factors there, "
+            "which costs a pause and quality on short prompts"
+        )
+    if not ipaddress.ip_address(overrides.bind).is_loopback:
+        found.append(f"binds {overrides.bind}: whoever reaches port {overrides.port} can use the model, without a key")
+    if facts.nvidia.gpus and facts.nvidia.nouveau:
+        found.append("the nouveau module is loaded beside the NVIDIA driver")
+    if facts.reboot_required:
+        found.append("the host waits for a reboot")
+    if chosen.verdict.service_manager == "compose" and not facts.docker:
+        found.append("Docker Engine is missing and has to be installed first")
+    found += [f"{name} was longer than is read; its end is not considered" for name in facts.truncated]
+    return tuple(found)
+
+
+def blockers(facts: HostFacts, overrides: Overrides, chosen: Evaluation, disk: DiskNeed, kind: str) -> tuple[str, ...]:
+    """Return what stands in the way of applying now; it never changes the choice itself.
+
+    Memory and port are looked at only on a host that is not ours yet: there our own engine would count.
+    """
+    if kind == "none":
+        return ()
+    found = []
+    if disk.to_write > disk.free:
+        found.append(f"disk: {gb(disk.to_write)} to write below {MODELS_PATH}, {gb(disk.free)} free now")
+    if facts.receipt.present:
+        return tuple(found)
+    need, available = chosen.sizing.need, facts.mem_available
+    if chosen.pool.kind != "vram" and not overrides.force and available is not None and available < need:
+        found.append(
+            f"memory: {gb(available)} available now, {chosen.candidate.label} needs {gb(need)}; "
+            "stop what else runs there or set phi4_force: true"
+        )
+    wildcard = ("0.0.0.0", "::")  # noqa: S104
+    for address, port in facts.listening:
+        if port == overrides.port and (address in (overrides.bind, *wildcard) or overrides.bind in wildcard):
+            found.append(f"port {port} is in use on {address}; set phi4_port or stop what listens there")
+            break
+    return tuple(found)
+
+
+def no_fit_reasons(choice: Choice) -> tuple[str, ...]:
+    """Return one sentence for each profile that was looked at."""
+    return tuple(f"{attempt.profile.name}: {_why(attempt)}" for attempt in choice.attempts)
+
+
+def missing(choice: Choice, overrides: Overrides) -> tuple[str, ...]:
+    """Return what the nearest profile lacks, with numbers, and the way out where one was asked for."""
+    closest = nearest(choice)
+    found = [*([closest.blocked] if closest.blocked else []), *closest.lacks]
+    impossible = bool(closest.evaluations) and all(item.verdict.reasons for item in closest.evaluations)
+    if impossible or not closest.lacks:
+        for item in closest.evaluations:
+            found += [f"{item.candidate.label}: {reason}" for reason in item.reasons]
+    if overrides.asks:
+        found.append(f"asked for: {', '.join(overrides.asks)}")
+        if closest.forced is not None and not overrides.force:
+            found.append("phi4_force: true tries it all the same")
+    return tuple(dict.fromkeys(found))
+
+
+def _why(attempt: Attempt) -> str:
+    if attempt.blocked:
+        return attempt.blocked
+    if attempt.lacks:
+        return "; ".join(attempt.lacks)
+    return "; ".join(f"{item.candidate.label}: {', '.join(item.reasons)}" for item in attempt.evaluations)
+
+
+def _gpu_passed_over(choice: Choice, chosen: Attempt) -> tuple[str, ...]:
+    """Return why a GPU that is there is not used."""
+    for attempt in choice.attempts:
+        if attempt is chosen or attempt.profile.accelerator != "cuda" or attempt.blocked == gates.NO_GPU:
+            continue
+        owner = f"{attempt.gpu.name} is not used: " if attempt.gpu is not None else ""
+        return (f"{owner}{_why(attempt)}",)
+    return ()
+
+
+def _gpu_memory(attempt: Attempt) -> str:
+    assert attempt.gpu is not None  # noqa: S101
+    shared = " shared with the host" if attempt.gpu.unified else ""
+    return f"{gib(attempt.gpu.memory_total)}{shared}"
+
+
+def _more_gpus(facts: HostFacts) -> str:
+    others = len(facts.nvidia.gpus) - 1
+    return f" (the one with most free memory of {others + 1})" if others else ""

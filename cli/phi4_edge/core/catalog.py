@@ -1,0 +1,190 @@
+"""The catalog: models, engines with their builds and variants, candidates per profile, speed rules.
+
+Sizes are bytes. Every number comes from `data/catalog.yml`; a malformed one raises CatalogError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ACCELERATORS = ("cpu", "cuda")
+SERVICE_MANAGERS = ("systemd", "compose")
+# Elements that one block of a KV type holds (ggml's block of 32; for plain types a mere unit).
+KV_BLOCK = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The shape of a model, as far as memory depends on it."""
+
+    parameters: int
+    layers: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+
+    @property
+    def kv_elements(self) -> int:
+        """Elements of keys and values for one token."""
+        return 2 * self.layers * self.kv_heads * self.head_dim
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model; `source` is for those who fetch it. A stand-in is planned as the model it stands in for."""
+
+    id: str
+    served_name: str
+    licence: str
+    stand_in_for: str
+    source: Mapping[str, Any]
+    architecture: Architecture | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the source as fetched or generated."""
+        return int(self.source["size"])
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One container image; digest None: not known in this release of the catalog."""
+
+    repository: str
+    tag: str
+    digest: str | None
+    architecture: str
+    cuda: str
+    minimum_driver: int
+    disk: int
+
+
+@dataclass(frozen=True, slots=True)
+class DriverRule:
+    """GPUs up to compute capability `capability_to` need NVIDIA driver `minimum` or newer."""
+
+    capability_to: tuple[int, ...]
+    minimum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """An engine for one accelerator, and what it needs.
+
+    `architectures` maps an architecture to the CPU features it needs. `glibc` and `pythons` bind only where
+    the engine runs natively. `jetson` lists the L4T major releases that have a build for the integrated GPU.
+    """
+
+    accelerator: str
+    kv_types: tuple[str, ...]
+    architectures: Mapping[str, tuple[str, ...]]
+    glibc: str
+    pythons: tuple[str, ...]
+    compute_capability: tuple[int, ...]
+    drivers: tuple[DriverRule, ...]
+    jetson: tuple[int, ...]
+    images: tuple[Image, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One quantization of an engine: weights, and overhead per accelerator that it exists for."""
+
+    quantization: str
+    artifact: str
+    weights: int
+    overhead: Mapping[str, int]
+    measured: bool
+    applicable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One serving engine."""
+
+    name: str
+    version: str
+    service_managers: tuple[str, ...]
+    on_request: tuple[str, ...]
+    applicable: tuple[str, ...]
+    queue: int
+    disk: int
+    builds: Mapping[str, Build]
+    variants: Mapping[str, Variant]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One combination that a profile may choose; `minimum_ram` in GB as in the resource table, 0 for none."""
+
+    engine: str
+    quantization: str
+    accelerator: str
+    minimum_ram: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """As people name it."""
+        place = " CPU" if (self.engine, self.accelerator) == ("vllm", "cpu") else ""
+        return f"{self.engine} {self.quantization}{place}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedRow:
+    """Peak memory bandwidth (bytes per second) and the share of it that decoding reaches."""
+
+    match: str
+    architecture: str
+    bandwidth: float
+    efficiency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Rules for the forecast: rows per accelerator, and figures measured on one kind of CPU."""
+
+    rows: Mapping[str, tuple[SpeedRow, ...]]
+    measured_architecture: str
+    measured_features: frozenset[str]
+    measured_decode: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything that can be delivered and what it costs."""
+
+    models: Mapping[str, Model]
+    kv_types: Mapping[str, int]
+    engines: Mapping[str, Engine]
+    candidates: Mapping[str, tuple[Candidate, ...]]
+    speed: Speed
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Catalog:
+        """Return the catalog in plain data; raises CatalogError that names row and field."""
+        from phi4_edge.core.catalog_read import read
+
+        return read(data)
+
+    def shape(self, model_id: str) -> Architecture:
+        """Return the shape that `model_id` is planned with: a stand-in is planned as what it stands in for."""
+        model = self.models[model_id]
+        architecture = model.architecture or self.models[model.stand_in_for].architecture
+        assert architecture is not None, "the reader has checked this"  # noqa: S101
+        return architecture
+
+    def kv_bytes(self, model_id: str, kv_type: str) -> int:
+        """Return the bytes of KV cache that one token takes."""
+        return self.shape(model_id).kv_elements * self.kv_types[kv_type] // KV_BLOCK
+
+    def all_candidates(self, accelerator: str) -> tuple[Candidate, ...]:
+        """Return every combination that exists for `accelerator`, listed for a profile or not."""
+        return tuple(
+            Candidate(engine.name, variant.quantization, accelerator)
+            for engine in self.engines.values()
+            if accelerator in engine.builds
+            for variant in engine.variants.values()
+            if accelerator in variant.overhead
+        )

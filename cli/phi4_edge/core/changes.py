@@ -1,0 +1,51 @@
+"""What would change on a host: the planned release against the receipt of the one that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from phi4_edge.core.host import HostFacts
+from phi4_edge.core.receipt import status
+
+Change = dict[str, Any]
+
+
+def action(facts: HostFacts, fingerprint: str) -> str:
+    """Return none, install (no receipt), change (another release), or repair (this release, but not as committed)."""
+    if not facts.receipt.present:
+        return "install"
+    state = status(facts.receipt, facts.service)
+    if facts.receipt.fingerprint != fingerprint and state != "unreadable":
+        return "change"
+    return "none" if state == "serving" else "repair"
+
+
+def changes(facts: HostFacts, planned: Mapping[str, Any], release: str, kind: str) -> tuple[Change, ...]:
+    """Return what differs, in the order of interest; drifted files one by one. () when nothing is to be done."""
+    if kind == "none":
+        return ()
+    receipt = facts.receipt
+    found = {
+        "engine": receipt.engine,
+        "quantization": receipt.quantization,
+        "model": receipt.artifact,
+        "model digest": receipt.digest,
+        "bind": receipt.bind,
+        "port": receipt.port,
+        "release": receipt.release,
+    }
+    wanted = {**planned, "release": release}
+    listed = [
+        {"what": what, "before": before or None, "after": wanted.get(what)}
+        for what, before in found.items()
+        if (before or None) != wanted.get(what)
+    ]
+    if receipt.error:
+        listed.append({"what": "receipt", "before": receipt.error, "after": "as committed"})
+    listed += [{"what": item.path, "before": item.problem, "after": "as committed"} for item in receipt.drift]
+    service = facts.service
+    if kind == "repair" and (service is None or not service.up):
+        before = f"{service.active}, {service.enabled or 'not installed'}" if service else "unknown"
+        listed.append({"what": "phi4-edge.service", "before": before, "after": "active, enabled"})
+    return tuple(listed)

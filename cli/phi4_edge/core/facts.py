@@ -1,0 +1,165 @@
+"""From the raw document of one host to `HostFacts`. The host is not trusted: all of it is data.
+
+Garbage in an optional source becomes a gap. Only what no plan can do without raises FactsError.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from phi4_edge.core import facts_cpu, facts_gpu, facts_memory
+from phi4_edge.core.facts_source import FORMAT, Sources
+from phi4_edge.core.host import HostFacts, Libc, OperatingSystem, Python
+from phi4_edge.core.receipt import ABSENT, Receipt, Service
+from phi4_edge.core.receipt import from_dict as receipt_from_dict
+from phi4_edge.core.text import clean, dotted, integer, version_of
+from phi4_edge.errors import FactsError
+
+__all__ = ["FORMAT", "HostFacts", "loads", "parse"]
+
+MOST_LISTENERS = 4096
+_WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+
+
+def loads(text: str) -> HostFacts:
+    """Return the facts in a JSON document; raises FactsError when it is none or lacks what is needed."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        detail = "nested too deeply" if isinstance(error, RecursionError) else clean(str(error), 200)
+        raise FactsError(
+            f"Found text that is not JSON ({detail}), needed a facts document. Make one with `phi4-edge detect --raw`."
+        ) from error
+    return parse(document)
+
+
+def parse(document: Mapping[str, Any]) -> HostFacts:
+    """Return the facts of one raw document; raises FactsError that names what is missing and what to do."""
+    sources = Sources(document)
+    kernel, architecture = _uname(sources)
+    total, available = facts_memory.meminfo(sources)
+    disks = facts_memory.disks(sources)
+    if total is None or not architecture or not disks:
+        raise _lacking(sources, {"MemTotal": total, "architecture": architecture, "disk": disks})
+    cgroup, quota = facts_memory.cgroup(sources)
+    ram = min(total, cgroup.memory_limit or total)
+    display, board = facts_gpu.displays(sources), facts_gpu.jetson(sources)
+    init = sources.text("init").split()
+    return HostFacts(
+        host=sources.host or clean(sources.text("hostname"), 253) or "unnamed",
+        hostname=clean(sources.text("hostname"), 253),
+        architecture=architecture,
+        kernel=kernel,
+        os=_os_release(sources),
+        libc=_libc(sources),
+        python=_python(sources),
+        cpu=facts_cpu.parse(sources, quota),
+        board=clean(sources.text("device_tree_model"), 80),
+        ram_bytes=ram,
+        mem_total=total,
+        mem_available=available,
+        cgroup=cgroup,
+        disks=disks,
+        displays=display,
+        nvidia=facts_gpu.nvidia(sources, display, board, ram, architecture),
+        jetson=board,
+        secure_boot={"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
+        reboot_required=sources.text("reboot_required").lstrip().startswith("yes"),
+        init=clean(init[0], 32) if init else "",
+        systemd=dotted(version_of(sources.text("systemd"))),
+        docker=dotted(version_of(sources.text("docker"))),
+        compose=dotted(version_of(sources.text("compose"))),
+        uid=integer(sources.text("uid")),
+        boot_id=clean(sources.text("boot_id"), 64),
+        listening=_listening(sources),
+        service=_service(sources),
+        receipt=_receipt(sources),
+        gaps=sources.gaps,
+        truncated=sources.truncated,
+    )
+
+
+def _lacking(sources: Sources, essentials: Mapping[str, object]) -> FactsError:
+    lacking = ", ".join(name for name, value in essentials.items() if not value)
+    reasons = "; ".join(f"{gap.source}: {gap.kind}" for gap in sources.gaps) or "the sources hold nonsense"
+    return FactsError(
+        f"Found no {lacking} in the facts of {sources.host or 'the host'} ({reasons}), needed all of "
+        f"{', '.join(essentials)}. Run `phi4-edge detect` again and look at the host if it stays so."
+    )
+
+
+def _uname(sources: Sources) -> tuple[str, str]:
+    words = sources.text("uname").split()
+    if len(words) < 3 or not _WORD.fullmatch(words[-1]):
+        sources.gap("uname", "nonsense", "needs system, release and machine")
+        return "", ""
+    machine = {"arm64": "aarch64", "amd64": "x86_64"}.get(words[-1], words[-1])
+    return clean(words[1], 80), machine
+
+
+def _os_release(sources: Sources) -> OperatingSystem:
+    values: dict[str, str] = {}
+    for line in sources.lines("os_release"):
+        key, equals, value = line.partition("=")
+        if equals:
+            values.setdefault(key, clean(value.strip("\"'"), 80))
+    name = values.get("ID", "")
+    return OperatingSystem(
+        id=name,
+        version_id=values.get("VERSION_ID", ""),
+        pretty_name=values.get("PRETTY_NAME", name),
+        like=tuple(values.get("ID_LIKE", "").split()),
+    )
+
+
+def _libc(sources: Sources) -> Libc:
+    words = sources.text("libc").split()
+    if not words or words[0] not in ("glibc", "musl"):
+        sources.gap("libc", "nonsense", "neither glibc nor musl")
+        return Libc("", "")
+    return Libc(words[0], dotted(version_of(words[1] if len(words) > 1 else "")))
+
+
+def _python(sources: Sources) -> Python:
+    words = sources.text("python").split(None, 1)
+    if not words or not version_of(words[0]):
+        sources.gap("python", "nonsense", "no version")
+        return Python("", "")
+    return Python(dotted(version_of(words[0])), clean(words[1], 200) if len(words) > 1 else "")
+
+
+def _listening(sources: Sources) -> tuple[tuple[str, int], ...]:
+    found: set[tuple[str, int]] = set()
+    for line in sources.lines("listening")[:MOST_LISTENERS]:
+        address, _, port = line.rpartition(" ")
+        if address and (number := integer(port)) is not None and 0 < number < 65536:
+            found.add((clean(address, 45), number))
+    return tuple(sorted(found))
+
+
+def _service(sources: Sources) -> Service | None:
+    values = dict(line.partition("=")[::2] for line in sources.lines("service"))
+    if "LoadState" not in values:
+        return None
+    return Service(
+        load=clean(values["LoadState"], 32),
+        active=clean(values.get("ActiveState"), 32),
+        sub=clean(values.get("SubState"), 32),
+        enabled=clean(values.get("UnitFileState"), 32),
+        restarts=integer(values.get("NRestarts")) or 0,
+        main_pid=integer(values.get("MainPID")) or 0,
+    )
+
+
+def _receipt(sources: Sources) -> Receipt:
+    text = sources.text("receipt")
+    if not text.strip():
+        return ABSENT
+    try:
+        return receipt_from_dict(json.loads(text))
+    except (ValueError, RecursionError):
+        sources.gap("receipt", "nonsense", "not JSON")
+        return Receipt(present=True, error="the verification is not JSON")

@@ -1,0 +1,158 @@
+"""What the inventory asks for: the `phi4_*` variables of one host, checked.
+
+`VARIABLES` is the complete list; anything else that starts with `phi4_` is an error.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from phi4_edge.core.table import PROFILES
+from phi4_edge.core.text import clean, closest
+from phi4_edge.errors import InventoryError
+
+PREFIX = "phi4_"
+ENGINES = ("onnx", "ollama", "vllm")
+# A test holds this equal to the variants of the catalog.
+QUANTIZATIONS = ("int4", "int4_untied", "q4_0", "q4_K_M", "q5_1", "q8_0", "bf16")
+MODELS = ("phi-4-mini-instruct", "tiny")
+# 131,072 is what the model was trained for; below 512 not even the chat template and a short answer have room.
+SHORTEST_CONTEXT, LONGEST_CONTEXT = 512, 131072
+AUTO = "auto"
+
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """The choices of the operator for one host. "auto" and None mean: decide."""
+
+    host: str = ""
+    profile: str = AUTO
+    engine: str = AUTO
+    quantization: str = AUTO
+    context_length: int | None = None
+    parallel: int = 1
+    service_manager: str = AUTO
+    port: int = 8080
+    bind: str = "127.0.0.1"
+    force: bool = False
+    model: str = MODELS[0]
+    threads: int | None = None
+    stability_seconds: float = 5.0
+
+    @classmethod
+    def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
+        """Return the overrides in a host's variables; those without our prefix are ignored.
+
+        Raises InventoryError that names every variable that is unknown or has no usable value.
+        """
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, value in variables.items():
+            if not name.startswith(PREFIX):
+                continue
+            if name not in VARIABLES:
+                problems.append(f"{clean(name, 60)} is not a variable of phi4-edge{closest(name, list(VARIABLES))}")
+                continue
+            try:
+                values[name.removeprefix(PREFIX)] = VARIABLES[name](value)
+            except ValueError as error:
+                problems.append(f"{name}: found {clean(repr(value), 60)}, needed {error}")
+        if problems:
+            raise InventoryError(
+                f"{clean(host, 253)}: {'; '.join(problems)}. Correct the inventory; nothing was changed."
+            )
+        return cls(host=host, **values)
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """What bears on the choice and was asked for, as "name=value"; () when all is left to us."""
+        wanted = {
+            "profile": self.profile,
+            "engine": self.engine,
+            "quantization": self.quantization,
+            "context_length": self.context_length,
+            "parallel": self.parallel if self.parallel != 1 else None,
+            "service_manager": self.service_manager,
+            "threads": self.threads,
+        }
+        return tuple(f"{PREFIX}{name}={value}" for name, value in wanted.items() if value not in (None, AUTO))
+
+
+def _one_of(*known: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        wanted = str(value).strip().lower()
+        for name in known:
+            if name.lower() == wanted:
+                return name
+        raise ValueError(f"one of {', '.join(known)}{closest(wanted, list(known))}")
+
+    return check
+
+
+def _whole(least: int, most: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        text = str(value).strip() if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+        # INI inventories give numbers as text; isascii keeps other scripts' digits out.
+        if text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most:
+            return int(text)
+        raise ValueError(f"a whole number from {least} to {most}")
+
+    return check
+
+
+def _auto_or(check: Callable[[Any], int]) -> Callable[[Any], int | None]:
+    def checked(value: Any) -> int | None:
+        if isinstance(value, str) and value.strip().lower() == AUTO:
+            return None
+        try:
+            return check(value)
+        except ValueError as error:
+            raise ValueError(f"auto or {error}") from None
+
+    return checked
+
+
+def _flag(value: Any) -> bool:
+    text = str(value).strip().lower()
+    if text not in _TRUE | _FALSE:
+        raise ValueError("true or false")
+    return text in _TRUE
+
+
+def _address(value: Any) -> str:
+    try:
+        return str(ipaddress.ip_address(str(value).strip()))
+    except ValueError:
+        raise ValueError("an IP address of the host, such as 127.0.0.1 or 0.0.0.0") from None
+
+
+def _seconds(value: Any) -> float:
+    try:
+        seconds = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = float("nan")
+    if not 0 <= seconds <= 3600:
+        raise ValueError("a number of seconds from 0 to 3600")
+    return seconds
+
+
+VARIABLES: Mapping[str, Callable[[Any], Any]] = {
+    "phi4_profile": _one_of(AUTO, *PROFILES),
+    "phi4_engine": _one_of(AUTO, *ENGINES),
+    "phi4_quantization": _one_of(AUTO, *QUANTIZATIONS),
+    "phi4_context_length": _auto_or(_whole(SHORTEST_CONTEXT, LONGEST_CONTEXT)),
+    "phi4_parallel": _whole(1, 256),
+    "phi4_service_manager": _one_of(AUTO, "systemd", "compose"),
+    "phi4_port": _whole(1, 65535),
+    "phi4_bind": _address,
+    "phi4_force": _flag,
+    "phi4_model": _one_of(*MODELS),
+    "phi4_threads": _auto_or(_whole(1, 1024)),
+    "phi4_stability_seconds": _seconds,
+}

@@ -1,0 +1,158 @@
+"""The plan of one host: the published document as frozen records (schema: `data/plan.schema.json`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from phi4_edge.core.host import to_plain
+from phi4_edge.core.text import clean
+from phi4_edge.errors import FactsError
+
+FORMAT = "phi4-edge/plan/1"
+UNIT = "phi4-edge.service"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes. `need` = weights + kv_cache + overhead; it fits when need + os_reserve <= available."""
+
+    kind: str
+    weights: int
+    kv_cache: int
+    overhead: int
+    os_reserve: int
+    need: int
+    available: int
+    held_by_others: int
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DiskNeed:
+    """Bytes. `to_write` is what this change adds beside what is there, `free` what is free now."""
+
+    need: int
+    available: int
+    to_write: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedModel:
+    """The artifact to serve; digest None: not in the controller's store yet."""
+
+    id: str
+    served_name: str
+    artifact: str
+    digest: str | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The engine's environment on the host; digest and id None: not known to this controller."""
+
+    digest: str | None
+    python: str
+    arch: str
+    id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedImage:
+    """The container image; `reference` is what Compose is given."""
+
+    repository: str
+    tag: str
+    digest: str | None
+    reference: str
+    cuda: str
+    disk: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one host shall run, why, and what would change. Without a fit only the texts are filled.
+
+    `blockers` stand in the way of applying it now (memory or disk that others take, a port in use) without
+    making it another plan. `stability_seconds` is how long the service must stay up to be committed.
+    """
+
+    host: str
+    fits: bool
+    bind: str
+    port: int
+    forced: bool
+    stability_seconds: float
+    profile: str | None = None
+    engine: str | None = None
+    quantization: str | None = None
+    accelerator: str | None = None
+    service_manager: str | None = None
+    context_length: int | None = None
+    parallel: int | None = None
+    kv_cache_type: str | None = None
+    memory: Memory | None = None
+    disk: DiskNeed | None = None
+    forecast: Mapping[str, Any] | None = None
+    knobs: Mapping[str, Any] | None = None
+    model: PlannedModel | None = None
+    runtime: Runtime | None = None
+    image: PlannedImage | None = None
+    applicable: bool = False
+    not_applicable: str | None = None
+    reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    blockers: tuple[str, ...] = ()
+    rejected: tuple[Mapping[str, Any], ...] = ()
+    candidates: tuple[Mapping[str, Any], ...] = ()
+    missing: tuple[str, ...] = ()
+    nearest_profile: str | None = None
+    action: str = "none"
+    changes: tuple[Mapping[str, Any], ...] = ()
+    release: str | None = None
+    fingerprint: str | None = None
+    unit: str = UNIT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document `phi4-edge/plan/1`; `from_dict` of it gives an equal plan."""
+        return {"format": FORMAT, **to_plain(self)}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Plan:
+        """Return the plan in a document; raises FactsError when it is none."""
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            raise FactsError(f"Found no plan document, needed one of format {FORMAT}. Make it with `phi4-edge plan`.")
+        values = {name: value for name, value in data.items() if name != "format"}
+        for name, kind in _NESTED.items():
+            values[name] = None if values.get(name) is None else _record(kind, values[name], name)
+        for field in fields(cls):
+            if isinstance(field.default, tuple):
+                items = values.get(field.name)
+                if not isinstance(items, (list, tuple)):
+                    raise FactsError(f"Found no list {field.name} in the plan document. Make it with `phi4-edge plan`.")
+                values[field.name] = tuple(items)
+        plan: Plan = _record(cls, values, "plan")
+        return plan
+
+
+_NESTED: Mapping[str, type] = {
+    "memory": Memory,
+    "disk": DiskNeed,
+    "model": PlannedModel,
+    "runtime": Runtime,
+    "image": PlannedImage,
+}
+
+
+def _record(kind: type, data: object, name: str) -> Any:
+    wanted = {field.name for field in fields(kind)}
+    found = set(data) if isinstance(data, Mapping) else set()
+    if not isinstance(data, Mapping) or found != wanted:
+        differ = ", ".join(sorted(clean(str(item), 40) for item in found ^ wanted)[:5])
+        raise FactsError(
+            f"Found a plan document whose {name} differs from this release in: {differ}. Make it with `phi4-edge plan`."
+        )
+    return kind(**data)

@@ -1,0 +1,154 @@
+"""The receipt that a committed release leaves on the host, as the probe re-verified it there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from phi4_edge.core.text import LARGEST, clean
+
+FORMAT = "phi4-edge/receipt/1"
+PROBLEMS = ("missing", "changed", "mode", "link")
+# A release of one engine has some thousands of files; more findings than this say nothing new.
+MOST_DRIFT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One managed file that is not as the receipt says; problem is one of `PROBLEMS`."""
+
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What systemd says about our unit."""
+
+    load: str
+    active: str
+    sub: str
+    enabled: str
+    restarts: int
+    main_pid: int
+
+    @property
+    def up(self) -> bool:
+        """True when the unit is active now and will be after a reboot."""
+        return self.active == "active" and self.enabled == "enabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was committed, without the file list; all texts "" and numbers 0 where there is none.
+
+    `vram_held_by_others` (bytes) and `gpu` (UUID) are what the plan saw before our engine took its share, and
+    `image_disk` (bytes) is what its image takes, so that a second look at a serving host decides the same.
+    """
+
+    present: bool
+    version: str = ""
+    host: str = ""
+    release: str = ""
+    previous_release: str = ""
+    fingerprint: str = ""
+    engine: str = ""
+    quantization: str = ""
+    model: str = ""
+    artifact: str = ""
+    digest: str = ""
+    bind: str = ""
+    port: int = 0
+    unit: str = ""
+    committed_at: str = ""
+    gpu: str = ""
+    vram_held_by_others: int = 0
+    image_disk: int = 0
+    file_count: int = 0
+    drift: tuple[Drift, ...] = ()
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; `from_dict` of it gives an equal receipt."""
+        plain = asdict(self)
+        plain["drift"] = [asdict(item) for item in self.drift]
+        body = {theirs: plain.pop(ours) for theirs, ours in _TEXTS.items()}
+        body |= {name: plain.pop(name) for name in _NUMBERS}
+        body["model"] = {theirs: plain.pop(ours) for theirs, ours in _MODEL.items()}
+        return plain | {"receipt": {"format": FORMAT} | body}
+
+
+ABSENT = Receipt(present=False)
+
+# Names in the file on the host, and the fields here.
+_TEXTS = {
+    "phi4_edge_version": "version",
+    "host": "host",
+    "release": "release",
+    "previous_release": "previous_release",
+    "plan_fingerprint": "fingerprint",
+    "engine": "engine",
+    "quantization": "quantization",
+    "bind": "bind",
+    "unit": "unit",
+    "committed_at": "committed_at",
+    "gpu": "gpu",
+}
+_NUMBERS = ("port", "vram_held_by_others", "image_disk")
+_MODEL = {"id": "model", "artifact": "artifact", "digest": "digest"}
+
+
+def from_dict(data: object) -> Receipt:
+    """Return the receipt in a verification document of the probe; never raises.
+
+    Anything that is no receipt of ours becomes one with `error` set, so that the next run repairs the host.
+    """
+    if not isinstance(data, Mapping):
+        return Receipt(present=True, error="the verification is not an object")
+    error = clean(data.get("error"), 300)
+    if data.get("present") is not True:
+        return Receipt(present=bool(error), error=error)
+    body = data.get("receipt")
+    if not isinstance(body, Mapping) or body.get("format") != FORMAT:
+        return Receipt(present=True, error=error or f"not a receipt of format {FORMAT}")
+    model = body.get("model")
+    model = model if isinstance(model, Mapping) else {}
+    values: dict[str, Any] = {ours: clean(body.get(theirs)) for theirs, ours in _TEXTS.items()}
+    values |= {ours: clean(model.get(theirs)) for theirs, ours in _MODEL.items()}
+    values |= {name: _count(body.get(name)) for name in _NUMBERS}
+    return Receipt(
+        present=True,
+        file_count=_count(data.get("file_count")),
+        drift=_drift(data.get("drift")),
+        error=error,
+        **values,
+    )
+
+
+def status(receipt: Receipt, service: Service | None) -> str:
+    """Return one word: absent, unreadable, drifted, stopped or serving."""
+    if not receipt.present:
+        return "absent"
+    if receipt.error:
+        return "unreadable"
+    if receipt.drift:
+        return "drifted"
+    return "serving" if service is not None and service.up else "stopped"
+
+
+def _drift(data: object) -> tuple[Drift, ...]:
+    if not isinstance(data, list):
+        return ()
+    found = (item for item in data[:MOST_DRIFT] if isinstance(item, Mapping))
+    return tuple(
+        Drift(clean(item.get("path"), 512), problem if problem in PROBLEMS else "changed")
+        for item in found
+        if (problem := item.get("problem")) is not None
+    )
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return value if 0 <= value <= LARGEST else 0

@@ -1,0 +1,135 @@
+"""The memory model: need = weights + KV(context x parallel) + overhead, against what a host can give.
+
+Everything is bytes. The fit uses totals, never MemAvailable: a host that already serves must get the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from phi4_edge.core.catalog import Candidate, Catalog
+from phi4_edge.core.host import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, Gpu, HostFacts
+from phi4_edge.core.overrides import Overrides
+from phi4_edge.core.table import ResourceTable
+from phi4_edge.core.text import gb
+
+# Above 4096 tokens Phi-4-mini's LongRoPE switches to its long factors: slower, and worse for short prompts.
+LONGROPE_FROM = 4096
+# A system prompt with tools and an answer need 2048; less is never chosen unasked (reference: clamp 2048..4096).
+CONTEXTS = (LONGROPE_FROM, 2048)
+_HELD_STEP = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Memory that a model may take; kind is ram, vram or unified. A need fits when need + os_reserve <= available."""
+
+    kind: str
+    total: int
+    os_reserve: int
+    held_by_others: int
+    available: int
+
+    @property
+    def usable(self) -> int:
+        """What one need is compared with."""
+        return max(0, self.available - self.os_reserve)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """What one candidate needs with one context length and one type of KV cache."""
+
+    context: int
+    kv_type: str
+    weights: int
+    kv_cache: int
+    overhead: int
+
+    @property
+    def need(self) -> int:
+        """The sum."""
+        return self.weights + self.kv_cache + self.overhead
+
+
+def ram_pool(facts: HostFacts, table: ResourceTable) -> Pool:
+    """Return the host's memory, of which the operating system keeps its reserve."""
+    return Pool("ram", facts.ram_bytes, table.os_reserve, 0, facts.ram_bytes)
+
+
+def gpu_pool(facts: HostFacts, gpu: Gpu, table: ResourceTable) -> Pool:
+    """Return a GPU's memory less what other processes hold; unified memory is the host's, counted once."""
+    if gpu.unified:
+        ram = ram_pool(facts, table)
+        return Pool("unified", ram.total, ram.os_reserve, 0, ram.available)
+    held = held_by_others(facts, gpu)
+    usable = int(gpu.memory_total * table.usable_vram)
+    return Pool("vram", gpu.memory_total, 0, held, max(0, usable - held))
+
+
+def held_by_others(facts: HostFacts, gpu: Gpu) -> int:
+    """Return the VRAM that is not ours, rounded up to 256 MiB against flutter.
+
+    While our engine runs on that GPU, what the plan saw before it started counts: the driver's figure
+    includes our own share.
+    """
+    ours = facts.receipt.present and facts.receipt.gpu == gpu.uuid != ""
+    if ours and facts.service is not None and facts.service.active == "active":
+        return facts.receipt.vram_held_by_others
+    return -(-gpu.memory_used // _HELD_STEP) * _HELD_STEP
+
+
+def best_gpu(facts: HostFacts, table: ResourceTable) -> Gpu | None:
+    """Return the GPU with most plannable memory, the first of equals; None where none is usable."""
+    return max(facts.nvidia.gpus, key=lambda gpu: gpu_pool(facts, gpu, table).usable, default=None)
+
+
+def attempts(catalog: Catalog, candidate: Candidate, overrides: Overrides) -> tuple[Sizing, ...]:
+    """Return the sizings to try, best first: KV in its next smaller type before half the context."""
+    build = catalog.engines[candidate.engine].builds[candidate.accelerator]
+    variant = catalog.engines[candidate.engine].variants[candidate.quantization]
+    contexts = (overrides.context_length,) if overrides.context_length else CONTEXTS
+    return tuple(
+        Sizing(
+            context=context,
+            kv_type=kv_type,
+            weights=variant.weights,
+            kv_cache=catalog.kv_bytes(overrides.model, kv_type) * context * overrides.parallel,
+            overhead=variant.overhead[candidate.accelerator],
+        )
+        for context in contexts
+        for kv_type in build.kv_types
+    )
+
+
+def disk_available(facts: HostFacts, *paths: str) -> int:
+    """Return the bytes that we may use below `paths`: free, and what our own installation takes.
+
+    Each filesystem counts once.
+    """
+    free: dict[str, int] = {}
+    for path in paths:
+        disk = facts.disk(path)
+        free[disk.filesystem] = min(free.get(disk.filesystem, disk.free), disk.free)
+    ours = sum(disk.ours for disk in facts.disks if disk.filesystem in free)
+    image = facts.receipt.image_disk if facts.disk(DOCKER_PATH).filesystem in free else 0
+    return sum(free.values()) + ours + image
+
+
+def disk_shortfall(facts: HostFacts, needs: Mapping[str, int]) -> str:
+    """Return which filesystem lacks room for `needs` (path to bytes), with numbers, or ""."""
+    by_filesystem: dict[str, list[str]] = {}
+    for path, size in needs.items():
+        if size:
+            by_filesystem.setdefault(facts.disk(path).filesystem, []).append(path)
+    for paths in by_filesystem.values():
+        need, available = sum(needs[path] for path in paths), disk_available(facts, *paths)
+        if need > available:
+            return f"needs {gb(need)} of disk below {' and '.join(paths)}, {gb(available)} can be used"
+    return ""
+
+
+def disk_needs(weights: int, native: int, image: int) -> Mapping[str, int]:
+    """Return where the parts of one installation go."""
+    return {MODELS_PATH: weights, RELEASES_PATH: native, DOCKER_PATH: image}

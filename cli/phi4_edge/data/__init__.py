@@ -1,0 +1,70 @@
+"""The data that decides: resource table, catalog, CVE floors and the published JSON Schemas.
+
+YAML is read here, at the edge; core takes plain data.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from phi4_edge.core.catalog import Catalog
+from phi4_edge.core.table import ResourceTable
+from phi4_edge.errors import CatalogError
+
+FOLDER = Path(__file__).parent
+SCHEMAS = ("facts", "plan", "plans", "result", "event", "status")
+
+
+def load_table(path: Path | None = None) -> ResourceTable:
+    """Return the resource table in `path` (ours by default); raises CatalogError."""
+    return ResourceTable.from_data(_read(path or FOLDER / "resource_table.yml"))
+
+
+def load_catalog(path: Path | None = None) -> Catalog:
+    """Return the catalog in `path` (ours by default); raises CatalogError."""
+    return Catalog.from_data(_read(path or FOLDER / "catalog.yml"))
+
+
+def load_cve_floors() -> dict[str, Any]:
+    """Return the oldest version of each component that no known vulnerability forbids."""
+    floors: dict[str, Any] = _read(FOLDER / "cve_floors.yml")
+    return floors
+
+
+@cache
+def _schema_text(name: str) -> str:
+    return (FOLDER / f"{name}.schema.json").read_text(encoding="utf-8")
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return the published JSON Schema of "facts" or "plan"; a fresh copy each time."""
+    if name not in SCHEMAS:
+        raise CatalogError(f"Found schema {name}, needed one of {', '.join(SCHEMAS)}.")
+    loaded: dict[str, Any] = json.loads(_schema_text(name))
+    return loaded
+
+
+def _read(path: Path) -> Any:
+    import yaml
+
+    # libyaml's loader is ten times faster; both are safe loaders.
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Strict(loader):  # type: ignore[misc]
+        """Refuses a key given twice, where YAML would silently keep the last."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+            doubled = [key for index, key in enumerate(keys) if key in keys[:index]]
+            if doubled:
+                line = node.start_mark.line + 1
+                raise CatalogError(f"{path.name}, line {line}: found {doubled[0]} twice, needed once. Remove one.")
+            return super().construct_mapping(node, deep=deep)
+
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=Strict)  # noqa: S506
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CatalogError(f"{path.name}: {error}. Correct the file and run again.") from error
