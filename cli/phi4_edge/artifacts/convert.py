@@ -12,6 +12,7 @@ from phi4_edge.artifacts.environment import Converter
 from phi4_edge.artifacts.manifest import Manifest
 from phi4_edge.artifacts.progress import Event, Progress, silent
 from phi4_edge.artifacts.store import Store
+from phi4_edge.core.catalog import Catalog
 from phi4_edge.errors import ArtifactError
 
 TARGETS = ("onnx-int4",)
@@ -27,29 +28,32 @@ MEMORY_BASE, MEMORY_PER_PARAMETER = 700_000_000, 5.95
 DISK_BASE, DISK_PER_PARAMETER = 100_000_000, 1.3
 
 
-def convert(store: Store, catalog: object, model_id: str, to: str, progress: Progress = silent) -> str:
+def convert(store: Store, catalog: Catalog, model_id: str, to: str, progress: Progress = silent) -> str:
     """Convert `<model_id>/safetensors` to the variant `to`; return the digest of the new artifact in the store.
 
     The artifact was loaded and has generated before it is adopted. Raises ArtifactError, leaving nothing behind, when
     the target is unknown, the checkpoint is missing or damaged, memory or disk will not do, or a step fails.
     """
-    del catalog  # everything that conversion needs is in the checkpoint and its manifest
+    require_target(to)
+    if model_id not in catalog.models:
+        raise ArtifactError(f"{model_id!r} is not in the catalog; models: {', '.join(sorted(catalog.models))}.")
     target = manifest.artifact_id(f"{model_id}/{to}")
-    _require_target(to)
     with store.making(target, progress):
         progress(Event(target, "checking the checkpoint"))
         source = store.verify(f"{model_id}/{SOURCE}", deep=True)
+        if (held := _held(store, target, source)) is not None:
+            return held
         folder = store.path(source.digest)
-        parameters = _parameters(source)
-        resources.require_memory(memory_need(parameters), f"converting {model_id} to {to}")
-        resources.require_disk(store.root, disk_need(parameters), f"converting {model_id} to {to}")
+        count = _parameter_count(source)
+        resources.require_memory(memory_need(count), f"converting {model_id} to {to}")
+        resources.require_disk(store.root, disk_need(count), f"converting {model_id} to {to}")
         converter = environment.ensure(store, progress)
         with store.workspace("convert") as work:
             output = work / "output"
             _build(converter, folder, output, work, target, progress)
-            proof = _prove(converter, output, work, target, progress)
+            _prove(converter, output, work, target, progress)
             progress(Event(target, "hashing"))
-            return store.adopt(output, _describe(target, source, converter, proof, output))
+            return store.adopt(output, _describe(target, source, converter, output))
 
 
 def memory_need(parameters: int) -> int:
@@ -62,7 +66,28 @@ def disk_need(parameters: int) -> int:
     return int(DISK_BASE + DISK_PER_PARAMETER * parameters)
 
 
-def _require_target(to: str) -> None:
+def _parameters() -> dict[str, Any]:
+    """What decides the result beside the checkpoint; part of the manifest."""
+    return {
+        "precision": PRECISION,
+        "provider": PROVIDER,
+        **OPTIONS,
+        "max_length": MAX_LENGTH,
+        "lock": environment.lock_digest(),
+    }
+
+
+def _held(store: Store, target: str, source: Manifest) -> str | None:
+    """Digest of `target` when the store has it whole, made from this checkpoint in the way of this release."""
+    if target not in store.digests() or store.damage(target):
+        return None
+    found = store.manifest(target)
+    same = found.source.get("digest") == source.digest and dict(found.parameters) == _parameters()
+    return found.digest if same else None
+
+
+def require_target(to: str) -> None:
+    """Raise ArtifactError, listing the targets, unless this release converts to `to`."""
     if to.startswith("gguf-"):
         raise ArtifactError(
             f"{to} comes with the Ollama engine, which this release plans for but does not install yet. "
@@ -72,7 +97,7 @@ def _require_target(to: str) -> None:
         raise ArtifactError(f"{to!r} is not a conversion target; targets of this release: {', '.join(TARGETS)}.")
 
 
-def _parameters(source: Manifest) -> int:
+def _parameter_count(source: Manifest) -> int:
     """Number of parameters of a bf16 checkpoint: two bytes each."""
     weights = sum(entry.size for entry in source.files if entry.path.endswith(".safetensors"))
     if not weights:
@@ -140,14 +165,19 @@ def _reporter(target: str, progress: Progress) -> Callable[[str], None]:
     return seen
 
 
-def _prove(converter: Converter, output: Path, work: Path, target: str, progress: Progress) -> dict[str, Any]:
+def _prove(converter: Converter, output: Path, work: Path, target: str, progress: Progress) -> None:
+    """Let the result answer two prompts. Raises ArtifactError when it does not."""
     progress(Event(target, "generating a first answer"))
     failed = f"{target} was converted but does not generate, so it was thrown away"
     ended = run_worker(converter, "generate", {"model": str(output)}, work, failed, lambda line: None)
-    return dict(json.loads(ended.tail[-1]))
+    try:
+        proof = json.loads(ended.tail[-1])
+        progress(Event(target, "answered", f"{proof['tokens']} tokens in {proof['seconds']} s"))
+    except (ValueError, LookupError, TypeError) as error:
+        raise ArtifactError(f"{failed}:\n{ended.last_words()}") from error
 
 
-def _describe(target: str, source: Manifest, converter: Converter, proof: dict[str, Any], output: Path) -> Manifest:
+def _describe(target: str, source: Manifest, converter: Converter, output: Path) -> Manifest:
     origin = {key: source.source[key] for key in ("kind", "repo", "revision", "seed") if key in source.source}
     return Manifest(
         artifact=target,
@@ -155,11 +185,5 @@ def _describe(target: str, source: Manifest, converter: Converter, proof: dict[s
         licence=source.licence,
         source={**origin, "artifact": source.artifact, "digest": source.digest},
         created_by=converter.versions,
-        parameters={
-            "precision": PRECISION,
-            "provider": PROVIDER,
-            **OPTIONS,
-            "max_length": MAX_LENGTH,
-            "proof_tokens": proof["tokens"],
-        },
+        parameters=_parameters(),
     )

@@ -61,10 +61,15 @@ def pip() -> list[str]:
     )
 
 
+def lock_digest() -> str:
+    """Names the versions that convert; artifacts of another lock are made again on request."""
+    return hashlib.sha256(LOCK.read_bytes() + TORCH.encode()).hexdigest()[:16]
+
+
 def name() -> str:
     """Folder name of the environment for this lock, this Python and this machine."""
-    parts = (LOCK.read_bytes(), TORCH.encode(), "{}.{}".format(*sys.version_info).encode(), platform.machine().encode())
-    return f"converter-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}"
+    text = f"{lock_digest()} {sys.version_info[0]}.{sys.version_info[1]} {platform.machine()}"
+    return f"converter-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def ensure(store: Store, progress: Progress = silent) -> Converter:

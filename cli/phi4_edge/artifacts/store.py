@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,6 +40,8 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_root()).absolute()
+        # What was hashed and found whole in this process, so that ten plans hash one model once.
+        self.checked: set[str] = set()
 
     @property
     def index_path(self) -> Path:
@@ -135,17 +138,23 @@ class Store:
         return description.digest
 
     def remove(self, artifact_id: str) -> int:
-        """Take `artifact_id` out of the store; return the bytes freed. Raises ArtifactError when it is not there."""
+        """Take `artifact_id`, and what a stopped fetch left of it, out of the store; return the bytes freed.
+
+        Raises ArtifactError when there is nothing of it.
+        """
         with self._exclusive():
             entries = self.index()
+            freed = self._remove_partial(artifact_id)
             if artifact_id not in entries:
+                if freed is not None:
+                    return freed
                 raise ArtifactError(f"{artifact_id} is not in {self.root}; see 'phi4-edge model list'")
             entry = entries.pop(artifact_id)
             self._write_index(entries)
             if any(other["digest"] == entry["digest"] for other in entries.values()):
-                return 0
+                return freed or 0
             self._discard(self._folder(entry["digest"]))
-        return int(entry["size"])
+        return int(entry["size"]) + (freed or 0)
 
     @contextlib.contextmanager
     def making(self, name: str, progress: Progress = silent) -> Iterator[None]:
@@ -197,6 +206,18 @@ class Store:
                 if found.digest == folder.name:
                     entries[found.artifact] = self._entry(found)
         return entries
+
+    def _remove_partial(self, artifact_id: str) -> int | None:
+        """Remove stopped fetches of `artifact_id`; bytes freed, None when there were none."""
+        model = artifact_id.removesuffix("/safetensors")
+        name = re.compile(re.escape(model) + "-[0-9a-f]{40}")
+        folders = [path for path in (self.root / "partial").glob("*/") if name.fullmatch(path.name)]
+        if model == artifact_id or not folders:
+            return None
+        freed = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+        for folder in folders:
+            self._discard(folder)
+        return freed
 
     def _discard(self, folder: Path) -> None:
         """Remove `folder` so that a kill in between leaves it under tmp/, never half gone under its own name."""

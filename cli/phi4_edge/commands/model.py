@@ -1,0 +1,149 @@
+"""`phi4-edge model`: the artifacts on this controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.report import machine
+from phi4_edge.report.text import cut, size_of, table
+
+if TYPE_CHECKING:
+    from phi4_edge.artifacts.progress import Progress
+    from phi4_edge.artifacts.store import Store
+
+
+@click.group("model")
+def command() -> None:
+    """Fetch, convert and keep model artifacts on this controller.
+
+    They are kept by content below $PHI4_EDGE_STORE (default ~/.local/share/phi4-edge/store) and pushed from there;
+    gateways never download a model. `provision` makes what a plan needs by itself: these commands make it beforehand.
+    """
+
+
+@command.command("fetch")
+@click.argument("model")
+def fetch(model: str) -> None:
+    """Fetch MODEL at the revision that the catalog pins.
+
+    Safetensors and texts only, nothing that could be executed. No token is needed. A fetch that was stopped goes on
+    where it stopped. HF_ENDPOINT chooses a mirror.
+
+    \b
+    Example:
+      phi4-edge model fetch phi-4-mini-instruct
+    """
+    from phi4_edge.artifacts.fetch import VARIANT
+    from phi4_edge.artifacts.fetch import fetch as run
+
+    _make(f"{model}/{VARIANT}", lambda store, catalog, tell: run(store, catalog, model, tell))
+
+
+@command.command("convert")
+@click.argument("model")
+@click.option("--to", required=True, metavar="TARGET", help="onnx-int4.")
+def convert(model: str, to: str) -> None:
+    """Convert MODEL, fetched before, for an engine.
+
+    The first conversion makes a Python environment of its own (about 1.5 GB) with a CPU build of PyTorch;
+    PHI4_EDGE_TORCH_INDEX chooses another index for that. Phi-4-mini-instruct needs 23.5 GB of memory and takes minutes.
+
+    \b
+    Example:
+      phi4-edge model convert phi-4-mini-instruct --to onnx-int4
+    """
+    from phi4_edge.artifacts.convert import convert as run
+
+    _make(f"{model}/{to}", lambda store, catalog, tell: run(store, catalog, model, to, tell))
+
+
+@command.command("tiny")
+@click.option("--to", default="onnx-int4", show_default=True, metavar="TARGET", help="What to convert it to.")
+def tiny(to: str) -> None:
+    """Make the tiny stand-in model: random weights in the real architecture, through the real tools.
+
+    It writes words without sense. For the lab and for tests: `phi4_model: tiny` in the inventory chooses it.
+    """
+    from phi4_edge.artifacts.tiny import MODEL, make
+
+    _make(f"{MODEL}/{to}", lambda store, catalog, tell: make(store, catalog, tell, to))
+
+
+@command.command("list")
+@_options.output_option
+def list_(output: str) -> None:
+    """List what is in the store."""
+    from phi4_edge.artifacts.store import Store
+
+    store = Store()
+    rows = [{"artifact": name, **entry} for name, entry in sorted(store.index().items())]
+    if output != "table":
+        click.echo(machine.dump({"store": str(store.root), "artifacts": rows}, output))
+    elif rows:
+        cells = [(row["artifact"], size_of(row["size"]), str(row["files"]), row["digest"][:12]) for row in rows]
+        _options.show(table(("ARTIFACT", "SIZE", "FILES", "DIGEST"), cells, _options.width(), right=(1, 2)))
+        click.echo(f"in {store.root}", err=True)
+    else:
+        click.echo(f"nothing in {store.root} yet; see 'phi4-edge model --help'", err=True)
+
+
+@command.command("verify")
+@click.argument("artifact", required=False)
+@click.option("--deep/--shallow", default=True, show_default=True, help="Hash every file, or compare sizes only.")
+def verify(artifact: str | None, deep: bool) -> None:
+    """Check ARTIFACT (default: all) against its manifest, and name each damaged file.
+
+    \b
+    Exit codes: 0 whole, 3 damaged or not there.
+    """
+    from phi4_edge.artifacts.store import Store
+    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.errors import ArtifactError
+
+    store = Store()
+    damaged: list[str] = []
+    with progress_view() as view:
+        for name in [artifact] if artifact else sorted(store.index()):
+            view.progress(name, "checking", "", 0, 0)
+            try:
+                found = store.verify(name, deep)
+            except ArtifactError as error:
+                damaged.append(str(error))
+            else:
+                click.echo(f"{name}: whole, {len(found.files)} files, {size_of(found.size)}")
+    if damaged:
+        raise ArtifactError("\n".join(damaged))
+
+
+@command.command("remove")
+@click.argument("artifact")
+def remove(artifact: str) -> None:
+    """Take ARTIFACT out of the store, and what is left of a fetch of it that was stopped."""
+    from phi4_edge.artifacts.store import Store
+
+    freed = Store().remove(artifact)
+    click.echo(f"removed {artifact}, {size_of(freed)} freed")
+
+
+def _make(artifact: str, run: Callable[[Store, Any, Progress], str]) -> None:
+    """Run something that makes `artifact`, show its progress on stderr, and print what there is afterwards."""
+    from phi4_edge.artifacts.progress import Event
+    from phi4_edge.artifacts.store import Store
+    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.data import load_catalog
+
+    store = Store()
+    with progress_view() as view:
+
+        def tell(event: Event) -> None:
+            view.progress(event.artifact, event.step, event.detail, event.done, event.total)
+
+        digest = run(store, load_catalog(), tell)
+    folder = store.path(digest)
+    size = store.manifest(artifact).size
+    click.echo(f"{artifact}  {size_of(size)}  {digest[:12]}")
+    click.echo(cut(f"in {folder}", 400), err=True)
