@@ -63,7 +63,9 @@ ONNX_RELEASE = (
     "roles/onnx/files/engine/src",
     "roles/onnx/files/engine/locks",
     "roles/onnx/templates",
+    "roles/onnx/vars",
     "roles/service/templates",
+    "roles/service/vars",
 )
 
 

@@ -78,6 +78,8 @@ def refusal(plan: Plan, expected: str) -> str:
         return "nothing fits this host: " + "; ".join([*plan.missing, *plan.reasons]) + ". Nothing was changed"
     if not plan.applicable:
         return f"the plan cannot be applied: {plan.not_applicable}. Nothing was changed"
+    if plan.blockers:
+        return f"something is in the way: {'; '.join(plan.blockers)}. Nothing was changed"
     if expected and plan.fingerprint != expected:
         return (
             f"found plan {str(plan.fingerprint)[:12]} for this host, needed {expected[:12]}, which was agreed to: its "

@@ -34,17 +34,22 @@ def release_of(args: Json) -> str:
     return os.path.join(str(args["root"]), "releases", args["release"])
 
 
+def holds(path: str, data: bytes | None) -> bool:
+    """True when `path` is a regular file with this content that everybody may read and its owner write."""
+    found = read_bytes(path)
+    return found is not None and found == data and os.lstat(path).st_mode & 0o7777 == 0o644
+
+
 def stage(args: Json, _payload: bytes) -> Json:
     """The release directory holds the given files and links; only what differs is written. `check`: nothing is."""
     root = release_of(args)
     changes, diff = [], []
     for name, text in sorted(args["files"].items()):
         path, wanted = inside(root, name), text.encode()
-        found = read_bytes(path)
-        if found == wanted and os.lstat(path).st_mode & 0o7777 == 0o644:
+        if holds(path, wanted):
             continue
         changes.append(path)
-        before = clean((found or b"").decode("utf-8", "replace"), 20000)
+        before = clean((read_bytes(path) or b"").decode("utf-8", "replace"), 20000)
         before += "\n" if before else ""
         diff.append({"before_header": path, "after_header": path, "before": before, "after": text})
         if not args["check"]:
@@ -95,7 +100,7 @@ def switch(args: Json, _payload: bytes) -> Json:
     wanted = read_bytes(os.path.join(release, unit))
     current = os.path.join(str(args["root"]), "current")
     changes = []
-    if read_bytes(installed) != wanted or os.lstat(installed).st_mode & 0o7777 != 0o644:
+    if not holds(installed, wanted):
         changes.append(installed)
     if link_target(current) != os.path.join("releases", args["release"]):
         changes.append(current)
