@@ -45,6 +45,7 @@ class Host:
     ssh: SshSettings = field(default_factory=SshSettings)
     become: bool | None = None
     become_user: str = ""
+    become_method: str = ""
     become_password: str = field(default="", repr=False)
 
     @property
@@ -168,7 +169,7 @@ def _limited(manager: Any, everyone: list[str], limit: str | None, said: list[st
     unmatched = [line.rpartition("ignoring: ")[2].strip() for line in said if "Could not match" in line]
     if unmatched or not names:
         wrong = unmatched[0] if unmatched else limit
-        near = difflib.get_close_matches(wrong, [*everyone, *manager.groups], 1)
+        near = difflib.get_close_matches(wrong, [*everyone, *(set(manager.groups) - {"ungrouped"})], 1)
         hint = f"did you mean {near[0]}?" if near else "use a name, a group or a pattern of these"
         listed = ", ".join(everyone[:10]) + (f" and {len(everyone) - 10} more" if len(everyone) > 10 else "")
         raise InventoryError(f"found no host that matches --limit {wrong}; the inventory has {listed}: {hint}")
@@ -204,6 +205,7 @@ def _host(name: str, manager: Any, variables: Any, loader: Any) -> Host:
         ),
         become=_flag(value("ansible_become")),
         become_user=_text(value("ansible_become_user")),
+        become_method=_text(value("ansible_become_method")),
         become_password=_text(value("ansible_become_password", "ansible_become_pass")),
     )
 

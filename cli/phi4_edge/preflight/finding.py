@@ -1,0 +1,46 @@
+"""What preflight found out about one host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from phi4_edge.errors import PreflightError, UnreachableError
+
+Kind = Literal[
+    "ok",
+    "skipped",
+    "unreachable",
+    "auth_refused",
+    "host_key_unknown",
+    "host_key_changed",
+    "no_sudo",
+    "no_python",
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One host: `reason` says found and needed, `next_step` what to do; both empty where it is ok."""
+
+    host: str
+    kind: Kind
+    reason: str = ""
+    next_step: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Nothing speaks against starting: all was well, or only Ansible itself can tell (`skipped`)."""
+        return self.kind in {"ok", "skipped"}
+
+    @property
+    def exit_code(self) -> int:
+        """0, 3 where we get in but cannot work there, 5 where we do not get in."""
+        if self.ok:
+            return 0
+        return PreflightError.exit_code if self.kind in {"no_sudo", "no_python"} else UnreachableError.exit_code
+
+    @property
+    def message(self) -> str:
+        """Found, needed and next step in one line."""
+        return f"{self.reason}: {self.next_step}" if self.next_step else self.reason

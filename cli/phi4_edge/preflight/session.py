@@ -1,0 +1,202 @@
+"""One SSH connection of preflight: connect, verify the host's key, authenticate, run short commands."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from phi4_edge.preflight import known_hosts
+from phi4_edge.preflight.finding import Finding, Kind
+from phi4_edge.preflight.keys import offer
+from phi4_edge.preflight.target import Target
+
+if TYPE_CHECKING:
+    from paramiko import PKey, Transport
+
+CONNECT_SECONDS = 10.0  # as long as Ansible's own default
+ANSWER_SECONDS = 15.0  # a loaded Raspberry Pi needs a few seconds for the key exchange
+OUTPUT_LIMIT = 4096
+# OpenSSH accepts a new key without asking when it is told so; then it is for ssh to write it down.
+_ACCEPTING = frozenset({"accept-new", "no", "off"})
+# The algorithms that prove possession of a key of each kind that known_hosts files name.
+_ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
+
+
+class Refused(Exception):  # noqa: N818  (an answer, not an error)
+    """The host cannot be used: kind, reason and next step."""
+
+    def __init__(self, kind: Kind, reason: str, next_step: str) -> None:
+        super().__init__(reason)
+        self.kind: Kind = kind
+        self.reason = reason
+        self.next_step = next_step
+
+    def finding(self, host: str) -> Finding:
+        """The same as a Finding."""
+        return Finding(host, self.kind, self.reason, self.next_step)
+
+
+def connect(target: Target) -> Transport:
+    """A connection to a host whose key is known; not authenticated yet. The caller closes it. Raises Refused."""
+    import paramiko
+
+    logger = logging.getLogger("paramiko")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # else its worker threads write to our standard error
+    known = _known(target)
+    where = f"{target.address}:{target.port}"
+    try:
+        sock = socket.create_connection((target.address, target.port), CONNECT_SECONDS)
+    except OSError as error:
+        raise Refused(
+            "unreachable",
+            f"found no way to {where} ({error.strerror or error}), needed a host that answers SSH",
+            "check that it is on, and that ansible_host and ansible_port are right",
+        ) from error
+    transport = paramiko.Transport(sock)
+    try:
+        transport.banner_timeout = ANSWER_SECONDS
+        _prefer_known(transport, known)
+        transport.start_client(timeout=ANSWER_SECONDS)
+        key = transport.get_remote_server_key()
+        _verify(target, known, key.get_name(), key.asbytes())
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        transport.close()
+        raise Refused(
+            "unreachable",
+            f"found no SSH server at {where} that talks to us ({_word(error)}), needed one",
+            f"try it: ssh -p {target.port} {target.address}",
+        ) from error
+    except Refused:
+        transport.close()
+        raise
+    return transport
+
+
+def _known(target: Target) -> list[known_hosts.Entry]:
+    """The entries under the first name that has any, as ssh looks them up."""
+    for name in known_hosts.names(target.address, target.port, target.key_alias):
+        found = known_hosts.entries(target.known_hosts, name)
+        if found:
+            return found
+    return []
+
+
+def _prefer_known(transport: Transport, known: Sequence[known_hosts.Entry]) -> None:
+    """Asks the host for a key of a kind that we know first, as ssh does; it may have several."""
+    options = transport.get_security_options()
+    offered = list(options.key_types)
+    wanted = [name for entry in known for name in _ALGORITHMS.get(entry.kind, (entry.kind,)) if name in offered]
+    options.key_types = tuple(dict.fromkeys([*wanted, *offered]))
+
+
+def _verify(target: Target, known: Sequence[known_hosts.Entry], kind: str, blob: bytes) -> None:
+    verdict = known_hosts.judge(known, kind, blob)
+    shown = f"{kind} {known_hosts.fingerprint(blob)}"
+    name = known_hosts.names(target.address, target.port, target.key_alias)[0]
+    if verdict == "changed":
+        entry = next((each for each in known if each.kind == kind or each.blob == blob), known[0])
+        raise Refused(
+            "host_key_changed",
+            f"found key {shown} of {name}, "
+            f"needed {known_hosts.fingerprint(entry.blob)} ({entry.path}, line {entry.line})",
+            "if the host was installed anew, remove the old key: "
+            f"ssh-keygen -f {entry.path} -R '{name}'; if not, someone may be in between: do not connect",
+        )
+    if verdict == "unknown" and target.strict not in _ACCEPTING:
+        files = ", ".join(str(path) for path in target.known_hosts) or "(no known_hosts file)"
+        first = target.known_hosts[0] if target.known_hosts else "KNOWN_HOSTS"
+        raise Refused(
+            "host_key_unknown",
+            f"found key {shown} of {name}, needed one that is in {files}",
+            "compare it with the host's own (there: ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), then add it: "
+            f"ssh-keyscan -p {target.port} {target.address} >> {first}",
+        )
+
+
+def authenticate(transport: Transport, target: Target, password: str = "") -> None:
+    """The host has let us in. Raises Refused with what was tried; kind "skipped" where only ssh itself can try."""
+    import paramiko
+
+    offered = offer(target)
+    transport.auth_timeout = ANSWER_SECONDS
+    tried: list[str] = []
+    try:
+        for key in offered.keys:
+            tried.append(_shown(key))
+            if _try_key(transport, target.user, key):
+                return
+        if password:
+            tried.append("the password of the inventory")
+            transport.auth_password(target.user, password)
+            return
+    except paramiko.BadAuthenticationType as error:
+        tried.append(f"(the host takes only {', '.join(error.allowed_types)})")
+    except paramiko.AuthenticationException:
+        pass  # the password was refused: said below with everything that was tried
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        tried.append(f"(the host ended the connection: {_word(error)})")
+    raise _refusal(target, tried, offered.refused, offered.unsupported)
+
+
+def _try_key(transport: Transport, user: str, key: PKey) -> bool:
+    import paramiko
+
+    try:
+        transport.auth_publickey(user, key)
+    except paramiko.BadAuthenticationType:
+        raise
+    except paramiko.AuthenticationException:
+        return False
+    return transport.is_authenticated()
+
+
+def _refusal(target: Target, tried: Sequence[str], refused: Sequence[str], unsupported: Sequence[str]) -> Refused:
+    if unsupported and not tried:
+        return Refused("skipped", f"only ssh itself can use {'; '.join(unsupported)}", "Ansible will tell")
+    found = f"accepted none of: {', '.join(tried)}" if tried else "was offered no key"
+    others = f" ({'; '.join([*refused, *unsupported])})" if refused or unsupported else ""
+    return Refused(
+        "auth_refused",
+        f"found that {target.address} {found}{others}, needed a key that user {target.user} may log in with",
+        f"add the public key there (ssh-copy-id {target.user}@{target.address}), or set "
+        "ansible_ssh_private_key_file or ansible_user",
+    )
+
+
+def _shown(key: PKey) -> str:
+    return f"{key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
+
+
+def _word(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
+
+
+def run(transport: Transport, command: str, stdin: str = "") -> tuple[int, str]:
+    """(exit status, the first OUTPUT_LIMIT bytes of output and errors as printable text). -1: no answer in time."""
+    import paramiko
+
+    channel = None
+    try:
+        channel = transport.open_session(timeout=ANSWER_SECONDS)
+        channel.settimeout(ANSWER_SECONDS)
+        channel.set_combine_stderr(True)
+        channel.exec_command(command)
+        if stdin:
+            channel.sendall(stdin.encode())
+        channel.shutdown_write()
+        said = b""
+        while len(said) < OUTPUT_LIMIT and (chunk := channel.recv(OUTPUT_LIMIT)):
+            said += chunk
+        ended = channel.status_event.wait(ANSWER_SECONDS)
+        text = said.decode("utf-8", "replace")
+        plain = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+        return (channel.recv_exit_status() if ended else -1), plain
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        return -1, _word(error)
+    finally:
+        if channel is not None:
+            channel.close()
