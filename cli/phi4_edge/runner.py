@@ -117,22 +117,23 @@ def execute(
     `on_event` hears what happens, in this thread. When `cancelled()` turns true everything that runs is ended within
     2 seconds. Raises RunnerError with Ansible's own words when it could not run at all.
     """
-    marker, job = secrets.token_hex(16), secrets.randbits(62)
+    job = secrets.randbits(62)
     collector = Collector(job, on_event)
     state = {"cancelled": False}
 
-    def asked_to_stop() -> bool:
-        if not state["cancelled"] and cancelled():
-            state["cancelled"] = True
-            reap(marker)
-        return state["cancelled"]
-
     with private_directory(run.files) as private:
+
+        def asked_to_stop() -> bool:
+            if not state["cancelled"] and cancelled():
+                state["cancelled"] = True
+                reap(private.name)
+            return state["cancelled"]
+
         try:
-            extra = {MARKER: marker, "JOB_ID": str(job)}
+            extra = {MARKER: private.name, "JOB_ID": str(job)}
             status = _ansible(run, private, extra, collector.take, asked_to_stop)
         finally:
-            left = reap(marker)
+            left = reap(private.name)
     if left:
         raise RunnerError(f"processes {sorted(left)} of the run could not be ended: end them by hand")
     if not state["cancelled"] and (collector.stats is None or status not in _TOOK_PLACE):

@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-# Every process of a run inherits this variable; core's workers call setsid(), so no process group holds them all.
+# Every process of a run inherits this variable, whose value is the name of the run's private directory: core's workers
+# call setsid(), so no process group holds them all. A shared ssh connection writes its title over its environment, but
+# that title is the path of its socket, in the same directory.
 MARKER = "PHI4_EDGE_RUN"
 _PREFIX = "phi4-edge-run-"
 _MIN_FREE = 64 * 1024 * 1024  # Docker gives a container 64 MiB of /dev/shm; events are deleted as they are read
@@ -55,7 +57,10 @@ def _sweep(parent: Path) -> None:
 
 
 def family(marker: str) -> set[int]:
-    """Processes that carry the marker, and all their descendants (sudo drops the variable). Never this process."""
+    """Processes that carry the marker, and all their descendants (sudo drops the variable). Never this process.
+
+    `marker` is the name of the run's private directory.
+    """
     parents: dict[int, int] = {}
     found: set[int] = set()
     for entry in _PROC.iterdir() if _PROC.is_dir() else ():
@@ -67,7 +72,7 @@ def family(marker: str) -> set[int]:
             if state == "Z":
                 continue
             parents[pid] = int(parent)
-            if f"{MARKER}={marker}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+            if _carries(entry, marker.encode()):
                 found.add(pid)
         except (OSError, ValueError):
             continue  # it ended while we looked, or belongs to another user
@@ -77,6 +82,12 @@ def family(marker: str) -> set[int]:
         found |= more
         grown = bool(more)
     return found - {os.getpid()}
+
+
+def _carries(entry: Path, marker: bytes) -> bool:
+    if marker in (entry / "cmdline").read_bytes():
+        return True
+    return MARKER.encode() + b"=" + marker in (entry / "environ").read_bytes().split(b"\0")
 
 
 def reap(marker: str, grace: float = 0.5) -> set[int]:
