@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,8 @@ def _ask(host: Host, facts: HostFacts) -> Health:
     if not facts.receipt.port or facts.service is None or not facts.service.up:
         return Health()
     try:
-        with tunnel.http_connection(host, facts.receipt.port, timeout=SECONDS) as connection:
+        way = tunnel.http_connection(host, facts.receipt.bind, facts.receipt.port, timeout=SECONDS)
+        with contextlib.closing(way) as connection:
             said = _chat.health(connection)
     except (OSError, http.client.HTTPException, Phi4EdgeError) as error:
         return Health(problem=f"no answer on port {facts.receipt.port}: {error}")

@@ -115,7 +115,7 @@ class Provisioning:
         plans = {host: self.todo[host] for host in hosts}
         variables = {
             "plan_expected": {host: plan.fingerprint for host, plan in plans.items()},
-            "artifact_store": str(self.store.root),
+            **dict.fromkeys(("plan_store", "artifact_store", "onnx_store"), str(self.store.root)),
         }
         job = Job(
             self.fleet.access,

@@ -187,7 +187,7 @@ class JsonView:
 class LiveView:
     """One line per host with its step and the time it takes, redrawn in place (rich)."""
 
-    COLOURS: Mapping[str, str] = {"failed": "red", "unreachable": "red", "changed": "green", "unchanged": "green"}
+    COLOURS: Mapping[str, str] = {"failed": "red", "unreachable": "red", "done": "green", "unchanged": "green"}
 
     def __init__(self) -> None:
         from rich.console import Console

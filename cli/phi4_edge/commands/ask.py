@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import http.client
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from phi4_edge.errors import HostFailedError, Phi4EdgeError, PreflightError, Unr
 from phi4_edge.report.text import clean
 
 if TYPE_CHECKING:
+    from phi4_edge.commands._fleet import Fleet
     from phi4_edge.inventory import Host
 
 # The first piece comes after the whole prompt was read: minutes for a long one on a small board.
@@ -43,39 +46,54 @@ def command(
 
     fleet = Fleet.open(inventory, reach)
     codes = set()
-    several = len(fleet.hosts) > 1
     for host in fleet.hosts:
         try:
-            _answer(host, question, max_tokens, temperature, several)
+            _answer(fleet, host, question, max_tokens, temperature)
         except Phi4EdgeError as error:
             click.echo(f"error: {clean(host.name, lines=False)}: {clean(error)}", err=True)
             codes.add(error.exit_code)
     raise click.exceptions.Exit(next((code for code in (4, 5, 3, 1) if code in codes), 0))
 
 
-def _answer(host: Host, question: str, max_tokens: int | None, temperature: float | None, several: bool) -> None:
+def _answer(fleet: Fleet, host: Host, question: str, max_tokens: int | None, temperature: float | None) -> None:
     """The host's answer is on stdout afterwards. Raises a Phi4EdgeError that says why not."""
     from phi4_edge.commands import _chat
     from phi4_edge.core.overrides import Overrides
     from phi4_edge.preflight import tunnel
 
-    port = Overrides.from_vars(host.name, host.vars).port
+    wanted = Overrides.from_vars(host.name, host.vars)
     try:
-        with tunnel.http_connection(host, port, timeout=SECONDS) as connection:
+        with contextlib.closing(tunnel.http_connection(host, wanted.bind, wanted.port, SECONDS)) as connection:
             said = _chat.health(connection)
             if said["status"] != "healthy":
                 raise HostFailedError(f"the engine says {said['status']}; see phi4-edge status")
-            if several:
+            if len(fleet.hosts) > 1:
                 click.echo(f"{clean(host.name, lines=False)}: ", nl=False)
             for piece in _chat.ask(connection, str(said["model"]), question, max_tokens, temperature):
                 click.echo(clean(piece), nl=False)
             click.echo()
-    except ConnectionRefusedError as error:
-        raise PreflightError(
-            f"nothing listens on port {port}: not provisioned, or the service is down; "
-            f"see phi4-edge status, then phi4-edge provision INVENTORY --limit {host.name}"
-        ) from error
-    except UnreachableError:
-        raise
+    except (UnreachableError, ConnectionRefusedError) as error:
+        raise _explained(fleet, host, str(error)) from error
     except (OSError, http.client.HTTPException) as error:
         raise HostFailedError(f"the answer broke off: {error or type(error).__name__}; ask again") from error
+
+
+def _explained(fleet: Fleet, host: Host, found: str) -> Phi4EdgeError:
+    """Why there was no answer: looks at the host, which asking does not do while all is well."""
+    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.core import facts as core_facts
+
+    with progress_view() as view:
+        seen = dataclasses.replace(fleet, hosts=(host,)).survey(view)
+    for problem in seen.problems:
+        kind = UnreachableError if problem.outcome == "unreachable" else PreflightError
+        return kind(f"{problem.reason}: {problem.next_step}")
+    facts = core_facts.parse(seen.documents[host.name])
+    if not facts.receipt.present:
+        return PreflightError(
+            f"not provisioned: found no receipt; run phi4-edge provision INVENTORY --limit {host.name}"
+        )
+    if facts.service is None or not facts.service.up:
+        return HostFailedError("the service is down; see phi4-edge status, and journalctl -u phi4-edge there")
+    address = f"{facts.receipt.bind}:{facts.receipt.port}"
+    return HostFailedError(f"{found}; the receipt says that it serves on {address}: run phi4-edge plan")

@@ -69,8 +69,8 @@ def _show_plans(made: Sequence[Mapping[str, Any]], problems: Sequence[HostResult
         return
     lines = plans.overview(made, _options.width()) if made else []
     for plan in made:
-        for entry in plan["changes"] if plan["fits"] and plan["applicable"] else []:
-            lines += wrap(f"{plan['host']}: {plans.change(entry)}", _options.width(), first="  ")
+        for change in plans.changes(plan) if plan["fits"] and plan["applicable"] else []:
+            lines += wrap(f"{plan['host']}: {change}", _options.width(), first="  ")
         for warning in plan["warnings"]:
             lines += wrap(f"{plan['host']}: warning: {warning}", _options.width(), first="  ")
     for result in problems:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from phi4_edge.report.text import GB, gb, size_of, table, wrap
+from phi4_edge.report.text import GB, count, gb, size_of, table, wrap
 
 PlanDict = Mapping[str, Any]
 
@@ -27,10 +27,10 @@ def _row(plan: PlanDict) -> tuple[object, ...]:
             "-",
             "-",
             "-",
-            "none: " + "; ".join(plan.get("missing") or ["nothing fits"]),
+            "; ".join(plan.get("missing") or ["nothing fits"]),
         )
     memory = plan["memory"]
-    need = memory["need"] + (memory.get("os_reserve") or 0)
+    need = memory["need"] + (memory["os_reserve"] or 0)
     return (
         plan["host"],
         plan["profile"],
@@ -61,10 +61,11 @@ def _speed(forecast: Mapping[str, Any] | None) -> str:
 def explain(plan: PlanDict, width: int) -> list[str]:
     """Everything that one host's plan says, a topic per paragraph."""
     lines = wrap(_headline(plan), width)
-    topics = _fitting_topics(plan) if plan["fits"] else [("missing", "; ".join(plan.get("missing") or []))]
-    topics += [("why", reason) for reason in plan.get("reasons") or []]
-    topics += [("warning", warning) for warning in plan.get("warnings") or []]
-    topics += [("rejected", _rejected(entry)) for entry in plan.get("rejected") or []]
+    topics = _fitting_topics(plan) if plan["fits"] else [("missing", "; ".join(plan["missing"]))]
+    topics += [("why", reason) for reason in plan["reasons"]]
+    topics += [("blocked", blocker) for blocker in plan["blockers"]]
+    topics += [("warning", warning) for warning in plan["warnings"]]
+    topics += [("rejected", _rejected(entry)) for entry in plan["rejected"]]
     topics += [("also fits", _candidate(entry)) for entry in _others(plan)]
     before = ""
     for topic, text in topics:
@@ -82,7 +83,7 @@ def _headline(plan: PlanDict) -> str:
             f"{plan['host']}: {plan['profile']}, {plan['engine']} {plan['quantization']} on {plan['accelerator']}, "
             f"context {plan['context_length']}: {action(plan)}"
         )
-    nearest = plan.get("nearest_profile")
+    nearest = plan["nearest_profile"]
     return f"{plan['host']}: no fit" + (f" (nearest profile: {nearest})" if nearest else "")
 
 
@@ -97,8 +98,8 @@ def _fitting_topics(plan: PlanDict) -> list[tuple[str, str]]:
         ("service", f"{plan['unit']} ({plan['service_manager']}) on {_address(plan)}"),
         ("knobs", ", ".join(f"{name} {_knob(name, value)}" for name, value in (plan["knobs"] or {}).items())),
         ("model", _model(plan)),
-        ("not yet", str(plan.get("not_applicable") or "") if not plan["applicable"] else ""),
-        *[("change", change(entry)) for entry in plan.get("changes") or []],
+        ("not yet", str(plan["not_applicable"] or "") if not plan["applicable"] else ""),
+        *[("change", line) for line in changes(plan)],
     ]
 
 
@@ -112,9 +113,9 @@ def memory_sum(plan: PlanDict) -> str:
     memory = plan["memory"]
     parts = [("weights", memory["weights"]), ("KV cache", memory["kv_cache"]), ("overhead", memory["overhead"])]
     text = " + ".join(f"{name} {size / GB:.2f}" for name, size in parts) + f" = {memory['need'] / GB:.2f} GB"
-    if memory.get("os_reserve"):
+    if memory["os_reserve"]:
         text += f", + {memory['os_reserve'] / GB:.2f} for the OS"
-    how = "measured" if memory.get("measured") else "estimate"
+    how = "measured" if memory["measured"] else "estimate"
     return f"{text}; {memory['available'] / GB:.2f} GB {_MEMORY.get(memory['kind'], 'memory')} ({how})"
 
 
@@ -126,9 +127,16 @@ def _knob(name: str, value: object) -> str:
 
 def _model(plan: PlanDict) -> str:
     model = plan["model"]
-    digest = model.get("digest")
+    digest = model["digest"]
     held = f"sha256 {digest[:16]}" if digest else "not in the store of this controller yet"
     return f"{model['artifact']}, {size_of(model['size'])}, {held}"
+
+
+def changes(plan: PlanDict) -> list[str]:
+    """What would be done to the host, a line each. On a new host everything is new: one line says so."""
+    if plan["action"] == "install":
+        return [f"installs release {plan['release']}"]
+    return [change(entry) for entry in plan["changes"]]
 
 
 def change(entry: Mapping[str, Any]) -> str:
@@ -145,8 +153,8 @@ def _rejected(entry: Mapping[str, Any]) -> str:
 
 
 def _others(plan: PlanDict) -> list[Mapping[str, Any]]:
-    chosen = (plan.get("engine"), plan.get("quantization"))
-    return [c for c in plan.get("candidates") or [] if c["fits"] and (c["engine"], c["quantization"]) != chosen]
+    chosen = (plan["engine"], plan["quantization"])
+    return [c for c in plan["candidates"] if c["fits"] and (c["engine"], c["quantization"]) != chosen]
 
 
 def _candidate(entry: Mapping[str, Any]) -> str:
@@ -161,4 +169,4 @@ def totals(plans: Sequence[PlanDict]) -> str:
     for plan in plans:
         counts[action(plan)] = counts.get(action(plan), 0) + 1
     order = ("nothing to do", "install", "change", "repair", "not applicable yet", "no fit")
-    return ", ".join(f"{counts[name]} {name}" for name in order if name in counts)
+    return f"{count(len(plans), 'host')}: " + ", ".join(f"{counts[name]} {name}" for name in order if name in counts)

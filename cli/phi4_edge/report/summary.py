@@ -16,16 +16,17 @@ _WORDS = {
     "no_fit": "no fit",
     "preflight": "not started",
     "locked": "locked",
-    "pending": "not done",
+    "interrupted": "interrupted",
+    "untouched": "not begun",
 }
-_GOOD = ("changed", "unchanged")
+_GOOD = ("done", "unchanged")
 
 
 def summary(result: Mapping[str, Any], verb: str, width: int) -> list[str]:
     """The result document of a run for people; `verb` is what was done to the hosts that are done ('provisioned')."""
     hosts: Sequence[HostDict] = result["hosts"]
     bad = [host for host in hosts if host["outcome"] not in _GOOD]
-    done = [host for host in hosts if host["outcome"] == "changed"]
+    done = [host for host in hosts if host["outcome"] == "done"]
     lines: list[str] = []
     if done:
         rows = [(h["host"], verb, h["release"] or "-", h["changed"], duration(h["seconds"])) for h in done]

@@ -21,7 +21,7 @@ CRITICAL_ROLES = frozenset({"service", "health", "receipt"})
 _ENDS = {
     "failed": (Outcome.FAILED, "mend the cause, then run again; the log of the service: journalctl -u phi4-edge"),
     "unreachable": (Outcome.UNREACHABLE, "see whether the host is up, then run again"),
-    "cancelled": (Outcome.PENDING, "run the same command again"),
+    "cancelled": (Outcome.INTERRUPTED, "run the same command again"),
 }
 
 OnEvent = Callable[[runner.HostEvent], None]
@@ -88,7 +88,7 @@ def apply(
 
 def _untouched(host: str) -> HostResult:
     return HostResult(
-        host, Outcome.PENDING, "interrupted before its turn; nothing was changed", "run the same command again"
+        host, Outcome.UNTOUCHED, "interrupted before its turn; nothing was changed", "run the same command again"
     )
 
 
@@ -108,10 +108,10 @@ def _result(job: Job, host: str, end: runner.HostOutcome | None, track: Track, c
     changed, seconds = end.changed if end else 0, track.seconds(host)
     status = end.status if end else "cancelled" if cancelled else "failed"
     if status == "ok":
-        outcome = Outcome.CHANGED if changed else Outcome.UNCHANGED
+        outcome = Outcome.DONE if changed else Outcome.UNCHANGED
         return HostResult(host, outcome, "", "", job.releases.get(host), changed, seconds)
     outcome, step = _ENDS[status]
     reason = end.message if end else "Ansible ran no task on it"
-    if outcome is Outcome.PENDING:
+    if outcome is Outcome.INTERRUPTED:
         reason = f"interrupted in role {track.roles[host]}" if host in track.roles else "interrupted before any task"
     return HostResult(host, outcome, reason, step, None, changed, seconds)

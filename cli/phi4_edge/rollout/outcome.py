@@ -6,9 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phi4_edge.core import waves
 from phi4_edge.core.waves import Outcome, RunState
+from phi4_edge.errors import InterruptedRunError
 
-__all__ = ["HostResult", "Outcome", "document", "exit_code", "state"]
+__all__ = ["HostResult", "Outcome", "document", "exit_code"]
+
+INTERRUPTED = InterruptedRunError.exit_code
 
 
 @dataclass(frozen=True)
@@ -36,25 +40,20 @@ class HostResult:
         }
 
 
-def state(results: Sequence[HostResult], interrupted: bool = False) -> RunState:
-    """The run that these results are of, for its counts and its exit code."""
-    run = RunState({result.host: result.outcome for result in results})
-    return run.interrupt() if interrupted else run
-
-
-def exit_code(results: Iterable[HostResult]) -> int:
-    """The exit code of hosts that were only looked at."""
-    return state(list(results)).exit_code
+def exit_code(results: Iterable[HostResult], interrupted: bool = False) -> int:
+    """130 when interrupted, also when every host was finished before the end; else what the hosts came to."""
+    return INTERRUPTED if interrupted else waves.exit_code(result.outcome for result in results)
 
 
 def document(results: Sequence[HostResult], interrupted: bool = False) -> dict[str, Any]:
     """The result document `phi4-edge/result/1` of a command that changes hosts (schema: data/result.schema.json)."""
-    run = state(results, interrupted)
+    run = RunState({result.host: result.outcome for result in results})
+    code = exit_code(results, interrupted)
     return {
         "format": "phi4-edge/result/1",
         "event": "result",
-        "exit_code": run.exit_code,
-        "interrupted": interrupted,
+        "exit_code": code,
+        "interrupted": code == INTERRUPTED,
         "changed": sum(result.changed for result in results),
         "counts": run.counts,
         "hosts": [result.to_dict() for result in results],

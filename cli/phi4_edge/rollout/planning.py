@@ -8,8 +8,8 @@ from typing import Any
 
 from phi4_edge import content
 from phi4_edge.core import facts as core_facts
-from phi4_edge.core import plan as core_plan
 from phi4_edge.core.overrides import Overrides
+from phi4_edge.core.plan import Inputs, Plan, decide
 from phi4_edge.data import load_catalog, load_table
 from phi4_edge.errors import FactsError
 from phi4_edge.rollout.outcome import HostResult, Outcome, exit_code
@@ -29,14 +29,14 @@ class Planned:
     """One host's facts and plan."""
 
     facts: core_facts.HostFacts
-    plan: core_plan.Plan
+    plan: Plan
 
 
 @dataclass(frozen=True)
 class PlanSet:
     """The plans of some hosts, and the hosts that none could be made for."""
 
-    plans: tuple[core_plan.Plan, ...]
+    plans: tuple[Plan, ...]
     problems: tuple[HostResult, ...] = ()
 
     @property
@@ -60,13 +60,13 @@ class Planner:
     def __init__(self, artifacts: Mapping[str, str]) -> None:
         self.table = load_table()
         self.catalog = load_catalog()
-        self.inputs = core_plan.Inputs(artifacts=artifacts, runtimes=content.runtimes())
+        self.inputs = Inputs(artifacts=artifacts, runtimes=content.runtimes())
 
     def decide(self, seen: Seen) -> Planned:
         """The host's plan. Raises FactsError or InventoryError when facts or variables cannot be used."""
         facts = core_facts.parse({**seen.document, "host": seen.host})
         overrides = Overrides.from_vars(seen.host, seen.variables)
-        return Planned(facts, core_plan.decide(facts, self.table, self.catalog, overrides, self.inputs))
+        return Planned(facts, decide(facts, self.table, self.catalog, overrides, self.inputs))
 
     def decide_all(self, hosts: Iterable[Seen]) -> tuple[dict[str, Planned], list[HostResult]]:
         """Plans by host; hosts whose facts cannot be used come back as results instead."""

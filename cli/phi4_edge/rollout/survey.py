@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi4_edge import preflight, runner
-from phi4_edge.errors import InterruptedRunError
+from phi4_edge.errors import InterruptedRunError, UnreachableError
 from phi4_edge.inventory import Host
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
@@ -29,7 +29,7 @@ def survey(
 
     Raises InterruptedRunError after Ctrl-C (nothing was changed) and RunnerError when Ansible itself cannot run.
     """
-    problems = {finding.host: finding for finding in _unreached(hosts)}
+    problems = {finding.host: finding for finding in _unreached(hosts, access.become_password)}
     reached = [host.name for host in hosts if host.name not in problems]
     documents: dict[str, Mapping[str, Any]] = {}
     if reached and not interrupts.stopping:
@@ -46,10 +46,15 @@ def survey(
     return Survey(documents, tuple(problems[host.name] for host in hosts if host.name in problems))
 
 
-def _unreached(hosts: Sequence[Host]) -> list[HostResult]:
+def _unreached(hosts: Sequence[Host], become_password: str | None) -> list[HostResult]:
     return [
-        HostResult(finding.host, Outcome.UNREACHABLE, finding.reason, finding.next_step)
-        for finding in preflight.check(hosts)
+        HostResult(
+            finding.host,
+            Outcome.UNREACHABLE if finding.exit_code == UnreachableError.exit_code else Outcome.PREFLIGHT,
+            finding.reason,
+            finding.next_step,
+        )
+        for finding in preflight.check(hosts, become_password=become_password)
         if not finding.ok
     ]
 

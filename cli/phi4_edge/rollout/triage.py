@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from phi4_edge.core.plan import Plan
-from phi4_edge.core.text import gb
 from phi4_edge.rollout.outcome import HostResult, Outcome
 from phi4_edge.rollout.planning import Planned
 
@@ -24,7 +23,7 @@ def triage(planned: Mapping[str, Planned]) -> Triage:
     todo: dict[str, Plan] = {}
     settled = []
     for host, found in planned.items():
-        result = _settle(found)
+        result = _settle(found.plan)
         if result is None:
             todo[host] = found.plan
         else:
@@ -32,8 +31,7 @@ def triage(planned: Mapping[str, Planned]) -> Triage:
     return Triage(todo, tuple(settled))
 
 
-def _settle(found: Planned) -> HostResult | None:
-    plan = found.plan
+def _settle(plan: Plan) -> HostResult | None:
     if not plan.fits:
         reason = "; ".join(plan.missing) or "nothing that the catalog offers fits"
         step = f"see why: phi4-edge plan INVENTORY --limit {plan.host}"
@@ -43,16 +41,6 @@ def _settle(found: Planned) -> HostResult | None:
         return HostResult(plan.host, Outcome.PREFLIGHT, reason, "choose another one with phi4_engine")
     if plan.action == "none":
         return HostResult(plan.host, Outcome.UNCHANGED, release=plan.release)
-    return _memory_now(found)
-
-
-def _memory_now(found: Planned) -> HostResult | None:
-    """The fit counts totals; a host that is not ours yet must also have the memory free at this moment."""
-    facts, plan = found.facts, found.plan
-    available, need = facts.mem_available, plan.memory.need
-    if facts.receipt.present or plan.forced or plan.accelerator != "cpu" or available is None or available >= need:
-        return None
-    reason = f"found {gb(available)} of memory available now, {plan.engine} {plan.quantization} needs {gb(need)}"
-    return HostResult(
-        plan.host, Outcome.PREFLIGHT, reason, "stop what else runs there, or set phi4_force: true in the inventory"
-    )
+    if plan.blockers:
+        return HostResult(plan.host, Outcome.PREFLIGHT, "; ".join(plan.blockers), "mend that, then run again")
+    return None
