@@ -155,7 +155,7 @@ def _as_dict(status: labs.Status) -> dict[str, Any]:
 def ssh(context: click.Context, name: str, host: str, arguments: tuple[str, ...]) -> None:
     """Open a shell on HOST, or run COMMAND there and exit with its status."""
     lab = labs.load(name)
-    done = subprocess.run(labs.ssh_command(lab, lab.host(host), arguments), check=False)
+    done = subprocess.run(labs.ssh_command(lab, lab.host(host), arguments, ["-o", "ConnectTimeout=10"]), check=False)
     context.exit(done.returncode)
 
 

@@ -47,15 +47,14 @@ def up(
     model.check_name(name)
     chosen = tuple(wanted) or profiles.load().choose(hosts=3)
     _need_programs("ssh", "ssh-keygen")
+    if inventory is not None and not inventory.absolute().parent.is_dir():
+        raise LabError(f"cannot write {inventory}: there is no directory {inventory.parent}; make it first")
     with engine.connect() as client:
-        directory = model.labs_directory() / name
-        if directory.exists() or name in engine.lab_names(client):
-            raise LabError(
-                f"a lab named {name!r} exists: remove it with `phi4-edge lab down --name {name}`, or choose a --name"
-            )
-        tag = image.ensure(client, kind, progress)
+        if name in engine.lab_names(client):
+            raise _exists(name)
+        directory = _claim(name)
         try:
-            directory.mkdir(parents=True, mode=0o700)
+            tag = image.ensure(client, kind, directory.parent, progress)
             lab = _make(client, name, chosen, tag, directory, progress)
             ready.wait(client, lab, timeout, progress)
             model.save(lab)
@@ -63,11 +62,44 @@ def up(
             if inventory is not None:
                 shutil.copyfile(lab.inventory, inventory)
         except BaseException:  # Ctrl-C too: half a lab is of no use to anybody
-            progress(f"removing what was made of lab {name!r}")
-            engine.remove_objects(client, name)
-            shutil.rmtree(directory, ignore_errors=True)
+            try:
+                progress(f"removing what was made of lab {name!r}")
+            finally:
+                engine.remove_objects(client, name)
+                _remove_files(directory)
             raise
     return lab
+
+
+def _exists(name: str) -> LabError:
+    return LabError(
+        f"a lab named {name!r} exists: remove it with `phi4-edge lab down --name {name}`, or choose another --name"
+    )
+
+
+def _claim(name: str) -> Path:
+    """Make the lab's directory; of two runs that want the same name only one gets past this."""
+    directory = model.labs_directory() / name
+    try:
+        directory.mkdir(parents=True, mode=0o700)
+    except FileExistsError as error:
+        raise _exists(name) from error
+    except OSError as error:
+        raise LabError(
+            f"cannot make {directory} ({error.strerror}): make it writable, or set XDG_STATE_HOME"
+        ) from error
+    return directory
+
+
+def _remove_files(directory: Path) -> None:
+    """Remove the lab's directory, and those above it that are empty then."""
+    try:
+        shutil.rmtree(directory)
+    except OSError as error:
+        raise LabError(f"cannot remove {directory}: {error.strerror}; is it another user's?") from error
+    for parent in (directory.parent, directory.parent.parent):
+        with contextlib.suppress(OSError):  # not empty: another lab, or other state of this program, is in there
+            parent.rmdir()
 
 
 def _need_programs(*names: str) -> None:
@@ -92,12 +124,7 @@ def _make(
         progress(
             "note: lxcfs does not run here, so /proc/meminfo in a host shows this machine's RAM; its limit holds anyway"
         )
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {name}", "-f", str(lab.key)],
-        stdin=subprocess.DEVNULL,
-        check=True,
-    )
-    authorized = ready.authorized_keys(lab.key.with_name("key.pub").read_bytes())
+    authorized = ready.authorized_keys(_new_key(lab))
     for host in hosts:
         client.volumes.create(name=containers.volume_name(host), labels=containers.labels(name, host))
         config = containers.container_config(name, host, tag, here)
@@ -106,6 +133,15 @@ def _make(
         client.api.start(container["Id"])
         progress(f"{host.name}: {host.profile} started at {host.address}")
     return lab
+
+
+def _new_key(lab: Lab) -> bytes:
+    """Make the lab's key pair; returns the public half."""
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {lab.name}", "-f", str(lab.key)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"ssh-keygen could not make {lab.key}: {done.stderr.strip()}")
+    return lab.key.with_name("key.pub").read_bytes()
 
 
 def _network(client: DockerClient, name: str) -> tuple[str, str]:
@@ -136,7 +172,7 @@ def listing() -> tuple[Status, ...]:
     """Every lab of which the engine or the state directory holds anything, sorted by name. Raises LabError."""
     with engine.connect() as client:
         found = client.containers.list(all=True, ignore_removed=True, filters={"label": LABEL})
-        states = [(c.labels[LABEL], c.labels[f"{LABEL}.host"], c.status) for c in found]
+        states = [(c.labels[LABEL], c.labels.get(f"{LABEL}.host", str(c.name)), c.status) for c in found]
         names = engine.lab_names(client)
     folder = model.labs_directory()
     if folder.is_dir():
@@ -164,10 +200,7 @@ def down(name: str = "lab", progress: Progress = lambda _: None) -> bool:
         removed = engine.remove_objects(client, name)
     existed = directory.exists()
     if existed:
-        shutil.rmtree(directory)
-        for parent in (directory.parent, directory.parent.parent):
-            with contextlib.suppress(OSError):  # not empty: another lab, or other state of this program, is in there
-                parent.rmdir()
+        _remove_files(directory)
     if removed or existed:
         progress(f"lab {name!r} is gone")
     return bool(removed or existed)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import io
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -28,6 +31,7 @@ REPOSITORY = "phi4-edge-lab"
 KINDS = ("bare", "docker")
 IMAGE_LABEL = "phi4-edge.lab.image"  # its value is the kind
 _STAGE = "lab-stage"  # where the recipe's script lies in the image while it is built
+_GRACE = 20  # seconds that mmdebstrap may take to end after Ctrl-C
 _TAIL = 2000  # characters of a failed build's output worth showing
 
 
@@ -87,30 +91,48 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
     tar.addfile(info, io.BytesIO(content))
 
 
-def ensure(client: DockerClient, kind: str, progress: Callable[[str], None]) -> str:
+def ensure(client: DockerClient, kind: str, lock: Path, progress: Callable[[str], None]) -> str:
     """The tag of an image made from the present recipe; builds it when the engine has none, and drops outdated ones.
 
-    Raises LabError when it cannot be built here.
+    Of several runs at once one builds: each holds the directory `lock` meanwhile. Raises LabError when the image cannot
+    be built here.
     """
-    from docker.errors import ImageNotFound
-
     wanted = recipe(kind, machine.local_certificates())
-    try:
-        client.images.get(wanted.tag)
-    except ImageNotFound:
-        progress(f"building the {kind} image {wanted.tag} (Debian {wanted.suite}, takes about a minute)")
-        if shutil.which("mmdebstrap"):
-            _bootstrap(client, wanted)
-        else:
-            progress("mmdebstrap is not installed: pulling Debian's own image instead")
-            _build_from_registry(client, wanted)
-        remove_images(client, kind, keep=wanted.tag)
+    with _locked(lock):
+        if not client.images.list(name=wanted.tag):
+            _build(client, wanted, progress)
+            remove_images(client, kind, keep=wanted.tag)
     return wanted.tag
 
 
-def bootstrap_command(wanted: Recipe, overlay: Path, target: Path) -> list[str]:
-    """The mmdebstrap invocation that makes `target`, a tar of the root file system."""
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _build(client: DockerClient, wanted: Recipe, progress: Callable[[str], None]) -> None:
+    progress(f"building the image {wanted.tag} (Debian {wanted.suite}); the next lab finds it ready")
+    if shutil.which("mmdebstrap"):
+        _bootstrap(client, wanted)
+    else:
+        progress("mmdebstrap is not installed: building on the Docker image of Debian instead")
+        _build_from_registry(client, wanted)
+
+
+def bootstrap_command(wanted: Recipe, overlay: Path, target: Path, *, root: bool) -> list[str]:
+    """The mmdebstrap invocation that makes `target`, a tar of the root file system.
+
+    As root it gets namespaces of its own: killing it ends all that it started, and this machine's /dev and /sys, which
+    it mounts into the new root, are never seen by what removes its files later. Other users get theirs from mmdebstrap.
+    """
+    isolation = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"] if root else []
     return [
+        *isolation,
         "mmdebstrap",
         "--quiet",
         "--variant=minbase",
@@ -129,27 +151,53 @@ def _bootstrap(client: DockerClient, wanted: Recipe) -> None:
         Path(folder).chmod(0o755)
         overlay, target = Path(folder, "overlay.tar"), Path(folder, "root.tar")
         overlay.write_bytes(wanted.overlay)
-        done = subprocess.run(
-            bootstrap_command(wanted, overlay, target),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
-        )
-        if done.returncode != 0:
-            raise LabError(
-                f"mmdebstrap could not make the lab's image (exit {done.returncode}):\n{done.stderr[-_TAIL:].strip()}\n"
-                "It needs a Debian mirror and, on Ubuntu, the package debian-archive-keyring; "
-                "as root it needs no user namespaces."
-            )
+        _run(bootstrap_command(wanted, overlay, target, root=os.geteuid() == 0), folder)
         repository, tag = wanted.tag.split(":")
         answer = client.api.import_image_from_file(
             str(target), repository=repository, tag=tag, changes=[f"LABEL {IMAGE_LABEL}={wanted.kind}"]
         )
     if not client.images.list(name=wanted.tag):
         raise LabError(f"the Docker engine did not take the lab's image: {str(answer)[-_TAIL:]}")
+
+
+def _run(command: Sequence[str], folder: str) -> None:
+    """Run mmdebstrap with its temporary files in `folder`. Raises LabError with the end of its output."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, "LC_ALL": "C.UTF-8", "TMPDIR": folder},
+        process_group=0,  # Ctrl-C reaches it through us, once
+    ) as process:
+        try:
+            output, _ = process.communicate()
+        except BaseException:
+            _stop(process)
+            raise
+    if process.returncode != 0:
+        raise LabError(
+            f"mmdebstrap could not make the lab's image (exit {process.returncode}):\n{output[-_TAIL:].strip()}\n"
+            "It needs a Debian mirror, on Ubuntu the package debian-archive-keyring, and root or user namespaces."
+        )
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End mmdebstrap and all of its children; none of them is left to write when this returns."""
+    if os.geteuid() == 0:
+        # The first process of the namespace, not `unshare` above it: that one then ends after the last of the others.
+        first = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
+        os.kill(int(first[0]) if first else process.pid, signal.SIGKILL)
+    else:
+        # Its files belong to other user numbers, and only its own cleaning up can remove them.
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.communicate(timeout=_GRACE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def dockerfile(wanted: Recipe) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# Bit numbers of linux/capability.h, which only grows at the end. PERFMON, BPF and CHECKPOINT_RESTORE (38 to 40) are left
-# out: older Docker engines do not know their names, and SYS_ADMIN includes them.
+# Bit numbers of linux/capability.h, which only grows at the end. PERFMON, BPF and CHECKPOINT_RESTORE (38 to 40) are
+# left out: older Docker engines do not know their names, and SYS_ADMIN includes them.
 # fmt: off
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
