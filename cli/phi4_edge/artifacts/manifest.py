@@ -46,7 +46,7 @@ class Manifest:
     @property
     def digest(self) -> str:
         """SHA-256 over the sorted lines `<sha256>  <path>`: what `sha256sum` prints for the files."""
-        lines = (f"{entry.sha256}  {entry.path}\n" for entry in sorted(self.files))
+        lines = sorted(f"{entry.sha256}  {entry.path}\n" for entry in self.files)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:

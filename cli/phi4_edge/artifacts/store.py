@@ -120,7 +120,8 @@ class Store:
     def adopt(self, folder: Path, description: Manifest) -> str:
         """Move `folder` (on the store's filesystem, see `workspace`) into the store and return its digest.
 
-        `folder` then no longer exists. Files that differ from `description` raise ArtifactError and adopt nothing.
+        `folder` then no longer exists, nor does what the artifact's name stood for before. Files that differ from
+        `description` raise ArtifactError and adopt nothing.
         """
         manifest.artifact_id(description.artifact)
         problems = [_file_damage(folder, entry, deep=False) for entry in description.files]
@@ -134,7 +135,12 @@ class Store:
             self._discard(target)
             folder.rename(target)
             files.sync_folder(target.parent)
-            self._write_index({**self.index(), description.artifact: self._entry(description)})
+            entries = self.index()
+            replaced = entries.get(description.artifact)
+            entries[description.artifact] = self._entry(description)
+            self._write_index(entries)
+            if replaced:
+                self._discard_unused(replaced["digest"], entries)
         return description.digest
 
     def remove(self, artifact_id: str) -> int:
@@ -151,10 +157,8 @@ class Store:
                 raise ArtifactError(f"{artifact_id} is not in {self.root}; see 'phi4-edge model list'")
             entry = entries.pop(artifact_id)
             self._write_index(entries)
-            if any(other["digest"] == entry["digest"] for other in entries.values()):
-                return freed or 0
-            self._discard(self._folder(entry["digest"]))
-        return int(entry["size"]) + (freed or 0)
+            gone = self._discard_unused(entry["digest"], entries)
+        return (int(entry["size"]) if gone else 0) + (freed or 0)
 
     @contextlib.contextmanager
     def making(self, name: str, progress: Progress = silent) -> Iterator[None]:
@@ -218,6 +222,12 @@ class Store:
         for folder in folders:
             self._discard(folder)
         return freed
+
+    def _discard_unused(self, digest: str, entries: Mapping[str, Mapping[str, Any]]) -> bool:
+        if any(entry["digest"] == digest for entry in entries.values()):
+            return False
+        self._discard(self._folder(digest))
+        return True
 
     def _discard(self, folder: Path) -> None:
         """Remove `folder` so that a kill in between leaves it under tmp/, never half gone under its own name."""
