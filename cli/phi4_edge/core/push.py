@@ -45,8 +45,8 @@ class Piece:
 
 
 def digest(files: Sequence[File]) -> str:
-    """SHA-256 over the lines "<sha256>  <path>" in the order of the paths: an artifact's name is its content."""
-    lines = (f"{file.sha256}  {file.path}\n" for file in sorted(files, key=lambda file: file.path))
+    """SHA-256 over the sorted lines "<sha256>  <path>", as the store names it: an artifact's name is its content."""
+    lines = sorted(f"{file.sha256}  {file.path}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
