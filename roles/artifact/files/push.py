@@ -199,7 +199,8 @@ def arrived(args: Json, wanted: Json) -> bool:
 def install(args: Json, staged: list[str]) -> None:
     """Move what was collected into place: the whole directory at once, or the repaired files one by one."""
     destination, source = args["destination"], partial(args)
-    own_directory(os.path.dirname(destination), 0o755)
+    parent = os.path.dirname(destination)
+    own_directory(parent, 0o700 if parent == args["staging"] else 0o755)
     if not os.path.lexists(destination):
         own_directory(source, 0o755)
         sync_folders(source)

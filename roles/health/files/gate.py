@@ -58,9 +58,8 @@ def running(args: Json, end: float) -> dict[str, str]:
         if state.get("ActiveState") == "active":
             return state
         if state.get("ActiveState") == "failed" or int(state.get("NRestarts") or 0) >= 2:
-            raise StepError(
-                "process", f"{args['unit']} does not stay up: {state.get('Result')}, {state.get('SubState')}"
-            )
+            found = f"{state.get('ActiveState')} after {state.get('NRestarts')} restarts, {state.get('Result')}"
+            raise StepError("process", f"{args['unit']} does not stay up: {found}")
         if state.get("ActiveState") == "inactive" or time.monotonic() > end:
             raise StepError("process", f"{args['unit']} is {state.get('ActiveState')} ({state.get('SubState')})")
         time.sleep(POLL_SECONDS)

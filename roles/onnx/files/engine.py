@@ -31,7 +31,11 @@ from hostlib import (
 
 # A wheel set of 53 MB installs in 5 s on one x86-64 core; an SD card and four slow cores take minutes.
 INSTALL_SECONDS = 1800.0
-PROBE = "import phi4_engine, numpy, onnxruntime, onnxruntime_genai; print(onnxruntime_genai.__version__)"
+# onnxruntime would leave a device id and a database in root's home, and report to its maker.
+PROBE = (
+    "import os; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; "
+    "import phi4_engine, numpy, onnxruntime, onnxruntime_genai; print(onnxruntime_genai.__version__)"
+)
 
 
 def inspect(args: Json, _payload: bytes) -> Json:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -208,7 +209,8 @@ def remove_tree(path: str) -> bool:
 
 def clean(text: str, limit: int = 4000) -> str:
     """`text` without control characters, its last `limit` characters: it came from programs that we do not trust."""
-    visible = "".join(c if c.isprintable() or c == "\n" else " " for c in text.replace("\r\n", "\n"))
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\r\n", "\n"))
+    visible = "".join(c if c.isprintable() or c == "\n" else " " for c in plain)
     return visible[-limit:].strip()
 
 

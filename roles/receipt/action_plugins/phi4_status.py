@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Says what a host serves, from what the probe verified there: the same words as `phi4-edge status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+try:
+    from phi4_edge.core import facts, receipt
+    from phi4_edge.errors import FactsError
+except ImportError as error:
+    raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
+
+DOCUMENTATION = r"""
+module: phi4_status
+short_description: Say what a host serves, and which managed files are not as they were committed
+description: Needs no connection to the host and changes nothing; check mode is the same.
+options:
+  facts: {description: Document of the probe., type: dict, required: true}
+"""
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """`phi4_status`: `state` is absent, unreadable, drifted, stopped or serving."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _requires_connection = False
+    _VALID_ARGS = frozenset({"facts"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The state, the release, and the drift file by file."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        try:
+            host = facts.parse(self._task.args["facts"])
+        except FactsError as error:
+            raise AnsibleActionFail(str(error)) from None
+        found = host.receipt
+        drift = [f"{item.path} ({item.problem})" for item in found.drift]
+        state = receipt.status(found, host.service)
+        words = [state, found.release, found.artifact, f"port {found.port}" if found.port else "", *drift, found.error]
+        return {
+            **result, "changed": False, "state": state, "release": found.release, "drift": drift,
+            "msg": " · ".join(word for word in words if word),
+        }  # fmt: skip
