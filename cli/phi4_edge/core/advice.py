@@ -107,9 +107,10 @@ def missing(choice: Choice, overrides: Overrides) -> tuple[str, ...]:
     closest = nearest(choice)
     found = [*([closest.blocked] if closest.blocked else []), *closest.lacks]
     impossible = bool(closest.evaluations) and all(item.verdict.reasons for item in closest.evaluations)
-    if impossible or not closest.lacks:
-        for item in closest.evaluations:
-            found += [f"{item.candidate.label}: {reason}" for reason in item.reasons]
+    if impossible:
+        found += _shared([(item, item.verdict.reasons) for item in closest.evaluations])
+    elif not closest.lacks:
+        found += _shared([(item, item.reasons) for item in closest.evaluations])
     if overrides.asks:
         found.append(f"asked for: {', '.join(overrides.asks)}")
         if closest.forced is not None and not overrides.force:
@@ -117,12 +118,19 @@ def missing(choice: Choice, overrides: Overrides) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _shared(listed: list[tuple[Evaluation, tuple[str, ...]]]) -> list[str]:
+    """Return all reasons, those that every candidate has only once and without its name."""
+    common = [reason for reason in listed[0][1] if all(reason in reasons for _, reasons in listed)] if listed else []
+    own = [f"{item.candidate.label}: {why}" for item, reasons in listed for why in reasons if why not in common]
+    return [*common, *own]
+
+
 def _why(attempt: Attempt) -> str:
     if attempt.blocked:
         return attempt.blocked
     if attempt.lacks:
         return "; ".join(attempt.lacks)
-    return "; ".join(f"{item.candidate.label}: {', '.join(item.reasons)}" for item in attempt.evaluations)
+    return "; ".join(_shared([(item, item.reasons) for item in attempt.evaluations]))
 
 
 def _gpu_passed_over(choice: Choice, chosen: Attempt) -> tuple[str, ...]:

@@ -212,16 +212,19 @@ def _counted(table: ResourceTable, nominal: float) -> str:
 
 
 def rejections(choice: Choice) -> list[dict[str, str | None]]:
-    """Return what was passed over before the winner, in order, each with its reason."""
+    """Return what was passed over before the winner, in order, each with its reason.
+
+    Of a profile that the host does not reach, its candidates are not listed one by one.
+    """
     found: list[dict[str, str | None]] = []
     for attempt in choice.attempts:
         base: dict[str, str | None] = {"profile": attempt.profile.name, "engine": None, "quantization": None}
-        for reason in ([attempt.blocked] if attempt.blocked else []) + list(attempt.lacks):
-            found.append(base | {"reason": reason})
-        for item in attempt.evaluations:
+        whole = (attempt.blocked,) if attempt.blocked else attempt.lacks
+        if attempt is not choice.attempt:
+            found += [base | {"reason": reason} for reason in whole]
+        for item in attempt.evaluations if attempt is choice.attempt or not whole else ():
             if item is choice.evaluation:
                 return found
-            if item.reasons:
-                label = {"engine": item.candidate.engine, "quantization": item.candidate.quantization}
-                found.append(base | label | {"reason": f"{item.candidate.label}: {'; '.join(item.reasons)}"})
+            label = {"engine": item.candidate.engine, "quantization": item.candidate.quantization}
+            found.append(base | label | {"reason": "; ".join(item.reasons)})
     return found

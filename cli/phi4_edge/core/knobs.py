@@ -88,8 +88,8 @@ def _vllm(evaluation: Evaluation, overrides: Overrides) -> dict[str, Any]:
     if evaluation.candidate.accelerator == "cpu":
         space = max(1, -(-sizing.kv_cache // (1 << 30)))
         return {"kv_cache_space_gib": space, "max_num_seqs": overrides.parallel, "shm_size": 4 << 30}
-    # vLLM takes a share of the total that must be free; hundredths, rounded down.
-    share = int(pool.available / pool.total * 100)
+    # vLLM takes a share of the total that must be free; hundredths, rounded down (past the float's own error).
+    share = int((pool.available / pool.total + 1e-6) * 100)
     room = share * pool.total // 100 - sizing.weights - VLLM_ACTIVATIONS
     sequences = min(VLLM_MOST_SEQUENCES, max(overrides.parallel, room // per_sequence))
     return {"gpu_memory_utilization": share / 100, "max_num_seqs": sequences, "enforce_eager": True}

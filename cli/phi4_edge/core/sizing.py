@@ -18,7 +18,7 @@ from phi4_edge.core.text import gb
 LONGROPE_FROM = 4096
 # A system prompt with tools and an answer need 2048; less is never chosen unasked (reference: clamp 2048..4096).
 CONTEXTS = (LONGROPE_FROM, 2048)
-_HELD_STEP = 256 << 20
+_HELD_STEP = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def gpu_pool(facts: HostFacts, gpu: Gpu, table: ResourceTable) -> Pool:
 
 
 def held_by_others(facts: HostFacts, gpu: Gpu) -> int:
-    """Return the VRAM that is not ours, rounded up to 256 MiB against flutter.
+    """Return the VRAM that is not ours, rounded up to 64 MiB against flutter.
 
     While our engine runs on that GPU, what the plan saw before it started counts: the driver's figure
     includes our own share.

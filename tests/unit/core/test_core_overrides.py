@@ -1,0 +1,79 @@
+"""Inventory variables: what is taken, and how a mistake is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from phi4_edge.core.overrides import VARIABLES, Overrides
+from phi4_edge.errors import InventoryError
+
+
+def test_defaults_ask_for_nothing() -> None:
+    assert Overrides.from_vars("gw1", {"ansible_host": "x", "phi5_engine": 1}) == Overrides(host="gw1")
+    assert Overrides().asks == ()
+
+
+def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
+    texts = {
+        "phi4_profile": "Edge_Optimized",
+        "phi4_engine": " OLLAMA ",
+        "phi4_quantization": "q4_k_m",
+        "phi4_context_length": "2048",
+        "phi4_parallel": "2",
+        "phi4_service_manager": "compose",
+        "phi4_port": "9000",
+        "phi4_bind": "::1",
+        "phi4_force": "yes",
+        "phi4_model": "tiny",
+        "phi4_threads": "auto",
+        "phi4_stability_seconds": "2.5",
+    }
+    assert set(texts) == set(VARIABLES)
+    found = Overrides.from_vars("gw1", texts)
+    assert found == Overrides(
+        "gw1", "edge_optimized", "ollama", "q4_K_M", 2048, 2, "compose", 9000, "::1", True, "tiny", None, 2.5
+    )
+    assert found.asks == (
+        "phi4_profile=edge_optimized",
+        "phi4_engine=ollama",
+        "phi4_quantization=q4_K_M",
+        "phi4_context_length=2048",
+        "phi4_parallel=2",
+        "phi4_service_manager=compose",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("phi4_engin", "onnx", "phi4_engin is not a variable of phi4-edge; did you mean phi4_engine"),
+        ("phi4_xyz", 1, "phi4_xyz is not a variable of phi4-edge"),
+        ("phi4_engine", "vlm", "needed one of auto, onnx, ollama, vllm; did you mean vllm"),
+        ("phi4_engine", None, "phi4_engine: found None"),
+        ("phi4_context_length", 100, "needed auto or a whole number from 512 to 131072"),
+        ("phi4_context_length", "4k", "found '4k'"),
+        ("phi4_context_length", True, "phi4_context_length: found True"),
+        ("phi4_parallel", "auto", "a whole number from 1 to 256"),
+        ("phi4_port", 65536, "from 1 to 65535"),
+        ("phi4_port", "٨٠", "phi4_port"),
+        ("phi4_port", 80.5, "phi4_port"),
+        ("phi4_bind", "localhost", "an IP address"),
+        ("phi4_force", "maybe", "needed true or false"),
+        ("phi4_stability_seconds", "nan", "a number of seconds"),
+        ("phi4_stability_seconds", False, "a number of seconds"),
+        ("phi4_stability_seconds", [], "a number of seconds"),
+        ("phi4_model", "phi-4", "needed one of phi-4-mini-instruct, tiny"),
+        ("phi4_\x1b[31m", 1, r"phi4_\[31m is not"),
+    ],
+)
+def test_a_mistake_is_named(name: str, value: Any, named: str) -> None:
+    with pytest.raises(InventoryError, match=named) as raised:
+        Overrides.from_vars("gw1", {name: value})
+    assert str(raised.value).startswith("gw1: ")
+    assert raised.value.exit_code == 1
+
+
+def test_all_mistakes_of_a_host_are_named_at_once() -> None:
+    with pytest.raises(InventoryError, match=r"phi4_a .*phi4_port: .*phi4_bind: "):
+        Overrides.from_vars("gw1", {"phi4_a": 1, "phi4_port": 0, "phi4_bind": "x", "phi4_force": True})

@@ -1,0 +1,162 @@
+"""Receipts, what a plan does about them, and the state of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from phi4_edge.core.plan import Plan
+from phi4_edge.core.receipt import MOST_DRIFT, Receipt, Service, from_dict, status
+from phi4_edge.core.waves import EXIT_CODES, PRECEDENCE, Outcome, RunState, exit_code
+
+Make = Callable[..., Any]
+UP = "LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nNRestarts=0\nMainPID=77"
+
+
+def verified(plan: Plan, drift: list[dict[str, str]] | None = None, **changed: Any) -> str:
+    assert plan.model is not None
+    receipt = {
+        "format": "phi4-edge/receipt/1",
+        "phi4_edge_version": "0.1.0",
+        "host": plan.host,
+        "release": plan.release,
+        "previous_release": None,
+        "plan_fingerprint": plan.fingerprint,
+        "engine": plan.engine,
+        "quantization": plan.quantization,
+        "model": {"id": plan.model.id, "artifact": plan.model.artifact, "digest": plan.model.digest},
+        "bind": plan.bind,
+        "port": plan.port,
+        "unit": plan.unit,
+        "committed_at": "2026-11-22T10:00:00Z",
+    }
+    return json.dumps({"present": True, "receipt": receipt | changed, "file_count": 1200, "drift": drift or []})
+
+
+def installed(document: Make, plan: Make, name: str = "n150-8gb", service: str = UP, **receipt: Any) -> Any:
+    return document(name, receipt=verified(plan(document(name)), **receipt), service=service)
+
+
+def test_a_host_without_receipt_is_installed(document: Make, plan: Make) -> None:
+    made = plan(document("n150-8gb"))
+    assert made.action == "install"
+    assert {"what": "engine", "before": None, "after": "onnx"} in made.changes
+
+
+def test_a_true_receipt_means_nothing_to_do(document: Make, plan: Make) -> None:
+    made = plan(installed(document, plan))
+    assert (made.action, made.changes, made.blockers) == ("none", (), ())
+
+
+def test_our_own_memory_port_and_disk_do_not_count_against_us(document: Make, plan: Make) -> None:
+    before = plan(document("n150-8gb"))
+    serving = document(
+        "n150-8gb",
+        receipt=verified(before),
+        service=UP,
+        meminfo="MemTotal: 7968768 kB\nMemAvailable: 900000 kB",
+        listening="127.0.0.1 8080",
+        disk="/opt/phi4-edge 62725623808 54504711424 1\n/var/lib/phi4-edge 62725623808 54504711424 1",
+        our_disk="/opt/phi4-edge 300000000\n/var/lib/phi4-edge 2400000000",
+    )
+    after = plan(serving)
+    assert (after.fingerprint, after.action, after.blockers) == (before.fingerprint, "none", ())
+    assert after.disk.available == before.disk.available
+
+
+@pytest.mark.parametrize(
+    ("service", "before"),
+    [
+        (UP.replace("=active", "=failed"), "failed, enabled"),
+        (UP.replace("enabled", "disabled"), "active, disabled"),
+        (UP.replace("enabled", ""), "active, not installed"),
+        ("", "unknown"),
+    ],
+)
+def test_a_service_that_is_down_is_repaired(document: Make, plan: Make, service: str, before: str) -> None:
+    made = plan(installed(document, plan, service=service))
+    assert made.action == "repair"
+    assert made.changes == ({"what": "phi4-edge.service", "before": before, "after": "active, enabled"},)
+
+
+def test_drift_is_repaired_file_by_file(document: Make, plan: Make) -> None:
+    unit = "/etc/systemd/system/phi4-edge.service"
+    drift = [{"path": unit, "problem": "changed"}, {"path": "/opt/phi4-edge/current", "problem": "link"}]
+    made = plan(installed(document, plan, drift=drift))
+    assert made.action == "repair"
+    assert [(item["what"], item["before"]) for item in made.changes] == [
+        (unit, "changed"),
+        ("/opt/phi4-edge/current", "link"),
+    ]
+
+
+def test_one_variable_changes_only_what_depends_on_it(document: Make, plan: Make) -> None:
+    made = plan(installed(document, plan), port=9000)
+    assert made.action == "change"
+    assert made.changes[0] == {"what": "port", "before": 8080, "after": 9000}
+    assert [item["what"] for item in made.changes] == ["port", "release"]
+    assert made.disk.to_write == 0
+
+
+def test_an_unreadable_receipt_is_repaired(document: Make, plan: Make) -> None:
+    for text in ("{", '{"present": true}', '{"present": true, "receipt": {"format": "x"}}', '{"error": "denied"}'):
+        made = plan(document("n150-8gb", receipt=text, service=UP))
+        assert made.action == "repair"
+        assert any(item["what"] == "receipt" for item in made.changes)
+
+
+def test_receipts_go_through_their_document(document: Make, plan: Make) -> None:
+    drift = [{"path": "/x", "problem": "mode"}]
+    receipt = from_dict(json.loads(verified(plan(document("n150-8gb")), drift, gpu="GPU-1", image_disk=7)))
+    assert from_dict(receipt.to_dict()) == receipt
+    assert (receipt.port, receipt.file_count, receipt.gpu, receipt.image_disk) == (8080, 1200, "GPU-1", 7)
+    assert receipt.previous_release == ""
+
+
+def test_hostile_receipts() -> None:
+    assert from_dict(3).error
+    assert not from_dict({"present": False}).present
+    body = {"format": "phi4-edge/receipt/1", "port": True, "release": ["x"], "model": 3, "engine": "\x1b[31mx"}
+    drift: list[Any] = [1, {}, {"path": 3, "problem": "odd"}, *[{"path": "p", "problem": "missing"}] * 5000]
+    found = from_dict({"present": True, "receipt": body, "drift": drift, "file_count": -1})
+    assert (found.port, found.release, found.engine, found.file_count) == (0, "", "[31mx", 0)
+    assert len(found.drift) <= MOST_DRIFT and found.drift[0].problem == "changed"
+    assert from_dict({"present": True, "receipt": body, "drift": 3}).drift == ()
+
+
+def test_status_in_one_word() -> None:
+    up, down = Service("loaded", "active", "running", "enabled", 0, 1), None
+    whole = Receipt(present=True)
+    drifted = from_dict(
+        {"present": True, "receipt": {"format": "phi4-edge/receipt/1"}, "drift": [{"path": "x", "problem": "link"}]}
+    )
+    assert [
+        status(Receipt(present=False), up),
+        status(Receipt(present=True, error="x"), up),
+        status(drifted, up),
+        status(whole, down),
+        status(whole, up),
+    ] == ["absent", "unreadable", "drifted", "stopped", "serving"]
+
+
+def test_the_exit_code_is_that_of_the_worst_host() -> None:
+    assert exit_code([]) == 0
+    assert exit_code([Outcome.DONE, Outcome.UNCHANGED]) == 0
+    by_code = {code: [name for name, value in EXIT_CODES.items() if value == code] for code in PRECEDENCE}
+    assert set(EXIT_CODES) == set(Outcome)
+    for index, code in enumerate(PRECEDENCE):
+        lesser = [name for other in PRECEDENCE[index:] for name in by_code[other]]
+        assert exit_code([*lesser, Outcome.DONE]) == code
+
+
+def test_a_run_ends_host_by_host() -> None:
+    run = RunState.start(["a", "b", "c"])
+    assert (run.untouched, run.exit_code) == (("a", "b", "c"), 130)
+    later = run.ended("a", Outcome.DONE).ended("b", Outcome.FAILED).ended("c", Outcome.UNREACHABLE)
+    assert (later.exit_code, later.untouched) == (4, ())
+    assert later.counts == {"done": 1, "failed": 1, "unreachable": 1}
+    assert run.counts == {"untouched": 3}
+    with pytest.raises(KeyError):
+        run.ended("d", Outcome.DONE)
