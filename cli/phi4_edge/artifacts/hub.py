@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from phi4_edge import __version__
 from phi4_edge.errors import ArtifactError
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ def listing(pin: Pin) -> tuple[HubFile, ...]:
     _configure()
     from huggingface_hub import HfApi
 
-    api = HfApi(endpoint=endpoint(), library_name=_LIBRARY)
+    api = HfApi(endpoint=endpoint(), library_name=_LIBRARY, library_version=__version__)
 
     def ask() -> tuple[str | None, list[HubFile]]:
         info = api.model_info(pin.repo, revision=pin.revision, files_metadata=True, timeout=TIMEOUT)
@@ -129,7 +130,7 @@ def _receive(pin: Pin, file: HubFile, target: _Meter) -> None:
     if target.tell() > file.size:
         target.truncate(0)
         target.seek(0)
-    headers = build_hf_headers(library_name=_LIBRARY)
+    headers = build_hf_headers(library_name=_LIBRARY, library_version=__version__)
     url = hf_hub_url(pin.repo, file.path, revision=pin.revision, endpoint=endpoint())
     found = get_hf_file_metadata(url, timeout=TIMEOUT, headers=headers, endpoint=endpoint())
     if found.commit_hash not in (None, pin.revision):
