@@ -127,6 +127,8 @@ class _Connection(http.client.HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().request(*args, **kwargs)
+        except UnreachableError:
+            raise  # it is a ConnectionError too, and says more than we could
         except ConnectionError as error:
             raise self._failure() from error
 
