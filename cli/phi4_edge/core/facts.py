@@ -12,7 +12,7 @@ from typing import Any
 
 from phi4_edge.core import facts_cpu, facts_gpu, facts_memory
 from phi4_edge.core.facts_source import FORMAT, Sources
-from phi4_edge.core.host import HostFacts, Libc, OperatingSystem, Python
+from phi4_edge.core.host import Disk, HostFacts, Libc, OperatingSystem, Python
 from phi4_edge.core.receipt import ABSENT, Receipt, Service
 from phi4_edge.core.receipt import from_dict as receipt_from_dict
 from phi4_edge.core.text import clean, dotted, integer, version_of
@@ -39,15 +39,10 @@ def loads(text: str) -> HostFacts:
 def parse(document: Mapping[str, Any]) -> HostFacts:
     """Return the facts of one raw document; raises FactsError that names what is missing and what to do."""
     sources = Sources(document)
-    kernel, architecture = _uname(sources)
-    total, available = facts_memory.meminfo(sources)
-    disks = facts_memory.disks(sources)
-    if total is None or not architecture or not disks:
-        raise _lacking(sources, {"MemTotal": total, "architecture": architecture, "disk": disks})
+    kernel, architecture, (total, available), disks = _essentials(sources)
     cgroup, quota = facts_memory.cgroup(sources)
     ram = min(total, cgroup.memory_limit or total)
     display, board = facts_gpu.displays(sources), facts_gpu.jetson(sources)
-    init = sources.text("init").split()
     return HostFacts(
         host=sources.host or clean(sources.text("hostname"), 253) or "unnamed",
         hostname=clean(sources.text("hostname"), 253),
@@ -68,7 +63,7 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
         jetson=board,
         secure_boot={"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
         reboot_required=sources.text("reboot_required").lstrip().startswith("yes"),
-        init=clean(init[0], 32) if init else "",
+        init=clean(sources.text("init").strip().partition(" ")[0], 32),
         systemd=dotted(version_of(sources.text("systemd"))),
         docker=dotted(version_of(sources.text("docker"))),
         compose=dotted(version_of(sources.text("compose"))),
@@ -82,10 +77,17 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
     )
 
 
-def _lacking(sources: Sources, essentials: Mapping[str, object]) -> FactsError:
+def _essentials(sources: Sources) -> tuple[str, str, tuple[int, int | None], tuple[Disk, ...]]:
+    """Return kernel, architecture, (MemTotal, MemAvailable) and disks; raises FactsError that names what is missing."""
+    kernel, architecture = _uname(sources)
+    total, available = facts_memory.meminfo(sources)
+    disks = facts_memory.disks(sources)
+    if total is not None and architecture and disks:
+        return kernel, architecture, (total, available), disks
+    essentials = {"MemTotal": total, "architecture": architecture, "disk": disks}
     lacking = ", ".join(name for name, value in essentials.items() if not value)
     reasons = "; ".join(f"{gap.source}: {gap.kind}" for gap in sources.gaps) or "the sources hold nonsense"
-    return FactsError(
+    raise FactsError(
         f"Found no {lacking} in the facts of {sources.host or 'the host'} ({reasons}), needed all of "
         f"{', '.join(essentials)}. Run `phi4-edge detect` again and look at the host if it stays so."
     )

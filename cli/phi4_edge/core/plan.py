@@ -15,7 +15,7 @@ from phi4_edge.core import advice
 from phi4_edge.core.catalog import Catalog, Engine
 from phi4_edge.core.changes import action, changes
 from phi4_edge.core.choose import Attempt, Choice, Evaluation, choose, nearest, rejections
-from phi4_edge.core.host import MODELS_PATH, RELEASES_PATH, HostFacts, to_plain
+from phi4_edge.core.host import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, HostFacts, to_plain
 from phi4_edge.core.knobs import knobs
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.plan_types import FORMAT, UNIT, DiskNeed, Memory, Plan, PlannedImage, PlannedModel, Runtime
@@ -55,7 +55,9 @@ def decide(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: 
             nearest_profile=closest.profile.name,
             **common,
         )
-    return _fitting(facts, table, catalog, overrides, inputs, choice, choice.attempt, choice.evaluation, common)
+    return _fitting(
+        _Chosen(facts, table, catalog, overrides, inputs, choice, choice.attempt, choice.evaluation), common
+    )
 
 
 def canonical(data: Mapping[str, Any]) -> str:
@@ -63,80 +65,75 @@ def canonical(data: Mapping[str, Any]) -> str:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-def _fitting(
-    facts: HostFacts,
-    table: ResourceTable,
-    catalog: Catalog,
-    overrides: Overrides,
-    inputs: Inputs,
-    choice: Choice,
-    attempt: Attempt,
-    chosen: Evaluation,
-    common: Mapping[str, Any],
-) -> Plan:
-    engine = catalog.engines[chosen.candidate.engine]
-    applied = _applied(facts, table, catalog, overrides, inputs, attempt, chosen, bool(choice.overruled))
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Everything that a plan with a fit is written from."""
+
+    facts: HostFacts
+    table: ResourceTable
+    catalog: Catalog
+    overrides: Overrides
+    inputs: Inputs
+    choice: Choice
+    attempt: Attempt
+    evaluation: Evaluation
+
+    @property
+    def engine(self) -> Engine:
+        return self.catalog.engines[self.evaluation.candidate.engine]
+
+    @property
+    def forced(self) -> bool:
+        return bool(self.choice.overruled)
+
+
+def _fitting(it: _Chosen, common: Mapping[str, Any]) -> Plan:
+    applied = _applied(it)
     fingerprint = hashlib.sha256(canonical(to_plain(applied)).encode()).hexdigest()
     release = f"r-{fingerprint[:12]}"
-    kind = action(facts, fingerprint)
+    kind = action(it.facts, fingerprint)
     model: PlannedModel = applied["model"]
-    disk = _disk(facts, attempt, chosen, model)
-    reason = _not_applicable(engine, chosen)
-    known = {
-        "engine": engine.name,
-        "quantization": chosen.candidate.quantization,
-        "model": model.artifact,
-        "model digest": model.digest,
-        "bind": overrides.bind,
-        "port": overrides.port,
-    }
+    compared = {name: applied[name] for name in ("engine", "quantization", "bind", "port")}
+    disk = _disk(it, model)
+    reason = _not_applicable(it.engine, it.evaluation)
     return Plan(
         fits=True,
-        forced=bool(choice.overruled),
-        profile=attempt.profile.name,
-        memory=_memory(chosen),
+        forced=it.forced,
+        profile=it.attempt.profile.name,
+        memory=_memory(it.evaluation),
         disk=disk,
-        forecast=to_plain(chosen.forecast),
+        forecast=to_plain(it.evaluation.forecast),
         applicable=not reason,
         not_applicable=reason,
-        reasons=advice.reasons(facts, table, choice, attempt, chosen),
-        warnings=advice.warnings(facts, table, overrides, choice, attempt, chosen),
-        blockers=advice.blockers(facts, overrides, chosen, disk, kind),
-        candidates=_candidates(attempt),
+        reasons=advice.reasons(it.facts, it.table, it.choice, it.attempt, it.evaluation),
+        warnings=advice.warnings(it.facts, it.table, it.overrides, it.choice, it.attempt, it.evaluation),
+        blockers=advice.blockers(it.facts, it.overrides, it.evaluation, disk, kind),
+        candidates=_candidates(it.attempt),
         action=kind,
-        changes=changes(facts, known, release, kind),
+        changes=changes(it.facts, {**compared, "model": model.artifact, "model digest": model.digest}, release, kind),
         release=release,
         fingerprint=fingerprint,
         **{**common, **applied},
     )
 
 
-def _applied(
-    facts: HostFacts,
-    table: ResourceTable,
-    catalog: Catalog,
-    overrides: Overrides,
-    inputs: Inputs,
-    attempt: Attempt,
-    chosen: Evaluation,
-    forced: bool,
-) -> dict[str, Any]:
+def _applied(it: _Chosen) -> dict[str, Any]:
     """Return what is carried out on the host, and nothing else: this is what the fingerprint is made of."""
-    engine = catalog.engines[chosen.candidate.engine]
+    chosen = it.evaluation
     return {
-        "engine": engine.name,
+        "engine": it.engine.name,
         "quantization": chosen.candidate.quantization,
         "accelerator": chosen.candidate.accelerator,
         "service_manager": chosen.verdict.service_manager,
         "context_length": chosen.sizing.context,
-        "parallel": overrides.parallel,
+        "parallel": it.overrides.parallel,
         "kv_cache_type": chosen.sizing.kv_type,
-        "bind": overrides.bind,
-        "port": overrides.port,
+        "bind": it.overrides.bind,
+        "port": it.overrides.port,
         "unit": UNIT,
-        "knobs": knobs(facts, table, engine, chosen, overrides, attempt.gpu, forced),
-        "model": _model(catalog, overrides, inputs, chosen),
-        "runtime": _runtime(facts, engine, inputs, chosen),
+        "knobs": knobs(it.facts, it.table, it.engine, chosen, it.overrides, it.attempt.gpu, it.forced),
+        "model": _model(it.catalog, it.overrides, it.inputs, chosen),
+        "runtime": _runtime(it.facts, it.engine, it.inputs, chosen),
         "image": _image(chosen),
     }
 
@@ -181,13 +178,15 @@ def _memory(chosen: Evaluation) -> Memory:
     )
 
 
-def _disk(facts: HostFacts, attempt: Attempt, chosen: Evaluation, model: PlannedModel) -> DiskNeed:
+def _disk(it: _Chosen, model: PlannedModel) -> DiskNeed:
+    facts, chosen = it.facts, it.evaluation
     there = facts.receipt.present and model.digest is not None and facts.receipt.digest == model.digest
     image = chosen.verdict.image.disk if chosen.verdict.image else 0
     native = chosen.disk_need - chosen.sizing.weights - image
+    paths = (MODELS_PATH, RELEASES_PATH, DOCKER_PATH) if image else (MODELS_PATH, RELEASES_PATH)
     return DiskNeed(
-        need=max(int(attempt.profile.disk * GB), chosen.disk_need),
-        available=disk_available(facts, MODELS_PATH, RELEASES_PATH),
+        need=max(int(it.attempt.profile.disk * GB), chosen.disk_need),
+        available=disk_available(facts, *paths),
         to_write=(0 if there else model.size) + (0 if facts.receipt.present else native),
         free=min(facts.disk(MODELS_PATH).free, facts.disk(RELEASES_PATH).free),
     )

@@ -185,6 +185,16 @@ def test_an_edited_table_decides(document: Callable[..., Any], catalog: Catalog,
     assert decide(found, table, catalog, Overrides(), Inputs()).profile == "edge_optimized"
 
 
+def test_an_engine_without_an_image_for_the_host(document: Callable[..., Any]) -> None:
+    from phi4_edge.core import facts
+    from phi4_edge.core.plan import Inputs, decide
+
+    catalog = Catalog.from_data(put(data("catalog.yml"), "engines.vllm.builds.cpu.images", []))
+    found = facts.parse(document("two-gpus"))
+    made = decide(found, load_table(), catalog, Overrides(profile="development", engine="vllm"), Inputs())
+    assert "no image of vllm 0.33.0 for x86_64" in made.missing[0]
+
+
 def test_importing_core_reads_no_yaml_and_no_ansible() -> None:
     code = (
         "import sys, phi4_edge.core.plan, phi4_edge.core.facts, phi4_edge.core.waves, phi4_edge.core.receipt;"

@@ -111,6 +111,11 @@ def test_a_host_without_cpu_facts_has_one_core(document: Make) -> None:
     assert (found.cpu.processors, found.cpu.usable_cores, found.cpu.features) == (1, 1, frozenset())
 
 
+def test_ids_before_any_processor_belong_to_none(document: Make) -> None:
+    text = "physical id : 0\ncore id : 1\nprocessor : 0\nprocessor : 1"
+    assert parse(document, cpuinfo=text, cpu_topology=None, cpu_affinity="0-1").cpu.cores == 2
+
+
 @pytest.mark.parametrize("text", ["x", "3-1", "0-99999999999", "1,,2", "-1", "1-", "٣"])
 def test_a_broken_cpu_list_is_a_gap(document: Make, text: str) -> None:
     found = parse(document, cpu_affinity=text)
