@@ -55,7 +55,7 @@ def test_no_fit_is_exit_3_and_the_other_plans_are_still_there(invoke: Invoke, fa
     table = invoke("plan", "--facts", facts_file("small", ram_gib=1.9), facts_file("good"))
     assert table.exit_code == 3
     assert "small: no fit (nearest profile: edge_optimized)" in table.stdout
-    assert table.stdout.endswith("2 hosts: 1 install, 1 no fit\n")
+    assert table.stdout.endswith("2 hosts: 1 to install, 1 no fit\n")
 
 
 def test_an_override_that_does_not_fit_is_exit_3_with_numbers(invoke: Invoke, facts_file: FactsFile) -> None:

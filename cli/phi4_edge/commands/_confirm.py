@@ -14,6 +14,6 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Phi4EdgeError(f"{question} There is no terminal to ask on: give --yes. Nothing was changed.")
+        raise Phi4EdgeError(f'found no terminal to ask "{question}" on, needed one or --yes; nothing was changed')
     if not click.confirm(question, err=True):
         raise Phi4EdgeError("not confirmed; nothing was changed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import click
 
 from phi4_edge import inventory as inventories
+from phi4_edge import preflight
 from phi4_edge.commands._options import Reach
 from phi4_edge.commands._view import View
+from phi4_edge.errors import UnreachableError
 from phi4_edge.inventory import Host
+from phi4_edge.report.text import count
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
-from phi4_edge.rollout.outcome import HostResult
+from phi4_edge.rollout.outcome import HostResult, Outcome
 from phi4_edge.rollout.planning import Planned, Planner, PlanSet, Seen, check_variables
 from phi4_edge.rollout.survey import Survey, survey
 
@@ -45,12 +49,24 @@ class Fleet:
 
     def survey(self, view: View, interrupts: Interrupts | None = None) -> Survey:
         """Looks at all hosts; shows progress in `view`. Raises InterruptedRunError after Ctrl-C."""
-        noun = "host" if len(self.hosts) == 1 else "hosts"
-        view.phase(f"Looking at {len(self.hosts)} {noun}")
-        if interrupts is not None:
-            return survey(self.access, self.hosts, interrupts, view.event)
-        with Interrupts() as own:
-            return survey(self.access, self.hosts, own, view.event)
+        view.phase(f"Looking at {count(len(self.hosts), 'host')}")
+        with contextlib.nullcontext(interrupts) if interrupts is not None else Interrupts() as asked:
+            names = [host.name for host in self.hosts]
+            return survey(self.access, names, self._refused(), asked, view.event)
+
+    def _refused(self) -> list[HostResult]:
+        """Hosts that do not let us in, or not do what is needed there."""
+        findings = preflight.check(self.hosts, become_password=self.access.become_password)
+        return [
+            HostResult(
+                finding.host,
+                Outcome.UNREACHABLE if finding.exit_code == UnreachableError.exit_code else Outcome.PREFLIGHT,
+                finding.reason,
+                finding.next_step,
+            )
+            for finding in findings
+            if not finding.ok
+        ]
 
     def decide(self, planner: Planner, seen: Survey) -> tuple[dict[str, Planned], list[HostResult]]:
         """Plans by host for all hosts that gave facts; hosts whose facts cannot be used come back as results."""

@@ -14,6 +14,7 @@ from phi4_edge.commands._options import Reach
 from phi4_edge.commands._view import View
 from phi4_edge.core.plan import Plan
 from phi4_edge.errors import InterruptedRunError, PreflightError
+from phi4_edge.report import diff
 from phi4_edge.report.text import count
 from phi4_edge.rollout.apply import Job, apply
 from phi4_edge.rollout.interrupt import Interrupts
@@ -21,6 +22,7 @@ from phi4_edge.rollout.outcome import HostResult, Outcome
 from phi4_edge.rollout.planning import Planned, Planner
 from phi4_edge.rollout.survey import Survey
 from phi4_edge.rollout.triage import Triage, triage
+from phi4_edge.runner import HostEvent
 
 NOTHING_CHANGED = "nothing was changed on any host; run the same command again"
 
@@ -130,9 +132,12 @@ class Provisioning:
         def stopping() -> None:
             view.note("stopping: hosts that are switching finish or go back first; Ctrl-C again ends it at once")
 
+        def hear(event: HostEvent) -> None:
+            view.event(event)
+            if self.diff and (found := diff.lines(event.host, event.result.get("diff"))):
+                view.note("\n".join(found))
+
         with Interrupts(on_first=stopping) as interrupts:
-            done = apply(
-                job, hosts, interrupts, view.event, lambda result: view.finished(result.host, str(result.outcome))
-            )
+            done = apply(job, hosts, interrupts, hear, lambda result: view.finished(result.host, str(result.outcome)))
         self.interrupted = interrupts.stopping
         return done

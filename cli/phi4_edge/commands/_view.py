@@ -86,7 +86,8 @@ class _Board:
         line = self.lines.setdefault(event.host, _Line())
         step = event.kind if event.kind in ENDS else STEPS.get(event.role, event.role or line.step)
         news = step != line.step
-        line.step, line.task = step, event.task
+        line.step = step
+        line.task = "" if event.task.startswith("Validating arguments") else event.task  # Ansible adds one per role
         if event.kind in ENDS:
             line.ended = time.monotonic()
         return news
@@ -124,17 +125,17 @@ class PlainView:
     def progress(self, name: str, step: str, detail: str, done: int, total: int) -> None:
         if (name, step) != self._making:
             self._making = (name, step)
-            click.echo(cut(f"  {name}: {step} {detail}", 400), err=True)
+            click.echo("  " + cut(f"{name}: {step} {detail}", 400), err=True)
 
     def event(self, event: HostEvent) -> None:
         if self._board.take(event):
             line = self._board.lines[event.host]
             message = f": {event.message}" if event.kind in ENDS and event.message else ""
-            click.echo(cut(f"  {event.host}  {duration(line.seconds)}  {line.step}{message}", 400), err=True)
+            click.echo("  " + cut(f"{event.host}  {duration(line.seconds)}  {line.step}{message}", 400), err=True)
 
     def finished(self, host: str, outcome: str) -> None:
         self._board.end(host, outcome)
-        click.echo(cut(f"  {host}  {duration(self._board.lines[host].seconds)}  {outcome}", 400), err=True)
+        click.echo("  " + cut(f"{host}  {duration(self._board.lines[host].seconds)}  {outcome}", 400), err=True)
 
 
 class JsonView:

@@ -70,9 +70,9 @@ def _show_plans(made: Sequence[Mapping[str, Any]], problems: Sequence[HostResult
     lines = plans.overview(made, _options.width()) if made else []
     for plan in made:
         for change in plans.changes(plan) if plan["fits"] and plan["applicable"] else []:
-            lines += wrap(f"{plan['host']}: {change}", _options.width(), first="  ")
+            lines += wrap(f"{plan['host']}: {change}", _options.width(), first="  ", rest="      ")
         for warning in plan["warnings"]:
-            lines += wrap(f"{plan['host']}: warning: {warning}", _options.width(), first="  ")
+            lines += wrap(f"{plan['host']}: warning: {warning}", _options.width(), first="  ", rest="      ")
     for result in problems:
         lines += summary.trouble(result.to_dict(), _options.width())
     if lines:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from phi4_edge.commands import _options
@@ -9,6 +11,11 @@ from phi4_edge.commands._options import Reach
 from phi4_edge.errors import FactsError
 from phi4_edge.report import machine, summary
 from phi4_edge.report import status as report
+
+if TYPE_CHECKING:
+    from phi4_edge.commands._fleet import Fleet
+    from phi4_edge.rollout.outcome import HostResult
+    from phi4_edge.rollout.status import HostStatus
 
 
 @click.command("status")
@@ -27,14 +34,30 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
     Exit codes: 0 all are serving, 1 usage, 2 drift or not serving,
     3 a host cannot be looked at, 5 a host is unreachable.
     """
-    from phi4_edge.commands import _health
     from phi4_edge.commands._fleet import Fleet
+    from phi4_edge.rollout.status import status_code, status_document
+
+    hosts, problems = _look(Fleet.open(inventory, reach))
+    document = status_document(hosts, problems)
+    if output == "table":
+        entries = document["hosts"]
+        lines = report.overview(entries, _options.width()) if entries else []
+        _options.show([*lines, *report.troubles(entries, _options.width())])
+    else:
+        click.echo(machine.dump(document, output))
+    for result in problems:
+        click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
+    raise click.exceptions.Exit(status_code(hosts, problems))
+
+
+def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
+    """The status of every host that could be looked at, and the hosts that could not."""
+    from phi4_edge.commands import _health
     from phi4_edge.commands._view import view as progress_view
     from phi4_edge.core import facts as core_facts
     from phi4_edge.rollout.outcome import HostResult, Outcome
-    from phi4_edge.rollout.status import Health, classify, status_code, status_document
+    from phi4_edge.rollout.status import Health, classify
 
-    fleet = Fleet.open(inventory, reach)
     with progress_view() as view:
         seen = fleet.survey(view)
         problems = list(seen.problems)
@@ -47,14 +70,4 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
                 step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host.name}"
                 problems.append(HostResult(host.name, Outcome.PREFLIGHT, str(error), step))
         health = _health.ask_all(found)
-    hosts = [classify(facts, health.get(name, Health())) for name, (_, facts) in found.items()]
-    document = status_document(hosts, problems)
-    if output == "table":
-        entries = document["hosts"]
-        lines = report.overview(entries, _options.width()) if entries else []
-        _options.show([*lines, *report.troubles(entries, _options.width())])
-    else:
-        click.echo(machine.dump(document, output))
-    for result in problems:
-        click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
-    raise click.exceptions.Exit(status_code(hosts, problems))
+    return [classify(facts, health.get(name, Health())) for name, (_, facts) in found.items()], problems

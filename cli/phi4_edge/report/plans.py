@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from phi4_edge.report.text import GB, count, gb, size_of, table, wrap
 
 PlanDict = Mapping[str, Any]
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEMORY = {"ram": "RAM", "vram": "VRAM", "unified": "unified memory"}
 
 
@@ -141,8 +143,13 @@ def changes(plan: PlanDict) -> list[str]:
 
 def change(entry: Mapping[str, Any]) -> str:
     """One entry of `changes` as 'port: 8080 -> 9000'."""
-    before, after = entry.get("before"), entry.get("after")
-    return f"{entry['what']}: {'-' if before is None else before} -> {'-' if after is None else after}"
+    return f"{entry['what']}: {_short(entry['before'])} -> {_short(entry['after'])}"
+
+
+def _short(value: object) -> str:
+    """A value as a word; of a SHA-256 the first digits, which is how people compare them."""
+    text = "-" if value is None else str(value)
+    return text[:12] if _SHA256.fullmatch(text) else text
 
 
 def _rejected(entry: Mapping[str, Any]) -> str:
@@ -169,4 +176,6 @@ def totals(plans: Sequence[PlanDict]) -> str:
     for plan in plans:
         counts[action(plan)] = counts.get(action(plan), 0) + 1
     order = ("nothing to do", "install", "change", "repair", "not applicable yet", "no fit")
-    return f"{count(len(plans), 'host')}: " + ", ".join(f"{counts[name]} {name}" for name in order if name in counts)
+    words = {"nothing to do": "up to date", "install": "to install", "change": "to change", "repair": "to repair"}
+    parts = [f"{counts[name]} {words.get(name, name)}" for name in order if name in counts]
+    return f"{count(len(plans), 'host')}: {', '.join(parts)}"

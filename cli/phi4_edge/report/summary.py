@@ -37,7 +37,9 @@ def summary(result: Mapping[str, Any], verb: str, width: int) -> list[str]:
         lines.append("")
     lines += wrap(headline(result, verb), width, rest="")
     if result["interrupted"]:
-        lines += wrap("interrupted: run the same command again to go on; what is done is not done again", width)
+        left = any(host["outcome"] in ("interrupted", "untouched") for host in hosts)
+        again = "run the same command again to go on; what is done is not done again"
+        lines += wrap(f"interrupted: {again if left else 'nothing was left to do'}", width)
     return lines
 
 

@@ -113,5 +113,12 @@ def _result(job: Job, host: str, end: runner.HostOutcome | None, track: Track, c
     outcome, step = _ENDS[status]
     reason = end.message if end else "Ansible ran no task on it"
     if outcome is Outcome.INTERRUPTED:
-        reason = f"interrupted in role {track.roles[host]}" if host in track.roles else "interrupted before any task"
+        reason = _where(track.roles.get(host, ""))
     return HostResult(host, outcome, reason, step, None, changed, seconds)
+
+
+def _where(role: str) -> str:
+    """What an interruption in this role leaves behind."""
+    if role in CRITICAL_ROLES:
+        return f"ended in role {role}: the switch may be half done, the next run finishes or undoes it"
+    return f"ended in role {role}: it serves what it served before" if role else "ended before its first task"

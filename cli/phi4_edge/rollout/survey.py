@@ -1,14 +1,13 @@
-"""Looks at hosts: whether they can be reached at all, then what they are. Changes nothing."""
+"""Looks at hosts that can be reached: what they are. Changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phi4_edge import preflight, runner
-from phi4_edge.errors import InterruptedRunError, UnreachableError
-from phi4_edge.inventory import Host
+from phi4_edge import runner
+from phi4_edge.errors import InterruptedRunError
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.outcome import HostResult, Outcome
@@ -23,40 +22,31 @@ class Survey:
 
 
 def survey(
-    access: Access, hosts: Sequence[Host], interrupts: Interrupts, on_event: Callable[[runner.HostEvent], None]
+    access: Access,
+    hosts: Sequence[str],
+    refused: Iterable[HostResult],
+    interrupts: Interrupts,
+    on_event: Callable[[runner.HostEvent], None],
 ) -> Survey:
-    """Every host is in exactly one part of the survey.
+    """Every host is in exactly one part of the survey; those that were `refused` beforehand are not contacted.
 
     Raises InterruptedRunError after Ctrl-C (nothing was changed) and RunnerError when Ansible itself cannot run.
     """
-    problems = {finding.host: finding for finding in _unreached(hosts, access.become_password)}
-    reached = [host.name for host in hosts if host.name not in problems]
+    problems = {result.host: result for result in refused}
+    reached = [host for host in hosts if host not in problems]
     documents: dict[str, Mapping[str, Any]] = {}
     if reached and not interrupts.stopping:
         run = access.run("detect", reached)
         outcome = runner.execute(run, on_event, lambda: interrupts.must_end(critical=False))
-        for name in reached:
-            found = _document(name, outcome.hosts.get(name))
+        for host in reached:
+            found = _document(host, outcome.hosts.get(host))
             if isinstance(found, HostResult):
-                problems[name] = found
+                problems[host] = found
             else:
-                documents[name] = found
+                documents[host] = found
     if interrupts.stopping:
         raise InterruptedRunError("interrupted while looking at the hosts; nothing was changed on any host")
-    return Survey(documents, tuple(problems[host.name] for host in hosts if host.name in problems))
-
-
-def _unreached(hosts: Sequence[Host], become_password: str | None) -> list[HostResult]:
-    return [
-        HostResult(
-            finding.host,
-            Outcome.UNREACHABLE if finding.exit_code == UnreachableError.exit_code else Outcome.PREFLIGHT,
-            finding.reason,
-            finding.next_step,
-        )
-        for finding in preflight.check(hosts, become_password=become_password)
-        if not finding.ok
-    ]
+    return Survey(documents, tuple(problems[host] for host in hosts if host in problems))
 
 
 def _document(host: str, end: runner.HostOutcome | None) -> Mapping[str, Any] | HostResult:
