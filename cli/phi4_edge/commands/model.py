@@ -9,7 +9,7 @@ import click
 
 from phi4_edge.commands import _options
 from phi4_edge.report import machine
-from phi4_edge.report.text import cut, size_of, table
+from phi4_edge.report.text import count, cut, size_of, table
 
 if TYPE_CHECKING:
     from phi4_edge.artifacts.progress import Progress
@@ -114,7 +114,7 @@ def verify(artifact: str | None, deep: bool) -> None:
             except ArtifactError as error:
                 damaged.append(str(error))
             else:
-                click.echo(f"{name}: whole, {len(found.files)} files, {size_of(found.size)}")
+                click.echo(f"{name}: whole, {count(len(found.files), 'file')}, {size_of(found.size)}")
     if damaged:
         raise ArtifactError("\n".join(damaged))
 
