@@ -10,7 +10,7 @@ from phi4_edge.core.host import Display, Gpu, Jetson, Nvidia
 from phi4_edge.core.text import clean, dotted, integer, version_of
 
 NVIDIA_VENDOR = "10de"
-# Compute capability of the GPU in each Tegra SoC (developer.nvidia.com/cuda-gpus).
+# Compute capability of the GPU in each Tegra SoC; only tegra234 (Orin, 8.7) is confirmed by our sources.
 TEGRA = {
     "tegra210": (5, 3),
     "tegra186": (6, 2),
