@@ -9,49 +9,16 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from phi4_edge.core.reach import Host, SshSettings
 from phi4_edge.errors import InventoryError
 
+__all__ = ["Host", "SshSettings", "load"]
+
 _PREFIX = "phi4_"
-_SECURE_SHELL = frozenset({"ssh", "smart", "ansible.builtin.ssh"})
-
-
-@dataclass(frozen=True)
-class SshSettings:
-    """How ssh is to be called, as the inventory says it; empty where it says nothing."""
-
-    private_key_file: str = ""
-    common_args: str = ""
-    extra_args: str = ""
-    python: str = ""
-    ssh_args: str = ""
-    password: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True)
-class Host:
-    """One host of an inventory. `vars`: its `phi4_*` variables as plain data. `port` 0 and `user` "" are unsaid."""
-
-    name: str
-    address: str = ""
-    port: int = 0
-    user: str = ""
-    connection: str = "ssh"
-    vars: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    ssh: SshSettings = field(default_factory=SshSettings)
-    become: bool | None = None
-    become_user: str = ""
-    become_method: str = ""
-    become_password: str = field(default="", repr=False)
-
-    @property
-    def over_ssh(self) -> bool:
-        """Whether Ansible reaches it with OpenSSH."""
-        return self.connection in _SECURE_SHELL
 
 
 def load(

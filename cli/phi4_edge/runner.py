@@ -94,11 +94,15 @@ def build_run(
             argv += [f"--{option}-password-file", f"{PRIVATE}/{option}_password"]
     if vault_password_file is not None:
         argv += ["--vault-password-file", str(_absolute(vault_password_file, cwd))]
+    return Run(tuple(argv), MappingProxyType(_env(environ, cwd)), MappingProxyType(files), cwd)
+
+
+def _env(environ: Mapping[str, str], cwd: Path) -> dict[str, str]:
     # Not resolved: in a virtual environment the interpreter is a link, and ansible-playbook lies beside the link.
     env = build_env(environ, content.roles(), Path(sys.executable).parent, ssh_args_set(environ, cwd))
     if env.get("ANSIBLE_CONFIG"):
         env["ANSIBLE_CONFIG"] = str(_absolute(env["ANSIBLE_CONFIG"], cwd))
-    return Run(tuple(argv), MappingProxyType(env), MappingProxyType(files), cwd)
+    return env
 
 
 _SETTINGS = {

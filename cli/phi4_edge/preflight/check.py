@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from phi4_edge.inventory import Host
+from phi4_edge.core.reach import Host
 from phi4_edge.preflight import session
 from phi4_edge.preflight.finding import Finding
 from phi4_edge.preflight.target import Target, resolve

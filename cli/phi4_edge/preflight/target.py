@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phi4_edge.inventory import Host
+from phi4_edge.core.reach import Host
 
 # OpenSSH's own defaults, in its order of trying (ssh_config(5), IdentityFile; the security-key kinds need a touch).
 DEFAULT_KEYS = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")

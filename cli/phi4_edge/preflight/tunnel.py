@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
+from phi4_edge.core.reach import Host
 from phi4_edge.errors import UnreachableError
-from phi4_edge.inventory import Host
 
 CONNECT_SECONDS = 10
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  (where a server listens)

@@ -1,0 +1,44 @@
+"""How a host is reached, as the inventory says it: plain records that every room may pass on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+_SECURE_SHELL = frozenset({"ssh", "smart", "ansible.builtin.ssh"})
+
+
+@dataclass(frozen=True)
+class SshSettings:
+    """How ssh is to be called, as the inventory says it; empty where it says nothing."""
+
+    private_key_file: str = ""
+    common_args: str = ""
+    extra_args: str = ""
+    python: str = ""
+    ssh_args: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of an inventory. `vars`: its `phi4_*` variables as plain data. `port` 0 and `user` "" are unsaid."""
+
+    name: str
+    address: str = ""
+    port: int = 0
+    user: str = ""
+    connection: str = "ssh"
+    vars: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    ssh: SshSettings = field(default_factory=SshSettings)
+    become: bool | None = None
+    become_user: str = ""
+    become_method: str = ""
+    become_password: str = field(default="", repr=False)
+
+    @property
+    def over_ssh(self) -> bool:
+        """Whether Ansible reaches it with OpenSSH."""
+        return self.connection in _SECURE_SHELL
