@@ -14,7 +14,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class Store:
             document = None
         except ValueError:
             document = {}
+        except OSError as error:
+            raise _unusable(self.root, error) from error
         if isinstance(document, dict) and document.get("format") == INDEX_FORMAT:
             entries = document.get("artifacts")
             if isinstance(entries, dict) and all(_valid(name, entry) for name, entry in entries.items()):
@@ -163,8 +165,9 @@ class Store:
     @contextlib.contextmanager
     def making(self, name: str, progress: Progress = silent) -> Iterator[None]:
         """Hold the right to make `name`; a second process waits until the first is done."""
-        lock = self.root / "locks" / (name.replace("/", "_") + ".lock")
-        with files.locked(lock, lambda: progress(Event(name, "waiting", "another process is making it"))):
+        with self._lock(
+            name.replace("/", "_"), lambda: progress(Event(name, "waiting", "another process is making it"))
+        ):
             yield
 
     @contextlib.contextmanager
@@ -180,6 +183,8 @@ class Store:
                 folder.mkdir()
             try:
                 yield folder
+            except OSError as error:  # a full disk, most often
+                raise _unusable(self.root, error) from error
             finally:
                 files.erase(folder)
                 _lock_of(folder).unlink(missing_ok=True)
@@ -188,7 +193,16 @@ class Store:
         return self.root / "artifacts" / digest
 
     def _exclusive(self) -> contextlib.AbstractContextManager[None]:
-        return files.locked(self.root / "locks" / "store.lock")
+        return self._lock("store")
+
+    @contextlib.contextmanager
+    def _lock(self, name: str, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(files.locked(self.root / "locks" / f"{name}.lock", on_wait))
+            except OSError as error:
+                raise _unusable(self.root, error) from error
+            yield
 
     def _entry(self, description: Manifest) -> dict[str, Any]:
         return {
@@ -247,6 +261,12 @@ class Store:
             elif not _lock_of(path).exists() or files.try_lock(_lock_of(path)):
                 files.erase(path)
                 _lock_of(path).unlink(missing_ok=True)
+
+
+def _unusable(root: Path, error: OSError) -> ArtifactError:
+    return ArtifactError(
+        f"the store {root} cannot be used: {error}. Give it room and rights, or set PHI4_EDGE_STORE to another folder."
+    )
 
 
 def _lock_of(folder: Path) -> Path:

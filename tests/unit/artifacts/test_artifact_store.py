@@ -260,3 +260,23 @@ def test_a_workspace_is_gone_after_an_interrupt(store: Store) -> None:
 )
 def test_where_the_store_is(environment: dict[str, str], expected: str) -> None:
     assert str(default_root(environment)) == expected
+
+
+def test_a_store_that_cannot_be_written_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / "file" / "store")
+    with pytest.raises(ArtifactError, match=r"cannot be used: .*PHI4_EDGE_STORE"):
+        put(store)
+    with pytest.raises(ArtifactError, match="cannot be used"):
+        store.index()
+
+
+def test_a_full_disk_leaves_nothing_and_is_no_bug(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("phi4_edge.artifacts.files.sync_tree", full)
+    with pytest.raises(ArtifactError, match="No space left on device"):
+        put(store)
+    assert store.index() == {}
+    assert leftovers(store) == []
