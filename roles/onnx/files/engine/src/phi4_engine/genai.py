@@ -79,7 +79,8 @@ class GenaiBackend:
         return decode
 
     def _read_vocabulary(self, files: ModelFiles) -> Vocabulary:
-        ids = {name: int(self._tokenizer.to_token_id(name)) for name in files.special_tokens}
+        found = {name: int(self._tokenizer.to_token_id(name)) for name in files.special_tokens}
+        ids = {name: token for name, token in found.items() if token >= 0}
         stop = {ids[name] for name in STOP_TOKENS if name in ids} | set(files.eos_ids)
         return Vocabulary(
             stop=frozenset(stop),

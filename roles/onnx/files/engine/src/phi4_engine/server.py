@@ -25,7 +25,6 @@ log = logging.getLogger("phi4_engine")
 
 DRAIN_SECONDS = 10.0
 """After SIGTERM running answers have this long to finish; the unit's TimeoutStopSec must be longer."""
-_WORKER_EXIT_SECONDS = 5.0
 
 
 class HttpServer(uvicorn.Server):
@@ -91,8 +90,8 @@ class Process:
         finally:
             await _end([*helpers, stop])
         died = worker.exception() if worker.done() else None
-        await self._supervisor.close(_WORKER_EXIT_SECONDS)
         await _end([worker])
+        await self._supervisor.close()
         if died is not None:
             raise died
         if not stopping.is_set():

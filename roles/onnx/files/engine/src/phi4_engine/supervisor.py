@@ -101,20 +101,12 @@ class Supervisor:
         if self._jobs.pop(job_id, None) is not None:
             self._send(Command("cancel", job_id))
 
-    async def close(self, seconds: float) -> None:
-        """The worker has ended: by itself when its pipe closes, or killed after `seconds`."""
-        process = self._process
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            async with asyncio.timeout(seconds):
-                await process.wait()
-        except TimeoutError:
+    async def close(self) -> None:
+        """The worker is gone. It is killed: it holds nothing but memory, and in a load or prefill it hears nothing."""
+        if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+                self._process.kill()
+            await self._process.wait()
 
     @property
     def silent_seconds(self) -> float:

@@ -171,7 +171,7 @@ def _one_line(error: BaseException) -> str:
 def take_pipes() -> Pipes:
     """The process's standard streams as command and event pipes; what libraries print goes to the log instead."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the web process decides when the worker ends: it closes the pipe
+        signal.signal(number, signal.SIG_IGN)  # the web process decides when the worker ends
     events = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return Pipes(sys.stdin.fileno(), events)

@@ -1,0 +1,147 @@
+"""Real generation with onnxruntime-genai and the tiny model: what no fake can show."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from client import Engine, python
+
+from phi4_engine import generation, modeldir
+from phi4_engine.wire import Job
+
+LONG = "the quick brown fox jumps over the lazy dog and runs on "
+
+
+def text(engine: Engine, content: str, max_tokens: int = 24, **fields: object) -> str:
+    body = engine.chat(content, max_tokens=max_tokens, **{"temperature": 0, **fields}).json()
+    return str(body["choices"][0]["message"]["content"])
+
+
+def test_different_prompts_give_different_text(real: Engine) -> None:
+    answers = {text(real, prompt) for prompt in ("What is two and two?", "Tell me about the sea.", "Write a poem.")}
+    assert len(answers) == 3
+    assert all(answers)
+
+
+def test_greedy_answers_repeat_and_streams_equal_them(real: Engine) -> None:
+    whole = text(real, "What is two and two?")
+    assert text(real, "What is two and two?") == whole
+    stream = real.stream("What is two and two?", max_tokens=24, temperature=0)
+    assert stream.text() == whole
+    stream.close()
+
+
+def test_a_seed_repeats_and_sampling_varies(real: Engine) -> None:
+    seeded = {text(real, "Hi", temperature=1.5, seed=7) for _ in range(3)}
+    assert len(seeded) == 1
+    assert len({text(real, "Hi", temperature=1.5, seed=seed) for seed in range(5)}) > 1
+    assert len({text(real, "Hi", temperature=1.5) for _ in range(5)}) > 1
+
+
+def test_five_tokens_are_five_tokens(real: Engine) -> None:
+    body = real.chat("Hello", max_tokens=5, temperature=0).json()
+    assert body["usage"]["completion_tokens"] == 5
+    assert body["choices"][0]["finish_reason"] == "length"
+
+
+def test_the_answer_ends_where_the_context_ends(real: Engine) -> None:
+    usage = real.chat(LONG * 40, temperature=0).json()["usage"]
+    assert usage["total_tokens"] == 2048
+    refused = real.chat(LONG * 400)
+    assert refused.status == 400
+    assert refused.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_a_stop_string_cuts_the_same_text_earlier(real: Engine) -> None:
+    whole = text(real, "Hello")
+    word = whole.split()[2]
+    assert text(real, "Hello", stop=[word]) == whole[: whole.index(word)]
+
+
+def test_no_special_token_is_ever_shown(real: Engine, model_dir: Path) -> None:
+    special = modeldir.inspect(model_dir).special_tokens
+    shown = "".join(text(real, "Hi", 200, temperature=2, seed=seed) for seed in range(5))
+    assert not [token for token in special if token in shown]
+    assert "\N{REPLACEMENT CHARACTER}" not in shown
+
+
+def test_reasoning_answers(real: Engine) -> None:
+    body = real.post("/reasoning", {"prompt": "2+2?", "task_type": "math", "max_length": 8}).json()
+    assert body["generated_text"]
+    assert body["model"] == "tiny-onnx"
+
+
+def test_health_answers_while_the_model_works(real: Engine) -> None:
+    stream = real.stream(LONG * 40, temperature=0)
+    found = stream.events()
+    for _ in range(10):
+        assert real.get("/health").status == 200
+    next(found)
+    stream.close()
+
+
+@pytest.fixture(scope="module")
+def backend(model_dir: Path) -> generation.Backend:
+    """The model in this process."""
+    from phi4_engine.genai import GenaiBackend
+
+    return GenaiBackend(modeldir.inspect(model_dir), context_length=2048, threads=1)
+
+
+def test_prefill_in_chunks_changes_nothing(backend: generation.Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(chunk: int) -> str:
+        monkeypatch.setattr(generation, "PREFILL_CHUNK", chunk)
+        job = Job("a", ({"role": "user", "content": LONG * 40},), 16, 0.0, 1.0)
+        run = generation.Generation(backend, job, 2048)
+        assert run.prompt_tokens > 400
+        pieces = []
+        while run.finished is None:
+            pieces.append(run.advance())
+        return "".join(pieces)
+
+    assert answer(7) == answer(128) == answer(10_000)
+
+
+def test_split_characters_are_withheld_by_the_real_decoder(backend: generation.Backend) -> None:
+    from phi4_engine.genai import GenaiBackend
+
+    assert isinstance(backend, GenaiBackend)
+    decode = backend.decoder()
+    pieces = [decode(token) for token in backend.encode([{"role": "user", "content": "naïve 😀 日本"}])]
+    assert "naïve 😀 日本" in "".join(pieces)
+    assert "\N{REPLACEMENT CHARACTER}" not in "".join(pieces)
+
+
+def test_the_template_shows_tools_and_a_special_token_is_one_token(backend: generation.Backend) -> None:
+    tools = json.dumps([{"name": "add"}])
+    plain = backend.encode([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}])
+    with_tools = backend.encode([{"role": "system", "content": "s", "tools": tools}, {"role": "user", "content": "u"}])
+    assert len(with_tools) > len(plain) + 2
+    assert set(plain) & backend.vocabulary.stop, "<|end|> closes each turn as a single token"
+
+
+def test_a_truncated_model_does_not_start(model_dir: Path, tmp_path: Path) -> None:
+    for file in model_dir.iterdir():
+        data = file.read_bytes()
+        (tmp_path / file.name).write_bytes(data[: len(data) // 2] if file.name == "model.onnx" else data)
+    engine = Engine(python("-m", "phi4_engine"), {"PHI4_MODEL_DIR": str(tmp_path)})
+    try:
+        assert engine.wait() == 1
+        assert "the model cannot be loaded" in engine.log
+        assert "Traceback" not in engine.log
+    finally:
+        engine.close()
+
+
+def test_sigterm_is_a_clean_end(model_dir: Path) -> None:
+    engine = Engine(python("-m", "phi4_engine"), {"PHI4_MODEL_DIR": str(model_dir), "PHI4_CONTEXT_LENGTH": "512"})
+    try:
+        engine.wait_for(200)
+        engine.process.send_signal(signal.SIGTERM)
+        assert engine.wait() == 0
+        assert "Traceback" not in engine.log
+    finally:
+        engine.close()
