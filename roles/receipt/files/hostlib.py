@@ -216,7 +216,7 @@ def clean(text: str, limit: int = 4000) -> str:
 
 def command(*argv: str, timeout: float = 120.0) -> tuple[int, str]:
     """Exit status and cleaned output of a program; 127 when it is missing, 124 when it took longer than `timeout`."""
-    environment = dict(os.environ, LC_ALL="C.UTF-8", SYSTEMD_COLORS="0", SYSTEMD_PAGER="", PYTHONDONTWRITEBYTECODE="")
+    environment = dict(os.environ, LC_ALL="C.UTF-8", SYSTEMD_COLORS="0", SYSTEMD_PAGER="")
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
