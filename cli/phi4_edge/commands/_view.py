@@ -75,16 +75,17 @@ class _Line:
 
 
 class _Board:
-    """The lines of all hosts; shared by the views for people."""
+    """The lines of all hosts; shared by the views for people. `steps`: what each role is doing."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: Mapping[str, str]) -> None:
+        self.steps = steps
         self.lines: dict[str, _Line] = {}
         self.title = ""
 
     def take(self, event: HostEvent) -> bool:
         """Records the event; true when the host went on to another step or stopped."""
         line = self.lines.setdefault(event.host, _Line())
-        step = event.kind if event.kind in ENDS else STEPS.get(event.role, event.role or line.step)
+        step = event.kind if event.kind in ENDS else self.steps.get(event.role, event.role or line.step)
         news = step != line.step
         line.step = step
         line.task = "" if event.task.startswith("Validating arguments") else event.task  # Ansible adds one per role
@@ -104,8 +105,8 @@ def _amount(done: int, total: int) -> str:
 class PlainView:
     """One line per new step of a host: for logs and pipes."""
 
-    def __init__(self) -> None:
-        self._board = _Board()
+    def __init__(self, steps: Mapping[str, str]) -> None:
+        self._board = _Board(steps)
         self._making = ("", "")
 
     def __enter__(self) -> PlainView:
@@ -190,10 +191,10 @@ class LiveView:
 
     COLOURS: Mapping[str, str] = {"failed": "red", "unreachable": "red", "done": "green", "unchanged": "green"}
 
-    def __init__(self) -> None:
+    def __init__(self, steps: Mapping[str, str]) -> None:
         from rich.console import Console
 
-        self._board = _Board()
+        self._board = _Board(steps)
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
 
@@ -263,10 +264,10 @@ class LiveView:
         return sorted(self._board.lines, key=lambda host: self._board.lines[host].ended is not None)
 
 
-def view(output: str = "table") -> View:
+def view(output: str = "table", steps: Mapping[str, str] = STEPS) -> View:
     """The view that fits: JSON Lines when asked, a live board on a terminal that can redraw, lines otherwise."""
     if output == "json":
         return JsonView()
     if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-        return LiveView()
-    return PlainView()
+        return LiveView(steps)
+    return PlainView(steps)

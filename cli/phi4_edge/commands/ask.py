@@ -57,29 +57,45 @@ def command(
 
 def _answer(fleet: Fleet, host: Host, question: str, max_tokens: int | None, temperature: float | None) -> None:
     """The host's answer is on stdout afterwards. Raises a Phi4EdgeError that says why not."""
-    from phi4_edge.commands import _chat
     from phi4_edge.core.overrides import Overrides
-    from phi4_edge.preflight import tunnel
 
+    prefix = f"{clean(host.name, lines=False)}: " if len(fleet.hosts) > 1 else ""
+    wish = (question, max_tokens, temperature)
     wanted = Overrides.from_vars(host.name, host.vars)
     try:
-        with contextlib.closing(tunnel.http_connection(host, wanted.bind, wanted.port, SECONDS)) as connection:
+        _ask_at(host, wanted.bind, wanted.port, prefix, wish)
+    except (UnreachableError, ConnectionRefusedError) as error:
+        bind, port = _serving_at(fleet, host)
+        if (bind, port) == (wanted.bind, wanted.port):
+            raise HostFailedError(str(error)) from error
+        _ask_at(host, bind, port, prefix, wish)
+
+
+def _ask_at(host: Host, bind: str, port: int, prefix: str, wish: tuple[str, int | None, float | None]) -> None:
+    """Raises UnreachableError or ConnectionRefusedError when nothing was asked, HostFailedError for all else."""
+    from phi4_edge.commands import _chat
+    from phi4_edge.preflight import tunnel
+
+    try:
+        with contextlib.closing(tunnel.http_connection(host, bind, port, SECONDS)) as connection:
             said = _chat.health(connection)
             if said["status"] != "healthy":
                 raise HostFailedError(f"the engine says {said['status']}; see phi4-edge status")
-            if len(fleet.hosts) > 1:
-                click.echo(f"{clean(host.name, lines=False)}: ", nl=False)
-            for piece in _chat.ask(connection, str(said["model"]), question, max_tokens, temperature):
+            click.echo(prefix, nl=False)
+            for piece in _chat.ask(connection, str(said["model"]), *wish):
                 click.echo(clean(piece), nl=False)
             click.echo()
-    except (UnreachableError, ConnectionRefusedError) as error:
-        raise _explained(fleet, host, str(error)) from error
+    except (UnreachableError, ConnectionRefusedError):
+        raise
     except (OSError, http.client.HTTPException) as error:
         raise HostFailedError(f"the answer broke off: {error or type(error).__name__}; ask again") from error
 
 
-def _explained(fleet: Fleet, host: Host, found: str) -> Phi4EdgeError:
-    """Why there was no answer: looks at the host, which asking does not do while all is well."""
+def _serving_at(fleet: Fleet, host: Host) -> tuple[str, int]:
+    """Where the host's receipt says that it serves: looked up only when it is not where the inventory says.
+
+    Raises the error that explains why nothing answers.
+    """
     from phi4_edge.commands._view import view as progress_view
     from phi4_edge.core import facts as core_facts
 
@@ -87,13 +103,12 @@ def _explained(fleet: Fleet, host: Host, found: str) -> Phi4EdgeError:
         seen = dataclasses.replace(fleet, hosts=(host,)).survey(view)
     for problem in seen.problems:
         kind = UnreachableError if problem.outcome == "unreachable" else PreflightError
-        return kind(f"{problem.reason}: {problem.next_step}")
+        raise kind(f"{problem.reason}: {problem.next_step}")
     facts = core_facts.parse(seen.documents[host.name])
     if not facts.receipt.present:
-        return PreflightError(
+        raise PreflightError(
             f"not provisioned: found no receipt; run phi4-edge provision INVENTORY --limit {host.name}"
         )
-    if facts.service is None or not facts.service.up:
-        return HostFailedError("the service is down; see phi4-edge status, and journalctl -u phi4-edge there")
-    address = f"{facts.receipt.bind}:{facts.receipt.port}"
-    return HostFailedError(f"{found}; the receipt says that it serves on {address}: run phi4-edge plan")
+    if facts.service is None or not facts.service.up or not facts.receipt.port:
+        raise HostFailedError("the service is down; see phi4-edge status, and journalctl -u phi4-edge there")
+    return facts.receipt.bind, facts.receipt.port

@@ -43,7 +43,15 @@ _name_option = click.option(
 
 @click.group("lab")
 def command() -> None:
-    """Boot and remove disposable gateways on this machine (needs Docker)."""
+    """Boot and remove disposable gateways on this machine (needs Docker).
+
+    \b
+    Examples:
+      phi4-edge lab up --hosts 3
+      phi4-edge lab up --name big --profile server-16gb
+      phi4-edge lab ssh gw1 -- systemctl status phi4-edge
+      phi4-edge lab down
+    """
 
 
 @command.command("up")

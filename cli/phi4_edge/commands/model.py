@@ -22,6 +22,12 @@ def command() -> None:
 
     They are kept by content below $PHI4_EDGE_STORE (default ~/.local/share/phi4-edge/store) and pushed from there;
     gateways never download a model. `provision` makes what a plan needs by itself: these commands make it beforehand.
+
+    \b
+    Examples:
+      phi4-edge model fetch phi-4-mini-instruct
+      phi4-edge model convert phi-4-mini-instruct --to onnx-int4
+      phi4-edge model list
     """
 
 

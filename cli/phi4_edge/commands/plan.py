@@ -96,6 +96,4 @@ def _text(found: Mapping[str, Any], brief: bool, width: int) -> list[str]:
             lines += ["", *plans.explain(plan, width)]
     for result in found["problems"]:
         lines += ["", *summary.trouble(result, width)]
-    if made:
-        lines += ["", plans.totals(made)]
-    return lines
+    return [*lines, "", plans.totals(made, len(found["problems"]))]

@@ -11,7 +11,7 @@ from phi4_edge.commands import _options
 from phi4_edge.commands._confirm import confirm
 from phi4_edge.commands._options import Reach
 from phi4_edge.report import machine, plans, summary
-from phi4_edge.report.text import count, wrap
+from phi4_edge.report.text import count, cut, wrap
 
 if TYPE_CHECKING:
     from phi4_edge.rollout.outcome import HostResult
@@ -73,7 +73,7 @@ def _show_plans(made: Sequence[Mapping[str, Any]], problems: Sequence[HostResult
             lines += wrap(f"{plan['host']}: {change}", _options.width(), first="  ", rest="      ")
         for warning in plan["warnings"]:
             lines += wrap(f"{plan['host']}: warning: {warning}", _options.width(), first="  ", rest="      ")
-    for result in problems:
-        lines += summary.trouble(result.to_dict(), _options.width())
+    for result in problems:  # in full in the summary
+        lines.append(cut(f"{result.host}: {result.outcome}: {result.reason}", _options.width()))
     if lines:
         _options.show(lines)

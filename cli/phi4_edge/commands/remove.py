@@ -37,19 +37,20 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, reach: Reach) ->
     4 a host failed, 5 a host is unreachable, 130 Ctrl-C.
     """
     from phi4_edge.commands._fleet import Fleet
+    from phi4_edge.commands._view import STEPS
     from phi4_edge.commands._view import view as progress_view
     from phi4_edge.rollout.outcome import document
 
     fleet = Fleet.open(inventory, reach)
     names = ", ".join(host.name for host in fleet.hosts[:5]) + (", ..." if len(fleet.hosts) > 5 else "")
     confirm(f"Remove phi4-edge's service, releases and models from {count(len(fleet.hosts), 'host')} ({names})?", yes)
-    with progress_view(output) as view:
+    with progress_view(output, {**STEPS, "service": "removing"}) as view:
         results, interrupted = _remove(fleet, view)
     result = document(results, interrupted)
     if output == "json":
         click.echo(machine.to_line(result))
     else:
-        _options.show(summary.summary(result, "removed", _options.width()))
+        _options.show(summary.summary(result, "removed", _options.width(), idle="had nothing of ours"))
     raise click.exceptions.Exit(result["exit_code"])
 
 

@@ -16,31 +16,24 @@ _MEMORY = {"ram": "RAM", "vram": "VRAM", "unified": "unified memory"}
 
 def overview(plans: Sequence[PlanDict], width: int) -> list[str]:
     """One line per host: what it will run and what would change."""
-    head = ("HOST", "PROFILE", "ENGINE", "CONTEXT", "MEMORY", "TOK/S", "ACTION")
-    return table(head, [_row(plan) for plan in plans], width, right=(3, 4, 5))
+    head = ("HOST", "ACTION", "PROFILE", "ENGINE", "CONTEXT", "MEMORY", "TOK/S")
+    columns = len(head) - (width < 100)  # the speed is in the explanation too
+    return table(head[:columns], [_row(plan)[:columns] for plan in plans], width, right=(4, 5, 6))
 
 
 def _row(plan: PlanDict) -> tuple[object, ...]:
     if not plan["fits"]:
-        return (
-            plan["host"],
-            "no fit",
-            "-",
-            "-",
-            "-",
-            "-",
-            "; ".join(plan.get("missing") or ["nothing fits"]),
-        )
+        return (plan["host"], action(plan), "-", "-", "-", "-", "-")
     memory = plan["memory"]
     need = memory["need"] + (memory["os_reserve"] or 0)
     return (
         plan["host"],
+        action(plan),
         plan["profile"],
         f"{plan['engine']} {plan['quantization']}",
         plan["context_length"],
         f"{need / GB:.1f}/{memory['available'] / GB:.1f} GB",
         _speed(plan["forecast"]),
-        action(plan),
     )
 
 
@@ -49,7 +42,7 @@ def action(plan: PlanDict) -> str:
     if not plan["fits"]:
         return "no fit"
     if not plan["applicable"]:
-        return "not applicable yet"
+        return "not yet"
     return "nothing to do" if plan["action"] == "none" else str(plan["action"])
 
 
@@ -98,7 +91,7 @@ def _fitting_topics(plan: PlanDict) -> list[tuple[str, str]]:
         ("disk", f"needs {gb(disk['need'])} of {gb(disk['available'])}"),
         ("speed", f"{speed.lstrip('~')} tokens/s decoding ({estimate})" if speed != "-" else ""),
         ("service", f"{plan['unit']} ({plan['service_manager']}) on {_address(plan)}"),
-        ("knobs", ", ".join(f"{name} {_knob(name, value)}" for name, value in (plan["knobs"] or {}).items())),
+        ("knobs", ", ".join(_knobs(plan["knobs"] or {}))),
         ("model", _model(plan)),
         ("not yet", str(plan["not_applicable"] or "") if not plan["applicable"] else ""),
         *[("change", line) for line in changes(plan)],
@@ -121,8 +114,21 @@ def memory_sum(plan: PlanDict) -> str:
     return f"{text}; {memory['available'] / GB:.2f} GB {_MEMORY.get(memory['kind'], 'memory')} ({how})"
 
 
-def _knob(name: str, value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1_000_000:
+def _knobs(knobs: Mapping[str, Any]) -> list[str]:
+    """Each knob as 'name value'; a group of settings as its members."""
+    found: list[str] = []
+    for name, value in knobs.items():
+        if isinstance(value, Mapping):
+            found += [f"{key}={item}" for key, item in value.items()]
+        else:
+            found.append(f"{name} {_knob(value)}")
+    return found
+
+
+def _knob(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and value >= 1_000_000:
         return size_of(value)
     return "-" if value is None else str(value)
 
@@ -136,6 +142,8 @@ def _model(plan: PlanDict) -> str:
 
 def changes(plan: PlanDict) -> list[str]:
     """What would be done to the host, a line each. On a new host everything is new: one line says so."""
+    if not plan["applicable"]:
+        return []
     if plan["action"] == "install":
         return [f"installs release {plan['release']}"]
     return [change(entry) for entry in plan["changes"]]
@@ -170,12 +178,13 @@ def _candidate(entry: Mapping[str, Any]) -> str:
     return f"{entry['engine']} {entry['quantization']}: {gb(entry['need'])}{rate}"
 
 
-def totals(plans: Sequence[PlanDict]) -> str:
-    """One sentence: how many hosts are up to date, would change, do not fit or cannot be applied."""
+def totals(plans: Sequence[PlanDict], without: int = 0) -> str:
+    """One sentence: how many hosts are up to date, would change, do not fit; `without` is how many have no plan."""
     counts: dict[str, int] = {}
     for plan in plans:
         counts[action(plan)] = counts.get(action(plan), 0) + 1
-    order = ("nothing to do", "install", "change", "repair", "not applicable yet", "no fit")
+    order = ("nothing to do", "install", "change", "repair", "not yet", "no fit")
     words = {"nothing to do": "up to date", "install": "to install", "change": "to change", "repair": "to repair"}
     parts = [f"{counts[name]} {words.get(name, name)}" for name in order if name in counts]
-    return f"{count(len(plans), 'host')}: {', '.join(parts)}"
+    parts += [f"{without} without a plan"] if without else []
+    return f"{count(len(plans) + without, 'host')}: {', '.join(parts)}"

@@ -13,19 +13,21 @@ MOST_FILES = 50
 
 def overview(hosts: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     """One line per host: state, release, engine, address, since when."""
-    head = ("HOST", "STATE", "RELEASE", "ENGINE", "MODEL", "ADDRESS", "COMMITTED")
+    head = ["HOST", "STATE", "RELEASE", "ENGINE", "ADDRESS", "COMMITTED", "MODEL"]
     rows = [
-        (
+        [
             host["host"],
             host["state"],
             host["release"] or "-",
             f"{host['engine']} {host['quantization']}".strip() or "-",
-            host["model"] or "-",
             host["address"] or "-",
             (host["committed_at"] or "-").replace("T", " ")[:16],
-        )
+            host["model"] or "-",
+        ]
         for host in hosts
     ]
+    if width < 100:  # the model is the same nearly everywhere; cut release names would tell less
+        head, rows = head[:-1], [row[:-1] for row in rows]
     return table(head, rows, width)
 
 

@@ -10,7 +10,6 @@ from phi4_edge.report.text import count, duration, table, wrap
 HostDict = Mapping[str, Any]
 
 _WORDS = {
-    "unchanged": "up to date",
     "failed": "failed",
     "unreachable": "unreachable",
     "no_fit": "no fit",
@@ -22,8 +21,11 @@ _WORDS = {
 _GOOD = ("done", "unchanged")
 
 
-def summary(result: Mapping[str, Any], verb: str, width: int) -> list[str]:
-    """The result document of a run for people; `verb` is what was done to the hosts that are done ('provisioned')."""
+def summary(result: Mapping[str, Any], verb: str, width: int, idle: str = "up to date") -> list[str]:
+    """The result document of a run for people.
+
+    `verb`: what was done to the hosts that are done ('provisioned'); `idle`: how the others were already.
+    """
     hosts: Sequence[HostDict] = result["hosts"]
     bad = [host for host in hosts if host["outcome"] not in _GOOD]
     done = [host for host in hosts if host["outcome"] == "done"]
@@ -35,7 +37,7 @@ def summary(result: Mapping[str, Any], verb: str, width: int) -> list[str]:
         lines += trouble(host, width)
     if bad:
         lines.append("")
-    lines += wrap(headline(result, verb), width, rest="")
+    lines += wrap(headline(result, verb, idle), width, rest="")
     if result["interrupted"]:
         left = any(host["outcome"] in ("interrupted", "untouched") for host in hosts)
         again = "run the same command again to go on; what is done is not done again"
@@ -43,13 +45,14 @@ def summary(result: Mapping[str, Any], verb: str, width: int) -> list[str]:
     return lines
 
 
-def headline(result: Mapping[str, Any], verb: str) -> str:
+def headline(result: Mapping[str, Any], verb: str, idle: str = "up to date") -> str:
     """One sentence with every count; 'nothing to do' when that is so."""
     counts: Mapping[str, int] = result["counts"]
     changed = f"changed={result['changed']}"
     if set(counts) <= {"unchanged"}:
-        return f"nothing to do: {count(counts.get('unchanged', 0), 'host')} up to date, {changed}"
-    parts = [f"{number} {verb if name == 'done' else _WORDS.get(name, name)}" for name, number in counts.items()]
+        return f"nothing to do: {count(counts.get('unchanged', 0), 'host')} {idle}, {changed}"
+    words = {**_WORDS, "done": verb, "unchanged": idle}
+    parts = [f"{number} {words.get(name, name)}" for name, number in counts.items()]
     return f"{count(len(result['hosts']), 'host')}: {', '.join(parts)}, {changed}"
 
 

@@ -70,13 +70,18 @@ def wrap(text: object, width: int, first: str = "", rest: str | None = None) -> 
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], width: int, right: Iterable[int] = ()) -> list[str]:
-    """Columns with a head, at most `width` wide: the widest give way first. `right` names the columns of numbers."""
+    """Columns with a head, at most `width` wide. `right` names the columns of numbers.
+
+    The widest give way first. Numbers never do; the first column, which says what the line is about, last.
+    """
     body = [[clean(cell, lines=False).strip() for cell in row] for row in rows]
     numbers = set(right)
     widths = [max(cells(line[i]) for line in [list(head), *body]) for i in range(len(head))]
     spare = width - 2 * (len(head) - 1)
-    while sum(widths) > spare and max(widths) > 6:
-        widths[widths.index(max(widths))] -= 1
+    texts = [i for i in range(1, len(head)) if i not in numbers]
+    for columns, least in ((texts, 10), ([0], 16), ([0, *texts], 6)):
+        while sum(widths) > spare and max((widths[i] for i in columns), default=0) > least:
+            widths[max(columns, key=lambda i: widths[i])] -= 1
     lines = []
     for row in [list(head), *body]:
         parts = [pad(cut(cell, widths[i]), widths[i], i in numbers) for i, cell in enumerate(row)]

@@ -1,0 +1,72 @@
+"""What a host's facts and its service's answer add up to."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from phi4_edge.core.facts import HostFacts, parse
+from phi4_edge.core.receipt import Drift, Receipt, Service
+from phi4_edge.data import schema
+from phi4_edge.rollout.outcome import HostResult, Outcome
+from phi4_edge.rollout.status import Health, State, classify, status_code, status_document
+from referencing import Registry, Resource
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "hosts"
+RECEIPT = Receipt(present=True, release="r-1", engine="onnx", bind="127.0.0.1", port=8080, file_count=9)
+UP = Service("loaded", "active", "running", "enabled", 0, 7)
+HEALTHY = Health("healthy", "r-1")
+
+
+@pytest.fixture
+def facts() -> HostFacts:
+    return parse(json.loads((FIXTURES / "n150-8gb.json").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("receipt", "service", "health", "state", "detail"),
+    [
+        (RECEIPT, UP, HEALTHY, State.SERVING, ""),
+        (RECEIPT, UP, Health("loading"), State.UNHEALTHY, "the engine says loading"),
+        (RECEIPT, UP, Health(problem="no answer"), State.UNHEALTHY, "no answer"),
+        (RECEIPT, UP, Health("healthy", "r-0"), State.DRIFTED, "release r-0 is running, the receipt says r-1"),
+        (
+            dataclasses.replace(RECEIPT, drift=(Drift("/etc/x", "changed"),)),
+            UP,
+            HEALTHY,
+            State.DRIFTED,
+            "1 of 9 managed files are not as committed",
+        ),
+        (
+            RECEIPT,
+            dataclasses.replace(UP, active="failed"),
+            Health(),
+            State.STOPPED,
+            "the service is failed and enabled, needed active and enabled",
+        ),
+        (RECEIPT, None, Health(), State.STOPPED, "the service is unknown to systemd, needed active and enabled"),
+        (Receipt(present=True, error="not JSON"), None, Health(), State.UNREADABLE, "not JSON"),
+        (Receipt(present=False), None, Health(), State.ABSENT, "nothing was provisioned here"),
+    ],
+)
+def test_state(
+    facts: HostFacts, receipt: Receipt, service: Service | None, health: Health, state: State, detail: str
+) -> None:
+    found = classify(dataclasses.replace(facts, receipt=receipt, service=service), health)
+    assert (found.state, found.detail) == (state, detail)
+    assert bool(found.next_step) == (state is not State.SERVING)
+
+
+def test_the_exit_code_and_the_document(facts: HostFacts) -> None:
+    good = classify(dataclasses.replace(facts, receipt=RECEIPT, service=UP), HEALTHY)
+    bad = classify(dataclasses.replace(facts, receipt=RECEIPT, service=None), Health())
+    lost = HostResult("gw9", Outcome.UNREACHABLE, "down")
+    assert status_code([good], []) == 0
+    assert status_code([good, bad], []) == 2
+    assert status_code([good, bad], [lost]) == 5
+    registry = Registry().with_resource("result.schema.json", Resource.from_contents(schema("result")))
+    document = json.loads(json.dumps(status_document([good, bad], [lost])))
+    jsonschema.Draft202012Validator(schema("status"), registry=registry).validate(document)
