@@ -5,6 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One store for demo and tests: the converter environment and the tiny model are made once.
 export PHI4_EDGE_STORE ?= $(CURDIR)/build/store
+# The engine is a project of its own, with an environment like the one it gets on a gateway.
+ENGINE := roles/onnx/files/engine
+ENGINE_VENV := build/engine
+PYTAG := $(shell $(PYTHON) -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
+PIP_FLAGS := --quiet --disable-pip-version-check
 DEMO_LAB := demo
 DEMO_INVENTORY := build/demo/inventory.ini
 
@@ -23,8 +28,14 @@ $(VENV)/.ready: requirements/dev.lock pyproject.toml
 	@echo "==> Python environment in $(VENV) (hash-locked)"
 	@$(PYTHON) -c 'import sys; sys.exit(f"phi4-edge needs Python 3.11 or newer, found {sys.version.split()[0]}: set PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(ENGINE_VENV)/.ready: $(ENGINE)/locks/$(PYTAG).txt requirements/engine-tests.lock $(VENV)/.ready
+	@echo "==> Python environment of the engine in $(ENGINE_VENV) (hash-locked)"
+	@$(PYTHON) -m venv --clear $(ENGINE_VENV)
+	@$(ENGINE_VENV)/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r $(ENGINE)/locks/$(PYTAG).txt -r requirements/engine-tests.lock
 	@touch $@
 
 setup: host $(VENV)/.ready
@@ -45,13 +56,20 @@ demo: setup
 	@echo "The gateways stay up: $(BIN)/phi4-edge status $(DEMO_INVENTORY)"
 	@echo "Take them away with:  $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
 
-test: setup
-	@$(BIN)/python -m pytest
+test: setup $(ENGINE_VENV)/.ready
+	@echo "==> Model for the tests: a tiny stand-in, made and converted by the real tools"
+	@$(BIN)/phi4-edge model tiny
+	@echo "==> Tests of the engine"
+	@model=$$($(BIN)/python -c 'from phi4_edge.artifacts import Store; s = Store(); print(s.path(s.digest("tiny/onnx-int4")))') && \
+	  cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q
+	@echo "==> Tests of phi4-edge"
+	@$(BIN)/python -m pytest -q
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.ready $(ENGINE_VENV)/.ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@cd $(ENGINE) && $(CURDIR)/$(ENGINE_VENV)/bin/python -m mypy
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 
@@ -63,8 +81,15 @@ bench: setup
 	@set -e; for script in benchmarks/bench_*.py; do echo "==> $$script"; $(BIN)/python "$$script"; done
 
 # uv resolves; pip installs. Run after changing a dependency, then review the difference.
+UV := env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate
+UNIVERSAL := --universal --python-version 3.11
 lock: $(VENV)/.ready
-	@$(BIN)/python benchmarks/../requirements/lock.py
+	$(UV) $(UNIVERSAL) pyproject.toml --group dev -o requirements/dev.lock
+	$(UV) $(UNIVERSAL) pyproject.toml -o requirements/runtime.lock
+	$(UV) $(UNIVERSAL) requirements/engine-tests.in -o requirements/engine-tests.lock
+	$(UV) $(UNIVERSAL) requirements/converter.in -o cli/phi4_edge/artifacts/converter.lock
+	for tag in 3.11 3.12 3.13 3.14; do $(UV) --python-version $$tag --python-platform x86_64-manylinux_2_28 --only-binary :all: \
+	  requirements/engine.in -o $(ENGINE)/locks/cp$${tag/./}.txt; done
 
 clean:
 	@-$(BIN)/phi4-edge lab down --all

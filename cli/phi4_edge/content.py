@@ -1,7 +1,7 @@
 """Where the roles and playbooks are: inside the installed wheel, or at the root of a checkout.
 
-Located by `__file__`: an editable install leaves a stale `_content` snapshot in site-packages, which is never this file's
-neighbour.
+Located by `__file__`: an editable install leaves a stale `_content` snapshot in site-packages, which is never beside
+this file.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from phi4_edge import lab as lab_room
 from phi4_edge.errors import LabError
 from phi4_edge.lab import engine, faults

@@ -1,0 +1,253 @@
+"""A gateway's life, in order: clean, provisioned, nothing to do, changed, drifted, repaired, broken release, removed.
+
+The tests of this file build on each other: a session lab is booted once, and each test leaves it serving.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from e2e_support import ROOT, Cli, Gateway
+
+from phi4_edge import lab as lab_room
+from phi4_edge.artifacts.manifest import NAME, describe
+from phi4_edge.artifacts.store import Store
+
+pytestmark = pytest.mark.e2e
+
+ENVIRONMENT = "/opt/phi4-edge/current/environment"
+
+
+@pytest.fixture(scope="module")
+def clean(gateways: list[Gateway]) -> dict[str, dict[str, str]]:
+    """The hosts before phi4-edge has ever seen them."""
+    return {gateway.name: gateway.tree() for gateway in gateways}
+
+
+@pytest.fixture(scope="module")
+def inventory(lab: lab_room.Lab, clean: dict[str, dict[str, str]]) -> Path:
+    return lab.inventory
+
+
+@pytest.fixture(scope="module")
+def served(ready: Cli, inventory: Path, gateways: list[Gateway]) -> Cli:
+    """All hosts provisioned from clean."""
+    done = ready.run("provision", inventory, "--yes", "--output", "json").expect(0)
+    assert set(done.outcomes().values()) == {"done"}
+    return ready
+
+
+def test_plan_of_a_clean_lab_says_what_will_change(ready: Cli, inventory: Path, gateways: list[Gateway]) -> None:
+    done = ready.run("plan", inventory, "--output", "json", "--detailed-exitcode").expect(2)
+    plans = {plan["host"]: plan for plan in json.loads(done.out)["plans"]}
+    assert [plans[gateway.name]["profile"] for gateway in gateways] == [
+        "edge_optimized",
+        "production_cpu",
+        "production_cpu",
+    ]
+    assert {plan["action"] for plan in plans.values()} == {"install"}
+
+
+def test_check_mode_changes_nothing(ready: Cli, inventory: Path, gateways: list[Gateway]) -> None:
+    before = [gateway.tree() for gateway in gateways]
+    ready.run("provision", inventory, "--check", "--yes").expect(0)
+    assert [gateway.tree() for gateway in gateways] == before
+
+
+def test_service_runs_hardened_on_loopback_only(served: Cli, gateways: list[Gateway]) -> None:
+    for gateway in gateways:
+        assert gateway.sh("systemctl is-active phi4-edge").strip() == "active"
+        assert gateway.sh("systemctl is-enabled phi4-edge").strip() == "enabled"
+        listeners = {line.split()[3] for line in gateway.sh("ss -Hltn").splitlines()}
+        assert {address for address in listeners if address.endswith(":8080")} == {"127.0.0.1:8080"}
+        assert gateway.properties()["DynamicUser"] == "yes"
+        assert gateway.sh("ps -o user= -p $(systemctl show -P MainPID phi4-edge)").strip() != "root"
+        score = gateway.sh("systemd-analyze security --no-pager phi4-edge | tail -1")
+        assert float(score.split("phi4-edge.service:")[1].split()[0]) <= 2.1, score
+
+
+def test_answers_are_real(served: Cli, gateways: list[Gateway]) -> None:
+    for gateway in gateways:
+        first, second = gateway.chat("Describe a river."), gateway.chat("Count to ten in German.")
+        texts = [answer["choices"][0]["message"]["content"] for answer in (first, second)]
+        assert all(text.strip() for text in texts)
+        assert texts[0] != texts[1]
+        five = gateway.chat("Say a long sentence.", tokens=5)
+        assert five["usage"]["completion_tokens"] == 5
+        assert five["choices"][0]["finish_reason"] == "length"
+
+
+def test_chat_completions_stream(served: Cli, gateways: list[Gateway]) -> None:
+    body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, "stream": True, "temperature": 0}
+    lines = [line for line in gateways[0].post("/v1/chat/completions", body).splitlines() if line.startswith("data: ")]
+    assert lines[-1] == "data: [DONE]"
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    assert sum(bool(chunk["choices"] and chunk["choices"][0]["delta"].get("content")) for chunk in chunks) >= 3
+
+
+def test_the_seeds_endpoint_keeps_its_shape(served: Cli, gateways: list[Gateway]) -> None:
+    body = {"prompt": "What is 12 times 12?", "task_type": "math", "max_length": 12, "temperature": 0.3}
+    answer = json.loads(gateways[0].post("/reasoning", body))
+    assert set(answer) == {"generated_text", "task_type", "inference_time", "model"}
+    assert answer["task_type"] == "math" and answer["inference_time"] > 0
+
+
+def test_every_managed_file_equals_the_receipt(served: Cli, gateways: list[Gateway]) -> None:
+    for gateway in gateways:
+        receipt = gateway.receipt()
+        recorded = {entry["path"]: entry["sha256"] for entry in receipt["files"]}
+        assert any(path.endswith("model.onnx.data") or path.endswith("model.onnx") for path in recorded)
+        assert "/etc/systemd/system/phi4-edge.service" in recorded
+        paths = "\0".join(recorded)
+        lines = gateway.sh("xargs -0 sha256sum", stdin=paths).splitlines()
+        assert dict(reversed(line.split(maxsplit=1)) for line in lines) == recorded
+
+
+def test_ask_reaches_the_loopback_port_through_ssh(served: Cli, inventory: Path, gateways: list[Gateway]) -> None:
+    done = served.run("ask", inventory, "What is a gateway?", "--max-tokens", "8").expect(0)
+    for gateway in gateways:
+        assert gateway.name in done.out + done.err
+    assert len(done.out.strip()) > 20
+
+
+def test_second_run_changes_nothing(served: Cli, inventory: Path, gateways: list[Gateway]) -> None:
+    before = [(gateway.tree(), gateway.properties()["MainPID"]) for gateway in gateways]
+    done = served.run("provision", inventory, "--yes").expect(0)
+    assert "changed=0" in done.out + done.err
+    assert [(gateway.tree(), gateway.properties()["MainPID"]) for gateway in gateways] == before
+    served.run("plan", inventory, "--detailed-exitcode").expect(0)
+    served.run("status", inventory).expect(0)
+
+
+def test_plain_ansible_agrees_that_nothing_is_to_be_done(served: Cli, inventory: Path) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", inventory, ROOT / "playbooks" / "provision.yml"],
+        cwd=ROOT,
+        env=served.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("changed=0") == 3
+
+
+def test_one_variable_changes_only_what_depends_on_it(
+    served: Cli, inventory: Path, lab: lab_room.Lab, gateways: list[Gateway], tmp_path: Path
+) -> None:
+    host, others = gateways[0], gateways[1:]
+    engine = host.sh(
+        "readlink -f /opt/phi4-edge/current/engine; stat -c %Y.%i $(readlink -f /opt/phi4-edge/current/engine)"
+    )
+    model = host.sh("stat -Lc %Z.%i /opt/phi4-edge/current/model/*")
+    pids = [gateway.properties()["MainPID"] for gateway in others]
+    changed = tmp_path / "hosts.ini"
+    address = f"ansible_host={lab.host(host.name).address}"
+    changed.write_text(inventory.read_text().replace(address, f"{address} phi4_port=8090", 1))
+    done = served.run("provision", changed, "--yes", "--output", "json").expect(0)
+    assert {name for name, outcome in done.outcomes().items() if outcome == "done"} == {host.name}
+    assert host.chat("Hello", port=8090)["choices"]
+    assert ":8080 " not in host.sh("ss -Hltn")
+    assert engine == host.sh(
+        "readlink -f /opt/phi4-edge/current/engine; stat -c %Y.%i $(readlink -f /opt/phi4-edge/current/engine)"
+    )
+    assert model == host.sh("stat -Lc %Z.%i /opt/phi4-edge/current/model/*")
+    assert pids == [gateway.properties()["MainPID"] for gateway in others]
+    served.run("provision", inventory, "--yes").expect(0)
+    assert host.chat("Hello")["choices"]
+
+
+@pytest.mark.parametrize("managed", ["environment", "model", "engine", "unit"])
+def test_drift_is_named_and_repaired(served: Cli, inventory: Path, gateways: list[Gateway], managed: str) -> None:
+    host = gateways[1]
+    find = {
+        "environment": f"readlink -f {ENVIRONMENT}",
+        "model": "readlink -f /opt/phi4-edge/current/model/genai_config.json",
+        "engine": "readlink -f $(find -L /opt/phi4-edge/current/engine/ -path '*phi4_engine/app.py')",
+        "unit": "echo /etc/systemd/system/phi4-edge.service",
+    }
+    path = host.sh(find[managed]).strip()
+    before = {entry["path"]: entry["sha256"] for entry in host.receipt()["files"]}
+    host.sh(f"printf '\\n# by hand\\n' >> {path}")
+    status = served.run("status", inventory).expect(2)
+    assert path in status.out
+    done = served.run("provision", inventory, "--yes", "--output", "json").expect(0)
+    assert done.outcomes()[host.name] == "done"
+    assert {name for name, outcome in done.outcomes().items() if outcome == "done"} == {host.name}
+    assert {entry["path"]: entry["sha256"] for entry in host.receipt()["files"]} == before
+    assert host.sh(f"sha256sum {path}").split()[0] == before[path]
+    served.run("status", inventory).expect(0)
+
+
+def test_a_stopped_service_is_started_again(served: Cli, inventory: Path, gateways: list[Gateway]) -> None:
+    gateways[2].sh("systemctl disable --now phi4-edge")
+    served.run("status", inventory).expect(2)
+    served.run("provision", inventory, "--yes").expect(0)
+    assert gateways[2].sh("systemctl is-enabled phi4-edge").strip() == "enabled"
+    assert gateways[2].chat("Hello")["choices"]
+
+
+def cut_weights(folder: Path) -> None:
+    """Half of the weights are gone: the engine cannot load the model."""
+    data = folder / "model.onnx.data"
+    os.truncate(data, data.stat().st_size // 2)
+
+
+def lose_an_input(folder: Path) -> None:
+    """The configuration names an input that the graph lacks: the model loads, generating fails."""
+    config = json.loads((folder / "genai_config.json").read_text())
+    config["model"]["decoder"]["inputs"]["attention_mask"] = "no_such_input"
+    (folder / "genai_config.json").write_text(json.dumps(config))
+
+
+def broken_copy(store: Path, target: Path, damage: Callable[[Path], None]) -> Path:
+    """A store whose tiny model has intact checksums and does not work: a conversion that went wrong unnoticed."""
+    shutil.copytree(store, target, symlinks=True, ignore=shutil.ignore_patterns("environments", "tmp", "locks"))
+    copy = Store(target)
+    good = copy.manifest("tiny/onnx-int4")
+    with copy.workspace("broken") as work:
+        shutil.copytree(copy.path(good.digest), work / "model")
+        (work / "model" / NAME).unlink()
+        damage(work / "model")
+        copy.adopt(work / "model", replace(good, files=describe(work / "model")))
+    return target
+
+
+@pytest.mark.parametrize("damage", [cut_weights, lose_an_input])
+def test_a_broken_model_is_rolled_back(
+    served: Cli,
+    store: Path,
+    inventory: Path,
+    gateways: list[Gateway],
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+) -> None:
+    host = gateways[0]
+    before = host.receipt()["release"]
+    broken = Cli(broken_copy(store, tmp_path / "store", damage), served.home)
+    done = broken.run("provision", inventory, "--yes", "--limit", host.name, "--output", "json").expect(4)
+    assert done.outcomes() == {host.name: "failed"}
+    assert host.sh("basename $(readlink /opt/phi4-edge/current)").strip() == before
+    assert host.chat("Hello")["choices"]
+    served.run("status", inventory).expect(0)
+
+
+def test_remove_leaves_the_host_as_it_was(
+    served: Cli, inventory: Path, gateways: list[Gateway], clean: dict[str, dict[str, str]]
+) -> None:
+    served.run("remove", inventory, "--yes").expect(0)
+    for gateway in gateways:
+        assert gateway.tree() == clean[gateway.name]
+        assert gateway.properties()["ActiveState"] == "inactive"
+        assert gateway.sh("systemctl --failed --no-legend").strip() == ""
+    done = served.run("remove", inventory, "--yes").expect(0)
+    assert "changed=0" in done.out + done.err

@@ -1,0 +1,69 @@
+"""Every command that the README shows works, in the order in which it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from e2e_support import ROOT, Cli
+
+from phi4_edge import lab as lab_room
+
+pytestmark = pytest.mark.e2e
+
+BLOCK = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMANDS = [line for block in BLOCK.findall((ROOT / "README.md").read_text()) for line in block.splitlines() if line]
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    assert COMMANDS[:2] == ["make demo", "make test"]
+    assert all(command.startswith("phi4-edge ") for command in COMMANDS[2:])
+
+
+@pytest.fixture(scope="module")
+def work(lab: lab_room.Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the lab's inventory under the name that the README uses."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copyfile(lab.inventory, folder / "gateways.ini")
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS[2:])
+def test_command_of_the_readme(ready: Cli, work: Path, command: str) -> None:
+    env = {**ready.env, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=work,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def test_make_demo_ends_with_answers_and_nothing_to_do(ready: Cli) -> None:
+    env = {name: value for name, value in ready.env.items() if not name.startswith("MAKE")}
+    done = subprocess.run(
+        ["make", "demo"], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    try:
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+        answers, again = done.stdout.split("==> Ask each gateway")[1].split("==> Provision again")
+        for host in ("gw1", "gw2", "gw3"):
+            (answer,) = re.findall(rf"^.*{host}.*$\n?(?:.+)", answers, re.MULTILINE)[:1]
+            assert len(answer) > len(host) + 10
+        assert "changed=0" in again + done.stderr
+    finally:
+        lab_room.down("demo")
+
+
+def test_make_test_is_what_is_running_now() -> None:
+    shown = subprocess.run(["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "-m pytest" in shown
