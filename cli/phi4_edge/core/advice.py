@@ -74,14 +74,16 @@ def warnings(
 def blockers(facts: HostFacts, overrides: Overrides, chosen: Evaluation, disk: DiskNeed, kind: str) -> tuple[str, ...]:
     """Return what stands in the way of applying now; it never changes the choice itself.
 
-    Memory and port are looked at only on a host that is not ours yet: there our own engine would count.
+    Memory and port are looked at only on a host that is not ours yet: elsewhere our own engine would count, also one
+    that a run which was killed before its receipt has left.
     """
     if kind == "none":
         return ()
     found = []
     if disk.to_write > disk.free:
         found.append(f"disk: {gb(disk.to_write)} to write below {MODELS_PATH}, {gb(disk.free)} free now")
-    if facts.receipt.present:
+    unit_there = facts.service is not None and facts.service.load == "loaded"
+    if facts.receipt.present or unit_there:
         return tuple(found)
     need, available = chosen.sizing.need, facts.mem_available
     if chosen.pool.kind != "vram" and not overrides.force and available is not None and available < need:

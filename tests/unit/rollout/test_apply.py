@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+
 from phi4_edge import runner
 from phi4_edge.errors import InterruptedRunError
 from phi4_edge.rollout.access import Access

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from phi4_edge.rollout.outcome import HostResult, Outcome, document, exit_code
 
 

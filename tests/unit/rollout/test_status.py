@@ -8,12 +8,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from referencing import Registry, Resource
+
 from phi4_edge.core.facts import HostFacts, parse
 from phi4_edge.core.receipt import Drift, Receipt, Service
 from phi4_edge.data import schema
 from phi4_edge.rollout.outcome import HostResult, Outcome
 from phi4_edge.rollout.status import Health, State, classify, status_code, status_document
-from referencing import Registry, Resource
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "hosts"
 RECEIPT = Receipt(present=True, release="r-1", engine="onnx", bind="127.0.0.1", port=8080, file_count=9)
