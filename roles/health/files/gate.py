@@ -60,7 +60,7 @@ def running(args: Json, end: float) -> dict[str, str]:
         if state.get("ActiveState") == "active":
             return state
         if state.get("ActiveState") == "failed" or int(state.get("NRestarts") or 0) >= 2:
-            found = f"{state.get('ActiveState')} after {state.get('NRestarts')} restarts, {state.get('Result')}"
+            found = f"{state.get('ActiveState')} after {state.get('NRestarts')} restarts"
             raise StepError("process", f"{args['unit']} does not stay up: {found}")
         if state.get("ActiveState") == "inactive" or time.monotonic() > end:
             raise StepError("process", f"{args['unit']} is {state.get('ActiveState')} ({state.get('SubState')})")
@@ -157,8 +157,8 @@ def explain(args: Json, failure: StepError) -> str:
 def journal(args: Json) -> list[str]:
     """The last lines that the unit logged, without control characters, each at most 300 characters."""
     status, output = command(
-        "journalctl", "-u", args["unit"], "-n", str(JOURNAL_LINES), f"--since=@{args['since']}", "--no-pager", "-o", "cat",
-        timeout=20.0,
+        "journalctl", "-u", args["unit"], "-n", str(JOURNAL_LINES), f"--since=@{args['since']}", "-o", "cat",
+        "--no-pager", timeout=20.0,
     )  # fmt: skip
     return [line[:300] for line in output.splitlines() if line.strip()][-JOURNAL_LINES:] if status == 0 else []
 
