@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_support import ROOT
+
 from phi4_edge.core import hostcall
 
 sys.path.insert(0, str(ROOT / "roles" / "receipt" / "files"))

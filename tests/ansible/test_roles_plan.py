@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_support import ROOT, Played, play, read_json, role, write_inventory, write_playbook
+
 from phi4_edge import content, data
 from phi4_edge.core import facts
 from phi4_edge.core.overrides import Overrides
