@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+
 from phi4_edge.main import cli
 
 Invoke = Callable[..., Result]

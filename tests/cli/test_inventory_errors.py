@@ -9,8 +9,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 from click.testing import Result
-from phi4_edge.data import SCHEMAS, schema
 from referencing import Registry, Resource
+
+from phi4_edge.data import SCHEMAS, schema
 
 Invoke = Callable[..., Result]
 COMMANDS = (["detect"], ["plan"], ["provision", "--yes"], ["status"], ["remove", "--yes"])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import click
 import pytest
 from click.testing import Result
+
 from phi4_edge.errors import InterruptedRunError, NoFitError, UnreachableError
 from phi4_edge.main import COMMANDS, cli
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from phi4_edge.commands._view import JsonView, LiveView, PlainView, view
 from phi4_edge.runner import HostEvent
 

@@ -125,7 +125,7 @@ class Provisioning:
             variables,
             self.check,
             self.diff,
-            {host: plan.release for host, plan in plans.items()},
+            {host: plan.release or "" for host, plan in plans.items()},
         )
         view.phase(f"{'Checking' if self.check else 'Provisioning'} {count(len(hosts), 'host')}")
 

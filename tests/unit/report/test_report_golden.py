@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from phi4_edge.core.facts import parse
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.plan import Inputs, decide
