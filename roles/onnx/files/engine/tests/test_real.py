@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def test_greedy_answers_repeat_and_streams_equal_them(real: Engine) -> None:
     stream = real.stream("What is two and two?", max_tokens=24, temperature=0)
     assert stream.text() == whole
     stream.close()
+
+
+def test_a_stream_brings_each_token_as_it_comes(real: Engine) -> None:
+    stream = real.stream("What is two and two?", max_tokens=8, temperature=0)
+    texts = [event["choices"][0]["delta"].get("content") for event in stream.events() if event != "[DONE]"]
+    stream.close()
+    assert len([text for text in texts if text]) >= 6
 
 
 def test_a_seed_repeats_and_sampling_varies(real: Engine) -> None:
@@ -123,14 +131,32 @@ def test_the_template_shows_tools_and_a_special_token_is_one_token(backend: gene
     assert set(plain) & backend.vocabulary.stop, "<|end|> closes each turn as a single token"
 
 
-def test_a_truncated_model_does_not_start(model_dir: Path, tmp_path: Path) -> None:
+def halved(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def all_ones(data: bytes) -> bytes:
+    """Every float becomes NaN; the runtime loads such weights and yields tokens."""
+    return b"\xff" * len(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "status", "told"),
+    [
+        ("model.onnx", halved, 1, "the model cannot be loaded"),
+        ("model.onnx.data", all_ones, 78, "not finite numbers"),
+    ],
+)
+def test_a_damaged_model_does_not_start(
+    model_dir: Path, tmp_path: Path, name: str, damage: Callable[[bytes], bytes], told: str
+) -> None:
     for file in model_dir.iterdir():
         data = file.read_bytes()
-        (tmp_path / file.name).write_bytes(data[: len(data) // 2] if file.name == "model.onnx" else data)
+        (tmp_path / file.name).write_bytes(damage(data) if file.name == name else data)
     engine = Engine(python("-m", "phi4_engine"), {"PHI4_MODEL_DIR": str(tmp_path)})
     try:
         assert engine.wait() == 1
-        assert "the model cannot be loaded" in engine.log
+        assert told in engine.log
         assert "Traceback" not in engine.log
     finally:
         engine.close()

@@ -40,6 +40,10 @@ class GenaiCursor:
         self._generator.generate_next_token()
         return int(self._generator.get_next_tokens()[0])
 
+    def finite(self) -> bool:
+        """Whether the scores of the next token are finite numbers."""
+        return bool(np.isfinite(self._generator.get_logits()).all())
+
 
 class GenaiBackend:
     """A model loaded from a checked directory; raises RuntimeError when the runtime refuses it."""

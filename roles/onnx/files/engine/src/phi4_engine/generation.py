@@ -28,6 +28,9 @@ class Cursor(Protocol):
     def next(self) -> int:
         """Decode: one more token, which the model has then seen too."""
 
+    def finite(self) -> bool:
+        """Whether every score for the token after the prompt is a finite number. For right after prefill."""
+
 
 class Backend(Protocol):
     """A loaded model."""
@@ -82,9 +85,19 @@ class Generation:
         """What the model wrote between its tool-call tokens, None without any."""
         return self._flow.tool_text
 
+    @property
+    def prefilled(self) -> bool:
+        """Whether the model has seen the whole prompt."""
+        return self._seen >= self.prompt_tokens
+
+    @property
+    def finite(self) -> bool:
+        """Whether the model's scores are numbers; ask right after prefill."""
+        return self._cursor.finite()
+
     def advance(self) -> str:
         """One prefill chunk or one token; returns the text that may be sent now."""
-        if self._seen < self.prompt_tokens:
+        if not self.prefilled:
             chunk = self._prompt[self._seen : self._seen + PREFILL_CHUNK]
             self._cursor.append(chunk)
             self._seen += len(chunk)

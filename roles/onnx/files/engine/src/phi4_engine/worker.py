@@ -32,8 +32,6 @@ from phi4_engine.wire import (
     encode_event,
 )
 
-FLUSH_SECONDS = 0.02
-"""Text is sent at most this often per answer: a fast model must not cost one message per token."""
 BEAT_SECONDS = 1.0
 _WARM_UP = Job(id="warm-up", messages=({"role": "user", "content": "Hi"},), max_tokens=1, temperature=0.0, top_p=1.0)
 
@@ -69,30 +67,6 @@ class Pipes:
         self.last_sent = time.monotonic()
 
 
-class Task:
-    """One generation and the text that has not been sent yet."""
-
-    def __init__(self, generation: Generation) -> None:
-        self.generation = generation
-        self._unsent = ""
-        self._sent_at = 0.0
-
-    def step(self, pipes: Pipes) -> bool:
-        """Advances by one unit and sends what is due; true when the answer is complete."""
-        generation = self.generation
-        self._unsent += generation.advance()
-        now = time.monotonic()
-        if self._unsent and (generation.finished or now - self._sent_at >= FLUSH_SECONDS):
-            pipes.send(Text(generation.id, self._unsent, generation.completion_tokens))
-            self._unsent, self._sent_at = "", now
-        if generation.finished is None:
-            return False
-        pipes.send(
-            Finished(generation.id, generation.finished, generation.completion_tokens, tool_text=generation.tool_text)
-        )
-        return True
-
-
 class Worker:
     """Runs the jobs it is given, one unit of each in turn. The web process decides how many run at once."""
 
@@ -100,15 +74,15 @@ class Worker:
         self._backend = backend
         self._pipes = pipes
         self._context_length = context_length
-        self._tasks: dict[str, Task] = {}
+        self._tasks: dict[str, Generation] = {}
 
     def run(self) -> None:
         """Serves until the command pipe is closed."""
         while not self._pipes.closed:
             for command in self._pipes.commands(wait=not self._tasks):
                 self._obey(command)
-            for job_id, task in list(self._tasks.items()):
-                if self._advance(task):
+            for job_id, generation in list(self._tasks.items()):
+                if self._advance(generation):
                     del self._tasks[job_id]
             if time.monotonic() - self._pipes.last_sent >= BEAT_SECONDS:
                 self._pipes.send(Alive())
@@ -129,16 +103,37 @@ class Worker:
         except (RuntimeError, ValueError) as error:
             self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
         else:
-            self._tasks[job.id] = Task(generation)
+            self._tasks[job.id] = generation
             self._pipes.send(Started(job.id, generation.prompt_tokens))
 
-    def _advance(self, task: Task) -> bool:
+    def _advance(self, generation: Generation) -> bool:
+        """One unit of work, its text sent at once; true when the answer is complete."""
         try:
-            return task.step(self._pipes)
+            text = generation.advance()
         except (RuntimeError, ValueError) as error:
-            job_id = task.generation.id
-            self._pipes.send(Refused(job_id, "generation_failed", f"the model runtime failed: {error}"))
+            self._pipes.send(Refused(generation.id, "generation_failed", f"the model runtime failed: {error}"))
             return True
+        count = generation.completion_tokens
+        if text:
+            self._pipes.send(Text(generation.id, text, count))
+        if generation.finished is None:
+            return False
+        self._pipes.send(Finished(generation.id, generation.finished, count, tool_text=generation.tool_text))
+        return True
+
+
+def _prove(backend: Backend, context_length: int) -> None:
+    """After it the model has generated one token from real numbers.
+
+    Raises ConfigurationError when its scores are not numbers: such a model still yields tokens, all meaningless.
+    """
+    warm_up = Generation(backend, _WARM_UP, context_length)
+    while not warm_up.prefilled:
+        warm_up.advance()
+    if not warm_up.finite:
+        raise ConfigurationError("the model computes scores that are not finite numbers: its weights are damaged")
+    while warm_up.finished is None:
+        warm_up.advance()
 
 
 def serve(load: Callable[[], Backend], pipes: Pipes, context_length: int) -> int:
@@ -146,10 +141,7 @@ def serve(load: Callable[[], Backend], pipes: Pipes, context_length: int) -> int
     started = time.monotonic()
     try:
         backend = load()
-        warm_up = Generation(backend, _WARM_UP, context_length)
-        while warm_up.finished is None:
-            warm_up.advance()
-        del warm_up
+        _prove(backend, context_length)
     except ConfigurationError as error:
         pipes.send(LoadFailed(str(error)))
         return EX_CONFIG
