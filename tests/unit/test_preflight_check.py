@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import paramiko
 import pytest
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+
 from phi4_edge import preflight
 from phi4_edge.inventory import Host, SshSettings
 
@@ -127,8 +129,24 @@ def test_an_unknown_key(tmp_path: Path) -> None:
     with serving() as (port, server):
         finding = found(host(tmp_path, port, known=""))
     assert (finding.kind, finding.exit_code) == ("host_key_unknown", 5)
-    assert "ssh-keyscan" in finding.next_step
+    assert "ssh-keygen -lf /etc/ssh/ssh_host_ecdsa_key.pub" in finding.next_step
+    command = shlex.split(finding.next_step.partition(" adds the key to ")[2].partition(": ")[2])
+    known = tmp_path / "known"
+    assert command == [
+        *("ssh", "-o", "StrictHostKeyChecking=ask", "-o", f"UserKnownHostsFile={known}"),
+        *("-p", str(port), "edge@127.0.0.1", "exit"),
+    ]
     assert server.commands == []
+
+
+def test_an_unknown_key_where_nothing_could_hold_it(tmp_path: Path) -> None:
+    with serving() as (port, _):
+        target = host(tmp_path, port)
+        ssh = SshSettings(target.ssh.private_key_file, "-o UserKnownHostsFile=/dev/null -o GlobalKnownHostsFile=none")
+        finding = found(Host("gw1", "127.0.0.1", port, "edge", ssh=ssh))
+    assert finding.kind == "host_key_unknown"
+    assert ">>" not in finding.next_step
+    assert "UserKnownHostsFile=FILE in ansible_ssh_common_args" in finding.next_step
 
 
 def test_a_changed_key_stops_before_anything_is_offered(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ class Store:
     def making(self, name: str, progress: Progress = silent) -> Iterator[None]:
         """Hold the right to make `name`; a second process waits until the first is done."""
         with self._lock(
-            name.replace("/", "_"), lambda: progress(Event(name, "waiting", "another process is making it"))
+            name.replace("/", "_"), lambda: progress(Event(name, "waiting for another process that makes it"))
         ):
             yield
 

@@ -56,8 +56,8 @@ def gib(size: float) -> str:
 
 
 def closest(word: str, known: list[str]) -> str:
-    """Return "; did you mean X?" for the nearest of `known`, or ""."""
+    """Return " (did you mean X?)" for the nearest of `known`, or ""."""
     from difflib import get_close_matches
 
     match = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    return f"; did you mean {match[0]}?" if match else ""
+    return f" (did you mean {match[0]}?)" if match else ""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi4_edge.preflight import known_hosts
@@ -20,6 +23,8 @@ ANSWER_SECONDS = 15.0  # a loaded Raspberry Pi needs a few seconds for the key e
 OUTPUT_LIMIT = 4096
 # OpenSSH accepts a new key without asking when it is told so; then it is for ssh to write it down.
 _ACCEPTING = frozenset({"accept-new", "no", "off"})
+# How sshd's own key files of each kind are called, by the kind without its curve.
+_KEY_FILES = {"ssh-ed25519": "ed25519", "ecdsa": "ecdsa", "ssh-rsa": "rsa"}
 # The algorithms that prove possession of a key of each kind that known_hosts files name.
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
 
@@ -107,13 +112,35 @@ def _verify(target: Target, known: Sequence[known_hosts.Entry], kind: str, blob:
         )
     if verdict == "unknown" and target.strict not in _ACCEPTING:
         files = ", ".join(str(path) for path in target.known_hosts) or "(no known_hosts file)"
-        first = target.known_hosts[0] if target.known_hosts else "KNOWN_HOSTS"
         raise Refused(
             "host_key_unknown",
             f"found key {shown} of {name}, needed one that is in {files}",
-            "compare it with the host's own (there: ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), then add it: "
-            f"ssh-keyscan -p {target.port} {target.address} >> {first}",
+            _how_to_add(target, kind),
         )
+
+
+def _how_to_add(target: Target, kind: str) -> str:
+    """How to compare the key with the host's own and write it down where ssh will look for it.
+
+    Not ssh-keyscan: it writes down whatever answers. ssh itself shows the fingerprint and writes the key down only when
+    it is answered with the same one (OpenSSH 8.0) or with yes.
+    """
+    file = target.known_hosts[0] if target.known_hosts else Path(os.devnull)
+    if file == Path(os.devnull):
+        return (
+            "the ssh settings of this host name no file that can hold its key: name one with -o UserKnownHostsFile=FILE "
+            "in ansible_ssh_common_args, then run again"
+        )
+    public = f"/etc/ssh/ssh_host_{_KEY_FILES.get(kind.partition('-sha2-')[0], '*')}_key.pub"
+    quoted = f'"{file}"' if any(map(str.isspace, str(file))) else str(file)  # ssh splits the value at blanks
+    command = ["ssh", "-o", "StrictHostKeyChecking=ask", "-o", f"UserKnownHostsFile={quoted}"]
+    command += ["-o", f"HostKeyAlias={target.key_alias}"] if target.key_alias else []
+    command += ["-p", str(target.port)] if target.port != 22 else []
+    command += [f"{target.user}@{target.address}", "exit"]
+    return (
+        f"see the host's own fingerprint on its console (ssh-keygen -lf {public}), then run this and answer its question "
+        f"with that fingerprint; where they are equal, ssh adds the key to {file}: {shlex.join(command)}"
+    )
 
 
 def authenticate(transport: Transport, target: Target, password: str = "") -> None:

@@ -57,13 +57,17 @@ def pad(text: str, width: int, right: bool = False) -> str:
 
 
 def wrap(text: object, width: int, first: str = "", rest: str | None = None) -> list[str]:
-    """Clean lines of at most `width` columns; the first begins with `first`, others with `rest` (default: as deep)."""
+    """Clean lines of at most `width` columns; the first begins with `first`, others with `rest` (default: as deep).
+
+    A word that is longer than that, such as a path, stays whole on a line of its own: it can be copied from there.
+    """
     rest = " " * cells(first) if rest is None else rest
     lines = textwrap.wrap(
         clean(text, lines=False).strip(),
         max(width, 20),
         initial_indent=first,
         subsequent_indent=rest,
+        break_long_words=False,
         break_on_hyphens=False,
     )
     return lines or [first.rstrip()]

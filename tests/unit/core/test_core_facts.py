@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from phi4_edge.core import facts
 from phi4_edge.core.facts_source import MOST_TEXT
 from phi4_edge.core.host import HostFacts
@@ -251,5 +252,5 @@ def test_numbers() -> None:
     assert [integer(text) for text in ("-1", "1e3", "٣", "9" * 30, "", None, str(LARGEST + 1))] == [None] * 7
     assert version_of("systemd 257 (257.7-1)") == (257,)
     assert version_of("x") == version_of(None) == ()
-    assert closest("vlm", ["vllm", "onnx"]) == "; did you mean vllm?"
+    assert closest("vlm", ["vllm", "onnx"]) == " (did you mean vllm?)"
     assert closest("zzz", ["vllm"]) == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from phi4_edge.core.overrides import VARIABLES, Overrides
 from phi4_edge.errors import InventoryError
 
@@ -47,9 +48,9 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "named"),
     [
-        ("phi4_engin", "onnx", "phi4_engin is not a variable of phi4-edge; did you mean phi4_engine"),
+        ("phi4_engin", "onnx", r"phi4_engin is not a variable of phi4-edge \(did you mean phi4_engine\?\)\. Correct"),
         ("phi4_xyz", 1, "phi4_xyz is not a variable of phi4-edge"),
-        ("phi4_engine", "vlm", "needed one of auto, onnx, ollama, vllm; did you mean vllm"),
+        ("phi4_engine", "vlm", r"needed one of auto, onnx, ollama, vllm \(did you mean vllm\?\)\. Correct"),
         ("phi4_engine", None, "phi4_engine: found None"),
         ("phi4_context_length", 100, "needed auto or a whole number from 512 to 131072"),
         ("phi4_context_length", "4k", "found '4k'"),

@@ -44,11 +44,21 @@ def test_cut_is_one_line_of_the_width(given_text: str, width: int) -> None:
     assert text.cells(shown) <= width
 
 
-@given(st.lists(st.tuples(st.text(), st.text(), st.integers()), max_size=5), st.integers(min_value=40, max_value=200))
+NUMBERS = st.integers(min_value=-1, max_value=1 << 60)
+
+
+@given(st.lists(st.tuples(st.text(), st.text(), NUMBERS), max_size=5), st.integers(min_value=40, max_value=200))
 def test_tables_keep_their_width(rows: list[tuple[str, str, int]], width: int) -> None:
     lines = text.table(("HOST", "WHAT", "NUMBER"), rows, width, right=(2,))
     assert len(lines) == len(rows) + 1
     assert all(text.cells(line) <= width for line in lines)
+
+
+def test_wrapping_keeps_paths_whole() -> None:
+    path = f"/var/lib/phi4-edge/models/{'0' * 64}/model.onnx.data"
+    assert text.wrap(f"changed: {path}", 60, first="    ", rest="        ") == ["    changed:", f"        {path}"]
+    command = f"if it is new: ssh-keygen -f {path} -R 192.0.2.1"
+    assert path in text.wrap(command, 40)[1]
 
 
 def test_wide_characters_take_two_columns() -> None:
