@@ -112,6 +112,7 @@ def _environment(work: Path) -> dict[str, str]:
         TRANSFORMERS_OFFLINE="1",
         HF_HUB_DISABLE_TELEMETRY="1",
         DO_NOT_TRACK="1",
+        ORT_DISABLE_TELEMETRY="1",
         HF_HOME=str(work / "hub"),
         HOME=str(work),
         TMPDIR=str(work),
