@@ -155,7 +155,7 @@ def _as_dict(status: labs.Status) -> dict[str, Any]:
     return {"name": status.name, "inventory": str(status.lab.inventory) if status.lab else None, "hosts": hosts}
 
 
-@command.command("ssh", context_settings={"ignore_unknown_options": True})
+@command.command("ssh", context_settings={"ignore_unknown_options": True}, short_help="Open a shell on a host.")
 @_name_option
 @click.argument("host")
 @click.argument("arguments", nargs=-1, metavar="[-- COMMAND...]")

@@ -67,7 +67,7 @@ def convert(model: str, to: str) -> None:
     _make(f"{model}/{to}", lambda store, catalog, tell: run(store, catalog, model, to, tell))
 
 
-@command.command("tiny")
+@command.command("tiny", short_help="Make the tiny stand-in model.")
 @click.option("--to", default="onnx-int4", show_default=True, metavar="TARGET", help="What to convert it to.")
 def tiny(to: str) -> None:
     """Make the tiny stand-in model: random weights in the real architecture, through the real tools.
@@ -97,7 +97,7 @@ def list_(output: str) -> None:
         click.echo(f"nothing in {store.root} yet; see 'phi4-edge model --help'", err=True)
 
 
-@command.command("verify")
+@command.command("verify", short_help="Check artifacts against their manifests.")
 @click.argument("artifact", required=False)
 @click.option("--deep/--shallow", default=True, show_default=True, help="Hash every file, or compare sizes only.")
 def verify(artifact: str | None, deep: bool) -> None:
@@ -125,7 +125,7 @@ def verify(artifact: str | None, deep: bool) -> None:
         raise ArtifactError("\n".join(damaged))
 
 
-@command.command("remove")
+@command.command("remove", short_help="Take an artifact out of the store.")
 @click.argument("artifact")
 def remove(artifact: str) -> None:
     """Take ARTIFACT out of the store, and what is left of a fetch of it that was stopped."""

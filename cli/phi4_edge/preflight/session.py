@@ -128,8 +128,8 @@ def _how_to_add(target: Target, kind: str) -> str:
     file = target.known_hosts[0] if target.known_hosts else Path(os.devnull)
     if file == Path(os.devnull):
         return (
-            "the ssh settings of this host name no file that can hold its key: name one with -o UserKnownHostsFile=FILE "
-            "in ansible_ssh_common_args, then run again"
+            "the ssh settings of this host name no file that can hold its key: name one, with "
+            "-o UserKnownHostsFile=FILE in ansible_ssh_common_args, then run again"
         )
     public = f"/etc/ssh/ssh_host_{_KEY_FILES.get(kind.partition('-sha2-')[0], '*')}_key.pub"
     quoted = f'"{file}"' if any(map(str.isspace, str(file))) else str(file)  # ssh splits the value at blanks
@@ -138,8 +138,8 @@ def _how_to_add(target: Target, kind: str) -> str:
     command += ["-p", str(target.port)] if target.port != 22 else []
     command += [f"{target.user}@{target.address}", "exit"]
     return (
-        f"see the host's own fingerprint on its console (ssh-keygen -lf {public}), then run this and answer its question "
-        f"with that fingerprint; where they are equal, ssh adds the key to {file}: {shlex.join(command)}"
+        f"see the host's own fingerprint on its console (ssh-keygen -lf {public}), then run this and answer its "
+        f"question with that fingerprint; where they are equal, ssh adds the key to {file}: {shlex.join(command)}"
     )
 
 
