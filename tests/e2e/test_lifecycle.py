@@ -172,7 +172,7 @@ def test_drift_is_named_and_repaired(served: Cli, inventory: Path, gateways: lis
     find = {
         "environment": f"readlink -f {ENVIRONMENT}",
         "model": "readlink -f /opt/phi4-edge/current/model/genai_config.json",
-        "engine": "readlink -f $(find -L /opt/phi4-edge/current/engine/ -path '*phi4_engine/app.py')",
+        "engine": "readlink -f $(find -L /opt/phi4-edge/current/engine/  -path '*phi4_engine/app.py' -print -quit)",
         "unit": "echo /etc/systemd/system/phi4-edge.service",
     }
     path = host.sh(find[managed]).strip()
