@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from phi4_edge.artifacts import environment, manifest, process, tiny
 from phi4_edge.artifacts.convert import convert
 from phi4_edge.artifacts.environment import Converter

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from phi4_edge.core import framing
 from phi4_edge.errors import FactsError
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
+
 from phi4_edge import inventory
 from phi4_edge.errors import InventoryError
 

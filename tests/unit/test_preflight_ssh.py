@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from phi4_edge.errors import UnreachableError
 from phi4_edge.inventory import Host, SshSettings
 from phi4_edge.preflight import known_hosts, tunnel

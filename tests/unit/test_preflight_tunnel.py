@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from phi4_edge.errors import UnreachableError
 from phi4_edge.inventory import Host
 from phi4_edge.preflight import tunnel

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from phi4_edge import content, runner
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner_env import SSH_ARGS, config_file, scrub, ssh_args_set

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from artifact_support import leftovers, put
+
 from phi4_edge.artifacts import Delivery, convert, delivery, environment, resources, tiny, wheelhouse
 from phi4_edge.artifacts.manifest import FileEntry, Manifest
 from phi4_edge.artifacts.progress import Event

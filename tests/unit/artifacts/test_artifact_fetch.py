@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from artifact_support import catalog_with, leftovers, run_python
+from standin_hub import COMMIT, StandinHub
+
 from phi4_edge.artifacts import hub as hub_module
 from phi4_edge.artifacts import resources
 from phi4_edge.artifacts.fetch import fetch
 from phi4_edge.artifacts.progress import Event
 from phi4_edge.artifacts.store import Store
 from phi4_edge.errors import ArtifactError
-from standin_hub import COMMIT, StandinHub
 
 WEIGHTS = bytes(range(256)) * 100_000  # 25.6 MB: several of the 10 MiB chunks that a download is written in
 CHUNK = 10 << 20

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from artifact_support import run_python
+
 from phi4_edge.artifacts import environment, process, resources
 from phi4_edge.errors import ArtifactError
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from artifact_support import FILES, leftovers, put, run_python
+
 from phi4_edge.artifacts import manifest
 from phi4_edge.artifacts.manifest import FileEntry, Manifest
 from phi4_edge.artifacts.store import Store, default_root

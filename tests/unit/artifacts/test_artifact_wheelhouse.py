@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from artifact_support import leftovers
+
 from phi4_edge import content
 from phi4_edge.artifacts import wheelhouse
 from phi4_edge.artifacts.store import Store

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from artifact_support import put
 from click.testing import CliRunner, Result
+
 from phi4_edge.artifacts.store import Store
 from phi4_edge.main import cli
 

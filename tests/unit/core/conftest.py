@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from phi4_edge.core import facts
 from phi4_edge.core.catalog import Catalog
 from phi4_edge.core.overrides import Overrides

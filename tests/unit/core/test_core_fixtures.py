@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+
 from phi4_edge.core import facts
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.plan import Inputs, Plan, decide

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from phi4_edge.core.plan import Plan
 
 Make = Callable[..., Any]

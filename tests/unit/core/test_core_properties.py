@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from phi4_edge.core import facts
 from phi4_edge.core.overrides import ENGINES, QUANTIZATIONS, Overrides
 from phi4_edge.core.plan import Inputs, Plan, decide

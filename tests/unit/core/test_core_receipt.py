@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from phi4_edge.core.plan import Plan
 from phi4_edge.core.receipt import MOST_DRIFT, Receipt, Service, from_dict, status
 from phi4_edge.core.waves import EXIT_CODES, PRECEDENCE, Outcome, RunState, exit_code

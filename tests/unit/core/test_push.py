@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phi4_edge.core import push
 from phi4_edge.errors import ArtifactError
 

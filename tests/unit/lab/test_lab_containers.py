@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from phi4_edge.lab import containers
 from phi4_edge.lab.machine import Machine
 from phi4_edge.lab.profiles import Profile

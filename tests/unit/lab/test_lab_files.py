@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from phi4_edge.errors import LabError
 from phi4_edge.lab import model, texts
 from phi4_edge.lab.model import Lab, LabHost

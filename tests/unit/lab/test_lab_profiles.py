@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from phi4_edge.errors import LabError
 from phi4_edge.lab import profiles
 
