@@ -21,7 +21,7 @@ from phi4_edge import content
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner_env import PRIVATE, build_env, ssh_args_set
 from phi4_edge.runner_events import Collector, HostEvent, HostOutcome
-from phi4_edge.runner_process import MARKER, private_directory, reap
+from phi4_edge.runner_process import MARKER, guarded, private_directory, reap
 
 __all__ = ["HostEvent", "HostOutcome", "Run", "RunResult", "build_run", "execute"]
 
@@ -135,7 +135,8 @@ def execute(
 
         try:
             extra = {MARKER: private.name, "JOB_ID": str(job)}
-            status = _ansible(run, private, extra, collector.take, asked_to_stop)
+            with guarded(private):
+                status = _ansible(run, private, extra, collector.take, asked_to_stop)
         finally:
             left = reap(private.name)
     if left:

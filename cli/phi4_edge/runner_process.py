@@ -6,6 +6,8 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -24,7 +26,7 @@ _PROC = Path("/proc")
 def private_directory(files: Mapping[str, str]) -> Iterator[Path]:
     """A directory (0700) with the given files (0600), in memory where there is some; gone afterwards.
 
-    Also removes directories of this user whose run was killed and could not do it.
+    Also removes what runs of this user have left that were killed together with their guard.
     """
     parent = _parent()
     _sweep(parent)
@@ -53,7 +55,38 @@ def _sweep(parent: Path) -> None:
     for left in parent.glob(f"{_PREFIX}*"):
         pid = left.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdigit() and not (_PROC / pid).exists() and left.stat().st_uid == os.geteuid():
-            shutil.rmtree(left, ignore_errors=True)
+            clear(left)
+
+
+@contextlib.contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Even if this process is killed, soon nothing is left of the run whose private directory is `path`.
+
+    Nobody can clean up after SIGKILL, and the run would go on changing hosts: a small process in a session of its own
+    waits for the end of this one, which it sees on its standard input.
+    """
+    guard = subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+    assert guard.stdin is not None  # noqa: S101 - it is a pipe
+    try:
+        # Not as an argument: processes that have the name of the directory in theirs belong to the run.
+        os.write(guard.stdin.fileno(), os.fsencode(path))
+        yield
+    finally:
+        guard.kill()  # whoever is alive cleans up by themselves
+        guard.communicate()
+
+
+def clear(path: Path) -> None:
+    """No process of the run with this private directory is left, and no file."""
+    reap(path.name)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def family(marker: str) -> set[int]:
@@ -121,3 +154,8 @@ def _alive(pid: int) -> bool:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (OSError, IndexError):
         return False
+
+
+if __name__ == "__main__":
+    if guarded_path := sys.stdin.buffer.read():
+        clear(Path(os.fsdecode(guarded_path)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -258,3 +259,28 @@ def test_every_process_of_a_run_is_reaped_and_no_other() -> None:
         for process in (family_head, stranger):
             process.kill()
             process.wait()
+
+
+def test_nothing_of_a_run_is_left_when_its_controller_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import os, subprocess, sys, time\n"
+        "from phi4_edge.runner_process import MARKER, guarded, private_directory\n"
+        "with private_directory({'become_password': 'c4nary'}) as path, guarded(path):\n"
+        "    env = {**os.environ, MARKER: path.name}\n"
+        "    subprocess.Popen(['sleep', '4321'], env=env, start_new_session=True)\n"
+        "    print(path, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    controller = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert controller.stdout is not None
+    path = Path(controller.stdout.readline().strip())
+    assert family(path.name)
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.communicate()
+    end = time.monotonic() + 10
+    while (family(path.name) or path.exists()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert family(path.name) == set()
+    assert not path.exists()
