@@ -34,8 +34,9 @@ def playbook(name: str) -> Path:
 
 def host_script(role: str, name: str) -> tuple[str, dict[str, str]]:
     """Text of `roles/<role>/files/<name>.py`, which runs on a host, and of the modules that it may import there."""
-    shared = roles() / "receipt" / "files" / "hostlib.py"
-    return (roles() / role / "files" / f"{name}.py").read_text(), {"hostlib": shared.read_text()}
+    shared = roles() / "receipt" / "files"
+    modules = {module: (shared / f"{module}.py").read_text() for module in ("hostlib", "hostrun")}
+    return (roles() / role / "files" / f"{name}.py").read_text(), modules
 
 
 def digest(*relative: str) -> str:

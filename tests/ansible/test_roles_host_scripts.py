@@ -2,68 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible_support import ROOT
+from host_support import ONE, THREE, TWO, Host, args, engine, gate, hostlib, hostrun, receipt, release, stage
 
 from phi4_edge.core import hostcall
-
-sys.path.insert(0, str(ROOT / "roles" / "receipt" / "files"))
-import hostlib
-
-
-def load(role: str, name: str) -> ModuleType:
-    """A host script as a module; it does nothing until one of its functions is called."""
-    spec = importlib.util.spec_from_file_location(f"host_{name}", ROOT / "roles" / role / "files" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-release, receipt, gate, engine = (
-    load(*names) for names in (("service", "release"), ("receipt", "receipt"), ("health", "gate"), ("onnx", "engine"))
-)
-ONE, TWO, THREE = "r-111111111111", "r-222222222222", "r-333333333333"
-
-
-class Host:
-    """The part of a host's file system that is ours, below a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root, self.state = folder / "opt", folder / "var"
-        self.receipt = self.state / "receipt.json"
-
-    def release(self, name: str, model: str) -> None:
-        target = self.state / "models" / model
-        target.mkdir(parents=True, exist_ok=True)
-        (target / "weights").write_text(model)
-        stage(self, name, {"environment": f"NAME={name}\n"}, {"model": str(target)})
-
-    def commit(self, name: str, model: str) -> dict[str, Any]:
-        body = {"release": name, "plan_fingerprint": name}
-        trees = [str(self.root / "releases" / name), str(self.state / "models" / model)]
-        links = [f"{trees[0]}/model"]
-        return dict(receipt.commit(args(self, body=body, trees=trees, files=[], links=links), b""))
-
-    def names(self) -> set[str]:
-        return {path.name for path in [*self.root.glob("releases/*"), *self.state.glob("models/*")]}
-
-
-def args(host: Host, **more: Any) -> dict[str, Any]:
-    common = {"root": str(host.root), "state": str(host.state), "receipt": str(host.receipt), "check": False}
-    return {**common, "diff": True, **more}
-
-
-def stage(host: Host, name: str, files: dict[str, str], links: dict[str, str], check: bool = False) -> dict[str, Any]:
-    return dict(release.stage(args(host, release=name, files=files, links=links, check=check), b""))
 
 
 @pytest.fixture
@@ -198,10 +145,10 @@ def test_a_directory_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_program_says_cannot_reach_the_terminal() -> None:
-    status, said = hostlib.command(sys.executable, "-c", r"print('\x1b[31mred\x1b[0m \x07bell')")
+    status, said = hostrun.command(sys.executable, "-c", r"print('\x1b[31mred\x1b[0m \x07bell')")
     assert (status, said) == (0, "red  bell")
-    assert hostlib.command("/no/such/program")[0] == 127
-    assert hostlib.command(sys.executable, "-c", "import time; time.sleep(60)", timeout=0.2)[0] == 124
+    assert hostrun.command("/no/such/program")[0] == 127
+    assert hostrun.command(sys.executable, "-c", "import time; time.sleep(60)", timeout=0.2)[0] == 124
 
 
 def test_a_stranger_on_the_port_is_named() -> None:
@@ -224,7 +171,8 @@ def test_a_script_is_sent_with_the_modules_that_it_imports() -> None:
     del sys.modules["shared"]
 
 
-def test_an_error_on_the_host_becomes_the_tasks_message() -> None:
+def test_an_error_on_the_host_becomes_the_tasks_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostrun, "LOCK", str(tmp_path / "lock"))
     answers: list[Any] = []
 
     class Payload:
@@ -236,7 +184,7 @@ def test_an_error_on_the_host_becomes_the_tasks_message() -> None:
 
     before = os.umask(0o077)
     try:
-        hostlib.serve({"PAYLOAD": Payload(), "ARGS": {"do": "it"}, "EMIT": answers.append}, {"it": refuse})
+        hostrun.serve({"PAYLOAD": Payload(), "ARGS": {"do": "it"}, "EMIT": answers.append}, {"it": refuse})
     finally:
         os.umask(before)
     assert answers == [{"step": "x", "error": "found this, needed that"}]

@@ -23,12 +23,12 @@ from hostlib import (
     read_record,
     regular_files,
     remove_tree,
-    serve,
     sha256_file,
     stamp,
     write_json,
     write_record,
 )
+from hostrun import serve
 
 
 def partial(args: Json) -> str:

@@ -13,7 +13,8 @@ import os
 import time
 from typing import Any
 
-from hostlib import HostError, Json, clean, command, serve
+from hostlib import HostError, Json
+from hostrun import clean, command, serve
 
 PROMPT = "Say hello."
 POLL_SECONDS = 0.5
@@ -194,4 +195,4 @@ def stranger(port: int, unit: str) -> str:
 
 
 if __name__ == "__main__":
-    serve(globals(), {"gate": gate})
+    serve(globals(), {"gate": gate}, changes=False)

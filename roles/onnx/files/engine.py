@@ -15,7 +15,6 @@ import zipfile
 from hostlib import (
     HostError,
     Json,
-    command,
     damaged,
     entry,
     fsync_directory,
@@ -24,10 +23,10 @@ from hostlib import (
     read_record,
     regular_files,
     remove_tree,
-    serve,
     write_atomic,
     write_record,
 )
+from hostrun import command, serve
 
 # A wheel set of 53 MB installs in 5 s on one x86-64 core; an SD card and four slow cores take minutes.
 INSTALL_SECONDS = 1800.0

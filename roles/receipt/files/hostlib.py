@@ -1,4 +1,4 @@
-"""What every script that changes a host shares: atomic writes, hashes, stamps, records, bounded commands.
+"""What every script that changes a host shares: atomic writes, hashes, stamps, records.
 
 Runs on the host with its own Python (3.8 or newer, standard library only), sent in front of the script that uses it.
 A *record* is the verified content of one directory, kept beside it as `<directory>.json`: every file with its SHA-256,
@@ -8,18 +8,19 @@ size, mode and stamp. Where a stamp still matches, the file is not read again.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
-import re
 import shutil
 import stat
-import subprocess
-from typing import Any, Callable, Dict, Iterator, Mapping
+from typing import Any, Dict, Iterator
 
 Json = Dict[str, Any]  # evaluated at run time: builtin generics need Python 3.9
 BLOCK = 1 << 20
 RECORD_FORMAT = "phi4-edge/record/1"
+# A receipt has 250 bytes for each of its files, and no engine has 200,000 of them.
+JSON_LIMIT = 64 * 1024 * 1024
 
 
 class HostError(Exception):
@@ -68,7 +69,7 @@ def fsync_directory(path: str) -> None:
 
 def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
     """`path` holds `data` with `mode`, at once and durably; a reader sees the old content or the new one."""
-    temporary = f"{path}.new-{os.getpid()}"
+    temporary = temporary_name(path)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -76,11 +77,26 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
-        os.rename(temporary, path)
+        replace(temporary, path)
     except OSError:
         os.unlink(temporary)
         raise
     fsync_directory(os.path.dirname(path))
+
+
+def temporary_name(path: str) -> str:
+    """A free name beside `path`; what processes that were killed left under such names is gone."""
+    for left in glob.glob(glob.escape(path) + ".new-*"):
+        if not os.path.exists("/proc/" + left.rpartition("-")[2]):
+            remove_tree(left)
+    return f"{path}.new-{os.getpid()}"
+
+
+def replace(temporary: str, path: str) -> None:
+    """`path` is what `temporary` was; a directory that somebody put in its place is gone."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        remove_tree(path)
+    os.rename(temporary, path)
 
 
 def write_json(path: str, document: Any, mode: int = 0o644) -> None:
@@ -89,22 +105,24 @@ def write_json(path: str, document: Any, mode: int = 0o644) -> None:
 
 
 def read_json(path: str) -> Any:
-    """The document in `path`, or None where it is missing, unreadable or not JSON."""
+    """The document in `path`, or None where there is no regular file with JSON of a sane size."""
     try:
-        with open(path, "rb") as stream:
-            return json.loads(stream.read())
-    except (OSError, ValueError):
+        return json.loads(read_bytes(path, JSON_LIMIT) or b"")
+    except (ValueError, RecursionError):
         return None
 
 
-def read_bytes(path: str) -> bytes | None:
-    """Content of a regular file, or None where there is none (a symlink counts as none)."""
+def read_bytes(path: str, limit: int = -1) -> bytes | None:
+    """Content of a regular file, its first `limit` bytes; None where there is none (a symlink counts as none)."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a FIFO would wait for its writer
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return None
     with os.fdopen(handle, "rb") as stream:
-        return stream.read() if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else None
+        return stream.read(limit)
 
 
 def link_target(path: str) -> str | None:
@@ -119,17 +137,19 @@ def link_atomic(target: str, path: str) -> bool:
     """`path` is a symlink to `target`; true when that was a change. A reader sees the old link or the new one."""
     if link_target(path) == target:
         return False
-    temporary = f"{path}.new-{os.getpid()}"
+    temporary = temporary_name(path)
     os.symlink(target, temporary)
-    os.rename(temporary, path)
+    replace(temporary, path)
     fsync_directory(os.path.dirname(path))
     return True
 
 
 def sha256_file(path: str) -> str:
-    """SHA-256 of a regular file, read in blocks. Raises OSError for a symlink."""
+    """SHA-256 of a regular file, read in blocks. Raises OSError for a symlink and for anything else."""
     digest = hashlib.sha256()
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
         for block in iter(lambda: stream.read(BLOCK), b""):
             digest.update(block)
     return digest.hexdigest()
@@ -169,7 +189,14 @@ def read_record(root: str) -> dict[str, Json]:
     document = read_json(root + ".json")
     if not isinstance(document, dict) or document.get("format") != RECORD_FORMAT:
         return {}
-    return {line["path"]: line for line in document["files"]}
+    return lines_of(document)
+
+
+def lines_of(document: Json) -> dict[str, Json]:
+    """The lines of a record or receipt by path; what was edited by hand into something else does not count."""
+    lines = document.get("files")
+    found = [line for line in lines if isinstance(line, dict)] if isinstance(lines, list) else []
+    return {line["path"]: line for line in found if isinstance(line.get("path"), str)}
 
 
 def write_record(root: str, files: list[Json]) -> None:
@@ -186,47 +213,36 @@ def damaged(root: str, record: dict[str, Json]) -> list[str]:
         except OSError:
             bad.append(name)
             continue
-        if (now["sha256"], now["mode"]) != (known["sha256"], known["mode"]):
+        if (now["sha256"], now["mode"]) != (known.get("sha256"), known.get("mode")):
             bad.append(name)
     return bad
 
 
 def remove_tree(path: str) -> bool:
-    """Nothing is left at `path`; true when there was something. A mount point is emptied and stays."""
+    """Nothing is left at `path`; true when there was something. A mount point, also one below, is emptied and stays."""
     if not os.path.lexists(path):
         return False
     if os.path.islink(path) or not os.path.isdir(path):
         os.unlink(path)
         return True
-    if not os.path.ismount(path):
+    if not mounts(path):
         shutil.rmtree(path)
         return True
-    names = os.listdir(path)
-    for name in names:
-        remove_tree(os.path.join(path, name))
-    return bool(names)
+    changed = False
+    for name in os.listdir(path):
+        changed = remove_tree(os.path.join(path, name)) or changed
+    return changed
 
 
-def clean(text: str, limit: int = 4000) -> str:
-    """`text` without control characters, its last `limit` characters: it came from programs that we do not trust."""
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\r\n", "\n"))
-    visible = "".join(c if c.isprintable() or c == "\n" else " " for c in plain)
-    return visible[-limit:].strip()
-
-
-def command(*argv: str, timeout: float = 120.0) -> tuple[int, str]:
-    """Exit status and cleaned output of a program; 127 when it is missing, 124 when it took longer than `timeout`."""
-    environment = dict(os.environ, LC_ALL="C.UTF-8", SYSTEMD_COLORS="0", SYSTEMD_PAGER="")
+def mounts(path: str) -> bool:
+    """True when `path` is a mount point or one lies below it."""
     try:
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=timeout, check=False, env=environment,
-        )  # fmt: skip
-    except FileNotFoundError:
-        return 127, f"{argv[0]}: not found"
-    except subprocess.TimeoutExpired as late:
-        return 124, clean((late.stdout or b"").decode("utf-8", "replace")) + f"\n(no end after {timeout:.0f} s)"
-    return done.returncode, clean(done.stdout.decode("utf-8", "replace"))
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as stream:
+            points = [line.split(" ")[1] for line in stream]
+    except OSError:
+        return os.path.ismount(path)
+    real = os.path.realpath(path)
+    return any(point == real or point.startswith(real + "/") for point in points)
 
 
 def disk_full(error: OSError) -> bool:
@@ -240,20 +256,3 @@ def free_bytes(path: str) -> int:
         path = os.path.dirname(path)
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
-
-
-def serve(scope: Mapping[str, Any], operations: Mapping[str, Callable[[Json, bytes], Json]]) -> None:
-    """Do what `ARGS["do"]` names and emit its answer; a HostError or an OSError becomes {"error": …}.
-
-    The payload is read whole first: a script that stopped reading would look like a lost connection.
-    """
-    os.umask(0o022)
-    payload = scope["PAYLOAD"].read()
-    try:
-        answer = operations[scope["ARGS"]["do"]](scope["ARGS"], payload)
-    except HostError as error:
-        answer = dict(error.details, error=str(error))
-    except OSError as error:
-        full = "the disk is full: " if disk_full(error) else ""
-        answer = {"error": f"{full}{error.strerror or error}: {error.filename or scope['ARGS']['do']}"}
-    scope["EMIT"](answer)

@@ -6,17 +6,19 @@ import os
 import time
 
 from hostlib import (
+    HostError,
     Json,
     entry,
+    lines_of,
     link_target,
     own_directory,
     read_json,
     read_record,
     regular_files,
     remove_tree,
-    serve,
     write_json,
 )
+from hostrun import serve
 
 # Kept as they are while nothing else in the receipt changes, so that a second commit is no change.
 VOLATILE = ("committed_at", "phi4_edge_version")
@@ -24,10 +26,8 @@ VOLATILE = ("committed_at", "phi4_edge_version")
 
 def known_files(args: Json) -> dict[str, Json]:
     """Hashes that somebody verified before, by path: a file whose stamp still matches is not read again."""
-    found = {}
     receipt = read_json(args["receipt"])
-    for line in receipt.get("files", []) if isinstance(receipt, dict) else []:
-        found[line["path"]] = line
+    found = lines_of(receipt) if isinstance(receipt, dict) else {}
     for tree in args["trees"]:
         for name, line in read_record(tree).items():
             found[os.path.join(tree, name)] = line
@@ -51,6 +51,7 @@ def commit(args: Json, _payload: bytes) -> Json:
     receipt = dict(args["body"], previous_release=before_this(before, args["body"]["release"]))
     if args["check"]:
         return {"changed": before.get("plan_fingerprint") != receipt["plan_fingerprint"]}
+    must_be_current(args)
     receipt["files"] = managed(args)
     receipt["links"] = [{"path": path, "target": link_target(path)} for path in args["links"]]
     receipt["committed_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -62,11 +63,21 @@ def commit(args: Json, _payload: bytes) -> Json:
     return {"changed": True, "file_count": len(receipt["files"]), "pruned": prune(args, receipt)}
 
 
+def must_be_current(args: Json) -> None:
+    """Raises HostError unless the release that passed the gate is still the one that the host would start.
+
+    Another controller may have switched, or gone back, since: its release must not be committed under our name.
+    """
+    wanted = os.path.join("releases", args["body"]["release"])
+    found = link_target(os.path.join(args["root"], "current"))
+    if found != wanted:
+        raise HostError(f"found {found} current on the host, needed {wanted}: another run changed it; run again")
+
+
 def before_this(receipt: Json, release: str) -> str | None:
     """The release to go back to after `release` was committed over `receipt`."""
-    if receipt.get("release") == release:
-        return receipt.get("previous_release")
-    return receipt.get("release")
+    name = receipt.get("previous_release" if receipt.get("release") == release else "release")
+    return name if isinstance(name, str) else None
 
 
 def sweep(args: Json, _payload: bytes) -> Json:
@@ -96,8 +107,8 @@ def prune(args: Json, receipt: Json) -> list[str]:
 
 
 def listed(folder: str) -> list[str]:
-    """Sorted names in `folder`, none where there is no such folder."""
-    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    """Sorted names in `folder`; none where there is no such folder, or a link: what it points to is not ours."""
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) and not os.path.islink(folder) else []
 
 
 if __name__ == "__main__":

@@ -10,26 +10,26 @@ import time
 from hostlib import (
     HostError,
     Json,
-    clean,
-    command,
     fsync_directory,
     inside,
     link_atomic,
     link_target,
+    mounts,
     own_directory,
     read_bytes,
     read_json,
     remove_tree,
-    serve,
     write_atomic,
 )
+from hostrun import clean, command, serve
 
 UNIT_FOLDER = "/etc/systemd/system"
+RELEASE = re.compile(r"r-[0-9a-f]{12}")
 
 
 def release_of(args: Json) -> str:
     """Directory of the release `args["release"]`."""
-    if not re.fullmatch(r"r-[0-9a-f]{12}", args["release"]):
+    if not RELEASE.fullmatch(args["release"]):
         raise HostError(f"refusing the release name {args['release']!r}")
     return os.path.join(str(args["root"]), "releases", args["release"])
 
@@ -110,6 +110,10 @@ def switch(args: Json, _payload: bytes) -> Json:
         return {"changed": bool(changes) or restart, "changes": changes, "restarted": False}
     if wanted is None:
         raise HostError(f"the release {release} has no {unit}: run the same command again")
+    if restart:
+        # First of all, and not `restart --no-block`: a run that is killed in the middle must not leave the old process
+        # behind the new unit, and the gate must not meet it.
+        stop(unit, state)
     if installed in changes:
         write_atomic(installed, wanted)
     link_atomic(os.path.join("releases", args["release"]), current)
@@ -119,8 +123,6 @@ def switch(args: Json, _payload: bytes) -> Json:
         changes.append("enabled")
         must("enable", "--quiet", unit)
     if restart:
-        # Not `restart --no-block`: the gate could meet the process that is about to be replaced.
-        stop(unit, state)
         command("systemctl", "reset-failed", unit)  # a unit that gave up would refuse to start; fails for a new one
         must("start", "--no-block", unit)
     return {"changed": bool(changes) or restart, "changes": changes, "restarted": restart}
@@ -151,16 +153,19 @@ def previous(args: Json, _payload: bytes) -> Json:
 def rollback(args: Json, _payload: bytes) -> Json:
     """What the receipt says is current again, or, on a host without a receipt, nothing of ours is left.
 
-    `failed` names the release that did not make it. Says in `to` which release serves ("" for none), and its plan.
+    `failed` names the release that did not make it. Says in `to` which release serves ("" for none), and its plan where
+    that can be read. `kept`: there is a receipt that names no release; the host may be serving, so nothing was done.
     """
     name = str(committed(args).get("release") or "")
-    if not name:
+    if not RELEASE.fullmatch(name):
+        if os.path.lexists(args["receipt"]):
+            return {"changed": False, "to": "", "restarted": False, "kept": True}
         gone = remove(dict(args, check=False), b"")
         return {"changed": gone["changed"], "to": "", "restarted": False}
-    plan = plan_of(args, name)
     done = switch(dict(args, release=name, restart=False, check=False), b"")
     if args["failed"] not in (name, committed(args).get("previous_release")):
         remove_tree(release_of(dict(args, release=args["failed"])))
+    plan = read_json(os.path.join(release_of(dict(args, release=name)), "plan.json"))
     return {"changed": done["changed"], "to": name, "restarted": done["restarted"], "plan": plan}
 
 
@@ -168,9 +173,9 @@ def remove(args: Json, _payload: bytes) -> Json:
     """Nothing that was installed is left: unit, drop-ins, releases, models, receipt. Nothing else is touched."""
     unit = args["unit"]
     installed = os.path.join(UNIT_FOLDER, unit)
-    paths = [installed, installed + ".d", args["root"], args["state"]]
+    paths = [installed, installed + ".d", *glob.glob(installed + ".new-*"), args["root"], args["state"]]
     wanted = sorted(glob.glob(os.path.join(UNIT_FOLDER, "*.wants", unit)))
-    found = [path for path in paths + wanted if os.path.lexists(path) and not empty_mount(path)]
+    found = [path for path in paths + wanted if os.path.lexists(path) and not bare(path)]
     state = shown(unit)
     if args["check"] or (not found and state.get("LoadState") in ("not-found", None)):
         return {"changed": bool(found), "changes": found}
@@ -185,9 +190,11 @@ def remove(args: Json, _payload: bytes) -> Json:
     return {"changed": bool(found), "changes": found}
 
 
-def empty_mount(path: str) -> bool:
-    """True for a mount point that holds nothing: it belongs to the host, not to us."""
-    return os.path.ismount(path) and not os.listdir(path)
+def bare(path: str) -> bool:
+    """True for a directory that holds nothing but mount points: they belong to the host, not to us."""
+    if os.path.islink(path) or not os.path.isdir(path) or not mounts(path):
+        return False
+    return all(bare(os.path.join(path, name)) for name in os.listdir(path))
 
 
 def stop(unit: str, state: dict[str, str]) -> None:

@@ -1,0 +1,66 @@
+"""The scripts that run on hosts as modules, and the part of a host's file system that they work on."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ansible_support import ROOT
+
+sys.path.insert(0, str(ROOT / "roles" / "receipt" / "files"))
+import hostlib
+import hostrun
+
+__all__ = ["ONE", "THREE", "TWO", "Host", "args", "engine", "gate", "hostlib", "hostrun", "receipt", "release", "stage"]
+
+
+def load(role: str, name: str) -> ModuleType:
+    """A host script as a module; it does nothing until one of its functions is called."""
+    spec = importlib.util.spec_from_file_location(f"host_{name}", ROOT / "roles" / role / "files" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+release, receipt, gate, engine = (
+    load(*names) for names in (("service", "release"), ("receipt", "receipt"), ("health", "gate"), ("onnx", "engine"))
+)
+ONE, TWO, THREE = "r-111111111111", "r-222222222222", "r-333333333333"
+
+
+class Host:
+    """The part of a host's file system that is ours, below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.state = folder / "opt", folder / "var"
+        self.receipt = self.state / "receipt.json"
+
+    def release(self, name: str, model: str) -> None:
+        target = self.state / "models" / model
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "weights").write_text(model)
+        stage(self, name, {"environment": f"NAME={name}\n"}, {"model": str(target)})
+
+    def commit(self, name: str, model: str) -> dict[str, Any]:
+        body = {"release": name, "plan_fingerprint": name}
+        trees = [str(self.root / "releases" / name), str(self.state / "models" / model)]
+        links = [f"{trees[0]}/model"]
+        hostlib.link_atomic(f"releases/{name}", str(self.root / "current"))
+        return dict(receipt.commit(args(self, body=body, trees=trees, files=[], links=links), b""))
+
+    def names(self) -> set[str]:
+        return {path.name for path in [*self.root.glob("releases/*"), *self.state.glob("models/*")]}
+
+
+def args(host: Host, **more: Any) -> dict[str, Any]:
+    common = {"root": str(host.root), "state": str(host.state), "receipt": str(host.receipt), "check": False}
+    return {**common, "diff": True, **more}
+
+
+def stage(host: Host, name: str, files: dict[str, str], links: dict[str, str], check: bool = False) -> dict[str, Any]:
+    return dict(release.stage(args(host, release=name, files=files, links=links, check=check), b""))
