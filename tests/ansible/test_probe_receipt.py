@@ -106,6 +106,29 @@ def test_a_forged_receipt_is_an_error_inside_the_answer(tmp_path: Path, name: st
     assert "\x1b" not in answer["error"]
 
 
+def test_a_link_among_our_folders_leads_to_no_file_elsewhere(tmp_path: Path) -> None:
+    secret = entry(tmp_path, "/etc/secret", b"hash me")
+    place(tmp_path, "/opt/phi4-edge/releases/r-1/environment", b"")
+    (tmp_path / "opt/phi4-edge/way").symlink_to(tmp_path / "etc")
+    answer = verified(tmp_path, {"files": [{**secret, "path": "/opt/phi4-edge/way/secret"}]})
+    assert "leads elsewhere" in answer["error"]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_stands_in_the_receipts_place_is_an_error_and_not_an_absence(tmp_path: Path, kind: str) -> None:
+    path = place(tmp_path, "/var/lib/phi4-edge/receipt.json", b"")
+    path.unlink()
+    if kind == "link":
+        path.symlink_to("/etc/hostname")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    answer = json.loads(probe(tmp_path)["receipt"]["text"])
+    assert answer["present"] is True
+    assert answer["error"]
+
+
 def test_a_receipt_of_ten_thousand_files_is_verified(tmp_path: Path) -> None:
     files = [entry(tmp_path, f"/opt/phi4-edge/engines/e/{number}", b"1") for number in range(10_000)]
     answer = verified(tmp_path, {"files": files})

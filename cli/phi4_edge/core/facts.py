@@ -158,6 +158,9 @@ def _service(sources: Sources) -> Service | None:
 
 def _receipt(sources: Sources) -> Receipt:
     text = sources.text("receipt")
+    gap = next((gap for gap in sources.gaps if gap.source == "receipt" and gap.kind != "missing"), None)
+    if gap is not None:  # nobody looked: to say that nothing is there would let us install over it
+        return Receipt(present=True, error=f"the receipt could not be verified: {gap.kind} {gap.detail}".rstrip())
     if not text.strip():
         return ABSENT
     try:

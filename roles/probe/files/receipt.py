@@ -16,19 +16,18 @@ HEAD_LIMIT = 48 * 1024  # the receipt without its files is about 2 KiB
 DRIFT_LIMIT = 200
 ALWAYS_HASHED = 256 * 1024  # smaller files configure us and cost nothing to hash; a stamp can be forged with touch
 BULK = ("/opt/phi4-edge/engines/", "/var/lib/phi4-edge/models/")
+TOPS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/etc/systemd/system")
 OURS = ("/opt/phi4-edge/", "/var/lib/phi4-edge/", "/etc/systemd/system/phi4-edge")
 NOFOLLOW = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def verify(root, seconds):
     """{"present", "receipt" without its files, "file_count", "drift": [{"path", "problem"}], "error" if any}."""
-    try:
-        handle = os.open(root + RECEIPT, NOFOLLOW)
-    except FileNotFoundError:
+    if not os.path.lexists(root + RECEIPT):
         return {"present": False}
     answer = {"present": True, "receipt": {}, "file_count": 0, "drift": []}
     try:
-        files, links = load(handle, answer)
+        files, links = load(os.open(root + RECEIPT, NOFOLLOW), answer)
         answer["file_count"] = len(files)
         for path, problem in problems(root, files, links, time.monotonic() + seconds):
             answer["drift"].append({"path": path, "problem": problem})
@@ -58,23 +57,39 @@ def load(handle, answer):
 
 
 def problems(root, files, links, end):
+    inside = Inside(root)
     for entry in links:
-        path = ours(entry["path"])
+        path = inside.check(entry["path"])
         if not os.path.islink(root + path):
             yield path, "link" if os.path.lexists(root + path) else "missing"
         elif os.readlink(root + path) != entry["target"]:
             yield path, "link"
     for entry in files:
-        path = ours(entry["path"])
+        path = inside.check(entry["path"])
         found = problem(root + path, entry, path.startswith(BULK), end)
         if found:
             yield path, found
 
 
-def ours(path):
-    if not path.startswith(OURS) or ".." in path.split("/") or len(path) > 1000 or not path.isprintable():
-        raise ValueError("the receipt names a path that is not ours: %.100r" % path)
-    return path
+class Inside:
+    """Holds the receipt to our own paths, also where a link on the way would lead out of them."""
+
+    def __init__(self, root):
+        self.root = root
+        self.tops = [os.path.realpath(root + top) for top in TOPS]
+        self.known = set()
+
+    def check(self, path):
+        """The path, if it is one of ours. Raises ValueError that names it otherwise."""
+        if not path.startswith(OURS) or ".." in path.split("/") or len(path) > 1000 or not path.isprintable():
+            raise ValueError("the receipt names a path that is not ours: %.100r" % path)
+        folder = os.path.dirname(path)
+        if folder not in self.known:
+            real = os.path.realpath(self.root + folder)
+            if not any(real == top or real.startswith(top + "/") for top in self.tops):
+                raise ValueError("the receipt names a path that leads elsewhere: %.100r" % path)
+            self.known.add(folder)
+        return path
 
 
 def problem(path, entry, bulk, end):

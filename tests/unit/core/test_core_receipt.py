@@ -46,6 +46,20 @@ def test_a_host_without_receipt_is_installed(document: Make, plan: Make) -> None
     assert {"what": "engine", "before": None, "after": "onnx"} in made.changes
 
 
+@pytest.mark.parametrize("kind", ["timeout", "failed", "denied", "nonsense"])
+def test_a_receipt_that_nobody_could_verify_is_not_an_absent_one(document: Make, plan: Make, kind: str) -> None:
+    made = document("n150-8gb", service=UP)
+    made["sources"]["receipt"] = {"gap": kind, "detail": "no answer in time"}
+    found = plan(made)
+    assert found.action == "repair"
+    assert any(kind in str(change["before"]) for change in found.changes if change["what"] == "receipt")
+
+
+def test_a_verification_that_ended_early_is_not_nothing_to_do(document: Make, plan: Make) -> None:
+    answer = json.loads(verified(plan(document("n150-8gb")))) | {"error": "not every file could be verified in time"}
+    assert plan(document("n150-8gb", receipt=json.dumps(answer), service=UP)).action == "repair"
+
+
 def test_a_true_receipt_means_nothing_to_do(document: Make, plan: Make) -> None:
     made = plan(installed(document, plan))
     assert (made.action, made.changes, made.blockers) == ("none", (), ())
