@@ -10,6 +10,8 @@ ENGINE := roles/onnx/files/engine
 ENGINE_VENV := build/engine
 PYTAG := $(shell $(PYTHON) -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 PIP_FLAGS := --quiet --disable-pip-version-check
+# Test files run side by side; the tests of one file stay in order, on one lab.
+JOBS ?= 2
 DEMO_LAB := demo
 DEMO_INVENTORY := build/demo/inventory.ini
 
@@ -63,7 +65,7 @@ test: setup $(ENGINE_VENV)/.ready
 	@model=$$($(BIN)/python -c 'from phi4_edge.artifacts import Store; s = Store(); print(s.path(s.digest("tiny/onnx-int4")))') && \
 	  cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q
 	@echo "==> Tests of phi4-edge"
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile
 
 lint: $(VENV)/.ready $(ENGINE_VENV)/.ready
 	@$(BIN)/ruff check .

@@ -105,7 +105,7 @@ def _verify(target: Target, known: Sequence[known_hosts.Entry], kind: str, blob:
         entry = next((each for each in known if each.kind == kind or each.blob == blob), known[0])
         raise Refused(
             "host_key_changed",
-            f"found key {shown} of {name}, "
+            f"the host key of {name} has changed: found {shown}, "
             f"needed {known_hosts.fingerprint(entry.blob)} ({entry.path}, line {entry.line})",
             "if the host was installed anew, remove the old key: "
             f"ssh-keygen -f {entry.path} -R '{name}'; if not, someone may be in between: do not connect",
@@ -114,7 +114,7 @@ def _verify(target: Target, known: Sequence[known_hosts.Entry], kind: str, blob:
         files = ", ".join(str(path) for path in target.known_hosts) or "(no known_hosts file)"
         raise Refused(
             "host_key_unknown",
-            f"found key {shown} of {name}, needed one that is in {files}",
+            f"the host key of {name} is unknown: found {shown}, needed one that is in {files}",
             _how_to_add(target, kind),
         )
 
