@@ -166,3 +166,13 @@ def test_listeners_of_both_families(tmp_path: Path) -> None:
     place(tmp_path, "/proc/net/tcp", head + "   0: 0100007F:1F90 00000000:0000 0A\n   1: 0100007F:1F91 0:0 01\n")
     place(tmp_path, "/proc/net/tcp6", head + "   0: 00000000000000000000000001000000:0016 0:0 0A\n")
     assert probe(tmp_path)["listening"]["text"] == "127.0.0.1 8080\n::1 22"
+
+
+def test_what_is_not_ours_is_named_and_not_counted(tmp_path: Path) -> None:
+    place(tmp_path, "/home/somebody/film", b"x" * 100_000)
+    place(tmp_path, "/opt/phi4-edge/current", b"x" * 9000)
+    (tmp_path / "var/lib").mkdir(parents=True)
+    (tmp_path / "var/lib/phi4-edge").symlink_to(tmp_path / "home/somebody")
+    lines = [line.split() for line in probe(tmp_path)["our_disk"]["text"].splitlines()]
+    assert (lines[0][2], int(lines[0][1]) >= 9000) == ("ours", True)
+    assert lines[1][1:] == ["0", "link"]

@@ -13,6 +13,8 @@ from phi4_edge.core.sizing import LONGROPE_FROM
 from phi4_edge.core.table import ResourceTable
 from phi4_edge.core.text import gb, gib
 
+_STANDING = {"link": "a symbolic link", "file": "no directory", "user": "another user's directory"}
+
 
 def reasons(
     facts: HostFacts, table: ResourceTable, choice: Choice, attempt: Attempt, chosen: Evaluation
@@ -79,7 +81,11 @@ def blockers(facts: HostFacts, overrides: Overrides, chosen: Evaluation, disk: D
     """
     if kind == "none":
         return ()
-    found = []
+    found = [
+        f"{disk.path} is {_STANDING[disk.standing]}, needed a directory of root: move it away, or mount a disk there"
+        for disk in facts.disks
+        if disk.standing
+    ]
     if disk.to_write > disk.free:
         found.append(f"disk: {gb(disk.to_write)} to write below {MODELS_PATH}, {gb(disk.free)} free now")
     unit_there = facts.service is not None and facts.service.load == "loaded"

@@ -46,13 +46,17 @@ def cgroup(sources: Sources) -> tuple[Cgroup, float | None]:
     return Cgroup(version, min(limits, default=None)), min(quotas, default=None)
 
 
+# What may stand where our files go, other than nothing or a directory of ours.
+STANDING = ("link", "file", "user")
+
+
 def disks(sources: Sources) -> tuple[Disk, ...]:
     """Return the filesystems of our paths, () when none could be read."""
-    ours: dict[str, int] = {}
+    ours: dict[str, tuple[int, str]] = {}
     for line in sources.lines("our_disk"):
-        path, _, size = line.rpartition(" ")
+        path, size, there = [*line.split(), "ours"][:3] if len(line.split()) in (2, 3) else ("", "", "")
         if (taken := integer(size)) is not None:
-            ours.setdefault(path.strip(), taken)
+            ours.setdefault(path, (taken, there if there in STANDING else ""))
     found: dict[str, Disk] = {}
     for line in sources.lines("disk"):
         words = line.rsplit(None, 3)
@@ -61,7 +65,7 @@ def disks(sources: Sources) -> tuple[Disk, ...]:
         total, free = integer(words[1]), integer(words[2])
         if total is None or free is None or free > total:
             continue
-        disk = Disk(words[0], total, free, clean(words[3], 64), ours.get(words[0], 0))
+        disk = Disk(words[0], total, free, clean(words[3], 64), *ours.get(words[0], (0, "")))
         found.setdefault(disk.path, disk)
     if not found:
         sources.gap("disk", "nonsense", "no filesystem of ours in it")

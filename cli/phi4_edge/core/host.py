@@ -81,13 +81,17 @@ class Cgroup:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The filesystem that holds `path`; `ours` is what our own installation takes there."""
+    """The filesystem that holds `path`; `ours` is what our own installation takes there.
+
+    `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), else "".
+    """
 
     path: str
     total: int
     free: int
     filesystem: str
     ours: int
+    standing: str = ""
 
 
 @dataclass(frozen=True, slots=True)

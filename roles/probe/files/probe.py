@@ -14,7 +14,9 @@ import threading
 import time
 
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
-Gap, clean, run, tool, verify = (globals()[name] for name in ("Gap", "clean", "run", "tool", "verify"))
+Gap, clean, run, standing, tool, verify = (
+    globals()[name] for name in ("Gap", "clean", "run", "standing", "tool", "verify")
+)
 ROOT = ARGS.get("root", "")  # a test's stand-in for "/"
 SOURCE_SECONDS = 15  # up to three tools in a row, or a file system that hangs
 VERIFY_SECONDS = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
@@ -140,14 +142,14 @@ def disk():
 def our_disk():
     lines = []
     for top in ("/opt/phi4-edge", "/var/lib/phi4-edge"):
-        seen = {}
-        for folder, _, names in os.walk(ROOT + top):
+        seen, there = {}, standing(ROOT + top)
+        for folder, _, names in os.walk(ROOT + top) if there == "ours" else ():
             for name in names:
                 status = os.lstat(os.path.join(folder, name))
                 seen[status.st_ino] = status.st_blocks * 512
             if len(seen) > 500000:
                 raise Gap("nonsense", "more than 500000 files below " + top)
-        lines.append("%s %d" % (top, sum(seen.values())))
+        lines.append("%s %d %s" % (top, sum(seen.values()), there))
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""External tools on the host, bounded in time and size: `run()` and `tool()`, sent in front of probe.py.
+"""External tools on the host, bounded in time and size, and other helpers; sent in front of probe.py.
 
 Python 3.8, standard library. A tool that is missing, hangs, prints without end or fails is a Gap.
 """
@@ -7,6 +7,7 @@ import contextlib
 import os
 import selectors
 import signal
+import stat
 import subprocess
 import time
 
@@ -83,3 +84,13 @@ def tool(*argv):
         said = (err.strip() or out.strip())[:200]
         raise Gap("denied" if "permission denied" in said.lower() else "failed", "exit status %d: %s" % (status, said))
     return out
+
+
+def standing(path):
+    """What is where our files go: nothing we could not use (ours), or a link, a file, another user's directory."""
+    if not os.path.lexists(path):
+        return "ours"
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        return "link" if stat.S_ISLNK(status.st_mode) else "file"
+    return "user" if status.st_uid not in (0, os.geteuid()) else "ours"

@@ -60,6 +60,14 @@ def test_a_verification_that_ended_early_is_not_nothing_to_do(document: Make, pl
     assert plan(document("n150-8gb", receipt=json.dumps(answer), service=UP)).action == "repair"
 
 
+@pytest.mark.parametrize("standing", ["link", "file", "user"])
+def test_a_host_with_something_else_in_our_place_is_not_touched(document: Make, plan: Make, standing: str) -> None:
+    made = plan(document("n150-8gb", our_disk=f"/opt/phi4-edge 0 ours\n/var/lib/phi4-edge 0 {standing}"))
+    assert made.fits
+    assert len(made.blockers) == 1
+    assert made.blockers[0].startswith("/var/lib/phi4-edge is ")
+
+
 def test_a_true_receipt_means_nothing_to_do(document: Make, plan: Make) -> None:
     made = plan(installed(document, plan))
     assert (made.action, made.changes, made.blockers) == ("none", (), ())
