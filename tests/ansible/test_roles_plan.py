@@ -20,6 +20,7 @@ from phi4_edge import content, data
 from phi4_edge.core import facts
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.plan import Inputs, Plan, decide
+from phi4_edge.core.receipt import OUR_DESCRIPTION
 
 FIXTURES = {path.stem: path for path in sorted((ROOT / "tests" / "fixtures" / "hosts").glob("*.json"))}
 GOLDEN = ROOT / "tests" / "golden"
@@ -139,3 +140,10 @@ def test_units_are_readable_by_systemd_and_closed(name: str) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert closed.returncode == 0, closed.stdout[-2000:] + closed.stderr
+
+
+def test_every_unit_of_ours_is_recognised_by_its_description() -> None:
+    units = sorted(GOLDEN.glob("*/*.service"))
+    assert units
+    for unit in units:
+        assert f"Description={OUR_DESCRIPTION}" in unit.read_text()

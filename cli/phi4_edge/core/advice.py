@@ -86,11 +86,22 @@ def blockers(facts: HostFacts, overrides: Overrides, chosen: Evaluation, disk: D
         for disk in facts.disks
         if disk.standing
     ]
+    service = facts.service
+    if service is not None and service.load == "masked":
+        found.append("phi4-edge.service is masked on the host; systemctl unmask phi4-edge says that it may run")
+    if service is not None and service.foreign and not facts.receipt.present:
+        found.append(f'phi4-edge.service on the host is not ours ("{service.description}"); rename or remove it there')
     if disk.to_write > disk.free:
         found.append(f"disk: {gb(disk.to_write)} to write below {MODELS_PATH}, {gb(disk.free)} free now")
-    unit_there = facts.service is not None and facts.service.load == "loaded"
+    unit_there = service is not None and service.load == "loaded"
     if facts.receipt.present or unit_there:
         return tuple(found)
+    return (*found, *_in_use(facts, overrides, chosen))
+
+
+def _in_use(facts: HostFacts, overrides: Overrides, chosen: Evaluation) -> tuple[str, ...]:
+    """Return what takes the memory or the port that we need on a host that is not ours yet."""
+    found = []
     need, available = chosen.sizing.need, facts.mem_available
     if chosen.pool.kind != "vram" and not overrides.force and available is not None and available < need:
         found.append(

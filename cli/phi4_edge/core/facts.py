@@ -153,6 +153,7 @@ def _service(sources: Sources) -> Service | None:
         enabled=clean(values.get("UnitFileState"), 32),
         restarts=integer(values.get("NRestarts")) or 0,
         main_pid=integer(values.get("MainPID")) or 0,
+        description=clean(values.get("Description")),
     )
 
 

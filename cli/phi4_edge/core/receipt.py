@@ -9,6 +9,8 @@ from typing import Any
 from phi4_edge.core.text import LARGEST, clean
 
 FORMAT = "phi4-edge/receipt/1"
+# A test holds the unit's template to it.
+OUR_DESCRIPTION = "Phi-4 on this gateway"
 PROBLEMS = ("missing", "changed", "mode", "link")
 # A release of one engine has some thousands of files; more findings than this say nothing new.
 MOST_DRIFT = 1000
@@ -24,7 +26,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What systemd says about our unit."""
+    """What systemd says about the unit of our name."""
 
     load: str
     active: str
@@ -32,11 +34,17 @@ class Service:
     enabled: str
     restarts: int
     main_pid: int
+    description: str = ""
 
     @property
     def up(self) -> bool:
         """True when the unit is active now and will be after a reboot."""
         return self.active == "active" and self.enabled == "enabled"
+
+    @property
+    def foreign(self) -> bool:
+        """True for a unit that somebody else wrote under our name; every one of ours begins its description alike."""
+        return self.load == "loaded" and bool(self.description) and not self.description.startswith(OUR_DESCRIPTION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ TEXT_LIMIT = 32 * 1024
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
 UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as the largest page-aligned number
 NVIDIA_FIELDS = "index,name,memory.total,memory.used,driver_version,compute_cap,uuid"
-UNIT_FIELDS = "LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID"
+UNIT_FIELDS = "LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description"
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 

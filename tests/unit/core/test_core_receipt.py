@@ -68,6 +68,16 @@ def test_a_host_with_something_else_in_our_place_is_not_touched(document: Make, 
     assert made.blockers[0].startswith("/var/lib/phi4-edge is ")
 
 
+def test_a_unit_that_somebody_wrote_or_masked_is_left_alone(document: Make, plan: Make) -> None:
+    loaded = UP + "\nDescription="
+    foreign = plan(document("n150-8gb", service=loaded + "My own \x1b[31munit"))
+    assert [blocker for blocker in foreign.blockers if "is not ours" in blocker]
+    assert "\x1b" not in "".join(foreign.blockers)
+    assert plan(document("n150-8gb", service=loaded + "Phi-4 on this gateway (onnx int4)")).blockers == ()
+    masked = document("n150-8gb", service="LoadState=masked\nActiveState=inactive\nUnitFileState=masked")
+    assert "masked" in plan(masked).blockers[0]
+
+
 def test_a_true_receipt_means_nothing_to_do(document: Make, plan: Make) -> None:
     made = plan(installed(document, plan))
     assert (made.action, made.changes, made.blockers) == ("none", (), ())
