@@ -33,13 +33,18 @@ def changes(facts: HostFacts, planned: Mapping[str, Any], release: str, kind: st
         "model digest": receipt.digest,
         "bind": receipt.bind,
         "port": receipt.port,
+        "context length": receipt.context_length,
+        "parallel": receipt.parallel,
+        "threads": receipt.threads,
+        "engine files": receipt.runtime,
         "release": receipt.release,
     }
     wanted = {**planned, "release": release}
     listed = [
         {"what": what, "before": before or None, "after": wanted.get(what)}
         for what, before in found.items()
-        if (before or None) != wanted.get(what)
+        # A receipt of an older version holds less: what it does not tell is no change.
+        if (before or kind == "install") and (before or None) != wanted.get(what)
     ]
     if receipt.error:
         listed.append({"what": "receipt", "before": receipt.error, "after": "as committed"})

@@ -93,7 +93,6 @@ def _fitting(it: _Chosen, common: Mapping[str, Any]) -> Plan:
     release = f"r-{fingerprint[:12]}"
     kind = action(it.facts, fingerprint)
     model: PlannedModel = applied["model"]
-    compared = {name: applied[name] for name in ("engine", "quantization", "bind", "port")}
     disk = _disk(it, model)
     reason = _not_applicable(it.engine, it.evaluation)
     return Plan(
@@ -110,11 +109,23 @@ def _fitting(it: _Chosen, common: Mapping[str, Any]) -> Plan:
         blockers=advice.blockers(it.facts, it.overrides, it.evaluation, disk, kind),
         candidates=_candidates(it.attempt),
         action=kind,
-        changes=changes(it.facts, {**compared, "model": model.artifact, "model digest": model.digest}, release, kind),
+        changes=changes(it.facts, _compared(applied), release, kind),
         release=release,
         fingerprint=fingerprint,
         **{**common, **applied},
     )
+
+
+def _compared(applied: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an operator wants to see named when it changes, under the names of `changes`."""
+    model, runtime = applied["model"], applied["runtime"]
+    return {name: applied[name] for name in ("engine", "quantization", "bind", "port", "parallel")} | {
+        "model": model.artifact,
+        "model digest": model.digest,
+        "context length": applied["context_length"],
+        "threads": applied["knobs"].get("threads"),
+        "engine files": runtime.id if runtime else None,
+    }
 
 
 def _applied(it: _Chosen) -> dict[str, Any]:

@@ -70,6 +70,10 @@ class Receipt:
     port: int = 0
     unit: str = ""
     committed_at: str = ""
+    runtime: str = ""
+    context_length: int = 0
+    parallel: int = 0
+    threads: int = 0
     gpu: str = ""
     vram_held_by_others: int = 0
     image_disk: int = 0
@@ -101,9 +105,10 @@ _TEXTS = {
     "bind": "bind",
     "unit": "unit",
     "committed_at": "committed_at",
+    "runtime": "runtime",
     "gpu": "gpu",
 }
-_NUMBERS = ("port", "vram_held_by_others", "image_disk")
+_NUMBERS = ("port", "context_length", "parallel", "threads", "vram_held_by_others", "image_disk")
 _MODEL = {"id": "model", "artifact": "artifact", "digest": "digest"}
 
 

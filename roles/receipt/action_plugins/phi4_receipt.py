@@ -56,11 +56,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 def body(plan: Mapping[str, Any], host: str) -> dict[str, Any]:
     """What the receipt says about the plan, without the files."""
-    names = ("release", "engine", "quantization", "bind", "port", "unit")
+    names = ("release", "engine", "quantization", "bind", "port", "unit", "context_length", "parallel")
     model = {name: plan["model"][name] for name in ("id", "artifact", "digest")}
     return {
         "format": FORMAT, "phi4_edge_version": __version__, "host": host, "plan_fingerprint": plan["fingerprint"],
-        "model": model, **{name: plan[name] for name in names},
+        "model": model, "runtime": (plan["runtime"] or {}).get("id", ""), "threads": plan["knobs"].get("threads", 0),
+        **{name: plan[name] for name in names},
     }  # fmt: skip
 
 

@@ -30,6 +30,10 @@ def verified(plan: Plan, drift: list[dict[str, str]] | None = None, **changed: A
         "model": {"id": plan.model.id, "artifact": plan.model.artifact, "digest": plan.model.digest},
         "bind": plan.bind,
         "port": plan.port,
+        "context_length": plan.context_length,
+        "parallel": plan.parallel,
+        "threads": plan.knobs["threads"],
+        "runtime": plan.runtime.id,
         "unit": plan.unit,
         "committed_at": "2026-11-22T10:00:00Z",
     }
@@ -131,6 +135,17 @@ def test_one_variable_changes_only_what_depends_on_it(document: Make, plan: Make
     assert made.changes[0] == {"what": "port", "before": 8080, "after": 9000}
     assert [item["what"] for item in made.changes] == ["port", "release"]
     assert made.disk.to_write == 0
+
+
+def test_a_change_names_the_setting(document: Make, plan: Make) -> None:
+    made = plan(installed(document, plan), context_length=2048)
+    assert [(item["what"], item["before"], item["after"]) for item in made.changes][:1] == [
+        ("context length", 4096, 2048)
+    ]
+    newer = plan(installed(document, plan, runtime="0123456789abcdef-cp313-x86_64", plan_fingerprint="0" * 64))
+    assert "engine files" in [item["what"] for item in newer.changes]
+    older = plan(installed(document, plan, runtime="", threads=0, plan_fingerprint="0" * 64))
+    assert not {"engine files", "threads"} & {item["what"] for item in older.changes}
 
 
 def test_an_unreadable_receipt_is_repaired(document: Make, plan: Make) -> None:
