@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from phi4_edge import content, runner
 from phi4_edge.errors import RunnerError
 
