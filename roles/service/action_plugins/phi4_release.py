@@ -33,6 +33,7 @@ options:
   links: {description: Symlinks of the release by name (stage)., type: dict}
   restart: {description: Restart even where nothing that systemd knows of changed (switch)., type: bool}
   failed: {description: Release that did not pass the gate (rollback)., type: str}
+  why: {description: "Returned as it is (rollback): if going back fails too, the first reason must not be lost."}
 """
 CHECK = {"verify": "not verified", "rollback": "nothing was switched"}
 
@@ -43,12 +44,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_diff = True
-    _VALID_ARGS = frozenset({"do", "root", "state", "unit", "release", "files", "links", "restart", "failed"})
+    _VALID_ARGS = frozenset({"do", "root", "state", "unit", "release", "files", "links", "restart", "failed", "why"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of one operation of files/release.py."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         args = {"files": {}, "links": {}, "restart": False, **self._task.args}
+        if "why" in args:
+            result["why"] = str(args.pop("why"))
         if self._task.check_mode and args["do"] in CHECK:
             return {**result, "changed": False, "skipped": True, "msg": f"check mode: {CHECK[args['do']]}"}
         args |= {"check": self._task.check_mode, "diff": self._task.diff, "receipt": f"{args['state']}/receipt.json"}
