@@ -61,8 +61,19 @@ def body(plan: Mapping[str, Any], host: str) -> dict[str, Any]:
     return {
         "format": FORMAT, "phi4_edge_version": __version__, "host": host, "plan_fingerprint": plan["fingerprint"],
         "model": model, "runtime": (plan["runtime"] or {}).get("id", ""), "threads": plan["knobs"].get("threads", 0),
-        **{name: plan[name] for name in names},
+        **{name: plan[name] for name in names}, **before_us(plan),
     }  # fmt: skip
+
+
+def before_us(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What the plan saw that nobody can see any more once its engine runs: see `phi4_edge.core.receipt.Receipt`."""
+    gpu = plan["knobs"].get("gpu") or ""
+    found = {
+        "gpu": gpu,
+        "vram_held_by_others": (plan.get("memory") or {}).get("held_by_others", 0) if gpu else 0,
+        "image_disk": (plan["image"] or {}).get("disk", 0),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def managed(plan: Mapping[str, Any], root: str, state: str) -> dict[str, Any]:
