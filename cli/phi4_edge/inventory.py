@@ -229,4 +229,5 @@ def _port(host: str, value: Any) -> int:
 
 def _first_lines(text: str) -> str:
     lines = [line.strip().removeprefix("[WARNING]: ") for line in text.splitlines() if line.strip()]
-    return " ".join(lines[:4])[:600]
+    hint = "; give the right password with --vault-password-file" if "decrypt" in text else ""
+    return " ".join(lines[:4])[:600] + hint

@@ -74,6 +74,8 @@ def test_detailed_exitcode_tells_that_something_would_change(invoke: Invoke, fac
     [
         ("not json", "not JSON (line 1"),
         ("", "empty"),
+        ("[]", "an empty list"),
+        ("9" * 10_000, "a number that is too long"),
         ('"text"', "found a JSON str, needed a facts document"),
         ("{}", "gw1"),
         ('{"format": "phi4-edge/facts/1", "sources": {"uname": {"text": "Linux 6 x86_64"}}}', "MemTotal"),

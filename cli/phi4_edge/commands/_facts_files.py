@@ -48,6 +48,8 @@ def _documents(name: str) -> list[Mapping[str, Any]]:
     except (ValueError, RecursionError):
         found = _lines(name, text)
     documents = found if isinstance(found, list) else [found]
+    if not documents:
+        raise FactsError(f"{name}: an empty list; give the output of phi4-edge detect --raw")
     for document in documents:
         if not isinstance(document, dict):
             raise FactsError(
@@ -76,7 +78,8 @@ def _lines(name: str, text: str) -> list[Any]:
         try:
             documents.append(json.loads(line))
         except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
+            deep = "nested too deep" if isinstance(error, RecursionError) else "a number that is too long"
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else deep
             raise FactsError(
                 f"{name}: not JSON (line {number}: {reason}); give the output of phi4-edge detect --raw"
             ) from error

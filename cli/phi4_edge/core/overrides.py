@@ -127,9 +127,13 @@ def _flag(value: Any) -> bool:
 
 def _address(value: Any) -> str:
     try:
-        return str(ipaddress.ip_address(str(value).strip()))
+        address = ipaddress.ip_address(str(value).strip())
     except ValueError:
-        raise ValueError("an IP address of the host, such as 127.0.0.1 or 0.0.0.0") from None
+        address = None
+    # A scope (fe80::1%eth0) names an interface that may have another name after a reboot.
+    if address is None or address.is_multicast or "%" in str(address):
+        raise ValueError("an IP address of the host, such as 127.0.0.1 or 0.0.0.0")
+    return str(address)
 
 
 def _seconds(value: Any) -> float:

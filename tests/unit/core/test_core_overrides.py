@@ -60,6 +60,8 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         ("phi4_port", "٨٠", "phi4_port"),
         ("phi4_port", 80.5, "phi4_port"),
         ("phi4_bind", "localhost", "an IP address"),
+        ("phi4_bind", "224.0.0.1", "an IP address"),
+        ("phi4_bind", "fe80::1%eth0", "an IP address"),
         ("phi4_force", "maybe", "needed true or false"),
         ("phi4_stability_seconds", "nan", "a number of seconds"),
         ("phi4_stability_seconds", False, "a number of seconds"),
