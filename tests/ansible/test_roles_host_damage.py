@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_support import ONE, TWO, Host, args, hostlib, hostrun, receipt, release
+from host_support import ONE, TWO, Host, args, engine, hostlib, hostrun, receipt, release
 
 
 @pytest.fixture
@@ -117,3 +117,42 @@ def test_one_script_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         pytest.fail("two at once")
     with hostrun.alone(0):
         assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def environment(root: Path, **other: str) -> None:
+    """Stands in for a Python environment: what repair looks at, and no interpreter."""
+    for name, text in {"lib/one.py": "1", "lib/two.py": "2", **other}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+        (root / name).chmod(0o644)
+    (root / "bin").mkdir()
+    (root / "bin" / "python").symlink_to("/bin/sh")
+    (root / "lib" / "__pycache__").mkdir()
+    (root / "lib" / "__pycache__" / "one.cpython-313.pyc").write_text(root.name)
+
+
+def test_one_damaged_file_of_an_engine_is_repaired_and_no_other(tmp_path: Path) -> None:
+    root, fresh = tmp_path / "engine", tmp_path / "fresh"
+    environment(root)
+    environment(fresh)
+    record = {name: hostlib.entry(str(root / name), name) for name in hostlib.regular_files(str(root))}
+    (root / "lib/one.py").write_text("changed by hand")
+    kept = (root / "lib/two.py").stat().st_ino
+    assert engine.mended(str(fresh), str(root), record) is True
+    assert ((root / "lib/one.py").read_text(), (root / "lib/two.py").stat().st_ino) == ("1", kept)
+    assert (root / "lib/__pycache__/one.cpython-313.pyc").read_text() == "fresh"
+    assert hostlib.damaged(str(root), record) == []
+    assert not fresh.exists()
+
+
+@pytest.mark.parametrize("other", [{"lib/one.py": "newer"}, {"lib/three.py": "3"}])
+def test_an_engine_of_which_more_differs_is_replaced_as_a_whole(tmp_path: Path, other: dict[str, str]) -> None:
+    root, fresh = tmp_path / "engine", tmp_path / "fresh"
+    environment(root)
+    environment(fresh, **other)
+    record = {name: hostlib.entry(str(root / name), name) for name in hostlib.regular_files(str(root))}
+    (root / "lib/one.py").write_text("changed by hand")
+    assert engine.mended(str(fresh), str(root), record) is False
+    assert engine.mended(str(fresh), str(root), {}) is False
+    assert (root / "lib/one.py").read_text() == "changed by hand"
+    assert fresh.exists()

@@ -23,6 +23,8 @@ from hostlib import (
     read_record,
     regular_files,
     remove_tree,
+    replace,
+    sha256_file,
     write_atomic,
     write_record,
 )
@@ -62,9 +64,36 @@ def build(args: Json, payload: bytes) -> Json:
     version = must("load the engine's libraries on this host", python, "-I", "-c", PROBE)
     settle(fresh, root)
     os.sync()  # tens of thousands of small files: one sync is far cheaper than an fsync of each
-    swap(fresh, root)
-    write_record(root, [entry(os.path.join(root, name), name) for name in regular_files(root)])
+    record = read_record(root)
+    if not mended(fresh, root, record):
+        record = {}
+        swap(fresh, root)
+    write_record(root, [entry(os.path.join(root, name), name, record.get(name)) for name in regular_files(root)])
     return {"changed": True, "genai": version}
+
+
+def mended(fresh: str, root: str, record: dict[str, Json]) -> bool:
+    """True when `root` is whole again because the files that were damaged came from `fresh`, and no other was touched.
+
+    False, and nothing was done, where more than single files differ from what was installed.
+    """
+    bad = damaged(root, record)
+    names = set(regular_files(fresh))
+    if names != set(record) or not os.path.exists(os.path.join(root, "bin", "python")):
+        return False
+    if any(sha256_file(inside(fresh, name)) != record[name].get("sha256") for name in bad):
+        return False
+    for name in bad:
+        target = inside(root, name)
+        own_directory(os.path.dirname(target), 0o755)
+        replace(inside(fresh, name), target)
+        cache, stem = os.path.join(os.path.dirname(name), "__pycache__"), os.path.splitext(os.path.basename(name))[0]
+        for compiled in glob.glob(os.path.join(glob.escape(os.path.join(fresh, cache)), glob.escape(stem) + ".*.pyc")):
+            own_directory(os.path.join(root, cache), 0o755)
+            replace(compiled, os.path.join(root, cache, os.path.basename(compiled)))
+    remove_tree(fresh)
+    os.sync()
+    return True
 
 
 def must(what: str, *argv: str, seconds: float = INSTALL_SECONDS) -> str:
