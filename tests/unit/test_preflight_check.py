@@ -79,7 +79,8 @@ def serving(answer: Answer = healthy) -> Iterator[tuple[int, Server]]:
             transport = paramiko.Transport(peer)
             transports.append(transport)
             transport.add_server_key(HOST_KEY)
-            with contextlib.suppress(paramiko.SSHException, EOFError):
+            # A client that refuses our key may be gone, with a reset, before the handshake ends.
+            with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
                 transport.start_server(server=server)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
