@@ -6,6 +6,7 @@ An inventory is code: its templates and executable sources run on the controller
 from __future__ import annotations
 
 import difflib
+import re
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -130,6 +131,7 @@ def _limited(manager: Any, everyone: list[str], limit: str | None, said: list[st
     """Names that the limit selects. A part that matches nothing is a mistake too, though Ansible would only warn."""
     if not limit:
         return everyone
+    _check_expressions(limit)
     del said[:]
     manager.subset(limit)
     names = [host.name for host in manager.get_hosts("all")]
@@ -141,6 +143,19 @@ def _limited(manager: Any, everyone: list[str], limit: str | None, said: list[st
         listed = ", ".join(everyone[:10]) + (f" and {len(everyone) - 10} more" if len(everyone) > 10 else "")
         raise InventoryError(f"found no host that matches --limit {wrong}; the inventory has {listed}: {hint}")
     return names
+
+
+def _check_expressions(limit: str) -> None:
+    """Ansible answers a regular expression that does not compile with every host, which is the opposite of a limit."""
+    for part in limit.split(","):
+        expression = part.strip().lstrip("!&")
+        if expression.startswith("~"):
+            try:
+                re.compile(expression[1:])
+            except re.error as error:
+                raise InventoryError(
+                    f"found a regular expression that does not compile in --limit {limit} ({error}); correct it"
+                ) from error
 
 
 def _host(name: str, manager: Any, variables: Any, loader: Any) -> Host:

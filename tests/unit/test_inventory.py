@@ -82,6 +82,12 @@ def test_a_limit_that_matches_nothing_is_a_mistake(tmp_path: Path, limit: str, s
     assert said in str(error.value)
 
 
+def test_a_limit_that_is_no_regular_expression_selects_nobody(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match="does not compile"):
+        inventory.load((write(tmp_path, "hosts.ini", INI),), "~[")
+    assert [host.name for host in inventory.load((write(tmp_path, "hosts.ini", INI),), "~gw[2-9]")] == ["gw2"]
+
+
 MISTAKES = {
     "no such file": ("", "", "found no inventory .*needed a file"),
     "empty": ("hosts.ini", "", "found no hosts in inventory"),
