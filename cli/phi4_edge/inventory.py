@@ -6,8 +6,8 @@ An inventory is code: its templates and executable sources run on the controller
 from __future__ import annotations
 
 import difflib
-import re
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
