@@ -157,7 +157,7 @@ def _all_notice(lab: Lab, sides: list[Side]) -> None:
     """A side that would not see a damaged file measures nothing: each must object to one."""
     host, path = lab.hosts[0].name, f"/opt/phi4-edge/current/{UNIT}"
     for side in sides:
-        harness.on_host(lab, host, f"cp -p {path} /root/kept; echo '# damaged' >> {path}")
+        harness.on_host(lab, host, f"cp -p {path} /var/tmp/kept-by-benchmark; echo '# damaged' >> {path}")
         try:
             side.check(harness.finish(side))
         except BenchError:
@@ -165,7 +165,7 @@ def _all_notice(lab: Lab, sides: list[Side]) -> None:
         else:
             raise BenchError(f"{side.name} did not notice a damaged file: its time means nothing")
         finally:
-            harness.on_host(lab, host, f"cat /root/kept > {path}; rm /root/kept")
+            harness.on_host(lab, host, f"cat /var/tmp/kept-by-benchmark > {path}; rm /var/tmp/kept-by-benchmark")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from phi4_edge.core.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.host import MODELS_PATH, HostFacts
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.plan_types import DiskNeed
+from phi4_edge.core.reach import EVERYWHERE
 from phi4_edge.core.sizing import LONGROPE_FROM
 from phi4_edge.core.table import ResourceTable
 from phi4_edge.core.text import gb, gib
@@ -108,9 +109,8 @@ def _in_use(facts: HostFacts, overrides: Overrides, chosen: Evaluation) -> tuple
             f"memory: {gb(available)} available now, {chosen.candidate.label} needs {gb(need)}; "
             "stop what else runs there or set phi4_force: true"
         )
-    wildcard = ("0.0.0.0", "::")  # noqa: S104
     for address, port in facts.listening:
-        if port == overrides.port and (address in (overrides.bind, *wildcard) or overrides.bind in wildcard):
+        if port == overrides.port and (address in (overrides.bind, *EVERYWHERE) or overrides.bind in EVERYWHERE):
             found.append(f"port {port} is in use on {address}; set phi4_port or stop what listens there")
             break
     return tuple(found)

@@ -132,7 +132,7 @@ def _address(value: Any) -> str:
         address = None
     # A scope (fe80::1%eth0) names an interface that may have another name after a reboot.
     if address is None or address.is_multicast or "%" in str(address):
-        raise ValueError("an IP address of the host, such as 127.0.0.1 or 0.0.0.0")
+        raise ValueError("an IP address of the host, such as 127.0.0.1")
     return str(address)
 
 

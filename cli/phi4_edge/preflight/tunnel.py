@@ -12,11 +12,10 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
-from phi4_edge.core.reach import Host
+from phi4_edge.core.reach import Host, answering
 from phi4_edge.errors import UnreachableError
 
 CONNECT_SECONDS = 10
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  (where a server listens)
 
 
 def ssh_command(host: Host, bind: str, port: int) -> list[str]:
@@ -32,7 +31,7 @@ def ssh_command(host: Host, bind: str, port: int) -> list[str]:
         raise UnreachableError(
             f"found a password as the way into host {host.name}, needed a key: ssh-copy-id, then remove the password"
         )
-    address = _EVERY_ADDRESS.get(bind, bind)
+    address = answering(bind)
     command = ["ssh", "-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}"]
     # ControlMaster: this process must be the connection, a shared one would outlive it. The first value wins in ssh.
     command += ["-o", "ServerAliveInterval=15", "-o", "ControlMaster=no"]
@@ -113,7 +112,7 @@ class _Connection(http.client.HTTPConnection):
     """HTTP over a Stream. The answer may be read piece by piece until close()."""
 
     def __init__(self, host: Host, bind: str, port: int, timeout: float) -> None:
-        super().__init__(_EVERY_ADDRESS.get(bind, bind), port, timeout=timeout)
+        super().__init__(answering(bind), port, timeout=timeout)
         self._way = (host, bind, port)
         self._stream: Stream | None = None
         self._answering = False
@@ -167,5 +166,5 @@ def http_connection(host: Host, bind: str, port: int, timeout: float = 300.0) ->
     request() and getresponse() raise UnreachableError with ssh's own words.
     """
     if host.connection in ("local", "ansible.builtin.local"):
-        return http.client.HTTPConnection(_EVERY_ADDRESS.get(bind, bind), port, timeout=timeout)
+        return http.client.HTTPConnection(answering(bind), port, timeout=timeout)
     return _Connection(host, bind, port, timeout)

@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 
 try:
     from phi4_edge import content
-    from phi4_edge.core import hostcall
+    from phi4_edge.core import hostcall, reach
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -28,7 +28,6 @@ options:
   generation_seconds: {description: Longest time for the first short answer., type: int, required: true}
   stability_seconds: {description: Time for which it must stay up afterwards., type: float, required: true}
 """
-ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # noqa: S104 - what to ask, not to bind
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -56,7 +55,7 @@ def question(plan: Mapping[str, Any]) -> dict[str, Any]:
     """Where to ask and what must be answered, for a plan."""
     return {
         "unit": plan["unit"],
-        "address": ANY.get(plan["bind"], plan["bind"]),
+        "address": reach.answering(plan["bind"]),
         "port": int(plan["port"]),
         "model": plan["model"]["served_name"],
         "release": plan["release"],
