@@ -51,6 +51,8 @@ OWNERS = {
     "docker": {"lab"},
     "paramiko": {"preflight"},
     "huggingface_hub": {"artifacts"},
+    "requests": {"artifacts"},
+    "zstandard": {"artifacts"},
     "yaml": {"data", "inventory", "report", "lab"},
     "rich": {"report", "rollout", "commands"},
 }
