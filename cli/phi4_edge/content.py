@@ -7,6 +7,7 @@ this file.
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -33,10 +34,25 @@ def playbook(name: str) -> Path:
 
 
 def host_script(role: str, name: str) -> tuple[str, dict[str, str]]:
-    """Text of `roles/<role>/files/<name>.py`, which runs on a host, and of the modules that it may import there."""
-    shared = roles() / "receipt" / "files"
-    modules = {module: (shared / f"{module}.py").read_text() for module in ("hostlib", "hostrun")}
-    return (roles() / role / "files" / f"{name}.py").read_text(), modules
+    """Text of `roles/<role>/files/<name>.py`, which runs on a host, and of the modules of ours that it imports there.
+
+    A module lies beside the script or among those that all roles share; each comes after the ones that it imports.
+    """
+    folders = (roles() / role / "files", roles() / "receipt" / "files")
+    script = (folders[0] / f"{name}.py").read_text()
+    modules: dict[str, str] = {}
+    _collect(script, folders, modules)
+    return script, modules
+
+
+def _collect(text: str, folders: tuple[Path, ...], modules: dict[str, str]) -> None:
+    """`modules` holds every module of `folders` that `text` imports at its top level."""
+    for module in re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE):
+        path = next((folder / f"{module}.py" for folder in folders if (folder / f"{module}.py").is_file()), None)
+        if path is not None and module not in modules:
+            source = path.read_text()
+            _collect(source, folders, modules)
+            modules[module] = source
 
 
 def digest(*relative: str) -> str:
