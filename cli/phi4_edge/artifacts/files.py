@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,16 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def sync_tree(folder: Path) -> None:
-    """Make every file below `folder` durable, readable for all and writable for its owner only."""
+def sync_tree(folder: Path, executables: Collection[str] = ()) -> None:
+    """Make every file below `folder` durable, readable for all and writable for its owner only.
+
+    `executables` are relative paths of files that may also be executed; symbolic links are left as they are.
+    """
     for path in sorted(folder.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        if path.is_symlink():
+            continue
+        runs = path.is_dir() or path.relative_to(folder).as_posix() in executables
+        path.chmod(0o755 if runs else 0o644)
         if path.is_dir():
             sync_folder(path)
             continue

@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from phi4_edge.core import push
+from phi4_edge.core.push import EXECUTABLE, PLAIN, Link
 from phi4_edge.errors import ArtifactError
 
 FORMAT = "phi4-edge/manifest/1"
@@ -20,11 +22,17 @@ _ARTIFACT = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}/[a-z0-9][a-z0-9._-]{0,39}")
 
 @dataclass(frozen=True, order=True)
 class FileEntry:
-    """One file: path relative to the artifact, size in bytes, SHA-256 in hex."""
+    """One file: path relative to the artifact, size in bytes, SHA-256 in hex, permissions ("0644" or "0755")."""
 
     path: str
     size: int
     sha256: str
+    mode: str = PLAIN
+
+    def to_dict(self) -> dict[str, Any]:
+        """The file's line in manifest.json; ordinary permissions are not written down."""
+        line = {"path": self.path, "size": self.size, "sha256": self.sha256}
+        return line if self.mode == PLAIN else {**line, "mode": self.mode}
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class Manifest:
     source: Mapping[str, Any] = field(default_factory=dict)
     created_by: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    links: tuple[Link, ...] = ()
 
     @property
     def size(self) -> int:
@@ -44,24 +53,29 @@ class Manifest:
         return sum(entry.size for entry in self.files)
 
     @property
+    def executables(self) -> frozenset[str]:
+        """Paths of the files that may be executed."""
+        return frozenset(entry.path for entry in self.files if entry.mode == EXECUTABLE)
+
+    @property
     def digest(self) -> str:
-        """SHA-256 over the sorted lines `<sha256>  <path>`: what `sha256sum` prints for the files."""
-        lines = sorted(f"{entry.sha256}  {entry.path}\n" for entry in self.files)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        """SHA-256 over the sorted lines `<sha256>  <path>`, and what `core.push.digest` adds for modes and links."""
+        return push.digest([push.File(e.path, e.size, e.sha256, e.mode) for e in self.files], self.links)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of manifest.json."""
-        return {
+        document = {
             "format": FORMAT,
             "artifact": self.artifact,
             "source": dict(self.source),
             "created_by": dict(self.created_by),
             "parameters": dict(self.parameters),
             "licence": self.licence,
-            "files": [{"path": e.path, "size": e.size, "sha256": e.sha256} for e in sorted(self.files)],
+            "files": [entry.to_dict() for entry in sorted(self.files)],
             "size": self.size,
             "digest": self.digest,
         }
+        return {**document, "links": [link.to_dict() for link in sorted(self.links)]} if self.links else document
 
     @classmethod
     def from_dict(cls, document: object, where: str) -> Manifest:
@@ -71,13 +85,15 @@ class Manifest:
         artifact = document.get("artifact")
         if not isinstance(artifact, str) or not _ARTIFACT.fullmatch(artifact):
             raise ArtifactError(f"{where}: {artifact!r} is not an artifact id such as tiny/onnx-int4")
+        files = _files(document.get("files"), where)
         manifest = cls(
             artifact=artifact,
-            files=_files(document.get("files"), where),
+            files=files,
             licence=str(document.get("licence", "")),
             source=_mapping(document, "source", where),
             created_by=_mapping(document, "created_by", where),
             parameters=_mapping(document, "parameters", where),
+            links=_links(document.get("links", []), files, where),
         )
         if document.get("digest") != manifest.digest:
             raise ArtifactError(f"{where}: its digest is not that of the files it lists, so it was changed")
@@ -133,6 +149,64 @@ def describe(folder: Path, skip: Iterable[str] = (NAME,)) -> tuple[FileEntry, ..
     return tuple(entries)
 
 
+def describe_tree(folder: Path) -> tuple[tuple[FileEntry, ...], tuple[Link, ...]]:
+    """Files, with their permissions, and symbolic links below `folder`; for what is unpacked from an archive.
+
+    Raises ArtifactError for a special file and for a link that leaves the folder.
+    """
+    links = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            links.append(Link(relative(name), str(path.readlink())))
+    names = {link.path for link in links}
+    entries = tuple(
+        replace(entry, mode=EXECUTABLE) if (folder / entry.path).stat().st_mode & 0o100 else entry
+        for entry in describe(folder, (NAME, *names))
+    )
+    _require_links(tuple(links), entries, str(folder))
+    return entries, tuple(links)
+
+
+def damage(folder: Path, wanted: Manifest, deep: bool) -> tuple[str, ...]:
+    """What differs below `folder` from what `wanted` says, one line per file or link; empty when it is whole."""
+    problems = [_file_damage(folder, entry, deep) for entry in wanted.files]
+    for link in wanted.links:
+        path = folder / link.path
+        found = str(path.readlink()) if path.is_symlink() else "no link"
+        problems.append("" if found == link.target else f"{path}: found {found}, needed a link to {link.target}")
+    return tuple(problem for problem in problems if problem)
+
+
+def _file_damage(folder: Path, entry: FileEntry, deep: bool) -> str:
+    path = folder / entry.path
+    if path.is_symlink() or not path.is_file():
+        return f"{path}: missing, needed {entry.size} bytes"
+    if (size := path.stat().st_size) != entry.size:
+        return f"{path}: {size} bytes, needed {entry.size}"
+    if deep and (found := sha256_of(path)) != entry.sha256:
+        return f"{path}: sha256 {found[:12]}…, needed {entry.sha256[:12]}…"
+    return ""
+
+
+def _links(raw: object, files: tuple[FileEntry, ...], where: str) -> tuple[Link, ...]:
+    if not isinstance(raw, list) or not all(
+        isinstance(item, Mapping) and isinstance(item.get("path"), str) and isinstance(item.get("target"), str)
+        for item in raw
+    ):
+        raise ArtifactError(f"{where}: links is not a list of entries with path and target")
+    links = tuple(sorted(Link(item["path"], item["target"]) for item in raw))
+    _require_links(links, files, where)
+    return links
+
+
+def _require_links(links: tuple[Link, ...], files: tuple[FileEntry, ...], where: str) -> None:
+    try:
+        push.check_links(links, [entry.path for entry in files])
+    except ValueError as error:
+        raise ArtifactError(f"{where}: {error}; only links that stay inside are taken") from None
+
+
 def _files(raw: object, where: str) -> tuple[FileEntry, ...]:
     if not isinstance(raw, list) or not raw:
         raise ArtifactError(f"{where}: lists no files")
@@ -143,7 +217,10 @@ def _files(raw: object, where: str) -> tuple[FileEntry, ...]:
         valid = isinstance(path, str) and type(size) is int and size >= 0 and isinstance(sha256, str)
         if not valid or not _SHA256.fullmatch(str(sha256)):
             raise ArtifactError(f"{where}: {item!r} is not a file entry with path, size and sha256")
-        entries.append(FileEntry(relative(str(path)), int(str(size)), str(sha256)))
+        mode = item.get("mode", PLAIN)
+        if mode not in (PLAIN, EXECUTABLE):
+            raise ArtifactError(f"{where}: {path!r} has mode {mode!r}, needed {PLAIN} or {EXECUTABLE}")
+        entries.append(FileEntry(relative(str(path)), int(str(size)), str(sha256), str(mode)))
     if len({entry.path for entry in entries}) != len(entries):
         raise ArtifactError(f"{where}: lists a file twice")
     return tuple(sorted(entries))

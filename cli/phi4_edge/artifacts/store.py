@@ -2,6 +2,7 @@
 
 artifacts/<digest>/      files and manifest.json; a folder is complete or is not there
 index.json               artifact id → digest, path, size, number of files
+images/, images.json     container images, see store_images
 wheelhouses/<runtime id>/ environments/converter-<hash>/
 partial/                 downloads to be resumed       tmp/  work in progress; leftovers of killed runs are removed
 locks/                   one lock file per thing being made
@@ -71,6 +72,12 @@ class Store:
         """Artifact id → digest of every artifact whose folder is there."""
         return {name: entry["digest"] for name, entry in self.index().items() if self._folder(entry["digest"]).is_dir()}
 
+    def image_digests(self) -> dict[str, str]:
+        """Key (`repository:tag/architecture`) → digest of the manifest that it is pinned to."""
+        from phi4_edge.artifacts.store_images import Images
+
+        return Images(self).digests()
+
     def path(self, digest: str) -> Path:
         """Folder of the artifact `digest`. Raises ArtifactError when it is not in the store."""
         folder = self._folder(digest)
@@ -103,8 +110,7 @@ class Store:
             return (str(error),)
         if found.digest != digest:
             return (f"{folder / manifest.NAME}: describes {found.digest[:12]}, needed {digest[:12]}",)
-        problems = [_file_damage(folder, entry, deep) for entry in found.files]
-        return tuple(problem for problem in problems if problem)
+        return manifest.damage(folder, found, deep)
 
     def verify(self, artifact_id: str, deep: bool = True) -> Manifest:
         """The manifest of `artifact_id`, all of whose files are as it says.
@@ -126,15 +132,14 @@ class Store:
         `description` raise ArtifactError and adopt nothing.
         """
         manifest.artifact_id(description.artifact)
-        problems = [_file_damage(folder, entry, deep=False) for entry in description.files]
-        if named := [problem for problem in problems if problem]:
+        if named := manifest.damage(folder, description, deep=False):
             raise ArtifactError(f"{description.artifact} is not complete: {'; '.join(named)}")
         files.write_json(folder / manifest.NAME, description.to_dict())
-        files.sync_tree(folder)
-        with self._exclusive():
+        files.sync_tree(folder, description.executables)
+        with self.exclusive():
             target = self._folder(description.digest)
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._discard(target)
+            self.discard(target)
             folder.rename(target)
             files.sync_folder(target.parent)
             entries = self.index()
@@ -150,7 +155,7 @@ class Store:
 
         Raises ArtifactError when there is nothing of it.
         """
-        with self._exclusive():
+        with self.exclusive():
             entries = self.index()
             freed = self._remove_partial(artifact_id)
             if artifact_id not in entries:
@@ -175,7 +180,7 @@ class Store:
         """An empty folder on the store's filesystem, gone afterwards; what killed runs left is removed first."""
         tmp = self.root / "tmp"
         with contextlib.ExitStack() as stack:
-            with self._exclusive():
+            with self.exclusive():
                 tmp.mkdir(parents=True, exist_ok=True)
                 self._collect(tmp)
                 folder = tmp / f"{purpose}-{uuid.uuid4().hex[:12]}"
@@ -192,7 +197,8 @@ class Store:
     def _folder(self, digest: str) -> Path:
         return self.root / "artifacts" / digest
 
-    def _exclusive(self) -> contextlib.AbstractContextManager[None]:
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the store's one lock, for a change of an index."""
         return self._lock("store")
 
     @contextlib.contextmanager
@@ -234,16 +240,16 @@ class Store:
             return None
         freed = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
         for folder in folders:
-            self._discard(folder)
+            self.discard(folder)
         return freed
 
     def _discard_unused(self, digest: str, entries: Mapping[str, Mapping[str, Any]]) -> bool:
         if any(entry["digest"] == digest for entry in entries.values()):
             return False
-        self._discard(self._folder(digest))
+        self.discard(self._folder(digest))
         return True
 
-    def _discard(self, folder: Path) -> None:
+    def discard(self, folder: Path) -> None:
         """Remove `folder` so that a kill in between leaves it under tmp/, never half gone under its own name."""
         if not folder.exists():
             return
@@ -282,14 +288,3 @@ def _valid(name: object, entry: object) -> bool:
         and entry["path"] == f"artifacts/{entry['digest']}"
         and entry["digest"].isalnum()
     )
-
-
-def _file_damage(folder: Path, entry: manifest.FileEntry, deep: bool) -> str:
-    path = folder / entry.path
-    if path.is_symlink() or not path.is_file():
-        return f"{path}: missing, needed {entry.size} bytes"
-    if (size := path.stat().st_size) != entry.size:
-        return f"{path}: {size} bytes, needed {entry.size}"
-    if deep and (found := manifest.sha256_of(path)) != entry.sha256:
-        return f"{path}: sha256 {found[:12]}…, needed {entry.sha256[:12]}…"
-    return ""

@@ -68,11 +68,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 f"found no {args['name']} on the controller, needed it in {source}; no host was changed. Run: "
                 "phi4-edge provision (which makes what is missing), or phi4-edge model fetch and model convert"
             )
-        files = push.manifest((source / "manifest.json").read_text(), args.get("digest") or None)
+        files, links = push.manifest((source / "manifest.json").read_text(), args.get("digest") or None)
         _compare_sizes(args["name"], source, files)
         self._common = {
             "name": args["name"], "destination": args["destination"], "staging": args["staging"],
-            "digest": push.digest(files), "files": [file.to_dict() for file in files],
+            "digest": push.digest(files, links), "files": [file.to_dict() for file in files],
+            "links": [link.to_dict() for link in links],
         }  # fmt: skip
         there = self._ask("survey")
         if there["complete"]:

@@ -18,13 +18,17 @@ from hostlib import (
     free_bytes,
     fsync_directory,
     inside,
+    link_atomic,
+    link_target,
     own_directory,
     read_json,
     read_record,
+    recorded_links,
     regular_files,
     remove_tree,
     sha256_file,
     stamp,
+    symbolic_links,
     write_json,
     write_record,
 )
@@ -45,7 +49,7 @@ def in_place(args: Json) -> list[str]:
             now = entry(inside(root, wanted["path"]), wanted["path"], known)
         except OSError:
             continue
-        if (now["sha256"], now["mode"]) == (wanted["sha256"], "0644"):
+        if (now["sha256"], now["mode"]) == (wanted["sha256"], wanted["mode"]):
             good.append(wanted["path"])
     return good
 
@@ -73,11 +77,18 @@ def survey(args: Json, _payload: bytes) -> Json:
     missing = sum(wanted["size"] - have.get(wanted["path"], wanted["size"]) for wanted in args["files"])
     recorded = set(read_record(args["destination"])) == names
     return {
-        "complete": not have and not extra and recorded,
+        "complete": not have and not extra and recorded and links_right(args),
         "have": have,
         "missing": missing,
         "free": free_bytes(args["staging"]),
     }
+
+
+def links_right(args: Json) -> bool:
+    """True when the destination holds exactly the wanted symbolic links, and its record names them."""
+    root, wanted = args["destination"], {line["path"]: line["target"] for line in args["links"]}
+    found = {name: link_target(os.path.join(root, name)) for name in symbolic_links(root)}
+    return found == wanted == {line["path"]: line["target"] for line in recorded_links(root)}
 
 
 def store(args: Json, payload: bytes) -> Json:
@@ -159,13 +170,18 @@ def verify(args: Json, wanted: Json, whole: bool) -> bool:
         return False
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        os.fchmod(handle, 0o644)
+        os.fchmod(handle, mode_of(args, wanted["path"]))
         os.fsync(handle)
     finally:
         os.close(handle)
     known[wanted["path"]] = stamp(os.lstat(path))
     write_json(partial(args) + ".json", known, 0o600)
     return True
+
+
+def mode_of(args: Json, name: str) -> int:
+    """Permissions that the file shall have: executables come with theirs."""
+    return 0o755 if any(line["path"] == name and line["mode"] == "0755" for line in args["files"]) else 0o644
 
 
 def finish(args: Json, _payload: bytes) -> Json:
@@ -181,7 +197,7 @@ def finish(args: Json, _payload: bytes) -> Json:
     for wanted in args["files"]:
         path = inside(args["destination"], wanted["path"])
         files.append(entry(path, wanted["path"], {"stamp": stamp(os.lstat(path)), "sha256": wanted["sha256"]}))
-    write_record(args["destination"], files)
+    write_record(args["destination"], files, args["links"])
     remove_tree(partial(args))
     remove_tree(partial(args) + ".json")
     return {"changed": True, "bad": []}
@@ -203,6 +219,7 @@ def install(args: Json, staged: list[str]) -> None:
     own_directory(parent, 0o700 if parent == args["staging"] else 0o755)
     if not os.path.lexists(destination):
         own_directory(source, 0o755)
+        make_links(source, args["links"])
         sync_folders(source)
         os.rename(source, destination)
     else:
@@ -213,8 +230,20 @@ def install(args: Json, staged: list[str]) -> None:
             target = inside(destination, name)
             own_directory(os.path.dirname(target), 0o755)
             os.rename(inside(source, name), target)
+        make_links(destination, args["links"])
         sync_folders(destination)
     fsync_directory(os.path.dirname(destination))
+
+
+def make_links(root: str, links: list[Json]) -> None:
+    """`root` holds exactly these symbolic links."""
+    wanted = {line["path"]: line["target"] for line in links}
+    for name in [name for name in symbolic_links(root) if name not in wanted]:
+        os.unlink(os.path.join(root, name))
+    for name, target in wanted.items():
+        path = inside(root, name)
+        own_directory(os.path.dirname(path), 0o755)
+        link_atomic(target, path)
 
 
 def sync_folders(root: str) -> None:

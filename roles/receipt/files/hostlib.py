@@ -184,6 +184,15 @@ def regular_files(root: str) -> Iterator[str]:
                 yield os.path.relpath(path, root)
 
 
+def symbolic_links(root: str) -> Iterator[str]:
+    """Relative paths of the symbolic links below `root`, to files and to folders."""
+    for folder, folders, names in os.walk(root):
+        for name in sorted([*folders, *names]):
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                yield os.path.relpath(path, root)
+
+
 def read_record(root: str) -> dict[str, Json]:
     """The record of the directory `root` by file name; empty where there is none."""
     document = read_json(root + ".json")
@@ -199,9 +208,17 @@ def lines_of(document: Json) -> dict[str, Json]:
     return {line["path"]: line for line in found if isinstance(line.get("path"), str)}
 
 
-def write_record(root: str, files: list[Json]) -> None:
-    """The verified content of `root` is remembered beside it."""
-    write_json(root + ".json", {"format": RECORD_FORMAT, "files": files})
+def write_record(root: str, files: list[Json], links: list[Json] | None = None) -> None:
+    """The verified content of `root` is remembered beside it; `links` are {"path", "target"}."""
+    write_json(root + ".json", {"format": RECORD_FORMAT, "files": files, **({"links": links} if links else {})})
+
+
+def recorded_links(root: str) -> list[Json]:
+    """The symbolic links that the record of `root` names."""
+    document = read_json(root + ".json")
+    lines = document.get("links") if isinstance(document, dict) else None
+    found = [line for line in lines if isinstance(line, dict)] if isinstance(lines, list) else []
+    return [line for line in found if isinstance(line.get("path"), str) and isinstance(line.get("target"), str)]
 
 
 def damaged(root: str, record: dict[str, Json]) -> list[str]:

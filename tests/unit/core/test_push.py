@@ -22,9 +22,9 @@ def document(**changes: Any) -> str:
 
 
 def test_a_manifest_gives_its_files() -> None:
-    files = push.manifest(document(), None)
-    assert files == (push.File("model/weights", 1, SHA),)
-    assert push.manifest(document(digest=push.digest(files)), push.digest(files)) == files
+    files, links = push.manifest(document(), None)
+    assert (files, links) == ((push.File("model/weights", 1, SHA),), ())
+    assert push.manifest(document(digest=push.digest(files)), push.digest(files)) == (files, ())
 
 
 def test_the_digest_is_what_sha256sum_and_sort_give() -> None:
