@@ -51,7 +51,7 @@ OWNERS = {
     "docker": {"lab"},
     "paramiko": {"preflight"},
     "huggingface_hub": {"artifacts"},
-    "requests": {"artifacts"},
+    "requests": {"artifacts", "lab"},
     "zstandard": {"artifacts"},
     "yaml": {"data", "inventory", "report", "lab"},
     "rich": {"report", "rollout", "commands"},

@@ -49,6 +49,7 @@ def command() -> None:
     Examples:
       phi4-edge lab up --hosts 3
       phi4-edge lab up --name big --profile server-16gb
+      phi4-edge lab up --hosts 4 --docker-on gw3,gw4 --offline --mirror
       phi4-edge lab ssh gw1 -- systemctl status phi4-edge
       phi4-edge lab down
     """
@@ -71,6 +72,9 @@ def command() -> None:
     show_default=True,
     help="Hosts without Docker, or with a Docker engine already inside.",
 )
+@click.option("--docker-on", metavar="HOST,...", help="Hosts with a Docker engine inside, whatever --image says.")
+@click.option("--offline", is_flag=True, help="A network without a route out: hosts reach each other and this machine.")
+@click.option("--mirror", is_flag=True, help="One more machine that serves files and an image registry to the hosts.")
 @click.option(
     "--inventory", type=click.Path(dir_okay=False, path_type=Path), help="Write the inventory to this file as well."
 )
@@ -78,16 +82,52 @@ def command() -> None:
     "--timeout", type=click.FloatRange(min=1), default=120, show_default=True, help="Seconds to wait for SSH."
 )
 def up(
-    name: str, hosts: int | None, profiles: tuple[str, ...], image: str, inventory: Path | None, timeout: float
+    name: str,
+    hosts: int | None,
+    profiles: tuple[str, ...],
+    image: str,
+    docker_on: str | None,
+    offline: bool,
+    mirror: bool,
+    inventory: Path | None,
+    timeout: float,
 ) -> None:
     """Boot hosts, wait until each answers SSH, write an inventory."""
     count = hosts if hosts is not None or profiles else 3
     chosen = labs.load_profiles().choose(profiles, count)
-    made = labs.up(name, chosen, kind=image, inventory=inventory, timeout=timeout, progress=_progress)
-    click.echo(f"lab {made.name}")
+    kinds = _kinds(image, docker_on, len(chosen))
+    made = labs.up(
+        name,
+        chosen,
+        kind=kinds,
+        offline=offline,
+        with_mirror=mirror,
+        inventory=inventory,
+        timeout=timeout,
+        progress=_progress,
+    )
+    click.echo(f"lab {made.name}" + (" (offline)" if offline else ""))
     click.echo(_table([("HOST", "PROFILE", "RAM", "CPUS", "ADDRESS"), *(_row(host) for host in made.hosts)]))
+    if made.mirror:
+        click.echo(f"mirror: files at {labs.mirror.url(made)}, images at {labs.mirror.registry(made)}")
+        click.echo(f"        what lies in {made.published} is served; hosts also call it {made.mirror.name}")
+    _show_next(made, inventory)
+
+
+def _kinds(image: str, docker_on: str | None, count: int) -> list[str]:
+    """The kind of image of each host."""
+    names = [f"gw{number}" for number in range(1, count + 1)]
+    wanted = [word.strip() for word in docker_on.split(",")] if docker_on else []
+    if unknown := [word for word in wanted if word not in names]:
+        raise click.BadParameter(
+            f"no host {', '.join(unknown)} in this lab: {', '.join(names)}", param_hint="--docker-on"
+        )
+    return ["docker" if name in wanted else image for name in names]
+
+
+def _show_next(made: labs.Lab, inventory: Path | None) -> None:
     shown = inventory or made.inventory
-    option = "" if name == "lab" else f" --name {name}"
+    option = "" if made.name == "lab" else f" --name {made.name}"
     click.echo(f"inventory: {shown}\n\nnext:")
     click.echo(f"  phi4-edge plan {shown}")
     click.echo(f"  phi4-edge provision {shown}")
@@ -135,7 +175,7 @@ def list_labs(output: str) -> None:
 
 def _hosts(status: labs.Status) -> list[tuple[str, labs.LabHost | None, str]]:
     """Every host that the lab's files or the engine know; a lab of which only leftovers exist gives one line."""
-    planned = {host.name: host for host in status.lab.hosts} if status.lab else {}
+    planned = {host.name: host for host in status.lab.machines} if status.lab else {}
     names = list(dict.fromkeys([*planned, *status.states])) or ["-"]
     return [(name, planned.get(name), status.states.get(name, "missing")) for name in names]
 

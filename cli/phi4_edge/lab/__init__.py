@@ -1,5 +1,6 @@
 """Disposable gateways on Docker: systemd, sshd, honest RAM and CPUs."""
 
+from phi4_edge.lab import mirror
 from phi4_edge.lab.fleet import Status, down, down_all, drop_images, listing, load, up
 from phi4_edge.lab.model import Lab, LabHost, check_name
 from phi4_edge.lab.profiles import Profile, Profiles
@@ -19,6 +20,7 @@ __all__ = [
     "listing",
     "load",
     "load_profiles",
+    "mirror",
     "ssh_command",
     "up",
 ]

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from phi4_edge.lab import fake_gpu
 from phi4_edge.lab.machine import Machine
-from phi4_edge.lab.model import LABEL, LabHost
+from phi4_edge.lab.model import LABEL, MIRROR, Lab, LabHost
 from phi4_edge.lab.profiles import Profile
 
 PREFIX = "phi4-edge-lab"
 _MIB = 1024**2
+_MIRROR_RAM = 1024 * _MIB  # files go through the page cache, which gives way; the programs need a tenth of it
 
 
 def network_name(lab: str) -> str:
@@ -36,12 +38,17 @@ def assign_cpus(wanted: int, available: Sequence[int], offset: int) -> tuple[int
     return tuple(sorted(available[(offset + step) % len(available)] for step in range(count)))
 
 
-def lay_out(lab: str, profiles: Sequence[Profile], subnet: str, machine: Machine) -> tuple[LabHost, ...]:
-    """Hosts gw1, gw2, … with fixed addresses: the subnet's first one is the bridge's, ours follow."""
+def lay_out(
+    lab: str, profiles: Sequence[Profile], images: Sequence[str], subnet: str, machine: Machine
+) -> tuple[LabHost, ...]:
+    """Hosts gw1, gw2, … with fixed addresses: the subnet's first one is the bridge's, ours follow.
+
+    `images` has the tag of each host's image.
+    """
     network = ipaddress.ip_network(subnet)
     hosts: list[LabHost] = []
     offset = 0
-    for number, profile in enumerate(profiles, start=1):
+    for number, (profile, image) in enumerate(zip(profiles, images, strict=True), start=1):
         cpus = assign_cpus(profile.cpus, machine.cpus, offset)
         offset += len(cpus)
         name = f"gw{number}"
@@ -54,12 +61,28 @@ def lay_out(lab: str, profiles: Sequence[Profile], subnet: str, machine: Machine
                 disks=profile.disks,
                 address=str(network[1 + number]),
                 container=f"{PREFIX}-{lab}-{name}",
+                image=image,
+                fake_gpu=profile.fake_gpu,
             )
         )
     return tuple(hosts)
 
 
-def container_config(lab: str, host: LabHost, image: str, machine: Machine) -> dict[str, Any]:
+def mirror_host(lab: str, hosts: Sequence[LabHost], image: str, machine: Machine) -> LabHost:
+    """The mirror beside `hosts`, at the address after theirs."""
+    return LabHost(
+        name=MIRROR,
+        profile=MIRROR,
+        ram_bytes=_MIRROR_RAM,
+        cpus=machine.cpus,
+        disks={},
+        address=str(ipaddress.ip_address(hosts[-1].address) + 1),
+        container=f"{PREFIX}-{lab}-{MIRROR}",
+        image=image,
+    )
+
+
+def container_config(lab: Lab, host: LabHost, machine: Machine) -> dict[str, Any]:
     """Body of `POST /containers/create` for one host."""
     environment = ["container=docker", "TERM=dumb"]
     if machine.cgroup_v1:
@@ -67,24 +90,24 @@ def container_config(lab: str, host: LabHost, image: str, machine: Machine) -> d
         environment.append("SYSTEMD_PROC_CMDLINE=SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1")
     return {
         "Hostname": host.name,
-        "Image": image,
+        "Image": host.image,
         "Entrypoint": ["/usr/local/sbin/lab-init"],
         "Env": environment,
-        "Labels": labels(lab, host),
+        "Labels": labels(lab.name, host),
         "StopSignal": "SIGRTMIN+3",  # systemd's own signal for an orderly halt
         "Tty": True,  # gives systemd a console, so that its messages reach the container's log
         "HostConfig": _host_config(lab, host, machine),
         "NetworkingConfig": {
-            "EndpointsConfig": {network_name(lab): {"IPAMConfig": {"IPv4Address": host.address}}},
+            "EndpointsConfig": {lab.network: {"IPAMConfig": {"IPv4Address": host.address}}},
         },
     }
 
 
-def _host_config(lab: str, host: LabHost, machine: Machine) -> dict[str, Any]:
+def _host_config(lab: Lab, host: LabHost, machine: Machine) -> dict[str, Any]:
     tmpfs = {"/run": "", "/run/lock": "", "/tmp": "exec"}  # noqa: S108 - a mount point inside the host
     tmpfs |= {path: f"exec,mode=755,size={size}" for path, size in host.disks.items()}
     return {
-        "NetworkMode": network_name(lab),
+        "NetworkMode": lab.network,
         "Memory": host.ram_bytes,
         "MemorySwap": host.ram_bytes,  # the sum of RAM and swap: no swap
         "CpusetCpus": ",".join(map(str, host.cpus)),
@@ -97,8 +120,15 @@ def _host_config(lab: str, host: LabHost, machine: Machine) -> dict[str, Any]:
         "CgroupnsMode": "private",
         "Tmpfs": tmpfs,
         # A volume, because a Docker engine inside cannot use overlay2 on the overlay of this container.
-        "Binds": [f"{volume_name(host)}:/var/lib/docker:rw", *machine.lxcfs_binds],
+        "Binds": [f"{volume_name(host)}:/var/lib/docker:rw", *machine.lxcfs_binds, *_own_binds(lab, host)],
+        "ExtraHosts": [f"{lab.mirror.name}:{lab.mirror.address}"] if lab.mirror else [],
     }
+
+
+def _own_binds(lab: Lab, host: LabHost) -> list[str]:
+    """Directories of the lab's own that this host shows as something else."""
+    binds = [f"{lab.bus_directory(host)}:{fake_gpu.PCI}:ro"] if host.fake_gpu else []
+    return [*binds, f"{lab.published}:/srv/mirror:ro"] if host == lab.mirror else binds
 
 
 def memory_note(hosts: Sequence[LabHost], machine: Machine) -> str | None:

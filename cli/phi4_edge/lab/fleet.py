@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi4_edge.errors import LabError
-from phi4_edge.lab import containers, engine, image, machine, model, profiles, ready, texts
+from phi4_edge.lab import engine, image, making, mirror, model, profiles, ready, texts
 from phi4_edge.lab.model import LABEL, Lab
 
 if TYPE_CHECKING:
@@ -33,19 +33,23 @@ def up(
     name: str = "lab",
     wanted: Sequence[profiles.Profile] = (),
     *,
-    kind: str = "bare",
+    kind: str | Sequence[str] = "bare",
+    offline: bool = False,
+    with_mirror: bool = False,
     inventory: Path | None = None,
     timeout: float = 120,
     progress: Progress = lambda _: None,
 ) -> Lab:
     """Boot one host per profile (default: the three of profiles.yml) and wait until each accepts the lab's key.
 
+    `kind` is `bare` or `docker`, for all hosts or one for each. `offline` gives them a network that no route leaves;
+    `with_mirror` one more machine, called `mirror` in the hosts, that serves what mirror.publish() gets.
     After it the lab's directory holds inventory.ini (also copied to `inventory`), key, known_hosts and lab.json.
     `timeout` is in seconds, for all hosts together, from their start on. Raises LabError when the lab exists or cannot
     be made; then, and when interrupted, nothing of it is left.
     """
     model.check_name(name)
-    chosen = tuple(wanted) or profiles.load().choose(hosts=3)
+    chosen = making.wish(name, tuple(wanted) or profiles.load().choose(hosts=3), kind, offline, with_mirror)
     _need_programs("ssh", "ssh-keygen")
     if inventory is not None and not inventory.absolute().parent.is_dir():
         raise LabError(f"cannot write {inventory}: there is no directory {inventory.parent}; make it first")
@@ -54,13 +58,7 @@ def up(
             raise _exists(name)
         directory = _claim(name)
         try:
-            tag = image.ensure(client, kind, directory.parent, progress)
-            lab = _make(client, name, chosen, tag, directory, progress)
-            ready.wait(client, lab, timeout, progress)
-            model.save(lab)
-            lab.inventory.write_text(texts.inventory(lab), encoding="utf-8")
-            if inventory is not None:
-                shutil.copyfile(lab.inventory, inventory)
+            return _boot(client, chosen, directory, inventory, timeout, progress)
         except BaseException:  # Ctrl-C too: half a lab is of no use to anybody
             try:
                 progress(f"removing what was made of lab {name!r}")
@@ -68,6 +66,25 @@ def up(
                 engine.remove_objects(client, name)
                 _remove_files(directory)
             raise
+
+
+def _boot(
+    client: DockerClient,
+    chosen: making.Wish,
+    directory: Path,
+    inventory: Path | None,
+    timeout: float,
+    progress: Progress,
+) -> Lab:
+    lab = making.make(client, chosen, directory, progress)
+    deadline = time.monotonic() + timeout
+    ready.wait(client, lab, deadline, progress)
+    if lab.mirror:
+        mirror.wait(lab, deadline)
+    model.save(lab)
+    lab.inventory.write_text(texts.inventory(lab), encoding="utf-8")
+    if inventory is not None:
+        shutil.copyfile(lab.inventory, inventory)
     return lab
 
 
@@ -108,59 +125,6 @@ def _need_programs(*names: str) -> None:
         raise LabError(
             f"{' and '.join(missing)} not found: install OpenSSH's client (`apt-get install openssh-client`)"
         )
-
-
-def _make(
-    client: DockerClient, name: str, chosen: Sequence[profiles.Profile], tag: str, directory: Path, progress: Progress
-) -> Lab:
-    """Create network, volumes and containers and start them; the lab's key opens the accounts of the image."""
-    here = machine.inspect(client.info())
-    network, subnet = _network(client, name)
-    hosts = containers.lay_out(name, chosen, subnet, here)
-    lab = Lab(name=name, image=tag, network=network, directory=directory, hosts=hosts)
-    if note := containers.memory_note(hosts, here):
-        progress(note)
-    if not here.lxcfs_binds:
-        progress(
-            "note: lxcfs does not run here, so /proc/meminfo in a host shows this machine's RAM; its limit holds anyway"
-        )
-    authorized = ready.authorized_keys(_new_key(lab))
-    for host in hosts:
-        client.volumes.create(name=containers.volume_name(host), labels=containers.labels(name, host))
-        config = containers.container_config(name, host, tag, here)
-        container = client.api.create_container_from_config(config, host.container)  # type: ignore[no-untyped-call]
-        client.api.put_archive(container["Id"], "/etc/ssh", authorized)
-        client.api.start(container["Id"])
-        progress(f"{host.name}: {host.profile} started at {host.address}")
-    return lab
-
-
-def _new_key(lab: Lab) -> bytes:
-    """Make the lab's key pair; returns the public half."""
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {lab.name}", "-f", str(lab.key)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise LabError(f"ssh-keygen could not make {lab.key}: {done.stderr.strip()}")
-    return lab.key.with_name("key.pub").read_bytes()
-
-
-def _network(client: DockerClient, name: str) -> tuple[str, str]:
-    """A bridge network of the lab's own and its subnet.
-
-    The engine accepts fixed addresses only in a subnet that the caller named, and only the engine knows which one is
-    free: ask it by making the network once, then make it again with that subnet.
-    """
-    from docker.types import IPAMConfig, IPAMPool
-
-    label, title = containers.labels(name), containers.network_name(name)
-    probe = client.networks.create(title, driver="bridge", labels=label)
-    probe.reload()
-    subnet = str(probe.attrs["IPAM"]["Config"][0]["Subnet"])
-    probe.remove()
-    client.networks.create(
-        title, driver="bridge", labels=label, ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)])
-    )
-    return title, subnet
 
 
 def load(name: str = "lab") -> Lab:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 REPOSITORY = "phi4-edge-lab"
-KINDS = ("bare", "docker")
+HOST_KINDS = ("bare", "docker")  # `mirror` is the third kind
 IMAGE_LABEL = "phi4-edge.lab.image"  # its value is the kind
 _STAGE = "lab-stage"  # where the recipe's script lies in the image while it is built
 _GRACE = 20  # seconds that mmdebstrap may take to end after Ctrl-C
@@ -55,18 +55,19 @@ def recipe(kind: str, certificates: Sequence[str]) -> Recipe:
     """The recipe of one kind of image, with this machine's `certificates` (PEM texts) trusted in it."""
     root = resources.files("phi4_edge.lab").joinpath("image")
     data: dict[str, Any] = yaml.safe_load(root.joinpath("recipe.yml").read_text(encoding="utf-8"))
-    packages = [*data["packages"], *(data["docker_packages"] if kind == "docker" else [])]
-    overlay = _overlay(root, data["masked_units"], certificates)
+    packages = [*data["packages"], *data.get(f"{kind}_packages", [])]
+    overlay = _overlay(root, kind, data["masked_units"], certificates)
     return Recipe(kind, data["suite"], tuple(packages), overlay)
 
 
-def _overlay(root: Traversable, masked: Sequence[str], certificates: Sequence[str]) -> bytes:
+def _overlay(root: Traversable, kind: str, masked: Sequence[str], certificates: Sequence[str]) -> bytes:
     """A tar with fixed owners, times and modes, so that equal content is equal bytes wherever it is made."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, content in _files(root.joinpath("overlay")):
-            mode = 0o440 if name.startswith("etc/sudoers.d/") else 0o755 if "/sbin/" in name else 0o644
-            _add(tar, name, content, mode)
+        for folder in ("overlay", f"overlay-{kind}"):
+            for name, content in _files(root.joinpath(folder)):
+                mode = 0o440 if name.startswith("etc/sudoers.d/") else 0o755 if "/sbin/" in name else 0o644
+                _add(tar, name, content, mode)
         for number, pem in enumerate(certificates):
             _add(tar, f"usr/local/share/ca-certificates/machine-{number}.crt", pem.encode(), 0o644)
         _add(tar, f"{_STAGE}/customize.sh", root.joinpath("customize.sh").read_bytes(), 0o755)
@@ -78,6 +79,8 @@ def _overlay(root: Traversable, masked: Sequence[str], certificates: Sequence[st
 
 
 def _files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    if not folder.is_dir():
+        return
     for entry in sorted(folder.iterdir(), key=lambda item: item.name):
         if entry.is_dir():
             yield from _files(entry, f"{prefix}{entry.name}/")

@@ -15,6 +15,8 @@ from phi4_edge.errors import LabError
 FORMAT = "phi4-edge/lab/1"
 LABEL = "phi4-edge.lab"  # on every container, volume and network; its value is the lab's name
 USER = "gateway"
+MIRROR = "mirror"  # name of the host that serves what vendors publish
+FILES_PORT, REGISTRY_PORT = 8000, 5000  # of the mirror, as overlay-mirror/ configures them
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,29}[a-z0-9])?")
 
 
@@ -50,6 +52,8 @@ class LabHost:
     disks: Mapping[str, str]
     address: str
     container: str
+    image: str = ""
+    fake_gpu: str | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LabHost:
@@ -59,13 +63,19 @@ class LabHost:
 
 @dataclass(frozen=True)
 class Lab:
-    """A running lab; `hosts` in the order in which they were asked for."""
+    """A running lab; `hosts` in the order in which they were asked for, and the mirror beside them if it has one."""
 
     name: str
-    image: str
     network: str
     directory: Path
     hosts: tuple[LabHost, ...]
+    mirror: LabHost | None = None
+    offline: bool = False
+
+    @property
+    def machines(self) -> tuple[LabHost, ...]:
+        """All that runs: the hosts of the inventory, then the mirror."""
+        return (*self.hosts, self.mirror) if self.mirror else self.hosts
 
     @property
     def inventory(self) -> Path:
@@ -79,17 +89,32 @@ class Lab:
     def known_hosts(self) -> Path:
         return self.directory / "known_hosts"
 
+    @property
+    def published(self) -> Path:
+        """The files that the mirror serves."""
+        return self.directory / "mirror"
+
+    def bus_directory(self, host: LabHost) -> Path:
+        """What a host with a simulated GPU shows as its PCI bus."""
+        return self.directory / "pci" / host.name
+
     def host(self, name: str) -> LabHost:
-        """The host called `name`. Raises LabError naming the hosts that exist."""
-        for host in self.hosts:
+        """The host called `name`, which may be the mirror. Raises LabError naming the hosts that exist."""
+        for host in self.machines:
             if host.name == name:
                 return host
-        raise LabError(f"lab {self.name!r} has no host {name!r}; its hosts: {', '.join(h.name for h in self.hosts)}")
+        raise LabError(f"lab {self.name!r} has no host {name!r}; its hosts: {', '.join(h.name for h in self.machines)}")
 
     def to_dict(self) -> dict[str, Any]:
         """The content of lab.json."""
-        hosts = [asdict(host) for host in self.hosts]
-        return {"format": FORMAT, "name": self.name, "image": self.image, "network": self.network, "hosts": hosts}
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "network": self.network,
+            "offline": self.offline,
+            "hosts": [asdict(host) for host in self.hosts],
+            "mirror": asdict(self.mirror) if self.mirror else None,
+        }
 
 
 def save(lab: Lab) -> None:
@@ -105,7 +130,8 @@ def read(name: str) -> Lab:
         if data["format"] != FORMAT:
             raise ValueError(f"format {data['format']!r}")
         hosts = tuple(LabHost.from_dict(host) for host in data["hosts"])
-        return Lab(name=name, image=data["image"], network=data["network"], directory=directory, hosts=hosts)
+        mirror = LabHost.from_dict(data["mirror"]) if data.get("mirror") else None
+        return Lab(name, data["network"], directory, hosts, mirror, bool(data.get("offline")))
     except FileNotFoundError as error:
         raise LabError(
             f"there is no lab named {name!r}: see `phi4-edge lab list`, "

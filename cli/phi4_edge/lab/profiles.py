@@ -12,21 +12,26 @@ from typing import Any
 import yaml
 
 from phi4_edge.errors import LabError
+from phi4_edge.lab import fake_gpu
 
 _MIB = 1024**2
 _SIZE = re.compile(r"[1-9][0-9]*[kmg]")
-_FIELDS = {"description", "ram_mib", "cpus", "disks"}
+_FIELDS = {"description", "ram_mib", "cpus", "disks", "fake_gpu"}
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a lab host shows of itself. `ram_bytes` becomes MemTotal; `disks` maps a path to the size of its tmpfs."""
+    """What a lab host shows of itself. `ram_bytes` becomes MemTotal; `disks` maps a path to the size of its tmpfs.
+
+    `fake_gpu` names a card of fake_gpus.yml that the host claims to have.
+    """
 
     name: str
     description: str
     ram_bytes: int
     cpus: int
     disks: Mapping[str, str] = field(default_factory=dict)
+    fake_gpu: str | None = None
 
 
 def parse(name: str, data: Mapping[str, Any]) -> Profile:
@@ -41,7 +46,10 @@ def parse(name: str, data: Mapping[str, Any]) -> Profile:
     for path, size in disks.items():
         if not path.startswith("/") or not _SIZE.fullmatch(str(size)):
             raise LabError(f"lab profile {name!r}: disk {path}: {size!r}, needed: an absolute path and a size like 2g")
-    return Profile(name, str(data["description"]), data["ram_mib"] * _MIB, data["cpus"], dict(disks))
+    card = data.get("fake_gpu")
+    if card is not None:
+        fake_gpu.load(card)
+    return Profile(name, str(data["description"]), data["ram_mib"] * _MIB, data["cpus"], dict(disks), card)
 
 
 @dataclass(frozen=True)

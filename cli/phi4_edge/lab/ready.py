@@ -16,37 +16,21 @@ from phi4_edge.lab.model import Lab, LabHost
 if TYPE_CHECKING:
     from docker import DockerClient
 
-USERS = ("gateway", "nosudo")
 _HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 _PAUSE = 0.25  # seconds between two looks at a host that is booting
 _ATTEMPT = 10  # seconds for one SSH handshake
 _LOG_LINES = 40
 
 
-def authorized_keys(public_key: bytes) -> bytes:
-    """A tar for /etc/ssh that lets the owner of `public_key` in as each user of the image."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        folder = tarfile.TarInfo("authorized_keys")
-        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
-        tar.addfile(folder)
-        for user in USERS:
-            info = tarfile.TarInfo(f"authorized_keys/{user}")
-            info.size, info.mode = len(public_key), 0o644
-            tar.addfile(info, io.BytesIO(public_key))
-    return buffer.getvalue()
-
-
-def wait(client: DockerClient, lab: Lab, timeout: float, progress: Callable[[str], None]) -> None:
+def wait(client: DockerClient, lab: Lab, deadline: float, progress: Callable[[str], None]) -> None:
     """Return once every host accepts the lab's key and systemd has finished booting; writes the lab's known_hosts.
 
     Host keys come through the Docker API, so nobody on the network can put another one in their place. Raises LabError
-    with the log of the host that did not come up within `timeout` seconds.
+    with the log of the host that did not come up before `deadline` (monotonic seconds).
     """
-    deadline = time.monotonic() + timeout
-    keys = {host.address: _host_key(client, host, deadline) for host in lab.hosts}
+    keys = {host.address: _host_key(client, host, deadline) for host in lab.machines}
     lab.known_hosts.write_text(texts.known_hosts(keys), encoding="utf-8")
-    for host in lab.hosts:  # one after the other is enough: they boot at the same time
+    for host in lab.machines:  # one after the other is enough: they boot at the same time
         state = boot_state(lab, host, deadline)
         if state is None:
             raise LabError(f"{host.name} did not answer SSH at {host.address}.\n{log(client, host)}")

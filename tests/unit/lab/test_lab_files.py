@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shlex
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from phi4_edge.errors import LabError
-from phi4_edge.lab import model, texts
+from phi4_edge.lab import first_files, model, texts
 from phi4_edge.lab.model import Lab, LabHost
 
 
@@ -17,7 +22,12 @@ def make(directory: Path) -> Lab:
         LabHost(f"gw{n}", "gateway-6gb", 6 * 1024**3, (0, 1), {"/opt": "2g"}, f"10.9.0.{n + 1}", f"c{n}")
         for n in (1, 2)
     )
-    return Lab(name="dev", image="i:t", network="n", directory=directory, hosts=hosts)
+    return Lab(name="dev", network="n", directory=directory, hosts=hosts)
+
+
+def with_mirror(directory: Path) -> Lab:
+    mirror = LabHost("mirror", "mirror", 1024**3, (0,), {}, "10.9.0.4", "c3", "m:t")
+    return replace(make(directory), mirror=mirror, offline=True)
 
 
 def test_the_inventory_says_all_that_ansible_needs() -> None:
@@ -56,7 +66,10 @@ def test_known_hosts_keep_the_key_and_drop_the_comment() -> None:
     assert texts.known_hosts(keys) == "10.9.0.2 ssh-ed25519 AAAA\n10.9.0.3 ssh-ed25519 BBBB\n"
 
 
-def test_a_lab_is_read_as_it_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("make", [make, with_mirror])
+def test_a_lab_is_read_as_it_was_saved(
+    make: Callable[[Path], Lab], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     lab = make(tmp_path / "phi4-edge" / "labs" / "dev")
     lab.directory.mkdir(parents=True)
@@ -101,3 +114,32 @@ def test_only_an_absolute_state_directory_counts(value: str, under_home: bool) -
 def test_an_unknown_host_gets_the_names_of_the_others() -> None:
     with pytest.raises(LabError, match="its hosts: gw1, gw2"):
         make(Path("/s")).host("gw9")
+
+
+def test_the_mirror_is_a_machine_of_the_lab_and_not_of_its_inventory() -> None:
+    lab = with_mirror(Path("/s"))
+    assert lab.host("mirror").address == "10.9.0.4"
+    assert texts.inventory(lab) == texts.inventory(make(Path("/s")))
+
+
+def test_every_account_of_a_host_gets_the_labs_key() -> None:
+    lab = make(Path("/s"))
+    data = first_files.archive(first_files.files(lab, lab.host("gw1"), b"ssh-ed25519 AAAA\n"))
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        files = {entry.name: entry for entry in tar}
+        member = tar.extractfile("etc/ssh/authorized_keys/nosudo")
+        assert member is not None
+        assert member.read() == b"ssh-ed25519 AAAA\n"
+    # A directory that is not in the archive would be made writable for everybody.
+    folders = {"etc", "etc/ssh", "etc/ssh/authorized_keys"}
+    assert set(files) == folders | {"etc/ssh/authorized_keys/gateway", "etc/ssh/authorized_keys/nosudo"}
+    assert all(entry.mode & 0o022 == 0 for entry in files.values())
+    assert {name for name, entry in files.items() if entry.isdir()} == folders
+
+
+def test_hosts_of_a_lab_with_a_mirror_trust_its_registry_and_the_mirror_does_not_need_to() -> None:
+    lab = with_mirror(Path("/s"))
+    content, _ = first_files.files(lab, lab.host("gw1"), b"k")["etc/docker/daemon.json"]
+    assert json.loads(content) == {"insecure-registries": ["mirror:5000", "10.9.0.4:5000"]}
+    assert "etc/docker/daemon.json" not in first_files.files(lab, lab.host("mirror"), b"k")
+    assert "etc/docker/daemon.json" not in first_files.files(make(Path("/s")), make(Path("/s")).host("gw1"), b"k")

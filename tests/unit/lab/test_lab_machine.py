@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.lab import image, machine, ready
+from phi4_edge.lab import image, machine, model
 
 PEM = "-----BEGIN CERTIFICATE-----\nQUJD{}\n-----END CERTIFICATE-----\n"
 
@@ -93,11 +93,19 @@ def test_the_dockerfile_follows_the_same_recipe() -> None:
     assert "customize.sh" in text
 
 
-def test_every_account_of_the_image_gets_the_labs_key() -> None:
-    with tarfile.open(fileobj=io.BytesIO(ready.authorized_keys(b"ssh-ed25519 AAAA\n"))) as tar:
-        files = {entry.name: entry for entry in tar}
-        member = tar.extractfile("authorized_keys/nosudo")
-        assert member is not None
-        assert member.read() == b"ssh-ed25519 AAAA\n"
-    assert set(files) == {"authorized_keys", "authorized_keys/gateway", "authorized_keys/nosudo"}
-    assert all(entry.mode & 0o022 == 0 for entry in files.values())
+def test_only_the_mirrors_image_has_what_it_serves_with() -> None:
+    mirror = image.recipe("mirror", ())
+    assert {"docker-registry", "nginx", "openssh-server"} <= set(mirror.packages)
+    with tarfile.open(fileobj=io.BytesIO(mirror.overlay)) as tar:
+        names = {entry.name for entry in tar}
+    assert {"etc/docker/registry/config.yml", "etc/nginx/nginx.conf"} <= names
+    with tarfile.open(fileobj=io.BytesIO(image.recipe("bare", ()).overlay)) as tar:
+        assert not any("nginx" in entry.name for entry in tar)
+
+
+def test_the_mirrors_files_listen_where_the_labs_functions_say() -> None:
+    with tarfile.open(fileobj=io.BytesIO(image.recipe("mirror", ()).overlay)) as tar:
+        texts = {name: tar.extractfile(name) for name in ("etc/docker/registry/config.yml", "etc/nginx/nginx.conf")}
+        registry, files = [member.read().decode() for member in texts.values() if member]
+    assert f"addr: :{model.REGISTRY_PORT}\n" in registry
+    assert f"listen {model.FILES_PORT};\n" in files
