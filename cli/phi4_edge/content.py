@@ -75,17 +75,26 @@ def digest(*relative: str) -> str:
     return total.hexdigest()
 
 
-# What the ONNX release is made of; a change in any of these is a new release. Tests of the engine are not installed.
-ONNX_RELEASE = (
-    "roles/onnx/files/engine/src",
-    "roles/onnx/files/engine/locks",
-    "roles/onnx/templates",
-    "roles/onnx/vars",
-    "roles/service/templates",
-    "roles/service/vars",
-)
+# What our own image of ONNX and the engine's files on a host are built from. Its tests are not installed.
+ONNX_ENGINE = ("roles/onnx/files/engine/src", "roles/onnx/files/engine/locks")
+# What every release is made of besides.
+SERVICE = ("roles/service/templates", "roles/service/vars")
+# What each engine's release is made of; a change in any of these is a new release.
+RELEASES = {
+    "onnx": (*ONNX_ENGINE, "roles/onnx/templates", "roles/onnx/vars", *SERVICE),
+    "ollama": ("roles/ollama/templates", "roles/ollama/vars", *SERVICE),
+    "vllm": ("roles/vllm/templates", "roles/vllm/vars", "roles/vllm/files", *SERVICE),
+}
+# The document of Compose is made by code: a change there is a new release of whatever runs under Compose.
+COMPOSE = _PACKAGE / "core" / "compose.py"
 
 
 def runtimes() -> dict[str, str]:
-    """Digest of what each engine's release is made of, by engine name."""
-    return {"onnx": digest(*ONNX_RELEASE)}
+    """Digest of what each engine's release is made of, and of what our own image is built from, by repository."""
+    compose = COMPOSE.read_bytes() if COMPOSE.is_file() else b""
+    made = {name: _with(digest(*paths), compose) for name, paths in RELEASES.items()}
+    return made | {"phi4-edge/onnx": digest(*ONNX_ENGINE)}
+
+
+def _with(first: str, more: bytes) -> str:
+    return hashlib.sha256(first.encode() + more).hexdigest()

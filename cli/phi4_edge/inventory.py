@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from phi4_edge.core.overrides import EXTRA
 from phi4_edge.core.reach import Host, SshSettings
 from phi4_edge.errors import InventoryError
 
@@ -168,7 +169,9 @@ def _host(name: str, manager: Any, variables: Any, loader: Any) -> Host:
         found = next((known[each] for each in (key, *others) if each in known), None)
         return _plain(_templated(templar, found, name, key))
 
-    ours = {key: value(key) for key in sorted(known) if isinstance(key, str) and key.startswith(_PREFIX)}
+    ours = {
+        key: value(key) for key in sorted(known) if isinstance(key, str) and (key.startswith(_PREFIX) or key in EXTRA)
+    }
     return Host(
         name=str(name),
         address=_text(value("ansible_ssh_host", "ansible_host")) or str(name),

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from phi4_edge import errors, inventory, lab
-from phi4_edge.core.overrides import AUTO, ENGINES, MODELS, QUANTIZATIONS, VARIABLES, Overrides
+from phi4_edge.core.overrides import AUTO, DELIVERIES, ENGINES, EXTRA, MODELS, QUANTIZATIONS, VARIABLES, Overrides
 from phi4_edge.core.table import PROFILES
 from phi4_edge.data import SCHEMAS, load_catalog, load_table
 from phi4_edge.errors import InventoryError
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SAMPLE = ROOT / "inventory" / "gateways.ini"
 
-EXPLAINED = re.compile(r"^# (phi4_\w+)=(\S+) +# (.+)$", re.MULTILINE)
+EXPLAINED = re.compile(r"^# ((?:phi4|webui|nvidia_runtime)_\w+)=(\S+) +# (.+)$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`]+)`")
@@ -39,7 +39,7 @@ def explained() -> dict[str, tuple[str, str]]:
 
 def test_the_sample_inventory_explains_every_variable_once() -> None:
     names = [name for name, _, _ in EXPLAINED.findall(SAMPLE.read_text())]
-    assert sorted(names) == sorted(VARIABLES)
+    assert sorted(names) == sorted([*VARIABLES, *EXTRA])
 
 
 def test_the_sample_inventory_shows_the_defaults() -> None:
@@ -56,6 +56,8 @@ def test_the_sample_inventory_shows_the_defaults() -> None:
         ("phi4_quantization", (AUTO, *QUANTIZATIONS)),
         ("phi4_service_manager", (AUTO, "systemd", "compose")),
         ("phi4_force", ("false", "true")),
+        ("phi4_image_delivery", DELIVERIES),
+        ("webui_enabled", ("false", "true")),
     ],
 )
 def test_the_sample_inventory_shows_the_choices(name: str, choices: tuple[str, ...]) -> None:
@@ -74,7 +76,7 @@ RANGES = {
 
 def test_ranges_are_shown_for_every_number() -> None:
     numbers = {"context_length", "parallel", "threads", "port", "stability_seconds"}
-    assert set(RANGES) == {f"phi4_{name}" for name in numbers}
+    assert set(RANGES) == {*(f"phi4_{name}" for name in numbers), "webui_port"}
 
 
 @pytest.mark.parametrize("name", list(RANGES))

@@ -6,6 +6,7 @@ import ipaddress
 
 from phi4_edge.core import gates
 from phi4_edge.core.choose import Attempt, Choice, Evaluation, nearest
+from phi4_edge.core.chosen import Chosen
 from phi4_edge.core.host import MODELS_PATH, HostFacts
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.plan_types import DiskNeed
@@ -42,15 +43,10 @@ def reasons(
     return tuple(found)
 
 
-def warnings(
-    facts: HostFacts,
-    table: ResourceTable,
-    overrides: Overrides,
-    choice: Choice,
-    attempt: Attempt,
-    chosen: Evaluation,
-) -> tuple[str, ...]:
+def warnings(it: Chosen) -> tuple[str, ...]:
     """Return what an operator should know although the plan can be applied."""
+    facts, table, overrides = it.facts, it.table, it.overrides
+    choice, attempt, chosen = it.choice, it.attempt, it.evaluation
     profile = attempt.profile
     found = [f"forced: {reason}" for reason in choice.overruled]
     if not table.has(facts.ram_bytes, profile.recommended_ram):
@@ -68,8 +64,6 @@ def warnings(
         found.append("the nouveau module is loaded beside the NVIDIA driver")
     if facts.reboot_required:
         found.append("the host waits for a reboot")
-    if chosen.verdict.service_manager == "compose" and not facts.docker:
-        found.append("Docker Engine is missing and has to be installed first")
     found += [f"{name} was longer than is read; its end is not considered" for name in facts.truncated]
     return tuple(found)
 

@@ -33,7 +33,10 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model; `source` is for those who fetch it. A stand-in is planned as the model it stands in for."""
+    """One model; `source` is for those who fetch it. A stand-in is planned as the model it stands in for.
+
+    `checkpoints` are further sources by artifact: the same model, quantized by its publisher.
+    """
 
     id: str
     served_name: str
@@ -41,6 +44,7 @@ class Model:
     stand_in_for: str
     source: Mapping[str, Any]
     architecture: Architecture | None
+    checkpoints: Mapping[str, Mapping[str, Any]]
 
     @property
     def size(self) -> int:
@@ -50,15 +54,48 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One container image; digest None: not known in this release of the catalog."""
+    """One container image; `digests` of its manifests by architecture (amd64, arm64), as far as this release knows.
+
+    `base`: the image that ours is built upon; None for an image that is fetched as it is.
+    """
 
     repository: str
     tag: str
-    digest: str | None
+    digests: Mapping[str, str]
     architecture: str
     cuda: str
     minimum_driver: int
     disk: int
+    base: Image | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseArtifact:
+    """What is unpacked over each other for one architecture and flavour, and what it takes unpacked."""
+
+    assets: tuple[str, ...]
+    disk: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The archives that an engine's makers publish. `sha256` by asset; None: pinned when first fetched.
+
+    `artifacts` by "<architecture>-<flavour>", where flavour is cpu, cuda, jetpack5 or jetpack6.
+    """
+
+    url: str
+    checksums: str
+    artifacts: Mapping[str, ReleaseArtifact]
+    sha256: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Seconds from the start of an engine to its first answer, with the weights already in memory."""
+
+    seconds: int
+    measured: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +127,23 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One quantization of an engine: weights, and overhead per accelerator that it exists for."""
+    """One quantization of an engine: weights, and overhead per accelerator that it exists for.
+
+    `not_applicable`: why this release cannot deliver it, else "".
+    """
 
     quantization: str
     artifact: str
     weights: int
     overhead: Mapping[str, int]
     measured: bool
-    applicable: bool
+    compute_capability: tuple[int, ...]
+    not_applicable: str
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One serving engine."""
+    """One serving engine. `gpu_ram`: bytes of RAM that it takes beside a model that lies in VRAM."""
 
     name: str
     version: str
@@ -111,6 +152,11 @@ class Engine:
     applicable: tuple[str, ...]
     queue: int
     disk: int
+    container_port: int
+    shm_size: int
+    gpu_ram: int
+    start: Mapping[str, Start]
+    release: Release | None
     builds: Mapping[str, Build]
     variants: Mapping[str, Variant]
 
@@ -149,6 +195,27 @@ class Speed:
     measured_architecture: str
     measured_features: frozenset[str]
     measured_decode: Mapping[str, float]
+    disk: tuple[tuple[str, float], ...]
+
+    def disk_read(self, board: str) -> float:
+        """Return the bytes per second that a model is read with, by the board's name."""
+        return next((rate for match, rate in self.disk if match in board.lower()), 10.0**8)
+
+
+@dataclass(frozen=True, slots=True)
+class WebUiImage:
+    """The chat page: its image, and the bytes of RAM that it takes."""
+
+    image: Image
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The oldest version of a component that is accepted, and what an older one is open to."""
+
+    minimum: tuple[int, ...]
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +227,16 @@ class Catalog:
     engines: Mapping[str, Engine]
     candidates: Mapping[str, tuple[Candidate, ...]]
     speed: Speed
+    variants: Mapping[str, Mapping[str, Any]]
+    webui: WebUiImage
+    floors: Mapping[str, Floor]
 
     @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Catalog:
+    def from_data(cls, data: Mapping[str, Any], floors: Mapping[str, Any] | None = None) -> Catalog:
         """Return the catalog in plain data; raises CatalogError that names row and field."""
         from phi4_edge.core.catalog_read import read
 
-        return read(data)
+        return read(data, floors or {"floors": {}})
 
     def shape(self, model_id: str) -> Architecture:
         """Return the shape that `model_id` is planned with: a stand-in is planned as what it stands in for."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from phi4_edge.core import variants
 from phi4_edge.core.catalog import (
     ACCELERATORS,
     SERVICE_MANAGERS,
@@ -15,23 +16,31 @@ from phi4_edge.core.catalog import (
     Catalog,
     DriverRule,
     Engine,
-    Image,
+    Floor,
     Model,
     Speed,
     SpeedRow,
+    Start,
     Variant,
+    WebUiImage,
 )
+from phi4_edge.core.catalog_releases import read_image, read_release
 from phi4_edge.core.fields import Row
 from phi4_edge.core.table import PROFILES
 from phi4_edge.core.text import version_of
+from phi4_edge.errors import CatalogError
 
 _GB = 10**9
+ENGINE_FIELDS = (
+    *("version", "service_managers", "on_request", "applicable", "queue", "disk", "container_port", "shm_size"),
+    *("gpu_ram", "start", "release", "builds", "variants"),
+)
 
 
-def read(data: Mapping[str, Any]) -> Catalog:
+def read(data: Mapping[str, Any], floors: Mapping[str, Any]) -> Catalog:
     """Return the catalog; raises CatalogError that names row and field."""
     top = Row("catalog", data)
-    top.only("models", "kv_types", "engines", "candidates", "speed")
+    top.only("models", "kv_types", "engines", "candidates", "speed", "variants", "webui")
     kv_row = top.row("kv_types")
     kv_types = {str(name): kv_row.integer(name) for name in kv_row.data}
     engines = {name: _engine(name, row, kv_types) for name, row in top.rows("engines").items()}
@@ -41,7 +50,30 @@ def read(data: Mapping[str, Any]) -> Catalog:
         engines=MappingProxyType(engines),
         candidates=_candidates(top.row("candidates"), engines),
         speed=_speed(top.row("speed")),
+        variants=_variants(top.row("variants")),
+        webui=_webui(top.row("webui")),
+        floors=MappingProxyType({name: _floor(row) for name, row in Row("CVE floors", floors).rows("floors").items()}),
     )
+
+
+def _variants(row: Row) -> Mapping[str, Mapping[str, Any]]:
+    try:
+        return MappingProxyType(variants.check(row.data, {}))
+    except ValueError as error:
+        raise CatalogError(f"{row.where}: {error}. Correct the file and run again.") from error
+
+
+def _webui(row: Row) -> WebUiImage:
+    row.only("image", "memory")
+    return WebUiImage(read_image(row.row("image")), row.integer("memory"))
+
+
+def _floor(row: Row) -> Floor:
+    row.only("minimum", "why", "watch")
+    minimum = version_of(row.text("minimum"))
+    if not minimum:
+        row.fail("minimum", "a version such as 1.2.3")
+    return Floor(minimum, row.text("why"))
 
 
 def _models(rows: Mapping[str, Row]) -> Mapping[str, Model]:
@@ -54,9 +86,12 @@ def _models(rows: Mapping[str, Row]) -> Mapping[str, Model]:
 
 
 def _model(name: str, row: Row) -> Model:
-    row.only("served_name", "stand_in_for", "licence", "source", "architecture")
+    row.only("served_name", "stand_in_for", "licence", "source", "architecture", "checkpoints")
     source = row.row("source")
     source.integer("size")
+    checkpoints = row.rows("checkpoints") if "checkpoints" in row.data else {}
+    for checkpoint in checkpoints.values():
+        checkpoint.integer("size")
     shape = row.row("architecture") if "architecture" in row.data else None
     if shape is not None:
         shape.only("parameters", "layers", "kv_heads", "head_dim", "vocabulary")
@@ -75,11 +110,12 @@ def _model(name: str, row: Row) -> Model:
             head_dim=shape.integer("head_dim"),
             vocabulary=shape.integer("vocabulary"),
         ),
+        checkpoints=MappingProxyType({key: MappingProxyType(dict(item.data)) for key, item in checkpoints.items()}),
     )
 
 
 def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> Engine:
-    row.only("version", "service_managers", "on_request", "applicable", "queue", "disk", "builds", "variants")
+    row.only(*ENGINE_FIELDS)
     managers = {field: row.texts(field) for field in ("service_managers", "on_request", "applicable")}
     for field, values in managers.items():
         if not set(values) <= set(SERVICE_MANAGERS):
@@ -90,6 +126,11 @@ def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> Engine:
         **managers,
         queue=row.integer("queue"),
         disk=row.integer("disk"),
+        container_port=row.integer("container_port"),
+        shm_size=row.integer("shm_size"),
+        gpu_ram=row.integer("gpu_ram", 0),
+        start=MappingProxyType({key: _start(inner) for key, inner in row.rows("start").items()}),
+        release=read_release(row.row("release")) if "release" in row.data else None,
         builds=MappingProxyType({key: _build(key, inner, kv_types) for key, inner in row.rows("builds").items()}),
         variants=MappingProxyType({key: _variant(key, inner) for key, inner in row.rows("variants").items()}),
     )
@@ -118,25 +159,17 @@ def _build(accelerator: str, row: Row, kv_types: Mapping[str, int]) -> Build:
             for rule in row.each("drivers")
         ),
         jetson=tuple(jetson),
-        images=tuple(_image(image) for image in row.each("images")),
+        images=tuple(read_image(image) for image in row.each("images")),
     )
 
 
-def _image(row: Row) -> Image:
-    row.only("repository", "tag", "digest", "architecture", "cuda", "minimum_driver", "disk")
-    return Image(
-        repository=row.text("repository"),
-        tag=row.text("tag"),
-        digest=None if row.data.get("digest") is None else row.text("digest"),
-        architecture=row.text("architecture", ""),
-        cuda=row.text("cuda", ""),
-        minimum_driver=row.integer("minimum_driver", 0),
-        disk=row.integer("disk"),
-    )
+def _start(row: Row) -> Start:
+    row.only("seconds", "measured")
+    return Start(row.integer("seconds"), row.flag("measured"))
 
 
 def _variant(name: str, row: Row) -> Variant:
-    row.only("artifact", "weights", "overhead", "measured", "applicable")
+    row.only("artifact", "weights", "overhead", "measured", "compute_capability", "not_applicable")
     overhead = row.row("overhead")
     overhead.only(*ACCELERATORS)
     return Variant(
@@ -145,7 +178,8 @@ def _variant(name: str, row: Row) -> Variant:
         weights=row.integer("weights"),
         overhead=MappingProxyType({str(key): overhead.integer(key) for key in overhead.data}),
         measured=row.flag("measured"),
-        applicable=row.flag("applicable", True),
+        compute_capability=version_of(row.text("compute_capability", "")),
+        not_applicable=row.text("not_applicable", ""),
     )
 
 
@@ -169,7 +203,7 @@ def _candidate(row: Row, profile: str, engines: Mapping[str, Engine]) -> Candida
 
 
 def _speed(row: Row) -> Speed:
-    row.only("measured", *ACCELERATORS)
+    row.only("measured", "disk", *ACCELERATORS)
     measured = row.row("measured")
     measured.only("architecture", "features", "decode")
     decode = measured.row("decode")
@@ -178,6 +212,9 @@ def _speed(row: Row) -> Speed:
         measured_architecture=measured.text("architecture"),
         measured_features=frozenset(measured.texts("features")),
         measured_decode=MappingProxyType({str(key): decode.number(key) for key in decode.data}),
+        disk=tuple(
+            (item.text("match", "").lower(), item.number("read", most=10**6) * _GB) for item in row.each("disk")
+        ),
     )
 
 

@@ -6,22 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi4_edge.core.host import HostFacts
+from phi4_edge.core.plan_types import Install
 from phi4_edge.core.receipt import status
 
 Change = dict[str, Any]
 
 
-def action(facts: HostFacts, fingerprint: str) -> str:
-    """Return none, install (no receipt), change (another release), or repair (this release, but not as committed)."""
+def action(facts: HostFacts, fingerprint: str, install: Install) -> str:
+    """Return none, install (no receipt), change (another release), or repair (this release, but not as committed).
+
+    A driver that is to be installed is a repair too: it makes no other release, but something is to be done.
+    """
     if not facts.receipt.present:
         return "install"
     state = status(facts.receipt, facts.service)
     if facts.receipt.fingerprint != fingerprint and state != "unreadable":
         return "change"
-    return "none" if state == "serving" else "repair"
+    return "none" if state == "serving" and not install.nvidia_driver else "repair"
 
 
-def changes(facts: HostFacts, planned: Mapping[str, Any], release: str, kind: str) -> tuple[Change, ...]:
+def changes(
+    facts: HostFacts, planned: Mapping[str, Any], release: str, kind: str, install: Install
+) -> tuple[Change, ...]:
     """Return what differs, in the order of interest; drifted files one by one. () when nothing is to be done."""
     if kind == "none":
         return ()
@@ -53,4 +59,6 @@ def changes(facts: HostFacts, planned: Mapping[str, Any], release: str, kind: st
     if kind == "repair" and (service is None or not service.up):
         before = f"{service.active}, {service.enabled or 'not installed'}" if service else "unknown"
         listed.append({"what": "phi4-edge.service", "before": before, "after": "active, enabled"})
+    if install.nvidia_driver:
+        listed.append({"what": "NVIDIA driver", "before": None, "after": "installed"})
     return tuple(listed)

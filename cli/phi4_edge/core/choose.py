@@ -22,6 +22,7 @@ from phi4_edge.core.sizing import (
     disk_needs,
     disk_shortfall,
     gpu_pool,
+    native_disk,
     ram_pool,
 )
 from phi4_edge.core.table import GB, Profile, ResourceTable
@@ -154,7 +155,7 @@ def _evaluate(
     pool = gpu_pool(facts, gpu, table) if gpu is not None else ram_pool(facts, table)
     tried = attempts(catalog, candidate, overrides)
     fitting = next((sizing for sizing in tried if sizing.need <= pool.usable), None)
-    native = engine.disk if verdict.service_manager == "systemd" else 0
+    native = native_disk(facts, engine, verdict.service_manager, candidate.accelerator)
     needs = disk_needs(variant.weights, native, verdict.image.disk if verdict.image else 0)
     lacks = [] if fitting else [_too_large(tried, pool, gpu)]
     if candidate.minimum_ram and not table.has(facts.ram_bytes, candidate.minimum_ram):

@@ -21,6 +21,14 @@ from phi4_edge.errors import FactsError
 __all__ = ["FORMAT", "HostFacts", "loads", "parse"]
 
 MOST_LISTENERS = 4096
+# Fields that are the first version in a source's text.
+_VERSIONS = {
+    "systemd": "systemd",
+    "docker": "docker",
+    "compose": "compose",
+    "runc": "runc",
+    "toolkit": "nvidia_ctk",
+}
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
 
@@ -64,9 +72,7 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
         secure_boot={"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
         reboot_required=sources.text("reboot_required").lstrip().startswith("yes"),
         init=clean(sources.text("init").strip().partition(" ")[0], 32),
-        systemd=dotted(version_of(sources.text("systemd"))),
-        docker=dotted(version_of(sources.text("docker"))),
-        compose=dotted(version_of(sources.text("compose"))),
+        **{name: dotted(version_of(sources.text(source))) for name, source in _VERSIONS.items()},
         uid=integer(sources.text("uid")),
         boot_id=clean(sources.text("boot_id"), 64),
         listening=_listening(sources),

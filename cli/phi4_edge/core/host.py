@@ -167,6 +167,8 @@ class HostFacts:
     systemd: str
     docker: str
     compose: str
+    runc: str
+    toolkit: str
     uid: int | None
     boot_id: str
     listening: tuple[tuple[str, int], ...]

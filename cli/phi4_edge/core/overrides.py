@@ -1,18 +1,19 @@
 """What the inventory asks for: the `phi4_*` variables of one host, checked.
 
-`VARIABLES` is the complete list; anything else that starts with `phi4_` is an error.
+`VARIABLES` is the complete list; anything else that starts with `phi4_` is an error. `EXTRA` are variables of roles.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from phi4_edge.core import reference, variants
 from phi4_edge.core.table import PROFILES
 from phi4_edge.core.text import clean, closest
-from phi4_edge.errors import InventoryError
+from phi4_edge.errors import ArtifactError, InventoryError
 
 PREFIX = "phi4_"
 ENGINES = ("onnx", "ollama", "vllm")
@@ -22,6 +23,14 @@ MODELS = ("phi-4-mini-instruct", "tiny")
 # 131,072 is what the model was trained for; below 512 not even the chat template and a short answer have room.
 SHORTEST_CONTEXT, LONGEST_CONTEXT = 512, 131072
 AUTO = "auto"
+# Where an INI inventory would have to say nothing.
+NONE = "none"
+
+DELIVERIES = ("push", "registry")
+# Components on the host whose version is held against data/cve_floors.yml.
+COMPONENTS = ("docker", "runc", "nvidia-container-toolkit")
+# A test holds this equal to the catalog's.
+SEED_VARIANTS = ("phi4-mini-reasoning", "phi4-mini-coder")
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
@@ -44,6 +53,13 @@ class Overrides:
     model: str = MODELS[0]
     threads: int | None = None
     stability_seconds: float = 5.0
+    variants: Mapping[str, dict[str, Any] | None] = field(default_factory=dict)
+    image_delivery: str = "push"
+    image_mirror: str = ""
+    accept_below_floor: tuple[str, ...] = ()
+    webui_enabled: bool = False
+    webui_port: int = 3000
+    driver_install: bool = False
 
     @classmethod
     def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
@@ -54,15 +70,20 @@ class Overrides:
         values: dict[str, Any] = {}
         problems: list[str] = []
         for name, value in variables.items():
-            if not name.startswith(PREFIX):
+            if name in EXTRA:
+                wanted, check = EXTRA[name]
+            elif not name.startswith(PREFIX):
                 continue
-            if name not in VARIABLES:
+            elif name in VARIABLES:
+                wanted, check = name.removeprefix(PREFIX), VARIABLES[name]
+            else:
                 problems.append(f"{clean(name, 60)} is not a variable of phi4-edge{closest(name, list(VARIABLES))}")
                 continue
             try:
-                values[name.removeprefix(PREFIX)] = VARIABLES[name](value)
+                values[wanted] = check(value)
             except ValueError as error:
                 problems.append(f"{name}: found {clean(repr(value), 60)}, needed {error}")
+        problems += _together(cls(host=host, **values)) if not problems else []
         if problems:
             raise InventoryError(
                 f"{clean(host, 253)}: {'; '.join(problems)}. Correct the inventory; nothing was changed."
@@ -146,6 +167,35 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _variants(value: Any) -> Mapping[str, Any]:
+    # Checked as if those of the catalog were there: a name of theirs may be built upon.
+    variants.check(value, {name: {"from": variants.BASE} for name in SEED_VARIANTS})
+    return variants.parse(value)
+
+
+def _mirror(value: Any) -> str:
+    text = "" if value is None else str(value).strip().rstrip("/")
+    if text.lower() in ("", NONE):
+        return ""
+    try:
+        reference.endpoint(reference.Reference(reference.DOCKER_HUB, "library/x", "1", ""), text)
+    except ArtifactError:
+        raise ValueError("a registry as host[:port][/prefix], such as mirror.example:5000/edge") from None
+    return text
+
+
+def _components(value: Any) -> tuple[str, ...]:
+    words = value.split(",") if isinstance(value, str) else [] if value is None else value
+    if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"a list out of {', '.join(COMPONENTS)}")
+    names = tuple(dict.fromkeys(word.strip().lower() for word in words if word.strip()))
+    names = () if names == (NONE,) else names
+    for name in names:
+        if name not in COMPONENTS:
+            raise ValueError(f"a list out of {', '.join(COMPONENTS)}{closest(name, list(COMPONENTS))}")
+    return names
+
+
 VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_profile": _one_of(AUTO, *PROFILES),
     "phi4_engine": _one_of(AUTO, *ENGINES),
@@ -159,4 +209,21 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_model": _one_of(*MODELS),
     "phi4_threads": _auto_or(_whole(1, 1024)),
     "phi4_stability_seconds": _seconds,
+    "phi4_variants": _variants,
+    "phi4_image_delivery": _one_of(*DELIVERIES),
+    "phi4_image_mirror": _mirror,
+    "phi4_accept_below_floor": _components,
 }
+# Variables of roles that the plan depends on: name here, and the check. Others of these roles are not looked at.
+EXTRA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "webui_enabled": ("webui_enabled", _flag),
+    "webui_port": ("webui_port", _whole(1, 65535)),
+    "nvidia_runtime_driver_install": ("driver_install", _flag),
+}
+
+
+def _together(found: Overrides) -> list[str]:
+    """Return what is wrong between variables that are right one by one."""
+    if found.webui_enabled and found.webui_port == found.port:
+        return [f"webui_port: found {found.port}, which is phi4_port too, needed a port of its own"]
+    return []

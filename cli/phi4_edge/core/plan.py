@@ -6,32 +6,26 @@ Pure and deterministic. Nothing fitting is a plan too (`fits` False, with what i
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from phi4_edge.core import advice
-from phi4_edge.core.catalog import Catalog, Engine
+from phi4_edge.core import advice, floors, parts, prepare
+from phi4_edge.core.catalog import Catalog
 from phi4_edge.core.changes import action, changes
-from phi4_edge.core.choose import Attempt, Choice, Evaluation, choose, nearest, rejections
+from phi4_edge.core.choose import Attempt, choose, nearest, rejections
+from phi4_edge.core.chosen import Chosen, Inputs
 from phi4_edge.core.host import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, HostFacts, to_plain
 from phi4_edge.core.knobs import knobs
 from phi4_edge.core.overrides import Overrides
-from phi4_edge.core.plan_types import FORMAT, UNIT, DiskNeed, Memory, Plan, PlannedImage, PlannedModel, Runtime
-from phi4_edge.core.sizing import disk_available
+from phi4_edge.core.plan_types import FORMAT, UNIT, DiskNeed, Memory, Plan, PlannedModel
+from phi4_edge.core.sizing import disk_available, native_disk
+from phi4_edge.core.switching import switch
 from phi4_edge.core.table import GB, ResourceTable
-from phi4_edge.core.text import dotted, version_of
+from phi4_edge.core.text import canonical
 
 __all__ = ["FORMAT", "Inputs", "Plan", "canonical", "decide"]
 
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What the controller holds: artifact id to digest, and engine to digest of its installed content."""
-
-    artifacts: Mapping[str, str] = field(default_factory=dict)
-    runtimes: Mapping[str, str] = field(default_factory=dict)
+IMAGE_IDENTITY = ("repository", "tag", "architecture", "digest", "cuda")
 
 
 def decide(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: Overrides, inputs: Inputs) -> Plan:
@@ -55,65 +49,54 @@ def decide(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: 
             nearest_profile=closest.profile.name,
             **common,
         )
-    return _fitting(
-        _Chosen(facts, table, catalog, overrides, inputs, choice, choice.attempt, choice.evaluation), common
-    )
+    return _fitting(Chosen(facts, table, catalog, overrides, inputs, choice, choice.attempt, choice.evaluation), common)
 
 
-def canonical(data: Mapping[str, Any]) -> str:
-    """Return JSON text that is equal for equal data: sorted keys, no spaces, ASCII."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """Everything that a plan with a fit is written from."""
-
-    facts: HostFacts
-    table: ResourceTable
-    catalog: Catalog
-    overrides: Overrides
-    inputs: Inputs
-    choice: Choice
-    attempt: Attempt
-    evaluation: Evaluation
-
-    @property
-    def engine(self) -> Engine:
-        return self.catalog.engines[self.evaluation.candidate.engine]
-
-    @property
-    def forced(self) -> bool:
-        return bool(self.choice.overruled)
-
-
-def _fitting(it: _Chosen, common: Mapping[str, Any]) -> Plan:
+def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
     applied = _applied(it)
-    fingerprint = hashlib.sha256(canonical(to_plain(applied)).encode()).hexdigest()
+    fingerprint = _fingerprint(applied)
     release = f"r-{fingerprint[:12]}"
-    kind = action(it.facts, fingerprint)
-    model: PlannedModel = applied["model"]
-    disk = _disk(it, model)
-    reason = _not_applicable(it.engine, it.evaluation)
+    install = prepare.install(it)
+    steps = prepare.steps(it, install)
+    kind = action(it.facts, fingerprint, install)
+    memory, disk = _memory(it, applied["knobs"]), _disk(it, applied["model"])
+    reason = _not_applicable(it)
+    too_old, accepted = floors.sentences(it, steps, install)
+    blockers = advice.blockers(it.facts, it.overrides, it.evaluation, disk, kind)
     return Plan(
         fits=True,
         forced=it.forced,
         profile=it.attempt.profile.name,
-        memory=_memory(it.evaluation),
+        memory=memory,
         disk=disk,
         forecast=to_plain(it.evaluation.forecast),
+        steps=steps,
+        switch=switch(it, memory, kind, it.facts.receipt.fingerprint == fingerprint),
+        install=install,
+        prerequisites=prepare.prerequisites(it, install),
+        image_delivery=it.overrides.image_delivery,
+        image_mirror=it.overrides.image_mirror,
         applicable=not reason,
         not_applicable=reason,
         reasons=advice.reasons(it.facts, it.table, it.choice, it.attempt, it.evaluation),
-        warnings=advice.warnings(it.facts, it.table, it.overrides, it.choice, it.attempt, it.evaluation),
-        blockers=advice.blockers(it.facts, it.overrides, it.evaluation, disk, kind),
+        warnings=(*advice.warnings(it), *accepted),
+        blockers=(*blockers, *too_old) if kind != "none" else (),
         candidates=_candidates(it.attempt),
         action=kind,
-        changes=changes(it.facts, _compared(applied), release, kind),
+        changes=changes(it.facts, _compared(applied), release, kind, install),
         release=release,
         fingerprint=fingerprint,
         **{**common, **applied},
     )
+
+
+def _fingerprint(applied: Mapping[str, Any]) -> str:
+    """Return the digest of what is carried out; of an image what it is, not what it takes or is called."""
+    plain = to_plain(applied)
+    for owner in (plain, plain["webui"]):
+        if owner is not None and owner["image"] is not None:
+            owner["image"] = {name: owner["image"][name] for name in IMAGE_IDENTITY}
+    return hashlib.sha256(canonical(plain).encode()).hexdigest()
 
 
 def _compared(applied: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,9 +111,9 @@ def _compared(applied: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _applied(it: _Chosen) -> dict[str, Any]:
+def _applied(it: Chosen) -> dict[str, Any]:
     """Return what is carried out on the host, and nothing else: this is what the fingerprint is made of."""
-    chosen = it.evaluation
+    chosen, model = it.evaluation, parts.model(it)
     return {
         "engine": it.engine.name,
         "quantization": chosen.candidate.quantization,
@@ -142,40 +125,21 @@ def _applied(it: _Chosen) -> dict[str, Any]:
         "bind": it.overrides.bind,
         "port": it.overrides.port,
         "unit": UNIT,
-        "knobs": knobs(it.facts, it.table, it.engine, chosen, it.overrides, it.attempt.gpu, it.forced),
-        "model": _model(it.catalog, it.overrides, it.inputs, chosen),
-        "runtime": _runtime(it.facts, it.engine, it.inputs, chosen),
-        "image": _image(chosen),
+        "knobs": knobs(it, model),
+        "model": model,
+        "runtime": parts.runtime(it),
+        "image": parts.image(it.facts, it.inputs, chosen.verdict.image),
+        "webui": parts.webui(it),
+        "content": it.inputs.runtimes.get(it.engine.name),
     }
 
 
-def _model(catalog: Catalog, overrides: Overrides, inputs: Inputs, chosen: Evaluation) -> PlannedModel:
-    model = catalog.models[overrides.model]
-    artifact = f"{model.id}/{chosen.variant.artifact}"
-    size = model.size if model.stand_in_for else chosen.variant.weights
-    return PlannedModel(model.id, model.served_name, artifact, inputs.artifacts.get(artifact), size)
-
-
-def _runtime(facts: HostFacts, engine: Engine, inputs: Inputs, chosen: Evaluation) -> Runtime | None:
-    """Return the Python environment that an engine with wheels needs; None for all others and for containers."""
-    pythons = engine.builds[chosen.candidate.accelerator].pythons
-    if chosen.verdict.service_manager != "systemd" or not pythons:
-        return None
-    python, digest = dotted(version_of(facts.python.version), 2), inputs.runtimes.get(engine.name)
-    tag = f"cp{python.replace('.', '')}-{facts.architecture}"
-    return Runtime(digest, python, facts.architecture, f"{digest[:16]}-{tag}" if digest else None)
-
-
-def _image(chosen: Evaluation) -> PlannedImage | None:
-    image = chosen.verdict.image
-    if image is None:
-        return None
-    reference = f"{image.repository}:{image.tag}" + (f"@{image.digest}" if image.digest else "")
-    return PlannedImage(image.repository, image.tag, image.digest, reference, image.cuda, image.disk)
-
-
-def _memory(chosen: Evaluation) -> Memory:
+def _memory(it: Chosen, settings: Mapping[str, Any]) -> Memory:
+    chosen = it.evaluation
     sizing, pool = chosen.sizing, chosen.pool
+    on_gpu = pool.kind == "vram"
+    # vLLM takes its whole share at once, whatever the weights need.
+    share = settings.get("gpu_memory_utilization")
     return Memory(
         kind=pool.kind,
         weights=sizing.weights,
@@ -185,15 +149,17 @@ def _memory(chosen: Evaluation) -> Memory:
         need=sizing.need,
         available=pool.available,
         held_by_others=pool.held_by_others,
+        ram_need=it.engine.gpu_ram if on_gpu else sizing.need,
+        vram_need=0 if not on_gpu else sizing.need if share is None else int(share * pool.total),
         measured=chosen.variant.measured,
     )
 
 
-def _disk(it: _Chosen, model: PlannedModel) -> DiskNeed:
+def _disk(it: Chosen, model: PlannedModel) -> DiskNeed:
     facts, chosen = it.facts, it.evaluation
     there = facts.receipt.present and model.digest is not None and facts.receipt.digest == model.digest
     image = chosen.verdict.image.disk if chosen.verdict.image else 0
-    native = chosen.disk_need - chosen.sizing.weights - image
+    native = native_disk(facts, it.engine, it.manager, it.accelerator)
     paths = (MODELS_PATH, RELEASES_PATH, DOCKER_PATH) if image else (MODELS_PATH, RELEASES_PATH)
     return DiskNeed(
         need=max(int(it.attempt.profile.disk * GB), chosen.disk_need),
@@ -219,11 +185,13 @@ def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:
     )
 
 
-def _not_applicable(engine: Engine, chosen: Evaluation) -> str | None:
-    manager = chosen.verdict.service_manager
-    if manager in engine.applicable and chosen.variant.applicable:
-        return None
-    return (
-        f"this release of phi4-edge plans {engine.name} {chosen.candidate.quantization} under {manager}, "
-        "but cannot install it yet; phi4_engine chooses another"
-    )
+def _not_applicable(it: Chosen) -> str | None:
+    chosen = it.evaluation
+    label = f"{it.engine.name} {chosen.candidate.quantization}"
+    if chosen.variant.not_applicable:
+        return f"{label} cannot be delivered: {chosen.variant.not_applicable}; phi4_quantization chooses another"
+    if it.manager not in it.engine.applicable:
+        return f"this release of phi4-edge plans {label} under {it.manager}, but cannot install it yet"
+    if it.facts.init != "systemd":
+        return f"the service is a unit of systemd also under {it.manager}, and PID 1 is {it.facts.init or 'unknown'}"
+    return None

@@ -16,7 +16,11 @@ UNIT = "phi4-edge.service"
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes. `need` = weights + kv_cache + overhead; it fits when need + os_reserve <= available."""
+    """Bytes. `need` = weights + kv_cache + overhead; it fits when need + os_reserve <= available.
+
+    `ram_need` and `vram_need` are what the release takes of each while it serves: the receipt keeps them, and the next
+    plan asks whether old and new fit beside each other.
+    """
 
     kind: str
     weights: int
@@ -26,6 +30,8 @@ class Memory:
     need: int
     available: int
     held_by_others: int
+    ram_need: int
+    vram_need: int
     measured: bool
 
 
@@ -52,8 +58,12 @@ class PlannedModel:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The engine's environment on the host; digest and id None: not known to this controller."""
+    """The engine's files on the host where it runs natively; digest and id None: not known to this controller.
 
+    `artifact` names them in the controller's store; None where they are made for the host's Python (wheels).
+    """
+
+    artifact: str | None
     digest: str | None
     python: str
     arch: str
@@ -62,10 +72,16 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class PlannedImage:
-    """The container image; `reference` is what Compose is given."""
+    """One container image. `architecture` as registries name it (amd64, arm64); `key` names it in the store.
+
+    `digest` is that of the manifest for this architecture (sha256:...); None: not pinned yet. `reference` is what a
+    registry is asked for, without the mirror.
+    """
 
     repository: str
     tag: str
+    architecture: str
+    key: str
     digest: str | None
     reference: str
     cuda: str
@@ -73,11 +89,43 @@ class PlannedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class WebUi:
+    """The chat page beside the engine."""
+
+    image: PlannedImage
+    port: int
+    bind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """How the new release takes over. mode: none, first (nothing serves now), beside, down.
+
+    `port`: spare loopback port for the rehearsal. `down_seconds`: estimate of the interruption.
+    """
+
+    mode: str = "none"
+    port: int | None = None
+    down_seconds: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """What the roles will install on the host before the release."""
+
+    docker: bool = False
+    nvidia_toolkit: bool = False
+    nvidia_driver: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What one host shall run, why, and what would change. Without a fit only the texts are filled.
 
     `blockers` stand in the way of applying it now (memory or disk that others take, a port in use) without
-    making it another plan. `stability_seconds` is how long the service must stay up to be committed.
+    making it another plan. `stability_seconds` is how long the service must stay up to be committed. `steps` are the
+    roles to apply, in order; `content` is the digest of the files of our own that the release is made of.
     """
 
     host: str
@@ -101,6 +149,14 @@ class Plan:
     model: PlannedModel | None = None
     runtime: Runtime | None = None
     image: PlannedImage | None = None
+    webui: WebUi | None = None
+    content: str | None = None
+    steps: tuple[str, ...] = ()
+    switch: Switch = Switch()
+    install: Install = Install()
+    prerequisites: tuple[str, ...] = ()
+    image_delivery: str = "push"
+    image_mirror: str = ""
     applicable: bool = False
     not_applicable: str | None = None
     reasons: tuple[str, ...] = ()
@@ -127,7 +183,8 @@ class Plan:
             raise FactsError(f"Found no plan document, needed one of format {FORMAT}. Make it with `phi4-edge plan`.")
         values = {name: value for name, value in data.items() if name != "format"}
         for name, kind in _NESTED.items():
-            values[name] = None if values.get(name) is None else _record(kind, values[name], name)
+            found = values.get(name)
+            values[name] = None if found is None and name not in _ALWAYS else _record(kind, found, name)
         for field in fields(cls):
             if isinstance(field.default, tuple):
                 items = values.get(field.name)
@@ -144,7 +201,13 @@ _NESTED: Mapping[str, type] = {
     "model": PlannedModel,
     "runtime": Runtime,
     "image": PlannedImage,
+    "webui": WebUi,
+    "switch": Switch,
+    "install": Install,
 }
+# Inside another record, by that record.
+_INNER: Mapping[type, Mapping[str, type]] = {WebUi: {"image": PlannedImage}}
+_ALWAYS = ("switch", "install")
 
 
 def _record(kind: type, data: object, name: str) -> Any:
@@ -155,4 +218,5 @@ def _record(kind: type, data: object, name: str) -> Any:
         raise FactsError(
             f"Found a plan document whose {name} differs from this release in: {differ}. Make it with `phi4-edge plan`."
         )
-    return kind(**data)
+    inner = {field: _record(of, data[field], f"{name}.{field}") for field, of in _INNER.get(kind, {}).items()}
+    return kind(**{**data, **inner})

@@ -14,6 +14,7 @@ OUR_DESCRIPTION = "Phi-4 on this gateway"
 PROBLEMS = ("missing", "changed", "mode", "link")
 # A release of one engine has some thousands of files; more findings than this say nothing new.
 MOST_DRIFT = 1000
+MOST_CONTAINERS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,29 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """One container image that the release runs: key in the store, digest of its manifest, id on the host."""
+
+    key: str = ""
+    digest: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of ours as it is now: service (engine, webui), id of its image, state as Docker words it."""
+
+    service: str
+    image: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What was committed, without the file list; all texts "" and numbers 0 where there is none.
+
+    `memory_need` and `vram_need` (bytes) are what the release takes while it serves. `containers` are those that the
+    probe found, None where nobody could look.
 
     `vram_held_by_others` (bytes) and `gpu` (UUID) are what the plan saw before our engine took its share, and
     `image_disk` (bytes) is what its image takes, so that a second look at a serving host decides the same.
@@ -77,9 +99,37 @@ class Receipt:
     gpu: str = ""
     vram_held_by_others: int = 0
     image_disk: int = 0
+    memory_need: int = 0
+    vram_need: int = 0
+    service_manager: str = ""
+    image: Image = Image()
+    webui_image: Image = Image()
+    steps: tuple[str, ...] = ()
+    containers: tuple[Container, ...] | None = None
     file_count: int = 0
     drift: tuple[Drift, ...] = ()
     error: str = ""
+
+    @property
+    def missing_containers(self) -> tuple[str, ...]:
+        """Services whose container does not run, () where nobody could look."""
+        running = {item.service for item in self.containers or () if item.state == "running"}
+        return tuple(name for name in self._wanted if self.containers is not None and name not in running)
+
+    @property
+    def foreign_containers(self) -> tuple[str, ...]:
+        """Services that run from another image than the one that was committed."""
+        return tuple(
+            item.service
+            for item in self.containers or ()
+            if item.state == "running" and (wanted := self._wanted.get(item.service)) and item.image != wanted
+        )
+
+    @property
+    def _wanted(self) -> dict[str, str]:
+        """Image id by service, of the containers that the release runs."""
+        engine = {"engine": self.image.id} if self.service_manager == "compose" else {}
+        return engine | ({"webui": self.webui_image.id} if self.webui_image.id else {})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; `from_dict` of it gives an equal receipt."""
@@ -88,6 +138,10 @@ class Receipt:
         body = {theirs: plain.pop(ours) for theirs, ours in _TEXTS.items()}
         body |= {name: plain.pop(name) for name in _NUMBERS}
         body["model"] = {theirs: plain.pop(ours) for theirs, ours in _MODEL.items()}
+        body |= {name: plain.pop(name) for name in ("image", "webui_image")}
+        body["steps"] = list(plain.pop("steps"))
+        if self.containers is None:
+            del plain["containers"]
         return plain | {"receipt": {"format": FORMAT} | body}
 
 
@@ -107,8 +161,12 @@ _TEXTS = {
     "committed_at": "committed_at",
     "runtime": "runtime",
     "gpu": "gpu",
+    "service_manager": "service_manager",
 }
-_NUMBERS = ("port", "context_length", "parallel", "threads", "vram_held_by_others", "image_disk")
+_NUMBERS = (
+    *("port", "context_length", "parallel", "threads", "vram_held_by_others", "image_disk"),
+    *("memory_need", "vram_need"),
+)
 _MODEL = {"id": "model", "artifact": "artifact", "digest": "digest"}
 
 
@@ -130,8 +188,11 @@ def from_dict(data: object) -> Receipt:
     values: dict[str, Any] = {ours: clean(body.get(theirs)) for theirs, ours in _TEXTS.items()}
     values |= {ours: clean(model.get(theirs)) for theirs, ours in _MODEL.items()}
     values |= {name: _count(body.get(name)) for name in _NUMBERS}
+    values |= {name: _image(body.get(name)) for name in ("image", "webui_image")}
     return Receipt(
         present=True,
+        steps=_words(body.get("steps")),
+        containers=_containers(data.get("containers")),
         file_count=_count(data.get("file_count")),
         drift=_drift(data.get("drift")),
         error=error,
@@ -145,9 +206,30 @@ def status(receipt: Receipt, service: Service | None) -> str:
         return "absent"
     if receipt.error:
         return "unreadable"
-    if receipt.drift:
+    if receipt.drift or receipt.foreign_containers:
         return "drifted"
-    return "serving" if service is not None and service.up else "stopped"
+    return "serving" if service is not None and service.up and not receipt.missing_containers else "stopped"
+
+
+def _image(data: object) -> Image:
+    if not isinstance(data, Mapping):
+        return Image()
+    return Image(clean(data.get("key"), 300), clean(data.get("digest"), 80), clean(data.get("id"), 80))
+
+
+def _words(data: object) -> tuple[str, ...]:
+    found = data[:MOST_CONTAINERS] if isinstance(data, list) else []
+    return tuple(word for word in (clean(item, 40) for item in found) if word)
+
+
+def _containers(data: object) -> tuple[Container, ...] | None:
+    if not isinstance(data, list):
+        return None
+    found = (item for item in data[:MOST_CONTAINERS] if isinstance(item, Mapping))
+    return tuple(
+        Container(clean(item.get("service"), 40), clean(item.get("image"), 80), clean(item.get("state"), 40))
+        for item in found
+    )
 
 
 def _drift(data: object) -> tuple[Drift, ...]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from phi4_edge.core.catalog import Candidate, Catalog
+from phi4_edge.core.catalog import Candidate, Catalog, Engine
 from phi4_edge.core.host import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, Gpu, HostFacts
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.table import ResourceTable
-from phi4_edge.core.text import gb
+from phi4_edge.core.text import gb, version_of
 
 # Above 4096 tokens Phi-4-mini's LongRoPE switches to its long factors: slower, and worse for short prompts.
 LONGROPE_FROM = 4096
@@ -133,3 +133,20 @@ def disk_shortfall(facts: HostFacts, needs: Mapping[str, int]) -> str:
 def disk_needs(weights: int, native: int, image: int) -> Mapping[str, int]:
     """Return where the parts of one installation go."""
     return {MODELS_PATH: weights, RELEASES_PATH: native, DOCKER_PATH: image}
+
+
+def flavour(facts: HostFacts, accelerator: str) -> str:
+    """Return which of the published builds a host takes: cpu, cuda, jetpack5 or jetpack6."""
+    if accelerator != "cuda" or facts.jetson is None:
+        return accelerator
+    # Linux for Tegra R35 is JetPack 5, R36 is JetPack 6; the gate has refused all others.
+    return "jetpack5" if version_of(facts.jetson.l4t)[:1] == (35,) else "jetpack6"
+
+
+def native_disk(facts: HostFacts, engine: Engine, manager: str, accelerator: str) -> int:
+    """Return the bytes of an engine's own files on the host."""
+    if manager != "systemd":
+        return 0
+    published = engine.release.artifacts if engine.release is not None else {}
+    artifact = published.get(f"{facts.architecture}-{flavour(facts, accelerator)}")
+    return artifact.disk if artifact is not None else engine.disk

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 # Larger than any memory, disk or counter that is real; anything above is nonsense, not a number.
 LARGEST = 1 << 60
@@ -61,3 +64,8 @@ def closest(word: str, known: list[str]) -> str:
 
     match = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return f" (did you mean {match[0]}?)" if match else ""
+
+
+def canonical(data: Mapping[str, Any]) -> str:
+    """Return JSON text that is equal for equal data: sorted keys, no spaces, ASCII."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

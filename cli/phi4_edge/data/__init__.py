@@ -25,7 +25,7 @@ def load_table(path: Path | None = None) -> ResourceTable:
 
 def load_catalog(path: Path | None = None) -> Catalog:
     """Return the catalog in `path` (ours by default); raises CatalogError."""
-    return Catalog.from_data(_read(path or FOLDER / "catalog.yml"))
+    return Catalog.from_data(_read(path or FOLDER / "catalog.yml"), load_cve_floors())
 
 
 def load_cve_floors() -> dict[str, Any]:

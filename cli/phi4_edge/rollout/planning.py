@@ -55,12 +55,12 @@ class PlanSet:
 
 
 class Planner:
-    """Decides for many hosts with the data read once; `artifacts` are the digests of the controller's store."""
+    """Decides for many hosts with the data read once; artifacts and images are digests of the controller's store."""
 
-    def __init__(self, artifacts: Mapping[str, str]) -> None:
+    def __init__(self, artifacts: Mapping[str, str], images: Mapping[str, str] | None = None) -> None:
         self.table = load_table()
         self.catalog = load_catalog()
-        self.inputs = Inputs(artifacts=artifacts, runtimes=content.runtimes())
+        self.inputs = Inputs(artifacts=artifacts, runtimes=content.runtimes(), images=images or {})
 
     def decide(self, seen: Seen) -> Planned:
         """The host's plan. Raises FactsError or InventoryError when facts or variables cannot be used."""

@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 try:
     from phi4_edge import content, data
     from phi4_edge.core import facts
-    from phi4_edge.core.overrides import Overrides
+    from phi4_edge.core.overrides import EXTRA, Overrides
     from phi4_edge.core.plan import Inputs, Plan, decide
     from phi4_edge.errors import Phi4EdgeError
 except ImportError as error:
@@ -49,10 +49,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         wishes = {
             name: self._templar.template(value)
             for name, value in variables.items()
-            if name.startswith("phi4_") and name not in RESULTS
+            if name in EXTRA or (name.startswith("phi4_") and name not in RESULTS)
         }
         try:
-            inputs = Inputs(artifacts=stored(Path(self._task.args["store"]).expanduser()), runtimes=content.runtimes())
+            store = Path(self._task.args["store"]).expanduser()
+            inputs = Inputs(
+                artifacts=indexed(store / "index.json", "artifacts"),
+                runtimes=content.runtimes(),
+                images=indexed(store / "images.json", "images"),
+            )
             seen, wanted = facts.parse(self._task.args["facts"]), Overrides.from_vars(host, wishes)
             plan = decide(seen, data.load_table(), data.load_catalog(), wanted, inputs)
         except Phi4EdgeError as error:
@@ -64,12 +69,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return {**result, "changed": False, "phi4_plan": document, "ansible_facts": {"phi4_plan": document}}
 
 
-def stored(store: Path) -> dict[str, str]:
-    """Digest by artifact id of what the controller's store holds; nothing where there is no store yet."""
-    index = store / "index.json"
+def indexed(index: Path, key: str) -> dict[str, str]:
+    """Digest by name of what an index of the controller's store holds; nothing where there is no store yet."""
     if not index.is_file():
         return {}
-    return {name: str(line["digest"]) for name, line in json.loads(index.read_text())["artifacts"].items()}
+    return {name: str(line["digest"]) for name, line in json.loads(index.read_text())[key].items()}
 
 
 def refusal(plan: Plan, expected: str) -> str:

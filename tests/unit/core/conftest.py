@@ -18,7 +18,10 @@ from phi4_edge.core.table import ResourceTable
 from phi4_edge.data import load_catalog, load_table
 
 HOSTS = Path(__file__).parents[2] / "fixtures" / "hosts"
-INPUTS = Inputs({"phi-4-mini-instruct/onnx-int4": "c" * 64, "tiny/onnx-int4": "d" * 64}, {"onnx": "e" * 64})
+INPUTS = Inputs(
+    {"phi-4-mini-instruct/onnx-int4": "c" * 64, "tiny/onnx-int4": "d" * 64},
+    {"onnx": "e" * 64, "phi4-edge/onnx": "e" * 64},
+)
 
 Document = dict[str, Any]
 

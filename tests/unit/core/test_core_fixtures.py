@@ -21,7 +21,7 @@ from phi4_edge.core.plan import Inputs, Plan, decide
 from phi4_edge.data import load_catalog, load_table, schema
 
 HOSTS = sorted((Path(__file__).parents[2] / "fixtures" / "hosts").glob("*.json"))
-INPUTS = Inputs({}, {"onnx": "e" * 64})
+INPUTS = Inputs({}, {"onnx": "e" * 64, "phi4-edge/onnx": "e" * 64})
 
 
 def planned(document: Mapping[str, Any]) -> tuple[facts.HostFacts, Plan]:

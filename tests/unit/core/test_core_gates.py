@@ -26,7 +26,7 @@ def test_vllm_on_a_cpu_only_with_enough_memory(document: Make, plan: Make) -> No
     large = plan(document("disk-5gb", disk="/opt/phi4-edge 9e9 1 1\n/var/lib/phi4-edge 900000000000 90000000000 1"),
                  profile="development", engine="vllm")  # fmt: skip
     assert (large.engine, large.accelerator, large.knobs["kv_cache_space_gib"]) == ("vllm", "cpu", 1)
-    assert large.image.reference == "vllm/vllm-openai-cpu:v0.33.0-x86_64"
+    assert large.image.reference == "docker.io/vllm/vllm-openai-cpu:v0.33.0-x86_64"
 
 
 def test_the_candidates_own_minimum(document: Make, plan: Make) -> None:
@@ -141,7 +141,7 @@ def test_compose_needs_docker_or_a_host_where_it_can_be_installed(document: Make
     asked = plan(document("musl-alpine", docker=None), service_manager="compose")
     assert not asked.fits and "without systemd it cannot be installed" in texts(asked)
     later = plan(document("n150-8gb"), service_manager="compose")
-    assert any("Docker Engine is missing" in text for text in later.warnings)
+    assert later.install.docker and "Docker Engine with its Compose plugin is installed first" in later.prerequisites
     assert "vllm is not offered under systemd" in texts(plan(document(GPU), engine="vllm", service_manager="systemd"))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.overrides import VARIABLES, Overrides
+from phi4_edge.core.overrides import EXTRA, VARIABLES, Overrides
 from phi4_edge.errors import InventoryError
 
 
@@ -29,12 +29,21 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         "phi4_model": "tiny",
         "phi4_threads": "auto",
         "phi4_stability_seconds": "2.5",
+        "phi4_variants": '{"terse": {"system": "Be brief."}, "phi4-mini-coder": null}',
+        "phi4_image_delivery": "Registry",
+        "phi4_image_mirror": "mirror.example:5000/edge/",
+        "phi4_accept_below_floor": "docker, RUNC",
+        "webui_enabled": "true",
+        "webui_port": "3001",
+        "nvidia_runtime_driver_install": "no",
     }
-    assert set(texts) == set(VARIABLES)
+    assert set(texts) == {*VARIABLES, *EXTRA}
     found = Overrides.from_vars("gw1", texts)
     assert found == Overrides(
-        "gw1", "edge_optimized", "ollama", "q4_K_M", 2048, 2, "compose", 9000, "::1", True, "tiny", None, 2.5
-    )
+        "gw1", "edge_optimized", "ollama", "q4_K_M", 2048, 2, "compose", 9000, "::1", True, "tiny", None, 2.5,
+        {"terse": {"from": "phi-4-mini-instruct", "parameters": {}, "system": "Be brief."}, "phi4-mini-coder": None},
+        "registry", "mirror.example:5000/edge", ("docker", "runc"), True, 3001, False,
+    )  # fmt: skip
     assert found.asks == (
         "phi4_profile=edge_optimized",
         "phi4_engine=ollama",

@@ -22,7 +22,7 @@ HOSTS = Path(__file__).parents[2] / "fixtures" / "hosts"
 BASES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(HOSTS.glob("*.json"))}
 NAMES = sorted({name for base in BASES.values() for name in base["sources"]})
 TABLE, CATALOG, VALID = load_table(), load_catalog(), jsonschema.Draft202012Validator(schema("plan"))
-INPUTS = Inputs({"phi-4-mini-instruct/onnx-int4": "c" * 64}, {"onnx": "e" * 64})
+INPUTS = Inputs({"phi-4-mini-instruct/onnx-int4": "c" * 64}, {"onnx": "e" * 64, "phi4-edge/onnx": "e" * 64})
 
 LINE = st.one_of(
     st.text(max_size=40),

@@ -94,7 +94,10 @@ def documents() -> list[dict[str, Any]]:
 
 def made_plans() -> list[dict[str, Any]]:
     table, catalog = load_table(), load_catalog()
-    inputs = Inputs(artifacts={"phi-4-mini-instruct/onnx-int4": "ab" * 32}, runtimes={"onnx": "cd" * 32})
+    inputs = Inputs(
+        artifacts={"phi-4-mini-instruct/onnx-int4": "ab" * 32},
+        runtimes={"onnx": "cd" * 32, "phi4-edge/onnx": "cd" * 32},
+    )
     return [decide(parse(doc), table, catalog, Overrides(), inputs).to_dict() for doc in documents()]
 
 

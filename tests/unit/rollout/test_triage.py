@@ -55,11 +55,12 @@ def test_a_host_as_committed_is_left_alone(planner: Planner) -> None:
     ("name", "outcome", "reason"),
     [
         ("gateway-2gb", Outcome.NO_FIT, "RAM 1.9 GiB, needs 4 GB"),
-        ("pi4-4gb", Outcome.PREFLIGHT, "cannot install it yet"),
+        ("n150-8gb", Outcome.PREFLIGHT, "cannot be delivered"),
     ],
 )
 def test_a_host_that_cannot_be_changed_says_why(planner: Planner, name: str, outcome: Outcome, reason: str) -> None:
-    found = triage({"gw1": planner.decide(Seen("gw1", document(name), {}))})
+    wishes = {} if outcome is Outcome.NO_FIT else {"phi4_quantization": "int4_untied"}
+    found = triage({"gw1": planner.decide(Seen("gw1", document(name), wishes))})
     assert found.todo == {}
     assert found.settled[0].outcome is outcome
     assert reason in found.settled[0].reason

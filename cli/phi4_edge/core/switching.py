@@ -1,0 +1,69 @@
+"""How a new release takes over from the one that serves: beside it where memory holds both, else after it."""
+
+from __future__ import annotations
+
+from phi4_edge.core.chosen import Chosen
+from phi4_edge.core.host import HostFacts
+from phi4_edge.core.overrides import Overrides
+from phi4_edge.core.plan_types import Memory, Switch
+from phi4_edge.core.text import gb
+
+FIRST_PORT = 18080
+
+
+def switch(it: Chosen, memory: Memory, kind: str, same: bool) -> Switch:
+    """Return how the planned release takes over; `kind` is the plan's action, `same` that the release is there."""
+    if kind == "none":
+        return Switch()
+    port = spare_port(it.facts, it.overrides)
+    start = it.engine.start[it.accelerator].seconds
+    reading = int(memory.weights / it.catalog.speed.disk_read(it.facts.board)) + 1
+    if not serving(it.facts):
+        return Switch("first", port, 0, "nothing of ours serves on the host now")
+    why = "the same release is put right in its place" if same else _not_beside(it, memory)
+    if why:
+        seconds = start + reading
+        return Switch("down", port, seconds, f"{why}; no answers for about {_duration(seconds)} (an estimate)")
+    reason = (
+        f"the release that serves now goes on until the new one has answered on port {port}; "
+        f"then no answers for about {_duration(start)} (an estimate)"
+    )
+    return Switch("beside", port, start, reason)
+
+
+def serving(facts: HostFacts) -> bool:
+    """Return whether a release of ours answers on the host now."""
+    return facts.receipt.present and facts.service is not None and facts.service.active == "active"
+
+
+def spare_port(facts: HostFacts, overrides: Overrides) -> int:
+    """Return the first port from 18080 on that nothing listens on and that is not promised to anything of ours."""
+    taken = {port for _, port in facts.listening} | {overrides.port, overrides.webui_port, facts.receipt.port}
+    # At most 500 listeners are reported, so one of these is free.
+    return next(port for port in range(FIRST_PORT, 65536) if port not in taken)
+
+
+def _not_beside(it: Chosen, memory: Memory) -> str:
+    """Return why old and new cannot run at the same time, or ""."""
+    facts, old, reserve = it.facts, it.facts.receipt, it.table.os_reserve
+    if not old.memory_need:
+        return "how much memory the release that serves now takes is not on record"
+    both = old.memory_need + memory.ram_need + reserve
+    if both > facts.ram_bytes:
+        return (
+            f"old and new do not fit in RAM together ({gb(old.memory_need)} and {gb(memory.ram_need)}, "
+            f"{gb(reserve)} for the system: {gb(both)} of {gb(facts.ram_bytes)})"
+        )
+    if memory.vram_need and old.vram_need and old.vram_need + memory.vram_need > memory.available:
+        return (
+            f"old and new do not fit in VRAM together ({gb(old.vram_need)} and {gb(memory.vram_need)} "
+            f"of {gb(memory.available)})"
+        )
+    available = facts.mem_available
+    if available is not None and available < memory.ram_need:
+        return f"{gb(available)} of RAM are available beside the release that serves now, {gb(memory.ram_need)} needed"
+    return ""
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
