@@ -10,11 +10,14 @@ from typing import Any
 
 from ansible_support import ROOT
 
+sys.path.insert(0, str(ROOT / "roles" / "health" / "files"))
 sys.path.insert(0, str(ROOT / "roles" / "receipt" / "files"))
 import hostlib
 import hostrun
 
-__all__ = ["ONE", "THREE", "TWO", "Host", "args", "engine", "gate", "hostlib", "hostrun", "receipt", "release", "stage"]
+__all__ = [
+    "ONE", "THREE", "TWO", "Host", "args", "engine", "gateport", "hostlib", "hostrun", "receipt", "release", "stage",
+]  # fmt: skip
 
 
 def load(role: str, name: str) -> ModuleType:
@@ -27,8 +30,9 @@ def load(role: str, name: str) -> ModuleType:
     return module
 
 
-release, receipt, gate, engine = (
-    load(*names) for names in (("service", "release"), ("receipt", "receipt"), ("health", "gate"), ("onnx", "engine"))
+release, receipt, gateport, engine = (
+    load(*names)
+    for names in (("service", "release"), ("receipt", "receipt"), ("health", "gateport"), ("onnx", "engine"))
 )
 ONE, TWO, THREE = "r-111111111111", "r-222222222222", "r-333333333333"
 
@@ -48,10 +52,8 @@ class Host:
 
     def commit(self, name: str, model: str) -> dict[str, Any]:
         body = {"release": name, "plan_fingerprint": name}
-        trees = [str(self.root / "releases" / name), str(self.state / "models" / model)]
-        links = [f"{trees[0]}/model"]
         hostlib.link_atomic(f"releases/{name}", str(self.root / "current"))
-        return dict(receipt.commit(args(self, body=body, trees=trees, files=[], links=links), b""))
+        return dict(receipt.commit(args(self, body=body, files=[]), b""))
 
     def names(self) -> set[str]:
         return {path.name for path in [*self.root.glob("releases/*"), *self.state.glob("models/*")]}

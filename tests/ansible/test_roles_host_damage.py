@@ -80,7 +80,7 @@ def test_a_release_that_another_run_replaced_is_not_committed(host: Host) -> Non
     host.release(TWO, "b")
     body = {"release": TWO, "plan_fingerprint": TWO}
     with pytest.raises(hostlib.HostError, match="another run changed it"):
-        receipt.commit(args(host, body=body, trees=[], files=[], links=[]), b"")
+        receipt.commit(args(host, body=body, files=[]), b"")
     assert json.loads(host.receipt.read_text())["release"] == ONE
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_support import ONE, THREE, TWO, Host, args, engine, gate, hostlib, hostrun, receipt, release, stage
+from host_support import ONE, THREE, TWO, Host, args, engine, gateport, hostlib, hostrun, receipt, release, stage
 
 from phi4_edge.core import hostcall
 
@@ -99,7 +99,8 @@ def test_the_receipt_names_every_file_with_its_hash_and_mode(host: Host) -> None
         assert hostlib.sha256_file(line["path"]) == line["sha256"]
         assert hostlib.stamp(os.lstat(line["path"])) == line["stamp"]
     assert found["links"] == [
-        {"path": str(host.root / "releases" / ONE / "model"), "target": str(host.state / "models" / "a")}
+        {"path": str(host.root / "current"), "target": f"releases/{ONE}"},
+        {"path": str(host.root / "releases" / ONE / "model"), "target": str(host.state / "models" / "a")},
     ]
 
 
@@ -156,8 +157,8 @@ def test_a_stranger_on_the_port_is_named() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert f"(process {os.getpid()})" in gate.stranger(port, "phi4-edge.service")
-    assert gate.stranger(port, "phi4-edge.service") == ""
+        assert f"(process {os.getpid()})" in gateport.stranger(port, "phi4-edge.service")
+    assert gateport.stranger(port, "phi4-edge.service") == ""
 
 
 def test_a_script_is_sent_with_the_modules_that_it_imports() -> None:

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 try:
     from phi4_edge import content
-    from phi4_edge.core import hostcall, reach
+    from phi4_edge.core import hostcall, serving
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -20,9 +20,11 @@ DOCUMENTATION = r"""
 module: phi4_health
 short_description: Prove on the host that a release serves
 description:
-  - Unit active, /health, the planned model, the planned release, a real generation, and no restart in between.
+  - Unit active, health path, the planned release, the planned model, a real generation, where the plan wants it, and
+    no restart in between. Under Compose also its container, its image and its own health check.
   - A failure names the step and brings the last lines of the journal. Skipped in check mode.
 options:
+  rehearsal: {description: Ask the rehearsal and not the service., type: bool, default: false}
   plan: {description: The plan whose release shall be serving., type: dict, required: true}
   start_seconds: {description: Longest time until the service is healthy., type: int, required: true}
   generation_seconds: {description: Longest time for the first short answer., type: int, required: true}
@@ -35,7 +37,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"plan", "start_seconds", "generation_seconds", "stability_seconds"})
+    _VALID_ARGS = frozenset({"plan", "rehearsal", "start_seconds", "generation_seconds", "stability_seconds"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of files/gate.py on the host."""
@@ -44,19 +46,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {**result, "changed": False, "skipped": True, "msg": "check mode: nothing was started"}
         script = hostcall.compose(*content.host_script("health", "gate"))
         python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
-        args = {"do": "gate", **question(self._task.args["plan"])}
+        rehearsal = boolean(self._task.args.get("rehearsal", False))
+        args = {"do": "gate", **serving.question(self._task.args["plan"], rehearsal)}
         for name in ("start_seconds", "generation_seconds", "stability_seconds"):
             args[name] = float(self._task.args[name])
         done = hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args)
         return {**result, **done}
-
-
-def question(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Where to ask and what must be answered, for a plan."""
-    return {
-        "unit": plan["unit"],
-        "address": reach.answering(plan["bind"]),
-        "port": int(plan["port"]),
-        "model": plan["model"]["served_name"],
-        "release": plan["release"],
-    }

@@ -6,149 +6,169 @@ failure names its step and brings the last lines of the journal.
 
 from __future__ import annotations
 
-import glob
-import http.client
 import json
-import os
 import time
-from typing import Any
 
+import gatedocker
+import gateollama
+from gatehttp import StepError, ask, generating, listed, page
+from gateport import owned, stranger
 from hostlib import HostError, Json
 from hostrun import clean, command, serve
+from hostunit import WEBUI, shown
 
-PROMPT = "Say hello."
 POLL_SECONDS = 0.5
 JOURNAL_LINES = 30
-
-
-class StepError(Exception):
-    """One step of the gate did not pass."""
-
-    def __init__(self, step: str, message: str) -> None:
-        super().__init__(message)
-        self.step = step
+PROPERTIES = "ActiveState,SubState,Result,NRestarts,MainPID,ExecStart"
 
 
 def gate(args: Json, _payload: bytes) -> Json:
     """All steps in order. Raises HostError with step, reason and journal at the first that fails."""
     start = time.monotonic()
+    end = start + args["start_seconds"]
     # The unit was started just before; what an earlier release logged would only mislead.
     args["since"] = int(time.time()) - 5
     try:
-        state = running(args, start + args["start_seconds"])
-        report = answering(args, start + args["start_seconds"])
-        if report.get("release") != args["release"]:
-            raise StepError("release", f"found release {report.get('release')!r} answering, needed {args['release']!r}")
-        listed(args)
+        state = running(args, end)
+        healthy(args, state, end)
+        ours(args, state)
+        models(args)
+        if args["engine"] == "ollama":
+            gateollama.load(args, end)
         ready = time.monotonic() - start
         words = generating(args)
+        placed(args)
+        webui(args, end)
         steady(args, state)
     except StepError as failure:
+        args["failed"] = failure.step
         raise HostError(explain(args, failure), step=failure.step, journal=journal(args)) from None
     return {"ready_seconds": round(ready, 1), "generation": words}
 
 
-def shown(unit: str) -> dict[str, str]:
-    """What systemd says about the unit, by property name."""
-    _status, output = command("systemctl", "show", unit, "-p", "ActiveState,SubState,Result,NRestarts,MainPID")
-    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
-
-
 def running(args: Json, end: float) -> dict[str, str]:
-    """The unit is active; it gets the whole start time unless it failed or was restarted twice already."""
+    """The unit is active, and under Compose its container runs; it gets the whole start time unless it failed.
+
+    Two restarts are a failure too: what fails twice fails again.
+    """
     while True:
-        state = shown(args["unit"])
-        if state.get("ActiveState") == "active":
+        state = now(args)
+        if state.get("ActiveState") == "active" and state.get("container", "running") == "running":
             return state
-        if state.get("ActiveState") == "failed" or int(state.get("NRestarts") or 0) >= 2:
-            found = f"{state.get('ActiveState')} after {state.get('NRestarts')} restarts"
+        if state.get("ActiveState") == "failed" or restarts(state) >= 2:
+            found = f"{state.get('ActiveState')} after {restarts(state)} restarts"
             raise StepError("process", f"{args['unit']} does not stay up: {found}")
         if state.get("ActiveState") == "inactive" or time.monotonic() > end:
-            raise StepError("process", f"{args['unit']} is {state.get('ActiveState')} ({state.get('SubState')})")
+            inside = f", its container {state['container'] or 'missing'}" if "container" in state else ""
+            raise StepError(
+                "process", f"{args['unit']} is {state.get('ActiveState')} ({state.get('SubState')}){inside}"
+            )
         time.sleep(POLL_SECONDS)
 
 
-def ask(args: Json, method: str, path: str, body: Any = None, seconds: float = 10.0) -> tuple[int, Any]:
-    """Status and JSON document of one request. Raises OSError or ValueError when there is none."""
-    connection = http.client.HTTPConnection(args["address"], args["port"], timeout=seconds)
-    try:
-        text = None if body is None else json.dumps(body)
-        connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
-        response = connection.getresponse()
-        return response.status, json.loads(response.read(1 << 20).decode("utf-8", "replace"))
-    except http.client.HTTPException as error:
-        raise OSError(f"no HTTP answer: {error!r}") from None
-    finally:
-        connection.close()
+def now(args: Json) -> dict[str, str]:
+    """What systemd says about the unit, and where it runs containers what Docker says about the engine's."""
+    state = shown(args["unit"], PROPERTIES)
+    return dict(state, **gatedocker.state(args)) if args["compose"] else state
 
 
-def answering(args: Json, end: float) -> dict[str, Any]:
-    """/health says healthy; until then the unit must not fail or start over."""
-    restarts = shown(args["unit"]).get("NRestarts")
+def restarts(state: dict[str, str]) -> int:
+    """How often systemd or Docker started it over."""
+    return int(state.get("NRestarts") or 0) + int(state.get("container_restarts") or 0)
+
+
+def healthy(args: Json, before: dict[str, str], end: float) -> None:
+    """The engine's health path says so; until then nothing may fail or start over."""
+    if args["gpu"] and args["compose"] and (args["gpu_uuid"] or args["engine"] != "ollama"):
+        gatedocker.sees_gpu(args)
     while True:
-        try:
-            status, report = ask(args, "GET", "/health")
-            found = f"status {status}, {clean(json.dumps(report), 300)}"
-        except (OSError, ValueError) as error:
-            status, report, found = 0, {}, str(error)
-        if status == 200 and isinstance(report, dict) and report.get("status") == "healthy":
-            return report
-        state = shown(args["unit"])
-        if state.get("ActiveState") != "active" or state.get("NRestarts") != restarts:
-            raise StepError("health", f"the service went down while it was starting ({state.get('Result')}): {found}")
+        good, found = probed(args)
+        state = now(args)
+        checked = state.get("container_health", "")
+        if good and checked in ("", "healthy"):
+            return
+        if good:
+            found = f"Docker's own health check says {checked}"
+        if state.get("ActiveState") != "active" or checked == "unhealthy" or restarts(state) != restarts(before):
+            what = f"the service went down while it was starting ({state.get('Result')})"
+            raise StepError("health", f"{what if checked != 'unhealthy' else 'the container is unhealthy'}: {found}")
         if time.monotonic() > end:
-            raise StepError("health", f"not healthy after {args['start_seconds']} s: {found}")
+            raise StepError("health", f"not healthy after {args['start_seconds']:.0f} s: {found}")
         time.sleep(POLL_SECONDS)
 
 
-def listed(args: Json) -> None:
-    """/v1/models names the planned model."""
+def probed(args: Json) -> tuple[bool, str]:
+    """Whether the health path says healthy, and what it said."""
     try:
-        status, report = ask(args, "GET", "/v1/models")
-        names = [str(model["id"]) for model in report["data"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StepError("model", f"/v1/models has no list of models: {error}") from None
-    if status != 200 or args["model"] not in names:
-        raise StepError("model", f"found the models {clean(str(names), 200)}, needed {args['model']!r}")
-
-
-def generating(args: Json) -> Json:
-    """A chat completion brings at least one token of text before the deadline."""
-    body = {
-        "model": args["model"], "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 8, "temperature": 0,
-    }  # fmt: skip
-    start = time.monotonic()
-    try:
-        status, report = ask(args, "POST", "/v1/chat/completions", body, args["generation_seconds"])
+        status, report = ask(args, "GET", args["health"], plain=not args["names_release"])
     except (OSError, ValueError) as error:
-        raise StepError("generation", f"no answer to a prompt within {args['generation_seconds']} s: {error}") from None
-    try:
-        text, tokens = report["choices"][0]["message"]["content"], int(report["usage"]["completion_tokens"])
-    except (LookupError, TypeError, ValueError):
-        raise StepError("generation", f"status {status}, {clean(json.dumps(report), 500)}") from None
-    if status != 200 or tokens < 1 or not isinstance(text, str) or not text:
-        raise StepError("generation", f"the model generated no text: status {status}, {tokens} tokens")
-    return {"tokens": tokens, "seconds": round(time.monotonic() - start, 2)}
+        return False, str(error)
+    found = f"status {status}, {clean(json.dumps(report), 300)}"
+    if not args["names_release"]:
+        return status == 200, found
+    healthy = status == 200 and isinstance(report, dict) and report.get("status") == "healthy"
+    if healthy and report.get("release") != args["release"]:
+        raise StepError("release", f"found release {report.get('release')!r} answering, needed {args['release']!r}")
+    return healthy, found
+
+
+def ours(args: Json, state: dict[str, str]) -> None:
+    """What answers on the port is the planned release: its process, or its container with the planned image."""
+    if args["compose"]:
+        gatedocker.planned(args)
+        return
+    if f"{args['releases']}/{args['release']}/" not in state.get("ExecStart", ""):
+        found = clean(state.get("ExecStart", ""), 300)
+        raise StepError("release", f"{args['unit']} runs {found}, needed release {args['release']}")
+    if not owned(args["address"], args["port"], args["unit"]):
+        raise StepError("port", f"what answers on port {args['port']} is not {args['unit']}")
+
+
+def models(args: Json) -> None:
+    """The engine serves the planned model, and under Ollama these very weights."""
+    listed(args)
+    if args["engine"] == "ollama":
+        gateollama.stored(args)
+
+
+def placed(args: Json) -> None:
+    """The model is where the plan wants it: on the GPU, or not."""
+    if args["engine"] == "ollama":
+        gateollama.resident(args)
+    elif args["gpu"] and args["compose"]:
+        gatedocker.uses_gpu(args)
+
+
+def webui(args: Json, end: float) -> None:
+    """The chat page beside the engine answers, where the plan has one."""
+    while args["webui"]:
+        found = page(args["webui"])
+        if not found:
+            return
+        if time.monotonic() > end:
+            raise StepError("webui", f"the chat page does not answer on port {args['webui']['port']}: {found}")
+        time.sleep(POLL_SECONDS)
 
 
 def steady(args: Json, before: dict[str, str]) -> None:
-    """The same process is still there, and healthy, after the stability window."""
+    """The same process and container are still there, and healthy, after the stability window."""
     time.sleep(args["stability_seconds"])
-    state = shown(args["unit"])
-    names = ("ActiveState", "MainPID", "NRestarts")
-    if [state.get(name) for name in names] != [before.get(name) for name in names]:
-        raise StepError("stability", f"the service did not stay up for {args['stability_seconds']} s: {state}")
-    try:
-        status, _report = ask(args, "GET", "/health")
-    except (OSError, ValueError) as error:
-        raise StepError("stability", f"no answer any more after it had generated: {error}") from None
-    if status != 200:
-        raise StepError("stability", f"unhealthy after it had generated: status {status}")
+    state = now(args)
+    names = ("ActiveState", "MainPID", "NRestarts", "container", "container_id", "container_restarts")
+    changed = [name for name in names if state.get(name) != before.get(name)]
+    if changed:
+        found = ", ".join(f"{name} {state.get(name)} (was {before.get(name)})" for name in changed)
+        raise StepError("stability", f"the service did not stay up for {args['stability_seconds']} s: {found}")
+    good, found = probed(args)
+    if not good:
+        raise StepError("stability", f"unhealthy after it had generated: {found}")
 
 
 def explain(args: Json, failure: StepError) -> str:
     """The message for the operator; another program on our port is the likeliest cause of anything, so it is named."""
     other = stranger(args["port"], args["unit"])
+    if args["compose"]:
+        other = gatedocker.stranger(args, other)
     taken = f"; port {args['port']} is taken by {other}: stop it or set phi4_port" if other else ""
     lines = journal(args)
     said = "\n  ".join(["; the last lines of its journal:", *lines]) if lines else ""
@@ -157,41 +177,12 @@ def explain(args: Json, failure: StepError) -> str:
 
 def journal(args: Json) -> list[str]:
     """The last lines that the unit logged, without control characters, each at most 300 characters."""
+    unit = WEBUI if args["failed"] == "webui" else args["unit"]
     status, output = command(
-        "journalctl", "-u", args["unit"], "-n", str(JOURNAL_LINES), f"--since=@{args['since']}", "-o", "cat",
+        "journalctl", "-u", unit, "-n", str(JOURNAL_LINES), f"--since=@{args['since']}", "-o", "cat",
         "--no-pager", timeout=20.0,
     )  # fmt: skip
     return [line[:300] for line in output.splitlines() if line.strip()][-JOURNAL_LINES:] if status == 0 else []
-
-
-def listeners(port: int) -> set[str]:
-    """Inodes of the TCP sockets that listen on `port`, from /proc/net/tcp and tcp6 (state 0A is LISTEN)."""
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if os.path.exists(table):
-            with open(table) as stream:
-                rows = [line.split() for line in stream][1:]
-            found |= {row[9] for row in rows if row[3] == "0A" and int(row[1].rsplit(":", 1)[1], 16) == port}
-    return found
-
-
-def stranger(port: int, unit: str) -> str:
-    """Name and process id of who listens on `port` although it does not belong to the unit; "" for nobody."""
-    wanted = {f"socket:[{inode}]" for inode in listeners(port)}
-    for link in glob.glob("/proc/[0-9]*/fd/*") if wanted else []:
-        try:
-            if os.readlink(link) not in wanted:
-                continue
-            process = link.split("/")[2]
-            with open(f"/proc/{process}/cgroup") as stream:
-                ours = f"/{unit}" in stream.read()
-            with open(f"/proc/{process}/comm") as stream:
-                name = clean(stream.read(), 40)
-        except OSError:  # the process or its descriptor is gone
-            continue
-        if not ours:
-            return f"{name} (process {process})"
-    return ""
 
 
 if __name__ == "__main__":

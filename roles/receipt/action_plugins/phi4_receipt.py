@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 
 try:
     from phi4_edge import __version__, content
-    from phi4_edge.core import hostcall
+    from phi4_edge.core import hostcall, serving
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -25,6 +25,7 @@ options:
   root: {description: Directory of releases and engines., type: path, required: true}
   state: {description: Directory of models and receipt., type: path, required: true}
   plan: {description: The plan that was applied (commit)., type: dict}
+  images: {description: Ids of its images on the host by service (commit)., type: dict}
 """
 FORMAT = "phi4-edge/receipt/1"
 
@@ -34,7 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"do", "root", "state", "plan"})
+    _VALID_ARGS = frozenset({"do", "root", "state", "plan", "images"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of one operation of files/receipt.py."""
@@ -44,10 +45,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         args["receipt"] = f"{args['state']}/receipt.json"
         if args["do"] == "sweep" and self._task.check_mode:
             return {**result, "changed": False, "skipped": True, "msg": "check mode: nothing was removed"}
-        plan = args.pop("plan", None)
+        plan, images = args.pop("plan", None), args.pop("images", None) or {}
         if args["do"] == "commit":
-            args["body"] = body(plan, str(variables.get("inventory_hostname")))
-            args |= managed(plan, args["root"], args["state"])
+            args["body"] = {**body(plan, str(variables.get("inventory_hostname"))), **containers(plan, images)}
+            args["files"] = [f"/etc/systemd/system/{unit}" for unit in serving.UNITS]
         script = hostcall.compose(*content.host_script("receipt", "receipt"))
         python = self._templar.template(variables.get("ansible_python_interpreter"))
         done = hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args)
@@ -55,35 +56,34 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def body(plan: Mapping[str, Any], host: str) -> dict[str, Any]:
-    """What the receipt says about the plan, without the files."""
+    """What the receipt says about the plan, without files, links and images."""
     names = ("release", "engine", "quantization", "bind", "port", "unit", "context_length", "parallel")
     model = {name: plan["model"][name] for name in ("id", "artifact", "digest")}
     return {
         "format": FORMAT, "phi4_edge_version": __version__, "host": host, "plan_fingerprint": plan["fingerprint"],
-        "model": model, "runtime": (plan["runtime"] or {}).get("id", ""), "threads": plan["knobs"].get("threads", 0),
-        **{name: plan[name] for name in names}, **before_us(plan),
+        "model": model, "runtime": (plan["runtime"] or {}).get("id") or "", "threads": plan["knobs"].get("threads", 0),
+        "service_manager": plan["service_manager"], **{name: plan[name] for name in names}, **before_us(plan),
     }  # fmt: skip
 
 
 def before_us(plan: Mapping[str, Any]) -> dict[str, Any]:
     """What the plan saw that nobody can see any more once its engine runs: see `phi4_edge.core.receipt.Receipt`."""
-    gpu = plan["knobs"].get("gpu") or ""
+    gpu, memory = plan["knobs"].get("gpu") or "", plan.get("memory") or {}
     found = {
         "gpu": gpu,
-        "vram_held_by_others": (plan.get("memory") or {}).get("held_by_others", 0) if gpu else 0,
+        "vram_held_by_others": memory.get("held_by_others", 0) if gpu else 0,
         "image_disk": (plan["image"] or {}).get("disk", 0),
+        "memory_need": memory.get("ram_need", 0),
+        "vram_need": memory.get("vram_need", 0),
     }
     return {name: value for name, value in found.items() if value}
 
 
-def managed(plan: Mapping[str, Any], root: str, state: str) -> dict[str, Any]:
-    """Directories, single files and links that belong to the plan's release."""
-    release = f"{root}/releases/{plan['release']}"
-    trees, links = [release], [f"{root}/current"]
-    if plan["model"]["digest"]:
-        trees.append(f"{state}/models/{plan['model']['digest']}")
-        links.append(f"{release}/model")
-    if plan["runtime"]:
-        trees.append(f"{root}/engines/{plan['runtime']['id']}")
-        links.append(f"{release}/engine")
-    return {"trees": trees, "files": [f"/etc/systemd/system/{plan['unit']}"], "links": links}
+def containers(plan: Mapping[str, Any], images: Mapping[str, str]) -> dict[str, Any]:
+    """The images that run, as the plan names them and as the host knows them; nothing for a native engine alone."""
+    found = {"image": (plan["image"], "engine"), "webui": ((plan.get("webui") or {}).get("image"), "webui")}
+    return {
+        name: {"key": image.get("key", ""), "digest": image.get("digest") or "", "id": images.get(service, "")}
+        for name, (image, service) in found.items()
+        if image
+    }

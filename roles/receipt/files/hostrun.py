@@ -28,8 +28,11 @@ def clean(text: str, limit: int = 4000) -> str:
     return visible[-limit:].strip()
 
 
-def command(*argv: str, timeout: float = 120.0) -> tuple[int, str]:
-    """Exit status and cleaned output of a program; 127 when it is missing, 124 when it took longer than `timeout`."""
+def command(*argv: str, timeout: float = 120.0, limit: int = 4000) -> tuple[int, str]:
+    """Exit status and the last `limit` characters of the cleaned output of a program.
+
+    127 when it is missing, 124 when it took longer than `timeout` seconds.
+    """
     environment = dict(os.environ, LC_ALL="C.UTF-8", SYSTEMD_COLORS="0", SYSTEMD_PAGER="")
     try:
         done = subprocess.run(
@@ -40,7 +43,7 @@ def command(*argv: str, timeout: float = 120.0) -> tuple[int, str]:
         return 127, f"{argv[0]}: not found"
     except subprocess.TimeoutExpired as late:
         return 124, clean((late.stdout or b"").decode("utf-8", "replace")) + f"\n(no end after {timeout:.0f} s)"
-    return done.returncode, clean(done.stdout.decode("utf-8", "replace"))
+    return done.returncode, clean(done.stdout.decode("utf-8", "replace"), limit)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Iterable
 
+import hostdocker
 from hostlib import (
     HostError,
     Json,
@@ -28,16 +30,34 @@ def known_files(args: Json) -> dict[str, Json]:
     """Hashes that somebody verified before, by path: a file whose stamp still matches is not read again."""
     receipt = read_json(args["receipt"])
     found = lines_of(receipt) if isinstance(receipt, dict) else {}
-    for tree in args["trees"]:
+    for tree in trees(args):
         for name, line in read_record(tree).items():
             found[os.path.join(tree, name)] = line
     return found
 
 
+def release_of(args: Json) -> str:
+    """Directory of the release that is committed."""
+    return os.path.join(args["root"], "releases", args["body"]["release"])
+
+
+def trees(args: Json) -> list[str]:
+    """The release's directory, and every directory that it links to: engine, model, store."""
+    return [release_of(args), *sorted(linked(release_of(args)))]
+
+
+def linked(release: str) -> set[str]:
+    """Directories that the links of a release directory name; none where there is no such directory."""
+    targets = [link_target(os.path.join(release, name)) for name in listed(release)]
+    found = {os.path.normpath(os.path.join(release, target)) for target in targets if target}
+    return {path for path in found if os.path.isdir(path)}
+
+
 def managed(args: Json) -> list[Json]:
-    """One line for every file of the release: the trees (model, engine, release directory) and single files."""
+    """One line for every file of the release: its directory, what it links to, and its units."""
     known = known_files(args)
-    paths = [os.path.join(tree, name) for tree in args["trees"] for name in regular_files(tree)] + list(args["files"])
+    paths = [os.path.join(tree, name) for tree in trees(args) for name in regular_files(tree)]
+    paths += [path for path in args["files"] if os.path.lexists(path)]
     return [entry(path, path, known.get(path)) for path in sorted(paths)]
 
 
@@ -53,7 +73,7 @@ def commit(args: Json, _payload: bytes) -> Json:
         return {"changed": before.get("plan_fingerprint") != receipt["plan_fingerprint"]}
     must_be_current(args)
     receipt["files"] = managed(args)
-    receipt["links"] = [{"path": path, "target": link_target(path)} for path in args["links"]]
+    receipt["links"] = [{"path": path, "target": link_target(path)} for path in links(args)]
     receipt["committed_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     same = {key: value for key, value in receipt.items() if key not in VOLATILE}
     if same == {key: value for key, value in before.items() if key not in VOLATILE}:
@@ -61,6 +81,13 @@ def commit(args: Json, _payload: bytes) -> Json:
     own_directory(os.path.dirname(args["receipt"]), 0o755)
     write_json(args["receipt"], receipt)
     return {"changed": True, "file_count": len(receipt["files"]), "pruned": prune(args, receipt)}
+
+
+def links(args: Json) -> list[str]:
+    """Every link that makes up the release, and the one that makes it the current release."""
+    release = release_of(args)
+    paths = [os.path.join(release, name) for name in listed(release)]
+    return [os.path.join(args["root"], "current"), *(path for path in paths if os.path.islink(path))]
 
 
 def must_be_current(args: Json) -> None:
@@ -88,22 +115,25 @@ def sweep(args: Json, _payload: bytes) -> Json:
 
 
 def prune(args: Json, receipt: Json) -> list[str]:
-    """Paths that were removed: old releases, engines and models that no kept release points to, staging."""
+    """What was removed: old releases, their images, whatever no kept release links to, staging."""
     root, state = args["root"], args["state"]
     releases = os.path.join(root, "releases")
     keep = {str(name) for name in (receipt.get("release"), receipt.get("previous_release")) if name}
-    old = [os.path.join(releases, name) for name in listed(releases) if name not in keep]
-    needed = set()
-    for name in keep:
-        for link in ("engine", "model"):
-            path = os.path.join(releases, name, link)
-            if os.path.islink(path):
-                needed.add(os.path.realpath(path))
-    for folder in (os.path.join(root, "engines"), os.path.join(state, "models")):
+    dropped = [name for name in listed(releases) if name not in keep]
+    # Before the directories, which alone say which images were theirs.
+    gone = hostdocker.remove_images(images(releases, dropped) - images(releases, keep))
+    old = [os.path.join(releases, name) for name in dropped]
+    needed = {os.path.realpath(path) for name in keep for path in linked(os.path.join(releases, name))}
+    for folder in (os.path.join(root, "engines"), os.path.join(state, "models"), os.path.join(state, "stores")):
         paths = [os.path.join(os.path.realpath(folder), name) for name in listed(folder)]
         old += [path for path in paths if path not in needed and path[: -len(".json")] not in needed]
     old += [os.path.join(state, "staging", name) for name in listed(os.path.join(state, "staging"))]
-    return [path for path in old if remove_tree(path)]
+    return gone + [path for path in old if remove_tree(path)]
+
+
+def images(releases: str, names: Iterable[str]) -> set[str]:
+    """Ids of the images that these releases run."""
+    return {image for name in names for image in hostdocker.named(os.path.join(releases, name))}
 
 
 def listed(folder: str) -> list[str]:

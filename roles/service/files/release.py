@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-import time
 
+import hostdocker
 from hostlib import (
     HostError,
     Json,
@@ -22,8 +21,24 @@ from hostlib import (
     write_atomic,
 )
 from hostrun import clean, command, serve
+from hostunit import (
+    FOLDER,
+    MAIN,
+    PROJECTS,
+    REHEARSAL,
+    REHEARSAL_FOLDER,
+    REHEARSAL_UNIT,
+    UNITS,
+    WEBUI,
+    drop,
+    enable,
+    end_rehearsal,
+    must,
+    shown,
+    stop,
+    traces,
+)
 
-UNIT_FOLDER = "/etc/systemd/system"
 RELEASE = re.compile(r"r-[0-9a-f]{12}")
 
 
@@ -67,65 +82,105 @@ def stage(args: Json, _payload: bytes) -> Json:
 
 
 def verify(args: Json, _payload: bytes) -> Json:
-    """systemd can read the unit of the release. Raises HostError with its complaints; no tool, no complaint."""
-    path = os.path.join(release_of(args), args["unit"])
-    status, output = command("systemd-analyze", "verify", "--man=no", path, timeout=60.0)
-    about = [line for line in output.splitlines() if args["unit"] in line or path in line]
-    if status not in (0, 127) and about:
-        raise HostError(f"systemd refuses the unit {path}: {clean(' '.join(about), 1000)}")
-    return {"verified": status != 127}
+    """systemd can read the units of the release, and Compose its files. Raises HostError with their complaints."""
+    release = release_of(args)
+    for unit in units_of(release):
+        path = os.path.join(release, unit)
+        status, output = command("systemd-analyze", "verify", "--man=no", path, timeout=60.0)
+        about = [line for line in output.splitlines() if unit in line or path in line]
+        if status not in (0, 127) and about:  # 127: no tool, no complaint
+            raise HostError(f"systemd refuses the unit {path}: {clean(' '.join(about), 1000)}")
+    for name in sorted(os.listdir(release)):
+        if name.endswith(".yml"):
+            composed(os.path.join(release, name))
+    return {"verified": True}
 
 
-def shown(unit: str) -> dict[str, str]:
-    """What systemd says about the unit, by property name."""
-    names = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID"
-    _status, output = command("systemctl", "show", unit, "-p", names)
-    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
-
-
-def must(*argv: str) -> None:
-    """Raises HostError when systemctl fails; the message holds what it said."""
-    status, output = command("systemctl", *argv)
+def composed(path: str) -> None:
+    """Raises HostError where Docker Compose does not accept the file."""
+    status, output = command("docker", "compose", "--file", path, "config", "--quiet", timeout=60.0)
     if status:
-        raise HostError(f"systemctl {' '.join(argv)} failed with exit status {status}: {output[-800:]}")
+        raise HostError(f"docker compose refuses {path}: {clean(output, 1000)}")
+
+
+def units_of(release: str) -> dict[str, bytes]:
+    """Content of each unit in a release directory, by name; the first is the engine's."""
+    found = {unit: read_bytes(os.path.join(release, unit)) for unit in UNITS}
+    return {unit: text for unit, text in found.items() if text is not None}
 
 
 def switch(args: Json, _payload: bytes) -> Json:
-    """The release is the current one, its unit is systemd's, enabled, and started or restarted where that is due.
+    """The release is the current one, its units are systemd's, enabled, and started or restarted where that is due.
 
     `restart`: something that the process has already read was changed. `check`: only says what would be done.
     """
-    release, unit = release_of(args), args["unit"]
-    installed = os.path.join(UNIT_FOLDER, unit)
-    wanted = read_bytes(os.path.join(release, unit))
-    current = os.path.join(str(args["root"]), "current")
-    changes = []
-    if not holds(installed, wanted):
-        changes.append(installed)
-    if link_target(current) != os.path.join("releases", args["release"]):
-        changes.append(current)
-    state = shown(unit)
-    restart = bool(args["restart"] or changes or state.get("ActiveState") != "active")
+    release, root = release_of(args), str(args["root"])
+    wanted = units_of(release)
+    changes = pending(args, wanted)
+    restart = bool(args["restart"] or changes or any(shown(unit).get("ActiveState") != "active" for unit in wanted))
     if args["check"]:
         return {"changed": bool(changes) or restart, "changes": changes, "restarted": False}
-    if wanted is None:
-        raise HostError(f"the release {release} has no {unit}: run the same command again")
+    if MAIN not in wanted:
+        raise HostError(f"the release {release} has no {MAIN}: run the same command again")
+    end_rehearsal()
     if restart:
         # First of all, and not `restart --no-block`: a run that is killed in the middle must not leave the old process
         # behind the new unit, and the gate must not meet it.
-        stop(unit, state)
-    if installed in changes:
-        write_atomic(installed, wanted)
-    link_atomic(os.path.join("releases", args["release"]), current)
-    if installed in changes or shown(unit).get("NeedDaemonReload") == "yes":
+        halt(root)
+    for unit in UNITS:
+        if unit not in wanted:
+            drop(unit)
+        elif os.path.join(FOLDER, unit) in changes:
+            write_atomic(os.path.join(FOLDER, unit), wanted[unit])
+    link_atomic(os.path.join("releases", args["release"]), os.path.join(root, "current"))
+    if changes or any(shown(unit).get("NeedDaemonReload") == "yes" for unit in wanted):
         must("daemon-reload")
-    if shown(unit).get("UnitFileState") != "enabled":
-        changes.append("enabled")
-        must("enable", "--quiet", unit)
-    if restart:
+    changes += [f"enabled {unit}" for unit, text in wanted.items() if enable(unit, text.decode("utf-8", "replace"))]
+    for unit in wanted if restart else ():
         command("systemctl", "reset-failed", unit)  # a unit that gave up would refuse to start; fails for a new one
         must("start", "--no-block", unit)
     return {"changed": bool(changes) or restart, "changes": changes, "restarted": restart}
+
+
+def pending(args: Json, wanted: dict[str, bytes]) -> list[str]:
+    """Paths that differ from what the release wants: its units, those that it has no use for, the current link."""
+    changes = [os.path.join(FOLDER, unit) for unit in wanted if not holds(os.path.join(FOLDER, unit), wanted[unit])]
+    surplus = [unit for unit in UNITS if unit not in wanted]
+    changes += [path for unit in surplus for path in traces(unit) if os.path.lexists(path)]
+    current = os.path.join(str(args["root"]), "current")
+    if link_target(current) != os.path.join("releases", args["release"]):
+        changes.append(current)
+    return changes
+
+
+def halt(root: str) -> None:
+    """Nothing of ours runs: no unit, and no container that a killed client left."""
+    for unit in reversed(UNITS):
+        stop(unit, shown(unit))
+    if hostdocker.wanted(root):
+        for project in PROJECTS:
+            hostdocker.down(project)
+
+
+def rehearse(args: Json, _payload: bytes) -> Json:
+    """The release runs beside the one that serves, under a unit and files that are gone after a reboot.
+
+    `files`: what the rehearsal has of its own, by name, its unit among them.
+    """
+    end_rehearsal()
+    release_of(args)
+    own_directory(REHEARSAL_FOLDER, 0o755)
+    own_directory(os.path.dirname(REHEARSAL_UNIT), 0o755)
+    for name, text in sorted(args["files"].items()):
+        write_atomic(REHEARSAL_UNIT if name == REHEARSAL else inside(REHEARSAL_FOLDER, name), text.encode())
+    must("daemon-reload")
+    must("start", "--no-block", REHEARSAL)
+    return {"changed": False}
+
+
+def rest(args: Json, _payload: bytes) -> Json:
+    """No rehearsal runs any more."""
+    return {"changed": False, "ended": end_rehearsal()}
 
 
 def committed(args: Json) -> Json:
@@ -151,42 +206,54 @@ def previous(args: Json, _payload: bytes) -> Json:
 
 
 def rollback(args: Json, _payload: bytes) -> Json:
-    """What the receipt says is current again, or, on a host without a receipt, nothing of ours is left.
+    """What the receipt says is current again. Says in `to` which release serves, and its plan where that can be read.
 
-    `failed` names the release that did not make it. Says in `to` which release serves ("" for none), and its plan where
-    that can be read. `kept`: there is a receipt that names no release; the host may be serving, so nothing was done.
+    `to` is "" on a host without a receipt: what was brought is the caller's to remove, unless `kept`: there is a
+    receipt that names no release; the host may be serving, so nothing is done.
     """
+    end_rehearsal()
     name = str(committed(args).get("release") or "")
     if not RELEASE.fullmatch(name):
-        if os.path.lexists(args["receipt"]):
-            return {"changed": False, "to": "", "restarted": False, "kept": True}
-        gone = remove(dict(args, check=False), b"")
-        return {"changed": gone["changed"], "to": "", "restarted": False}
+        return {"changed": False, "to": "", "restarted": False, "kept": os.path.lexists(args["receipt"])}
     done = switch(dict(args, release=name, restart=False, check=False), b"")
-    if args["failed"] not in (name, committed(args).get("previous_release")):
-        remove_tree(release_of(dict(args, release=args["failed"])))
     plan = read_json(os.path.join(release_of(dict(args, release=name)), "plan.json"))
     return {"changed": done["changed"], "to": name, "restarted": done["restarted"], "plan": plan}
 
 
 def remove(args: Json, _payload: bytes) -> Json:
-    """Nothing that was installed is left: unit, drop-ins, releases, models, receipt. Nothing else is touched."""
-    unit = args["unit"]
-    installed = os.path.join(UNIT_FOLDER, unit)
-    paths = [installed, installed + ".d", *glob.glob(installed + ".new-*"), args["root"], args["state"]]
-    wanted = sorted(glob.glob(os.path.join(UNIT_FOLDER, "*.wants", unit)))
-    found = [path for path in paths + wanted if os.path.lexists(path) and not bare(path)]
-    state = shown(unit)
-    if args["check"] or (not found and state.get("LoadState") in ("not-found", None)):
-        return {"changed": bool(found), "changes": found}
-    stop(unit, state)
-    if os.path.lexists(installed):
-        must("disable", "--quiet", unit)
-    for path in paths + wanted:
-        if remove_tree(path):
-            fsync_directory(os.path.dirname(path))
-    must("daemon-reload")
-    command("systemctl", "reset-failed", unit)  # fails for a unit that never failed
+    """No unit, container, network, volume or image of ours is left. `docker`: role docker has left notes to undo.
+
+    What lies below `root` and `state` is for `erase`: the notes are there.
+    """
+    root, state = str(args["root"]), str(args["state"])
+    docker = os.path.lexists(os.path.join(state, "docker.json"))
+    if args["check"]:
+        found = [path for unit in UNITS for path in traces(unit) if os.path.lexists(path)]
+        return {"changed": bool(found), "changes": found, "docker": docker}
+    gone = ["rehearsal"] if end_rehearsal() else []
+    containers = hostdocker.wanted(root)
+    found = [path for unit in (WEBUI, MAIN) for path in drop(unit)]
+    if found:
+        must("daemon-reload")
+    if containers:
+        gone += [item for project in PROJECTS for item in hostdocker.down(project, volumes=True)]
+        gone += hostdocker.remove_images(images_of(root))
+    return {"changed": bool(found or gone), "changes": found + gone, "docker": docker}
+
+
+def images_of(root: str) -> set[str]:
+    """Ids of the images that any release below `root` runs."""
+    releases = os.path.join(root, "releases")
+    names = os.listdir(releases) if os.path.isdir(releases) else []
+    return {image for name in names for image in hostdocker.named(os.path.join(releases, name))}
+
+
+def erase(args: Json, _payload: bytes) -> Json:
+    """Releases, engines, models, receipt: nothing that was installed is left. Nothing else is touched."""
+    found = [path for path in (args["root"], args["state"]) if os.path.lexists(path) and not bare(path)]
+    for path in found if not args["check"] else ():
+        remove_tree(path)
+        fsync_directory(os.path.dirname(path))
     return {"changed": bool(found), "changes": found}
 
 
@@ -197,21 +264,9 @@ def bare(path: str) -> bool:
     return all(bare(os.path.join(path, name)) for name in os.listdir(path))
 
 
-def stop(unit: str, state: dict[str, str]) -> None:
-    """The unit does not run. Raises HostError when it does not end."""
-    if state.get("ActiveState") in ("inactive", "failed", None):
-        return
-    command("systemctl", "stop", unit, timeout=150.0)
-    end = time.monotonic() + 10
-    while shown(unit).get("ActiveState") not in ("inactive", "failed"):
-        if time.monotonic() > end:
-            raise HostError(f"{unit} does not stop; look at: journalctl -u {unit}")
-        time.sleep(0.2)
-
-
 if __name__ == "__main__":
     operations = {
-        "stage": stage, "verify": verify, "switch": switch,
-        "previous": previous, "rollback": rollback, "remove": remove,
+        "stage": stage, "verify": verify, "rehearse": rehearse, "rest": rest, "switch": switch,
+        "previous": previous, "rollback": rollback, "remove": remove, "erase": erase,
     }  # fmt: skip
     serve(globals(), operations)
