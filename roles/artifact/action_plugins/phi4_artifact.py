@@ -31,6 +31,7 @@ options:
   name: {description: What the directory is called in messages., type: str, required: true}
   source: {description: Directory on the controller that holds a manifest.json., type: path, required: true}
   digest: {description: SHA-256 of the content that is wanted., type: str}
+  skip: {description: Files that the host does without., type: list, elements: str}
   destination: {description: Directory on the host., type: path, required: true}
   staging: {description: Directory on the host for what is not complete., type: path, required: true}
   piece_bytes: {description: Bytes sent in one request., type: int, required: true}
@@ -46,7 +47,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _VALID_ARGS = frozenset(
-        {"name", "source", "digest", "destination", "staging", "piece_bytes", "reserve_bytes", "retries"}
+        {"name", "source", "digest", "skip", "destination", "staging", "piece_bytes", "reserve_bytes", "retries"}
     )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -69,6 +70,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "phi4-edge provision (which makes what is missing), or phi4-edge model fetch and model convert"
             )
         files, links = push.manifest((source / "manifest.json").read_text(), args.get("digest") or None)
+        skip = frozenset(args.get("skip") or ())
+        files = tuple(file for file in files if file.path not in skip)
         _compare_sizes(args["name"], source, files)
         self._common = {
             "name": args["name"], "destination": args["destination"], "staging": args["staging"],
