@@ -86,12 +86,12 @@ RELEASES = {
     "vllm": ("roles/vllm/templates", "roles/vllm/vars", "roles/vllm/files", *SERVICE),
 }
 # The document of Compose is made by code: a change there is a new release of whatever runs under Compose.
-COMPOSE = _PACKAGE / "core" / "compose.py"
+COMPOSE = _PACKAGE / "core"
 
 
 def runtimes() -> dict[str, str]:
     """Digest of what each engine's release is made of, and of what our own image is built from, by repository."""
-    compose = COMPOSE.read_bytes() if COMPOSE.is_file() else b""
+    compose = b"".join(path.read_bytes() for path in sorted(COMPOSE.glob("compose*.py")))
     made = {name: _with(digest(*paths), compose) for name, paths in RELEASES.items()}
     return made | {"phi4-edge/onnx": digest(*ONNX_ENGINE)}
 

@@ -13,7 +13,10 @@ from phi4_edge.core.host import MODELS_PATH
 # Our parser and template, which the vllm role puts into the release.
 TOOL_PARSER = "tool_parser.py"
 CHAT_TEMPLATE = "chat_template.jinja"
+TOOL_CALLS = "tool_calls.py"
 TOOL_PARSER_NAME = "phi4_edge"
+# Where the image that the controller builds has the engine's environment.
+ONNX_PYTHON = "/opt/phi4-edge/engine/bin/python"
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a network of its own; only the planned address of the host is published
 
 Plan = Mapping[str, Any]
@@ -77,7 +80,8 @@ def _onnx_environment(plan: Plan, _release_dir: str) -> dict[str, str]:
 
 
 def _ollama_environment(plan: Plan, _release_dir: str) -> dict[str, str]:
-    return {**plan["knobs"]["environment"], "OLLAMA_MODELS": store_directory(plan)}
+    # The template that the store was made with is Go's; without this Ollama would use one of its own.
+    return {**plan["knobs"]["environment"], "OLLAMA_MODELS": store_directory(plan), "OLLAMA_GO_TEMPLATE": "1"}
 
 
 def _vllm_environment(plan: Plan, _release_dir: str) -> dict[str, str]:
@@ -145,10 +149,10 @@ def _vllm_start(plan: Plan, release_dir: str) -> dict[str, Any]:
 ENGINES: Mapping[str, Engine] = MappingProxyType(
     {
         "onnx": Engine(
-            start=lambda _plan, _release_dir: {},
+            start=lambda _plan, _release_dir: {"entrypoint": [ONNX_PYTHON, "-I", "-m", "phi4_engine"]},
             environment=_onnx_environment,
             reads=lambda plan, _release_dir: [model_directory(plan)],
-            health=http_health,
+            health=lambda port: http_health(port, ONNX_PYTHON),
             # Reading 2.4 GB from an SD card at 10 MB/s takes four minutes.
             start_seconds=600,
             # The engine lets running answers finish for 10 seconds.
@@ -160,8 +164,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
         "ollama": Engine(
             start=lambda _plan, _release_dir: {"command": ["serve"]},
             environment=_ollama_environment,
-            # The store links to the model.
-            reads=lambda plan, _release_dir: [model_directory(plan), store_directory(plan)],
+            reads=lambda plan, _release_dir: [store_directory(plan)],
             # The image has neither curl nor Python, but its own client.
             health=lambda _port: ["CMD", "ollama", "list"],
             # The server answers at once; it loads with the first request.
@@ -177,6 +180,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
             reads=lambda plan, release_dir: [
                 model_directory(plan),
                 f"{release_dir}/{TOOL_PARSER}",
+                f"{release_dir}/{TOOL_CALLS}",
                 f"{release_dir}/{CHAT_TEMPLATE}",
             ],
             health=http_health,
