@@ -88,7 +88,8 @@ def ensure(
             return onnx_image.build(store, catalog, wanted, content, mirror, progress)
         if (held := whole(images, wanted, progress)) is not None:
             return held
-        return _fetch(images, wanted, mirror, progress)
+        with Registry(reference.endpoint(wanted.reference, mirror)) as registry:
+            return _fetch(registry, images, wanted, progress)
 
 
 def pin(
@@ -110,7 +111,8 @@ def pin(
                 wanted.key, wanted.digest, known["id"], folder if folder.is_dir() else None, known["size"], False
             )
         progress(Event(wanted.key, "resolving"))
-        image = _resolve(Registry(reference.endpoint(wanted.reference, mirror)), wanted)
+        with Registry(reference.endpoint(wanted.reference, mirror)) as registry:
+            image = _resolve(registry, wanted)
         images.pin(wanted.key, entry(wanted, image, ""), replace=wanted.trusted)
         return Held(wanted.key, image.document.digest, image.config.digest, None, image.size, True)
 
@@ -179,8 +181,7 @@ def _wanted(images: Images, catalog: Catalog, planned: Mapping[str, Any]) -> Wan
     return Wanted(key, repository, tag, architecture, known or asked, bool(of_catalog))
 
 
-def _fetch(images: Images, wanted: Wanted, mirror: str, progress: Progress) -> Held:
-    registry = Registry(reference.endpoint(wanted.reference, mirror))
+def _fetch(registry: Registry, images: Images, wanted: Wanted, progress: Progress) -> Held:
     progress(Event(wanted.key, "resolving", registry.endpoint.name))
     image = _resolve(registry, wanted)
     name = image.document.digest.removeprefix("sha256:")

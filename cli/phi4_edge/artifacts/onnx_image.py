@@ -48,7 +48,7 @@ def build(store: Store, catalog: Catalog, wanted: Wanted, content: Content, mirr
     engine = content.roles() / "onnx" / "files" / "engine"
     python, folder = find_python(shelf, base.digest)
     machine = next(name for name, image_name in ARCHITECTURES.items() if image_name == wanted.architecture)
-    runtime = f"{content.runtimes()['onnx'][:16]}-cp{python.replace('.', '')}-{machine}"
+    runtime = f"{content.runtimes()[wanted.repository][:16]}-cp{python.replace('.', '')}-{machine}"
     wheels = wheelhouse.build(store, runtime, engine, python, machine, progress)
     source = {
         "kind": "built", "recipe": RECIPE, "base": base.digest, "python": python,

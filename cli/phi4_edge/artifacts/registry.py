@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -36,7 +36,7 @@ ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST))
 MANIFEST_LIMIT = 4 << 20
 TIMEOUT = (20.0, 60.0)  # seconds to connect, seconds without a byte
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16  # what a connection that breaks may lose
 _SYSTEM_CA = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 
@@ -59,7 +59,7 @@ class _AgainError(Exception):
 
 
 class Registry:
-    """One repository in one registry."""
+    """One repository in one registry; a context that closes its connections at the end."""
 
     def __init__(self, endpoint: Endpoint, pauses: tuple[float, ...] = PAUSES) -> None:
         self.endpoint = endpoint
@@ -69,6 +69,12 @@ class Registry:
         self._session.verify = trust()
         self._session.max_redirects = 5
         self._auth = registry_auth.Header()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._session.close()
 
     def manifest(self, reference: str) -> Document:
         """The manifest or index called `reference` (a tag or a digest), its bytes checked where a digest says what.
@@ -153,6 +159,7 @@ class Registry:
         status, where = answer.status_code, f"{self.endpoint.name} ({path.partition('/')[2][:40]})"
         secure = [urlsplit(step.url).scheme == "https" for step in (*answer.history, answer)]
         if secure[0] and not all(secure):
+            answer.close()
             raise ArtifactError(f"{self.endpoint.host} leads from https to http for {where}: refused")
         if status in (200, 206, 416):
             return answer
