@@ -25,6 +25,7 @@ COMMANDS = {
     "plan": "Show what each host can run, why, and what would change.",
     "provision": "Make each host serve the model, and prove that it answers.",
     "status": "Say what each host serves, and what drifted.",
+    "verify": "Put the same questions to every host, and compare the answers.",
     "ask": "Ask the model on the hosts a question.",
     "remove": "Take away what was installed, and nothing else.",
     "model": "Fetch, convert and keep model artifacts on this controller.",

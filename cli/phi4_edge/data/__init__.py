@@ -15,7 +15,7 @@ from phi4_edge.core.table import ResourceTable
 from phi4_edge.errors import CatalogError
 
 FOLDER = Path(__file__).parent
-SCHEMAS = ("facts", "plan", "plans", "result", "event", "status")
+SCHEMAS = ("facts", "plan", "plans", "result", "event", "status", "verify", "prompts")
 
 
 def load_table(path: Path | None = None) -> ResourceTable:
@@ -32,6 +32,12 @@ def load_cve_floors() -> dict[str, Any]:
     """Return the oldest version of each component that no known vulnerability forbids."""
     floors: dict[str, Any] = _read(FOLDER / "cve_floors.yml")
     return floors
+
+
+def load_prompts(path: Path | None = None) -> tuple[Path, Any]:
+    """Return the file of prompts for `verify` (ours by default) and its content; raises CatalogError."""
+    found = path or FOLDER / "verify_prompts.yml"
+    return found, _read(found)
 
 
 @cache

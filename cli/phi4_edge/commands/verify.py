@@ -1,0 +1,150 @@
+"""`phi4-edge verify`: the same prompts to every host, and one table of what came back. Changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.commands._options import Reach
+from phi4_edge.errors import FactsError
+from phi4_edge.report import machine, summary
+from phi4_edge.report import verify as report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from phi4_edge.commands._fleet import Fleet
+    from phi4_edge.core.facts import HostFacts
+    from phi4_edge.inventory import Host
+    from phi4_edge.rollout.outcome import HostResult
+    from phi4_edge.rollout.verify import Verdict
+    from phi4_edge.rollout.verify_prompts import Prompt
+
+
+@click.command("verify")
+@_options.inventory_argument
+@click.option(
+    "--prompts",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Prompts of your own (YAML).",
+)
+@click.option("--only", metavar="WORD,...", help="Only these categories (math, code, tools, logic) or prompts.")
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Longest answer to any prompt.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds for one answer."
+)
+@click.option("--require-tools", is_flag=True, help="Fail where a tool call is not well formed.")
+@click.option("--answers", is_flag=True, help="Show the text of the answers too.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["table", "markdown", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="What stdout holds.",
+)
+@_options.reach_options
+def command(
+    inventory: tuple[str, ...],
+    file: Path | None,
+    only: str | None,
+    max_tokens: int | None,
+    timeout: float,
+    require_tools: bool,
+    answers: bool,
+    output: str,
+    reach: Reach,
+) -> None:
+    """Put the same questions (math, code, a tool call, logic) to the engine of each host; show speed and form.
+
+    An answer that is wrong is an answer; a tool call counts as well formed when it names a tool that was offered, with
+    arguments that the tool takes.
+
+    \b
+    Examples:
+      phi4-edge verify inventory/gateways.ini
+      phi4-edge verify inventory/gateways.ini --only math,tools --output json
+      phi4-edge verify inventory/gateways.ini --prompts mine.yml --require-tools
+
+    \b
+    Exit codes: 0 all answered, 1 usage, 3 a host is not provisioned,
+    4 a host left a prompt unanswered, 5 a host is unreachable.
+    """
+    from phi4_edge.commands._fleet import Fleet
+    from phi4_edge.rollout import verify as verdicts
+
+    prompts = _prompts(file, only, max_tokens)
+    found, problems = _ask(Fleet.open(inventory, reach), prompts, timeout, reach.forks)
+    document = verdicts.document(found, problems, prompts, require_tools)
+    if output in ("json", "yaml"):
+        click.echo(machine.dump(document, output))
+    else:
+        shown = report.markdown(document, answers) if output == "markdown" else None
+        _options.show(shown or report.overview(document, _options.width(), answers))
+    for result in problems:
+        click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
+    raise click.exceptions.Exit(int(document["exit_code"]))
+
+
+def _prompts(file: Path | None, only: str | None, max_tokens: int | None) -> tuple[Prompt, ...]:
+    """What is to be asked. Raises CatalogError for a file that is not as it must be, or a word that is in none."""
+    from phi4_edge.data import load_prompts
+    from phi4_edge.rollout import verify_prompts
+
+    path, data = load_prompts(file)
+    words = [word.strip() for word in only.split(",") if word.strip()] if only else []
+    return verify_prompts.choose(verify_prompts.parse(data, path.name), words, max_tokens)
+
+
+def _ask(
+    fleet: Fleet, prompts: Sequence[Prompt], seconds: float, at_a_time: int
+) -> tuple[list[Verdict], list[HostResult]]:
+    """The verdicts on hosts that serve, and the hosts that do not, or could not be looked at."""
+    from phi4_edge.commands import _verifying
+    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.core import facts as core_facts
+    from phi4_edge.report.text import count
+    from phi4_edge.rollout.outcome import HostResult, Outcome
+
+    with progress_view() as view:
+        seen = fleet.survey(view)
+        problems = list(seen.problems)
+        serving: dict[str, tuple[Host, HostFacts]] = {}
+        for host in fleet.hosts:
+            if host.name not in seen.documents:
+                continue
+            try:
+                facts = core_facts.parse(seen.documents[host.name])
+            except FactsError as error:
+                step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host.name}"
+                problems.append(HostResult(host.name, Outcome.PREFLIGHT, str(error), step))
+                continue
+            if problem := _not_serving(host.name, facts):
+                problems.append(problem)
+            else:
+                serving[host.name] = (host, facts)
+        questions = _verifying.Questions(prompts, seconds)
+        view.phase(f"Asking {count(len(serving), 'host')} {count(len(questions.asked), 'question')} each")
+
+        def tell(verdict: Verdict) -> None:
+            answered = sum(answer.answered for answer in verdict.answers)
+            view.note(f"{verdict.host}: {answered} of {len(verdict.answers)} answered")
+
+        return _verifying.ask_all(serving, questions, at_a_time, tell), problems
+
+
+def _not_serving(name: str, facts: HostFacts) -> HostResult | None:
+    from phi4_edge.rollout.outcome import HostResult, Outcome
+
+    if not facts.receipt.present:
+        step = f"install it: phi4-edge provision INVENTORY --limit {name}"
+        return HostResult(name, Outcome.PREFLIGHT, "not provisioned: found no receipt", step)
+    if facts.service is None or not facts.service.up or not facts.receipt.port:
+        step = "see phi4-edge status, and journalctl -u phi4-edge there"
+        return HostResult(name, Outcome.FAILED, "the service is down", step)
+    return None
