@@ -9,6 +9,7 @@ from phi4_edge.core.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.chosen import Chosen
 from phi4_edge.core.host import MODELS_PATH, HostFacts
 from phi4_edge.core.overrides import Overrides
+from phi4_edge.core.parts import LOOPBACK
 from phi4_edge.core.plan_types import DiskNeed
 from phi4_edge.core.reach import EVERYWHERE
 from phi4_edge.core.sizing import LONGROPE_FROM
@@ -68,7 +69,7 @@ def warnings(it: Chosen) -> tuple[str, ...]:
     return tuple(found)
 
 
-def blockers(facts: HostFacts, overrides: Overrides, chosen: Evaluation, disk: DiskNeed, kind: str) -> tuple[str, ...]:
+def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
     """Return what stands in the way of applying now; it never changes the choice itself.
 
     Memory and port are looked at only on a host that is not ours yet: elsewhere our own engine would count, also one
@@ -76,6 +77,7 @@ def blockers(facts: HostFacts, overrides: Overrides, chosen: Evaluation, disk: D
     """
     if kind == "none":
         return ()
+    facts, overrides, chosen = it.facts, it.overrides, it.evaluation
     found = [
         f"{disk.path} is {_STANDING[disk.standing]}, needed a directory of root: move it away, or mount a disk there"
         for disk in facts.disks
@@ -88,6 +90,8 @@ def blockers(facts: HostFacts, overrides: Overrides, chosen: Evaluation, disk: D
         found.append(f'phi4-edge.service on the host is not ours ("{service.description}"); rename or remove it there')
     if disk.to_write > disk.free:
         found.append(f"disk: {gb(disk.to_write)} to write below {MODELS_PATH}, {gb(disk.free)} free now")
+    if overrides.webui_enabled and not facts.receipt.webui_image.key:
+        found += _listener(facts, overrides.webui_port, LOOPBACK, "webui_port")
     unit_there = service is not None and service.load == "loaded"
     if facts.receipt.present or unit_there:
         return tuple(found)
@@ -103,11 +107,15 @@ def _in_use(facts: HostFacts, overrides: Overrides, chosen: Evaluation) -> tuple
             f"memory: {gb(available)} available now, {chosen.candidate.label} needs {gb(need)}; "
             "stop what else runs there or set phi4_force: true"
         )
+    return (*found, *_listener(facts, overrides.port, overrides.bind, "phi4_port"))
+
+
+def _listener(facts: HostFacts, wanted: int, bind: str, variable: str) -> tuple[str, ...]:
+    """Return what listens where we want to, or ()."""
     for address, port in facts.listening:
-        if port == overrides.port and (address in (overrides.bind, *EVERYWHERE) or overrides.bind in EVERYWHERE):
-            found.append(f"port {port} is in use on {address}; set phi4_port or stop what listens there")
-            break
-    return tuple(found)
+        if port == wanted and (address in (bind, *EVERYWHERE) or bind in EVERYWHERE):
+            return (f"port {port} is in use on {address}; set {variable} or stop what listens there",)
+    return ()
 
 
 def no_fit_reasons(choice: Choice) -> tuple[str, ...]:

@@ -51,11 +51,16 @@ class Model:
         """Bytes of the source as fetched or generated."""
         return int(self.source["size"])
 
+    def unpinned(self, artifact: str) -> bool:
+        """Return whether `artifact` would be fetched from a source whose revision this catalog does not know."""
+        return artifact in self.checkpoints and not self.checkpoints[artifact].get("revision")
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
     """One container image; `digests` of its manifests by architecture (amd64, arm64), as far as this release knows.
 
+    `disk`: bytes unpacked. `archive`: bytes compressed.
     `base`: the image that ours is built upon; None for an image that is fetched as it is.
     """
 
@@ -66,6 +71,7 @@ class Image:
     cuda: str
     minimum_driver: int
     disk: int
+    archive: int
     base: Image | None = None
 
 
@@ -212,10 +218,20 @@ class WebUiImage:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The oldest version of a component that is accepted, and what an older one is open to."""
+    """The oldest version of a component that is accepted, and what an older one is open to.
+
+    `branches`: the oldest of a newer branch that was open to the same, by the branch's own numbers.
+    """
 
     minimum: tuple[int, ...]
     why: str
+    branches: Mapping[tuple[int, ...], tuple[int, ...]]
+
+    def for_version(self, version: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the oldest version that is accepted on the branch of `version`."""
+        return next(
+            (minimum for branch, minimum in self.branches.items() if version[: len(branch)] == branch), self.minimum
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +32,7 @@ from phi4_edge.core.text import version_of
 from phi4_edge.errors import CatalogError
 
 _GB = 10**9
+_REVISION = re.compile(r"[0-9a-f]{40}")
 ENGINE_FIELDS = (
     *("version", "service_managers", "on_request", "applicable", "queue", "disk", "container_port", "shm_size"),
     *("gpu_ram", "start", "release", "builds", "variants"),
@@ -69,11 +71,16 @@ def _webui(row: Row) -> WebUiImage:
 
 
 def _floor(row: Row) -> Floor:
-    row.only("minimum", "why", "watch")
+    row.only("minimum", "why", "watch", "branches")
     minimum = version_of(row.text("minimum"))
     if not minimum:
         row.fail("minimum", "a version such as 1.2.3")
-    return Floor(minimum, row.text("why"))
+    branches = row.row("branches") if "branches" in row.data else Row(row.where, {})
+    return Floor(
+        minimum,
+        row.text("why"),
+        MappingProxyType({version_of(str(key)): version_of(branches.text(key)) for key in branches.data}),
+    )
 
 
 def _models(rows: Mapping[str, Row]) -> Mapping[str, Model]:
@@ -91,7 +98,11 @@ def _model(name: str, row: Row) -> Model:
     source.integer("size")
     checkpoints = row.rows("checkpoints") if "checkpoints" in row.data else {}
     for checkpoint in checkpoints.values():
+        checkpoint.only("kind", "repo", "revision", "allow", "size")
         checkpoint.integer("size")
+        revision = checkpoint.data.get("revision")
+        if revision is not None and not (isinstance(revision, str) and _REVISION.fullmatch(revision)):
+            checkpoint.fail("revision", "the 40 hexadecimal digits of a commit, or null where none is known")
     shape = row.row("architecture") if "architecture" in row.data else None
     if shape is not None:
         shape.only("parameters", "layers", "kv_heads", "head_dim", "vocabulary")

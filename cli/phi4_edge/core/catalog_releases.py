@@ -16,7 +16,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 def read_image(row: Row) -> Image:
     """Return one image; `base` in it is the image that ours is built upon."""
-    row.only("repository", "tag", "digests", "architecture", "cuda", "minimum_driver", "disk", "base")
+    row.only("repository", "tag", "digests", "architecture", "cuda", "minimum_driver", "disk", "archive", "base")
     return Image(
         repository=row.text("repository"),
         tag=row.text("tag"),
@@ -25,6 +25,7 @@ def read_image(row: Row) -> Image:
         cuda=row.text("cuda", ""),
         minimum_driver=row.integer("minimum_driver", 0),
         disk=row.integer("disk"),
+        archive=row.integer("archive"),
         base=read_image(row.row("base")) if "base" in row.data else None,
     )
 

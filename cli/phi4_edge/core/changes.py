@@ -43,6 +43,10 @@ def changes(
         "parallel": receipt.parallel,
         "threads": receipt.threads,
         "engine files": receipt.runtime,
+        "service manager": receipt.service_manager,
+        "image": receipt.image.key,
+        "image digest": receipt.image.digest,
+        "web page": receipt.webui_image.key,
         "release": receipt.release,
     }
     wanted = {**planned, "release": release}
@@ -54,6 +58,14 @@ def changes(
     ]
     if receipt.error:
         listed.append({"what": "receipt", "before": receipt.error, "after": "as committed"})
+    listed += [
+        {"what": f"{name} container", "before": "not running", "after": "running"}
+        for name in receipt.missing_containers
+    ]
+    listed += [
+        {"what": f"{name} container", "before": "of another image", "after": "as committed"}
+        for name in receipt.foreign_containers
+    ]
     listed += [{"what": item.path, "before": item.problem, "after": "as committed"} for item in receipt.drift]
     service = facts.service
     if kind == "repair" and (service is None or not service.up):

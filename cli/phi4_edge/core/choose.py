@@ -152,11 +152,13 @@ def _evaluate(
     engine = catalog.engines[candidate.engine]
     variant = engine.variants[candidate.quantization]
     verdict = gates.verdict(facts, catalog, candidate, overrides, gpu)
-    pool = gpu_pool(facts, gpu, table) if gpu is not None else ram_pool(facts, table)
+    held = catalog.webui.memory if overrides.webui_enabled else 0
+    pool = gpu_pool(facts, gpu, table, held) if gpu is not None else ram_pool(facts, table, held)
     tried = attempts(catalog, candidate, overrides)
     fitting = next((sizing for sizing in tried if sizing.need <= pool.usable), None)
     native = native_disk(facts, engine, verdict.service_manager, candidate.accelerator)
-    needs = disk_needs(variant.weights, native, verdict.image.disk if verdict.image else 0)
+    images = [image for image in (verdict.image, catalog.webui.image if overrides.webui_enabled else None) if image]
+    needs = disk_needs(variant.weights, native, images, overrides.image_delivery)
     lacks = [] if fitting else [_too_large(tried, pool, gpu)]
     if candidate.minimum_ram and not table.has(facts.ram_bytes, candidate.minimum_ram):
         lacks.append(f"RAM {gib(facts.ram_bytes)}, needs {candidate.minimum_ram:g} GB")
@@ -182,7 +184,8 @@ def _too_large(tried: tuple[Sizing, ...], pool: Pool, gpu: Gpu | None) -> str:
     smaller = f", {gb(last.need)} with context {last.context} and KV {last.kv_type}" if last != first else ""
     what = {"ram": "RAM", "vram": "VRAM", "unified": "unified memory"}[pool.kind]
     owner = gpu.name if gpu is not None else "host"
-    held = f", {gb(pool.held_by_others)} held by others" if pool.held_by_others else ""
+    whose = "held by others" if pool.kind == "vram" else "for the chat page"
+    held = f", {gb(pool.held_by_others)} {whose}" if pool.held_by_others else ""
     kept = f", {gb(pool.os_reserve)} kept for the system" if pool.os_reserve else ""
     return (
         f"needs {gb(first.need)} {what} with context {first.context}{smaller}; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from phi4_edge.core.catalog import Catalog, Engine
+from phi4_edge.core.catalog import Catalog, Engine, Image
 from phi4_edge.core.choose import Attempt, Choice, Evaluation
 from phi4_edge.core.host import HostFacts
 from phi4_edge.core.overrides import Overrides
@@ -57,6 +57,17 @@ class Chosen:
     def forced(self) -> bool:
         """Whether phi4_force set reasons aside."""
         return bool(self.choice.overruled)
+
+    @property
+    def beside(self) -> int:
+        """Bytes of RAM that the chat page takes beside the engine."""
+        return self.catalog.webui.memory if self.overrides.webui_enabled else 0
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The container images that will be on the host."""
+        page = self.catalog.webui.image if self.overrides.webui_enabled else None
+        return tuple(image for image in (self.evaluation.verdict.image, page) if image is not None)
 
     @property
     def needs_docker(self) -> bool:

@@ -23,8 +23,8 @@ def findings(it: Chosen, steps: Iterable[str], planned: Install) -> dict[str, st
     found = {}
     for name, text in there.items():
         floor, version = catalog.floors.get(name), version_of(text)
-        if floor is not None and version and version < floor.minimum:
-            found[name] = f"{name} {dotted(version)} is older than {dotted(floor.minimum)}: {floor.why}"
+        if floor is not None and version and version < (minimum := floor.for_version(version)):
+            found[name] = f"{name} {dotted(version)} is older than {dotted(minimum)}: {floor.why}"
     return found
 
 

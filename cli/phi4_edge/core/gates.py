@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phi4_edge.core.catalog import Build, Candidate, Catalog, Engine, Image
+from phi4_edge.core.catalog import Build, Candidate, Catalog, Engine, Image, Variant
 from phi4_edge.core.host import Gpu, HostFacts
 from phi4_edge.core.overrides import AUTO, Overrides
 from phi4_edge.core.text import dotted, version_of
@@ -31,13 +31,26 @@ def verdict(facts: HostFacts, catalog: Catalog, candidate: Candidate, overrides:
     build = engine.builds[candidate.accelerator]
     reasons = _cpu(facts, build)
     if gpu is not None:
-        reasons += _gpu(facts, engine, build, gpu)
+        reasons += _gpu(facts, engine, build, gpu, engine.variants[candidate.quantization])
+    if overrides.quantization == AUTO and (why := undeliverable(catalog, candidate, overrides)):
+        # Asked for by name it is planned all the same, with what it would bring.
+        reasons.append(why)
     manager, unmanaged = _manager(facts, engine, build, overrides.service_manager)
     image = _image(facts, build, gpu) if manager == "compose" else None
     reasons += unmanaged
     if manager == "compose" and image is None and not reasons:
         reasons += _no_image(facts, engine, build, gpu)
     return Verdict(manager, image, tuple(reasons))
+
+
+def undeliverable(catalog: Catalog, candidate: Candidate, overrides: Overrides) -> str:
+    """Return why this release cannot get hold of a candidate's weights, or ""."""
+    variant = catalog.engines[candidate.engine].variants[candidate.quantization]
+    model = catalog.models[overrides.model]
+    if not variant.not_applicable and model.unpinned(variant.artifact):
+        repo = model.checkpoints[variant.artifact]["repo"]
+        return f"cannot be delivered: the catalog knows no revision of {repo} to pin it to"
+    return f"cannot be delivered: {variant.not_applicable}" if variant.not_applicable else ""
 
 
 def no_gpu(facts: HostFacts) -> str:
@@ -66,13 +79,13 @@ def _cpu(facts: HostFacts, build: Build) -> list[str]:
     return [f"CPU without {', '.join(lacking)}"] if lacking else []
 
 
-def _gpu(facts: HostFacts, engine: Engine, build: Build, gpu: Gpu) -> list[str]:
+def _gpu(facts: HostFacts, engine: Engine, build: Build, gpu: Gpu, variant: Variant) -> list[str]:
     reasons = []
-    capability = gpu.compute_capability
+    capability, wanted = gpu.compute_capability, max(build.compute_capability, variant.compute_capability)
     if capability is None:
-        reasons.append(f"{gpu.name} reports no compute capability, needs {dotted(build.compute_capability)}")
-    elif capability < build.compute_capability:
-        reasons.append(f"compute capability {dotted(capability)} < {dotted(build.compute_capability)}")
+        reasons.append(f"{gpu.name} reports no compute capability, needs {dotted(wanted)}")
+    elif capability < wanted:
+        reasons.append(f"compute capability {dotted(capability)} < {dotted(wanted)}")
     if facts.jetson is not None:
         return reasons + _jetson(facts, engine, build)
     driver = version_of(gpu.driver)

@@ -142,7 +142,12 @@ class Nvidia:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """Everything that a plan may depend on."""
+    """Everything that a plan may depend on.
+
+    Versions are "" where the program is not there or nobody could ask it; `toolkit` is NVIDIA's for containers.
+    `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
+    /etc/docker/daemon.json exists.
+    """
 
     host: str
     hostname: str
@@ -169,6 +174,9 @@ class HostFacts:
     compose: str
     runc: str
     toolkit: str
+    docker_storage: str
+    containerd_store: bool
+    docker_configured: bool
     uid: int | None
     boot_id: str
     listening: tuple[tuple[str, int], ...]

@@ -33,7 +33,7 @@ def knobs(it: Chosen, model: PlannedModel) -> dict[str, Any]:
     facts, gpu = it.facts, it.attempt.gpu
     found: dict[str, Any] = {
         "threads": it.overrides.threads or facts.cpu.usable_cores,
-        "memory_max": memory_max(facts, it.table, it.evaluation, it.forced),
+        "memory_max": memory_max(facts, it.table, it.evaluation, it.forced, it.beside),
         "queue": it.engine.queue,
     }
     if gpu is not None and gpu.uuid:
@@ -43,12 +43,12 @@ def knobs(it: Chosen, model: PlannedModel) -> dict[str, Any]:
     return found | _OWN[it.engine.name](it, model)
 
 
-def memory_max(facts: HostFacts, table: ResourceTable, evaluation: Evaluation, forced: bool) -> int:
-    """Return the limit of the service's RAM in bytes: the forecast with headroom.
+def memory_max(facts: HostFacts, table: ResourceTable, evaluation: Evaluation, forced: bool, beside: int = 0) -> int:
+    """Return the limit of the service's RAM in bytes: the forecast with headroom; `beside` is kept for the chat page.
 
     With a GPU of its own memory the model lives there, and the limit is all that the system can spare.
     """
-    ceiling = facts.ram_bytes if forced else max(0, facts.ram_bytes - table.os_reserve)
+    ceiling = facts.ram_bytes if forced else max(0, facts.ram_bytes - table.os_reserve - beside)
     if evaluation.pool.kind == "vram":
         return ceiling // LIMIT_STEP * LIMIT_STEP
     need = evaluation.sizing.need

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.core import advice, floors, parts, prepare
+from phi4_edge.core import advice, floors, gates, parts, prepare
 from phi4_edge.core.catalog import Catalog
 from phi4_edge.core.changes import action, changes
 from phi4_edge.core.choose import Attempt, choose, nearest, rejections
@@ -17,8 +17,8 @@ from phi4_edge.core.chosen import Chosen, Inputs
 from phi4_edge.core.host import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, HostFacts, to_plain
 from phi4_edge.core.knobs import knobs
 from phi4_edge.core.overrides import Overrides
-from phi4_edge.core.plan_types import FORMAT, UNIT, DiskNeed, Memory, Plan, PlannedModel
-from phi4_edge.core.sizing import disk_available, native_disk
+from phi4_edge.core.plan_types import FORMAT, UNIT, DiskNeed, Memory, Plan
+from phi4_edge.core.sizing import disk_available, disk_needs, native_disk
 from phi4_edge.core.switching import switch
 from phi4_edge.core.table import GB, ResourceTable
 from phi4_edge.core.text import canonical
@@ -59,10 +59,10 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
     install = prepare.install(it)
     steps = prepare.steps(it, install)
     kind = action(it.facts, fingerprint, install)
-    memory, disk = _memory(it, applied["knobs"]), _disk(it, applied["model"])
+    memory, disk = _memory(it, applied["knobs"]), _disk(it, applied)
     reason = _not_applicable(it)
     too_old, accepted = floors.sentences(it, steps, install)
-    blockers = advice.blockers(it.facts, it.overrides, it.evaluation, disk, kind)
+    blockers = advice.blockers(it, disk, kind)
     return Plan(
         fits=True,
         forced=it.forced,
@@ -101,13 +101,17 @@ def _fingerprint(applied: Mapping[str, Any]) -> str:
 
 def _compared(applied: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an operator wants to see named when it changes, under the names of `changes`."""
-    model, runtime = applied["model"], applied["runtime"]
+    model, runtime, image, page = applied["model"], applied["runtime"], applied["image"], applied["webui"]
     return {name: applied[name] for name in ("engine", "quantization", "bind", "port", "parallel")} | {
         "model": model.artifact,
         "model digest": model.digest,
         "context length": applied["context_length"],
         "threads": applied["knobs"].get("threads"),
         "engine files": runtime.id if runtime else None,
+        "service manager": applied["service_manager"],
+        "image": image.key if image else None,
+        "image digest": image.digest if image else None,
+        "web page": page.image.key if page else None,
     }
 
 
@@ -155,18 +159,29 @@ def _memory(it: Chosen, settings: Mapping[str, Any]) -> Memory:
     )
 
 
-def _disk(it: Chosen, model: PlannedModel) -> DiskNeed:
-    facts, chosen = it.facts, it.evaluation
-    there = facts.receipt.present and model.digest is not None and facts.receipt.digest == model.digest
-    image = chosen.verdict.image.disk if chosen.verdict.image else 0
+def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:
+    facts, receipt, model = it.facts, it.facts.receipt, applied["model"]
+    there = receipt.present and model.digest is not None and receipt.digest == model.digest
     native = native_disk(facts, it.engine, it.manager, it.accelerator)
-    paths = (MODELS_PATH, RELEASES_PATH, DOCKER_PATH) if image else (MODELS_PATH, RELEASES_PATH)
+    paths = (MODELS_PATH, RELEASES_PATH, DOCKER_PATH) if it.images else (MODELS_PATH, RELEASES_PATH)
     return DiskNeed(
-        need=max(int(it.attempt.profile.disk * GB), chosen.disk_need),
+        need=max(int(it.attempt.profile.disk * GB), it.evaluation.disk_need),
         available=disk_available(facts, *paths),
-        to_write=(0 if there else model.size) + (0 if facts.receipt.present else native),
+        to_write=(0 if there else model.size) + (0 if receipt.present else native) + _loading(it, applied),
         free=min(facts.disk(MODELS_PATH).free, facts.disk(RELEASES_PATH).free),
     )
+
+
+def _loading(it: Chosen, applied: Mapping[str, Any]) -> int:
+    """Return the bytes that loading the images writes where our own files are."""
+    receipt, page = it.facts.receipt, applied["webui"]
+    loaded = {image.digest for image in (receipt.image, receipt.webui_image) if image.digest}
+    planned = [image for image in (applied["image"], page.image if page else None) if image is not None]
+    # Planned and catalog's images are in the same order: first the engine's, then the page's.
+    missing = [source for source, image in zip(it.images, planned, strict=True) if image.digest not in loaded]
+    needs = disk_needs(0, 0, missing, it.overrides.image_delivery)
+    shared = it.facts.disk(DOCKER_PATH).filesystem == it.facts.disk(MODELS_PATH).filesystem
+    return needs[MODELS_PATH] + (needs[DOCKER_PATH] if shared else 0)
 
 
 def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:
@@ -186,10 +201,9 @@ def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:
 
 
 def _not_applicable(it: Chosen) -> str | None:
-    chosen = it.evaluation
-    label = f"{it.engine.name} {chosen.candidate.quantization}"
-    if chosen.variant.not_applicable:
-        return f"{label} cannot be delivered: {chosen.variant.not_applicable}; phi4_quantization chooses another"
+    label = f"{it.engine.name} {it.evaluation.candidate.quantization}"
+    if why := gates.undeliverable(it.catalog, it.evaluation.candidate, it.overrides):
+        return f"{label} {why}; phi4_quantization chooses another"
     if it.manager not in it.engine.applicable:
         return f"this release of phi4-edge plans {label} under {it.manager}, but cannot install it yet"
     if it.facts.init != "systemd":

@@ -5,10 +5,10 @@ Everything is bytes. The fit uses totals, never MemAvailable: a host that alread
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phi4_edge.core.catalog import Candidate, Catalog, Engine
+from phi4_edge.core.catalog import Candidate, Catalog, Engine, Image
 from phi4_edge.core.host import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, Gpu, HostFacts
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.table import ResourceTable
@@ -53,16 +53,16 @@ class Sizing:
         return self.weights + self.kv_cache + self.overhead
 
 
-def ram_pool(facts: HostFacts, table: ResourceTable) -> Pool:
-    """Return the host's memory, of which the operating system keeps its reserve."""
-    return Pool("ram", facts.ram_bytes, table.os_reserve, 0, facts.ram_bytes)
+def ram_pool(facts: HostFacts, table: ResourceTable, held: int = 0) -> Pool:
+    """Return the host's memory, of which the operating system keeps its reserve and the chat page what is `held`."""
+    return Pool("ram", facts.ram_bytes, table.os_reserve, held, max(0, facts.ram_bytes - held))
 
 
-def gpu_pool(facts: HostFacts, gpu: Gpu, table: ResourceTable) -> Pool:
+def gpu_pool(facts: HostFacts, gpu: Gpu, table: ResourceTable, held_of_ram: int = 0) -> Pool:
     """Return a GPU's memory less what other processes hold; unified memory is the host's, counted once."""
     if gpu.unified:
-        ram = ram_pool(facts, table)
-        return Pool("unified", ram.total, ram.os_reserve, 0, ram.available)
+        ram = ram_pool(facts, table, held_of_ram)
+        return Pool("unified", ram.total, ram.os_reserve, held_of_ram, ram.available)
     held = held_by_others(facts, gpu)
     usable = int(gpu.memory_total * table.usable_vram)
     return Pool("vram", gpu.memory_total, 0, held, max(0, usable - held))
@@ -130,9 +130,15 @@ def disk_shortfall(facts: HostFacts, needs: Mapping[str, int]) -> str:
     return ""
 
 
-def disk_needs(weights: int, native: int, image: int) -> Mapping[str, int]:
-    """Return where the parts of one installation go."""
-    return {MODELS_PATH: weights, RELEASES_PATH: native, DOCKER_PATH: image}
+def disk_needs(weights: int, native: int, images: Sequence[Image], delivery: str) -> Mapping[str, int]:
+    """Return where the parts of one installation go, at the worst moment.
+
+    While Docker loads an image, it holds it compressed beside unpacked; one that is pushed is staged with us besides.
+    """
+    unpacked = sum(image.disk for image in images)
+    archives = sum(image.archive for image in images)
+    staged = archives if delivery == "push" else 0
+    return {MODELS_PATH: weights + staged, RELEASES_PATH: native, DOCKER_PATH: unpacked + archives}
 
 
 def flavour(facts: HostFacts, accelerator: str) -> str:

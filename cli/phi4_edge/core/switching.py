@@ -45,7 +45,7 @@ def spare_port(facts: HostFacts, overrides: Overrides) -> int:
 
 def _not_beside(it: Chosen, memory: Memory) -> str:
     """Return why old and new cannot run at the same time, or ""."""
-    facts, old, reserve = it.facts, it.facts.receipt, it.table.os_reserve
+    facts, old, reserve = it.facts, it.facts.receipt, it.table.os_reserve + it.beside
     if not old.memory_need:
         return "how much memory the release that serves now takes is not on record"
     both = old.memory_need + memory.ram_need + reserve

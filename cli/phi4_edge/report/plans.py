@@ -93,6 +93,12 @@ def _fitting_topics(plan: PlanDict) -> list[tuple[str, str]]:
         ("service", f"{plan['unit']} ({plan['service_manager']}) on {_address(plan)}"),
         ("knobs", ", ".join(_knobs(plan["knobs"] or {}))),
         ("model", _model(plan)),
+        ("engine", _engine_files(plan["runtime"])),
+        ("image", _image(plan["image"], plan)),
+        ("web page", _webui(plan)),
+        ("steps", ", ".join(plan["steps"])),
+        *[("first", text) for text in plan["prerequisites"]],
+        ("switch", _switch(plan)),
         ("not yet", str(plan["not_applicable"] or "") if not plan["applicable"] else ""),
         *[("change", line) for line in changes(plan)],
     ]
@@ -114,13 +120,50 @@ def memory_sum(plan: PlanDict) -> str:
     return f"{text}; {memory['available'] / GB:.2f} GB {_MEMORY.get(memory['kind'], 'memory')} ({how})"
 
 
+def _engine_files(runtime: Mapping[str, Any] | None) -> str:
+    """The files of an engine that runs natively; those for the host's Python have no name of their own."""
+    if runtime is None:
+        return ""
+    name = runtime["artifact"] or f"made for Python {runtime['python']} on {runtime['arch']}"
+    return f"{name}, {_held(runtime['digest'])}"
+
+
+def _image(image: Mapping[str, Any] | None, plan: PlanDict) -> str:
+    if image is None:
+        return ""
+    mirror = plan["image_mirror"]
+    source = f"through {mirror}" if mirror else "from its registry"
+    ours = str(image["repository"]).startswith("phi4-edge/")
+    how = "pushed to the host" if ours or plan["image_delivery"] == "push" else f"pulled by the host {source}"
+    cuda = f", CUDA {image['cuda']}" if image["cuda"] else ""
+    digest = str(image["digest"] or "")
+    held = f"sha256 {digest.removeprefix('sha256:')[:16]}" if digest else "not pinned by this controller yet"
+    return f"{image['repository']}:{image['tag']} for {image['architecture']}{cuda}, {held}, {how}"
+
+
+def _webui(plan: PlanDict) -> str:
+    page = plan["webui"]
+    return f"http://{page['bind']}:{page['port']} on the host, {_image(page['image'], plan)}" if page else ""
+
+
+def _switch(plan: PlanDict) -> str:
+    switch = plan["switch"]
+    return f"{switch['mode']}: {switch['reason']}" if switch["mode"] in ("beside", "down") else ""
+
+
+def _held(digest: str | None) -> str:
+    return f"sha256 {digest[:16]}" if digest else "not in the store of this controller yet"
+
+
 def _knobs(knobs: Mapping[str, Any]) -> list[str]:
-    """Each knob as 'name value'; a group of settings as its members."""
+    """Each knob as 'name value'; a group of settings as its members, and one of records as their names."""
     found: list[str] = []
     for name, value in knobs.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and all(isinstance(item, Mapping) for item in value.values()):
+            found += [f"{name} {' '.join(value)}"] if value else []
+        elif isinstance(value, Mapping):
             found += [f"{key}={item}" for key, item in value.items()]
-        else:
+        elif value is not None:
             found.append(f"{name} {_knob(value)}")
     return found
 
@@ -130,14 +173,12 @@ def _knob(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int) and value >= 1_000_000:
         return size_of(value)
-    return "-" if value is None else str(value)
+    return str(value)
 
 
 def _model(plan: PlanDict) -> str:
     model = plan["model"]
-    digest = model["digest"]
-    held = f"sha256 {digest[:16]}" if digest else "not in the store of this controller yet"
-    return f"{model['artifact']}, {size_of(model['size'])}, {held}"
+    return f"{model['artifact']}, {size_of(model['size'])}, {_held(model['digest'])}"
 
 
 def changes(plan: PlanDict) -> list[str]:

@@ -14,8 +14,8 @@ import threading
 import time
 
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
-Gap, clean, run, standing, tool, verify = (
-    globals()[name] for name in ("Gap", "clean", "run", "standing", "tool", "verify")
+Gap, clean, ranges, run, standing, tool, verify = (
+    globals()[name] for name in ("Gap", "clean", "ranges", "run", "standing", "tool", "verify")
 )
 ROOT = ARGS.get("root", "")  # a test's stand-in for "/"
 SOURCE_SECONDS = 15  # up to three tools in a row, or a file system that hangs
@@ -25,6 +25,7 @@ CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
 UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as the largest page-aligned number
 NVIDIA_FIELDS = "index,name,memory.total,memory.used,driver_version,compute_cap,uuid"
 UNIT_FIELDS = "LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description"
+DOCKER_FIELDS = "{{.Driver}} {{.DriverStatus}}"
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
@@ -61,16 +62,6 @@ def libc():
             raise Gap("missing", "neither glibc nor musl") from None
         words = run(loaders[0])[2].split()
         return "musl " + words[words.index("Version") + 1]
-
-
-def ranges(numbers):
-    spans = []
-    for number in sorted(numbers):
-        if spans and spans[-1][1] == number - 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(str(low) if low == high else "%d-%d" % (low, high) for low, high in spans)
 
 
 def cpu_topology():
@@ -206,6 +197,10 @@ def compose():
         return tool("docker-compose", "version", "--short")
 
 
+def daemon_json():
+    return "%d" % os.stat(ROOT + "/etc/docker/daemon.json").st_size
+
+
 def listening():
     lines = set()
     for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
@@ -252,6 +247,10 @@ SOURCES = {
     "systemd": lambda: tool("systemctl", "--version").split("\n")[0],
     "docker": lambda: tool("docker", "version", "--format", "{{.Server.Version}}"),
     "compose": compose,
+    "docker_info": lambda: tool("docker", "info", "--format", DOCKER_FIELDS),
+    "daemon_json": daemon_json,
+    "runc": lambda: tool("runc", "--version").split("\n")[0],
+    "nvidia_ctk": lambda: tool("nvidia-ctk", "--version").split("\n")[0],
     "uid": lambda: str(os.geteuid()),
     "hostname": socket.gethostname,
     "boot_id": lambda: read("/proc/sys/kernel/random/boot_id").strip(),

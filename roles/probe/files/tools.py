@@ -94,3 +94,13 @@ def standing(path):
     if not stat.S_ISDIR(status.st_mode):
         return "link" if stat.S_ISLNK(status.st_mode) else "file"
     return "user" if status.st_uid not in (0, os.geteuid()) else "ours"
+
+
+def ranges(numbers):
+    spans = []
+    for number in sorted(numbers):
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ",".join(str(low) if low == high else "%d-%d" % (low, high) for low, high in spans)

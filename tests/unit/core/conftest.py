@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from phi4_edge.core import facts
 from phi4_edge.core.catalog import Catalog
-from phi4_edge.core.overrides import Overrides
+from phi4_edge.core.overrides import EXTRA, Overrides
 from phi4_edge.core.plan import Inputs, Plan, decide
 from phi4_edge.core.table import ResourceTable
 from phi4_edge.data import load_catalog, load_table
@@ -53,14 +54,26 @@ def document() -> Callable[..., Document]:
 
 @pytest.fixture(scope="session")
 def plan(table: ResourceTable, catalog: Catalog) -> Callable[..., Plan]:
-    """The plan for a document under overrides given without their prefix."""
+    """The plan for a document under overrides given without their prefix; `using` another catalog."""
 
-    def make(document: Document, inputs: Inputs = INPUTS, **overrides: Any) -> Plan:
-        variables = {f"phi4_{name}": value for name, value in overrides.items()}
+    def make(document: Document, inputs: Inputs = INPUTS, using: Catalog = catalog, **overrides: Any) -> Plan:
+        variables = {name if name in EXTRA else f"phi4_{name}": value for name, value in overrides.items()}
         found = facts.parse(document)
-        return decide(found, table, catalog, Overrides.from_vars(found.host, variables), inputs)
+        return decide(found, table, using, Overrides.from_vars(found.host, variables), inputs)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pinned(catalog: Catalog) -> Catalog:
+    """The catalog as if the revision of every checkpoint were known."""
+    models = {
+        name: dataclasses.replace(
+            model, checkpoints={key: {**source, "revision": "a" * 40} for key, source in model.checkpoints.items()}
+        )
+        for name, model in catalog.models.items()
+    }
+    return dataclasses.replace(catalog, models=models)
 
 
 _CACHE: dict[str, Document] = {}

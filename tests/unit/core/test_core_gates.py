@@ -77,14 +77,43 @@ def test_driver_and_compute_capability(
     ],
 )
 def test_vram_and_what_others_hold(
-    document: Make, plan: Make, total: int, used: int, engine: str, quantization: str
+    document: Make, plan: Make, pinned: Any, total: int, used: int, engine: str, quantization: str
 ) -> None:
     row = f"0, Some RTX, {total}, {used}, 580.1, 8.6, GPU-1"
-    made = plan(document(GPU, nvidia_smi=row))
+    made = plan(document(GPU, nvidia_smi=row), using=pinned)
     assert (made.engine, made.quantization) == (engine, quantization)
     if made.accelerator == "cuda":
         assert made.memory.need <= made.memory.available
         assert made.memory.available + made.memory.held_by_others == int(total * (1 << 20) * 0.95)
+
+
+def test_a_checkpoint_without_a_known_revision_is_passed_over_and_planned_only_by_name(
+    document: Make, plan: Make
+) -> None:
+    small = document(GPU, nvidia_smi="0, Some RTX, 8192, 0, 580.1, 8.6, GPU-1")
+    made = plan(small)
+    assert (made.engine, made.quantization, made.applicable) == ("ollama", "q8_0", True)
+    assert any(
+        item["quantization"] == "int4" and "knows no revision of pytorch/" in item["reason"] for item in made.rejected
+    )
+    asked = plan(small, engine="vllm", quantization="int4")
+    assert asked.fits and not asked.applicable
+    assert "vllm int4 cannot be delivered: the catalog knows no revision" in asked.not_applicable
+
+
+def test_int4_of_torchao_needs_what_bfloat16_needs(document: Make, plan: Make, pinned: Any) -> None:
+    def on(capability: str) -> Plan:
+        row = f"0, Some RTX, 8192, 0, 580.1, {capability}, GPU-1"
+        return plan(document(GPU, nvidia_smi=row), using=pinned)
+
+    assert (on("8.0").engine, on("8.0").knobs["dtype"]) == ("vllm", "bfloat16")
+    turing = on("7.5")
+    assert turing.engine == "ollama" and "compute capability 7.5 < 8.0" in texts(turing)
+
+
+def test_turing_gets_no_bfloat16(document: Make, plan: Make) -> None:
+    made = plan(document(GPU, nvidia_smi=SMI.format(used=0, driver="580.1", capability="7.5")))
+    assert (made.engine, made.quantization, made.knobs["dtype"]) == ("vllm", "bf16", "float16")
 
 
 def test_vllm_settings_come_from_free_vram(document: Make, plan: Make) -> None:
@@ -165,7 +194,7 @@ def test_disk_per_filesystem(document: Make, plan: Make) -> None:
     assert not made.fits and "needs 0.3 GB of disk below /opt/phi4-edge, 0.2 GB can be used" in texts(made)
     small_docker = f"/var/lib/phi4-edge {500 * gb} {400 * gb} 1\n/var/lib/docker {20 * gb} {10 * gb} 2"
     gpu = plan(document(GPU, disk=small_docker))
-    assert gpu.engine == "ollama" and "needs 22.0 GB of disk below /var/lib/docker" in texts(gpu)
+    assert gpu.engine == "ollama" and "needs 31.0 GB of disk below /var/lib/docker" in texts(gpu)
 
 
 def test_what_we_installed_counts_as_free(document: Make, plan: Make) -> None:
