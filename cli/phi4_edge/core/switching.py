@@ -6,6 +6,7 @@ from phi4_edge.core.chosen import Chosen
 from phi4_edge.core.host import HostFacts
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.plan_types import Memory, Switch
+from phi4_edge.core.receipt import status
 from phi4_edge.core.text import gb
 
 FIRST_PORT = 18080
@@ -13,7 +14,7 @@ FIRST_PORT = 18080
 
 def switch(it: Chosen, memory: Memory, kind: str, same: bool) -> Switch:
     """Return how the planned release takes over; `kind` is the plan's action, `same` that the release is there."""
-    if kind == "none":
+    if kind == "none" or (same and status(it.facts.receipt, it.facts.service) == "serving"):
         return Switch()
     port = spare_port(it.facts, it.overrides)
     start = it.engine.start[it.accelerator].seconds
