@@ -180,7 +180,7 @@ def journal(args: Json) -> list[str]:
     unit = WEBUI if args["failed"] == "webui" else args["unit"]
     status, output = command(
         "journalctl", "-u", unit, "-n", str(JOURNAL_LINES), f"--since=@{args['since']}", "-o", "cat",
-        "--no-pager", timeout=20.0,
+        "--all", "--no-pager", timeout=20.0,
     )  # fmt: skip
     return [line[:300] for line in output.splitlines() if line.strip()][-JOURNAL_LINES:] if status == 0 else []
 
