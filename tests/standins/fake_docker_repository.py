@@ -1,0 +1,52 @@
+"""Docker's apt repository as a lab sees it: the vendor's package names, versions and relations.
+
+What it leaves out: the vendor's own binaries. Inside are those of Debian, so a real engine is installed and runs, and
+reports the version that Debian has. Needs Debian's mirror.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from apt_repository import Package, depends, download, export, key, publish
+
+SUITES = {"trixie": "debian.13~trixie"}
+DOCKER, CONTAINERD, COMPOSE = "28.5.2", "1.7.29", "2.40.3"
+# Whose content goes into which package of the vendor.
+DEBIAN = ("docker.io", "docker-cli", "containerd", "runc", "docker-compose")
+
+
+def packages(suite: str, found: dict[str, Path]) -> list[Package]:
+    """The packages that the role installs, and an older one of each, which it must not take."""
+    tail = f"-1~{SUITES[suite]}"
+    needs = {name: depends(deb, DEBIAN) for name, deb in found.items()}
+    full = f"5:{DOCKER}{tail}"
+    wanted = [
+        Package(
+            "containerd.io", f"{CONTAINERD}{tail}", [*needs["containerd"], *needs["runc"]],
+            contents=[found["containerd"], found["runc"]], conflicts=["containerd", "runc"],
+        ),
+        Package(
+            "docker-ce-cli", full, needs["docker-cli"], contents=[found["docker-cli"]], conflicts=["docker-cli"],
+        ),
+        Package(
+            "docker-ce", full, [*needs["docker.io"], "docker-ce-cli", "containerd.io (>= 1.7.27)"],
+            contents=[found["docker.io"]], conflicts=["docker.io"],
+        ),
+        Package(
+            "docker-compose-plugin", f"{COMPOSE}{tail}", needs["docker-compose"], contents=[found["docker-compose"]],
+        ),
+    ]  # fmt: skip
+    older = [Package(package.name, f"5:28.3.0{tail}") for package in wanted if package.name.startswith("docker-ce")]
+    return [*wanted, *older, Package("docker-compose-plugin", f"5.0.1{tail}")]
+
+
+def make(top: Path) -> str:
+    """`top`/debian is the repository with its key in `gpg`, as the vendor's lies; returns the key's fingerprint."""
+    with key("Fake Docker Release (lab)") as home:
+        for suite in SUITES:
+            with tempfile.TemporaryDirectory() as temporary:
+                found = download(DEBIAN, suite, Path(temporary))
+                publish(home, top / "debian", packages(suite, found), suite, "stable")
+        return export(home, top / "debian" / "gpg")

@@ -1,0 +1,37 @@
+"""Builds the fake repositories of Docker and NVIDIA, serves them from a lab's mirror, and writes the roles' variables.
+
+Usage: publish_vendors.py LAB VARIABLES.yml [ROLE...]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import fake_docker_repository
+import fake_nvidia_repository
+import yaml
+
+from phi4_edge import lab as labs
+from phi4_edge.lab import mirror
+
+REPOSITORIES = {"docker": fake_docker_repository, "nvidia_runtime": fake_nvidia_repository}
+
+
+def publish(name: str, roles: Sequence[str]) -> dict[str, str]:
+    """The variables of `roles` for the lab `name`."""
+    lab = labs.load(name)
+    found = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for role in roles:
+            top = Path(temporary, role)
+            found[f"{role}_key_fingerprint"] = REPOSITORIES[role].make(top)
+            found[f"{role}_repository_url"] = mirror.publish(lab, top, f"/{role}")
+    return found
+
+
+if __name__ == "__main__":
+    variables = publish(sys.argv[1], sys.argv[3:] or list(REPOSITORIES))
+    Path(sys.argv[2]).write_text("---\n" + yaml.safe_dump(variables))
