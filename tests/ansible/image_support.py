@@ -45,6 +45,7 @@ class Bench:
         self.staging.parent.mkdir()
         self.repository = f"example/t{uuid.uuid4().hex[:12]}"
         self.planned: dict[str, Any] = {}
+        self.mirror = ""
         self.inventory = write_inventory(folder, {"here": {}})
 
     def image(self, tag: str, *layers: dict[str, bytes]) -> dict[str, Any]:
