@@ -1,7 +1,8 @@
 """The controller-side store: what is fetched, converted and built once and pushed to gateways."""
 
+from phi4_edge.artifacts import delivery
 from phi4_edge.artifacts.delivery import Delivery, ensure
 from phi4_edge.artifacts.progress import Event, Progress, silent
 from phi4_edge.artifacts.store import Store
 
-__all__ = ["Delivery", "Event", "Progress", "Store", "ensure", "silent"]
+__all__ = ["Delivery", "Event", "Progress", "Store", "delivery", "ensure", "silent"]

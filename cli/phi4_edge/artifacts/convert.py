@@ -15,7 +15,7 @@ from phi4_edge.artifacts.store import Store
 from phi4_edge.core.catalog import Catalog
 from phi4_edge.errors import ArtifactError
 
-TARGETS = ("onnx-int4",)
+TARGETS = ("onnx-int4", "gguf-q4_0", "gguf-q4_K_M", "gguf-q5_1", "gguf-q8_0")
 SOURCE = "safetensors"
 # Total context an engine allocates for; above 4096 Phi-4-mini's LongRoPE switches to other factors.
 MAX_LENGTH = 4096
@@ -40,11 +40,15 @@ def convert(store: Store, catalog: Catalog, model_id: str, to: str, progress: Pr
     target = manifest.artifact_id(f"{model_id}/{to}")
     with store.making(target, progress):
         progress(Event(target, "checking the checkpoint"))
+        if to.startswith("gguf-"):
+            from phi4_edge.artifacts import gguf
+
+            return gguf.build(store, catalog, model_id, target, progress)
         source = store.verify(f"{model_id}/{SOURCE}", deep=True)
         if (held := _held(store, target, source)) is not None:
             return held
         folder = store.path(source.digest)
-        count = _parameter_count(source)
+        count = parameter_count(source)
         resources.require_memory(memory_need(count), f"converting {model_id} to {to}")
         resources.require_disk(store.root, disk_need(count), f"converting {model_id} to {to}")
         converter = environment.ensure(store, progress)
@@ -88,16 +92,11 @@ def _held(store: Store, target: str, source: Manifest) -> str | None:
 
 def require_target(to: str) -> None:
     """Raise ArtifactError, listing the targets, unless this release converts to `to`."""
-    if to.startswith("gguf-"):
-        raise ArtifactError(
-            f"{to} comes with the Ollama engine, which this release plans for but does not install yet. "
-            f"Targets of this release: {', '.join(TARGETS)}."
-        )
     if to not in TARGETS:
         raise ArtifactError(f"{to!r} is not a conversion target; targets of this release: {', '.join(TARGETS)}.")
 
 
-def _parameter_count(source: Manifest) -> int:
+def parameter_count(source: Manifest) -> int:
     """Number of parameters of a bf16 checkpoint: two bytes each."""
     weights = sum(entry.size for entry in source.files if entry.path.endswith(".safetensors"))
     if not weights:

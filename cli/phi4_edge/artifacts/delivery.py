@@ -3,66 +3,149 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from phi4_edge.artifacts.progress import Event, Progress, silent
 from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.store_images import Images
 from phi4_edge.core.catalog import Catalog
+from phi4_edge.core.reference import OURS
 from phi4_edge.errors import ArtifactError
 
 
 class Content(Protocol):
-    """Where the roles are; `phi4_edge.content` is one."""
+    """Where the roles are and what engines are made of; `phi4_edge.content` is one."""
 
     def roles(self) -> Path:
         """Directory of the roles."""
 
+    def runtimes(self) -> dict[str, str]:
+        """Digest of what each engine's release is made of."""
+
 
 @dataclass(frozen=True)
 class Delivery:
-    """What lies ready for one plan. `made` says what had to be made now, in order; empty when all was there."""
+    """What lies ready for one plan. `made` says what had to be made now, in order; empty when all was there.
+
+    `digest` is the model's, `runtime` that of the engine's release archive (None: it brings none), `images` are the
+    digests of manifests by key.
+    """
 
     digest: str
     wheelhouse: Path | None
     made: tuple[str, ...]
+    runtime: str | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where things come from. With a `bundle` everything must have been in that file: nothing is made or fetched."""
+
+    catalog: Catalog
+    content: Content
+    bundle: str = ""
+
+    def refuse(self, what: str) -> None:
+        """Raises ArtifactError, naming `what`, when only a bundle may deliver."""
+        if self.bundle:
+            raise ArtifactError(
+                f"{what} is neither in {self.bundle} nor whole in the store, and with a bundle nothing is fetched or "
+                "made: create the bundle again with 'phi4-edge bundle create' from this inventory"
+            )
 
 
 def ensure(
-    store: Store, catalog: Catalog, plan: Mapping[str, Any], content: Content, progress: Progress = silent
+    store: Store,
+    catalog: Catalog,
+    plan: Mapping[str, Any],
+    content: Content,
+    progress: Progress = silent,
+    bundle: str = "",
 ) -> Delivery:
-    """Have the model artifact and the wheelhouse of `plan` (a plan's dict) in the store, every file checked.
+    """Have everything that `plan` (a plan's dict) needs in the store, every file checked.
 
-    What is missing is fetched, converted and built; what another plan had checked in this process is not hashed again.
-    Raises ArtifactError when something is damaged, cannot be made on this controller, or differs from what was planned.
+    That is the model, the wheels or the release archive of an engine that runs natively, and the images of one that
+    runs in a container; where hosts pull images themselves, only their digest. What is missing is fetched, converted
+    and built, unless a `bundle` was to bring it; what another plan had checked in this process is not hashed again.
+    Raises ArtifactError when something is damaged, cannot be had, or differs from what was planned.
     """
-    made: list[str] = []
-    artifact = str(plan["model"]["artifact"])
+    sources, made = Sources(catalog, content, bundle), list[str]()
+    digest = _artifact(store, sources, str(plan["model"]["artifact"]), plan["model"]["digest"], progress, made)
+    runtime, wheelhouse = plan.get("runtime"), None
+    brought = None
+    if runtime and runtime.get("artifact"):
+        brought = _artifact(store, sources, str(runtime["artifact"]), runtime["digest"], progress, made)
+    elif runtime:
+        wheelhouse = _wheelhouse(store, sources, runtime, progress, made)
+    images = {}
+    for planned in planned_images(plan):
+        images[str(planned["key"])] = _image(store, sources, plan, planned, progress, made)
+    return Delivery(digest, wheelhouse, tuple(made), brought, images)
+
+
+def planned_images(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The images of the engine and of the chat page that `plan` names."""
+    webui = plan.get("webui") or {}
+    return [image for image in (plan.get("image"), webui.get("image")) if image]
+
+
+def key(plan: Mapping[str, Any]) -> tuple[object, ...]:
+    """Names what a plan needs: plans with equal keys need the same things."""
+    runtime = plan.get("runtime") or {}
+    images = tuple((image["key"], image["digest"]) for image in planned_images(plan))
+    how = (plan.get("image_delivery"), plan.get("image_mirror")) if images else ()
+    return (plan["model"]["artifact"], runtime.get("artifact") or runtime.get("id"), *images, *how)
+
+
+def missing(store: Store, plan: Mapping[str, Any]) -> list[str]:
+    """Names of what `plan` would push and the store does not have; wheels are small and do not count."""
+    held, images = store.digests(), Images(store)
+    names = [str(plan["model"]["artifact"]), (plan.get("runtime") or {}).get("artifact")]
+    lacking = [name for name in names if name and name not in held]
+    if plan.get("image_delivery", "push") == "push":
+        digests = images.digests()
+        for planned in planned_images(plan):
+            digest = digests.get(planned["key"])
+            if digest is None or not images.path(digest).is_dir():
+                lacking.append(str(planned["key"]))
+    return lacking
+
+
+def _artifact(
+    store: Store, sources: Sources, artifact: str, planned: str | None, progress: Progress, made: list[str]
+) -> str:
     if artifact not in store.digests():
-        made += _make(store, catalog, artifact, progress)
+        sources.refuse(artifact)
+        made += _make(store, sources.catalog, artifact, progress)
     digest = store.digest(artifact)
     if digest not in store.checked:
         progress(Event(artifact, "checking"))
         store.verify(artifact, deep=True)
         store.checked.add(digest)
-    planned = plan["model"]["digest"]
     if planned and planned != digest:
         raise ArtifactError(
             f"{artifact} is {digest[:12]}, the plan was made for {planned[:12]}: it was replaced since; plan again"
         )
-    wheelhouse = _wheelhouse(store, plan.get("runtime"), content, progress, made)
-    return Delivery(digest, wheelhouse, tuple(made))
+    return digest
 
 
 def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> list[str]:
-    from phi4_edge.artifacts import convert, fetch, tiny
+    from phi4_edge.artifacts import convert, fetch, release, tiny
 
+    if release.is_release(artifact):
+        release.ensure(store, catalog, artifact, progress)
+        return [artifact]
     model, _, variant = artifact.partition("/")
     if model == tiny.MODEL:
         tiny.make(store, catalog, progress, variant)
         return [artifact]
     checkpoint = f"{model}/{convert.SOURCE}"
+    if variant.startswith(convert.SOURCE):
+        fetch.fetch(store, catalog, model, progress, variant)
+        return [artifact]
     made = [] if checkpoint in store.digests() else [checkpoint]
     if made:
         fetch.fetch(store, catalog, model, progress)
@@ -71,11 +154,9 @@ def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> 
 
 
 def _wheelhouse(
-    store: Store, runtime: Mapping[str, Any] | None, content: Content, progress: Progress, made: list[str]
-) -> Path | None:
-    """The wheelhouse for the host's Python; None for a plan whose engine brings no Python of ours."""
-    if runtime is None:
-        return None
+    store: Store, sources: Sources, runtime: Mapping[str, Any], progress: Progress, made: list[str]
+) -> Path:
+    """The wheelhouse for the host's Python."""
     from phi4_edge.artifacts import wheelhouse
 
     name = str(runtime["id"])
@@ -83,9 +164,52 @@ def _wheelhouse(
     if name in store.checked:
         return folder
     there = folder.is_dir()
-    engine = content.roles() / "onnx" / "files" / "engine"
+    engine = sources.content.roles() / "onnx" / "files" / "engine"
+    if not there or (sources.bundle and wheelhouse.damage(folder, wheelhouse.lock_of(engine, str(runtime["python"])))):
+        sources.refuse(f"wheelhouse {name}")
     built = wheelhouse.build(store, name, engine, str(runtime["python"]), str(runtime["arch"]), progress)
     store.checked.add(name)
     if not there:
         made.append(f"wheelhouse {name}")
     return built
+
+
+def _image(
+    store: Store,
+    sources: Sources,
+    plan: Mapping[str, Any],
+    planned: Mapping[str, Any],
+    progress: Progress,
+    made: list[str],
+) -> str:
+    """Digest of one image: in the store, or only known where the host pulls it."""
+    from phi4_edge.artifacts import images
+
+    name, mirror = str(planned["key"]), str(plan.get("image_mirror") or "")
+    pushed = plan.get("image_delivery", "push") == "push" or str(planned["repository"]).startswith(OURS)
+    if sources.bundle:
+        return _bundled_image(store, sources, planned, pushed, progress)
+    if pushed:
+        held = images.ensure(store, sources.catalog, planned, mirror, progress, sources.content)
+    else:
+        held = images.pin(store, sources.catalog, planned, mirror, progress)
+    if held.made:
+        made.append(name)
+    return held.digest
+
+
+def _bundled_image(store: Store, sources: Sources, planned: Mapping[str, Any], pushed: bool, progress: Progress) -> str:
+    """The image as the bundle brought it; nothing is asked of any registry."""
+    shelf, name = Images(store), str(planned["key"])
+    digest = shelf.digests().get(name)
+    if digest is None or (pushed and not shelf.path(digest).is_dir()):
+        sources.refuse(name)
+    assert digest is not None, "what is missing was refused"  # noqa: S101
+    if planned["digest"] and planned["digest"] != digest:
+        raise ArtifactError(f"{name} is {digest[:19]}, the plan was made for {planned['digest'][:19]}: plan again")
+    if pushed and digest not in store.checked:
+        progress(Event(name, "checking"))
+        if problems := shelf.damage(digest):
+            raise ArtifactError(f"{name} is damaged in the store:\n  " + "\n  ".join(problems))
+        store.checked.add(digest)
+    return digest

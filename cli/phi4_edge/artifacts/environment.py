@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,15 +78,22 @@ def ensure(store: Store, progress: Progress = silent) -> Converter:
 
     Raises ArtifactError when disk, pip or a package is missing; nothing half made remains.
     """
-    target = store.root / "environments" / name()
-    with store.making(name(), progress):
+    return made(store, name(), DISK, _build, progress)
+
+
+def made(
+    store: Store, called: str, disk: int, build: Callable[[Path, Progress], dict[str, str]], progress: Progress
+) -> Converter:
+    """The environment `called`, made by `build` in a folder of `disk` bytes when it is not there yet."""
+    target = store.root / "environments" / called
+    with store.making(called, progress):
         if (target / _STAMP).is_file() and (target / "bin" / "python").exists():
             versions = json.loads((target / _STAMP).read_text(encoding="utf-8"))
             return Converter(target / "bin" / "python", versions)
-        resources.require_disk(store.root, DISK, "the converter environment")
+        resources.require_disk(store.root, disk, f"the {called.partition('-')[0]} environment")
         with store.workspace("environment") as work:
             built = work / "environment"
-            versions = _build(built, progress)
+            versions = build(built, progress)
             files.write_json(built / _STAMP, versions)
             target.parent.mkdir(parents=True, exist_ok=True)
             files.erase(target)
@@ -93,7 +101,8 @@ def ensure(store: Store, progress: Progress = silent) -> Converter:
     return Converter(target / "bin" / "python", versions)
 
 
-def _build(folder: Path, progress: Progress) -> dict[str, str]:
+def empty(folder: Path, progress: Progress) -> list[str | Path]:
+    """Make an environment without anything in it; return the command that installs wheels there."""
     install: list[str | Path] = [
         *pip(),
         "--python",
@@ -104,14 +113,24 @@ def _build(folder: Path, progress: Progress) -> dict[str, str]:
         "--no-compile",
     ]
     install += ["--disable-pip-version-check", "--progress-bar", "off", "--only-binary", ":all:"]
-    _step([base_python(), "-I", "-m", "venv", "--without-pip", folder], "making the environment", progress)
+    step([base_python(), "-I", "-m", "venv", "--without-pip", folder], "making the environment", progress)
+    return install
+
+
+def _build(folder: Path, progress: Progress) -> dict[str, str]:
+    install = empty(folder, progress)
     _install_torch(install, progress)
-    _step([*install, "--require-hashes", "-r", LOCK], "installing the converter", progress)
-    ended = process.run([folder / "bin" / "python", "-I", "-c", _VERSIONS], process.environment())
+    step([*install, "--require-hashes", "-r", LOCK], "installing the converter", progress)
+    return versions_of(folder, _VERSIONS)
+
+
+def versions_of(folder: Path, script: str) -> dict[str, str]:
+    """What `script` prints in the environment in `folder`: a JSON object of versions."""
+    ended = process.run([folder / "bin" / "python", "-I", "-c", script], process.environment())
     try:
         return dict(json.loads(ended.tail[-1]))
     except (ValueError, IndexError, TypeError) as error:
-        raise ArtifactError(f"the converter environment was made but does not work:\n{ended.last_words()}") from error
+        raise ArtifactError(f"the environment was made but does not work:\n{ended.last_words()}") from error
 
 
 def _install_torch(install: list[str | Path], progress: Progress) -> None:
@@ -132,7 +151,8 @@ def _install_torch(install: list[str | Path], progress: Progress) -> None:
     )
 
 
-def _step(command: list[str | Path], what: str, progress: Progress) -> None:
+def step(command: list[str | Path], what: str, progress: Progress) -> None:
+    """Run one step of making an environment. Raises ArtifactError with the tool's last words when it fails."""
     progress(Event("converter", what))
     ended = process.run(command, process.environment())
     if ended.status != 0:

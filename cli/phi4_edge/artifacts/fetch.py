@@ -6,7 +6,7 @@ import fnmatch
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from phi4_edge.artifacts import files, hub, manifest, resources
@@ -42,16 +42,18 @@ class _Job:
         return sum(file.size for file in self.files)
 
 
-def fetch(store: Store, catalog: Catalog, model_id: str, progress: Progress = silent) -> str:
-    """Fetch `model_id` into the store as `<model_id>/safetensors`; return the digest of the artifact.
+def fetch(store: Store, catalog: Catalog, model_id: str, progress: Progress = silent, variant: str = VARIANT) -> str:
+    """Fetch `model_id` into the store as `<model_id>/<variant>`; return the digest of the artifact.
+
+    `safetensors` is the model itself, another variant one of the catalog's further checkpoints of it.
 
     Every file was hashed, and compared with the hub's hash. A killed fetch is resumed at the last byte. Raises
     ArtifactError when the model is not fetched from a hub, its revision is not a commit, disk will not do, the hub does
     not deliver, or what it delivers is not what the revision holds.
     """
-    model = _model(catalog, model_id)
+    model = _checkpoint(_model(catalog, model_id), variant)
     pin = _pin(model)
-    artifact = manifest.artifact_id(f"{model_id}/{VARIANT}")
+    artifact = manifest.artifact_id(f"{model_id}/{variant}")
     with store.making(artifact, progress):
         if (held := _held(store, artifact, pin)) is not None:
             return held
@@ -74,6 +76,16 @@ def _model(catalog: Catalog, model_id: str) -> Model:
         hint = "; 'phi4-edge model tiny' makes it" if model_id == "tiny" else ""
         raise ArtifactError(f"{model_id!r} is not fetched from a hub{hint}. Models to fetch: {', '.join(fetched)}.")
     return model
+
+
+def _checkpoint(model: Model, variant: str) -> Model:
+    """The model with the source of `variant` as its own."""
+    if variant == VARIANT:
+        return model
+    if variant not in model.checkpoints:
+        held = ", ".join((VARIANT, *sorted(model.checkpoints)))
+        raise ArtifactError(f"{model.id}/{variant} is not in the catalog; checkpoints of {model.id}: {held}")
+    return replace(model, source=model.checkpoints[variant])
 
 
 def _pin(model: Model) -> Pin:

@@ -17,7 +17,7 @@ from phi4_edge.errors import ArtifactError
 FORMAT = "phi4-edge/manifest/1"
 NAME = "manifest.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_ARTIFACT = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}/[a-z0-9][a-z0-9._-]{0,39}")
+_ARTIFACT = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}/[a-z0-9][A-Za-z0-9._-]{0,39}")
 
 
 @dataclass(frozen=True, order=True)

@@ -233,10 +233,12 @@ class Store:
 
     def _remove_partial(self, artifact_id: str) -> int | None:
         """Remove stopped fetches of `artifact_id`; bytes freed, None when there were none."""
-        model = artifact_id.removesuffix("/safetensors")
-        name = re.compile(re.escape(model) + "-[0-9a-f]{40}")
-        folders = [path for path in (self.root / "partial").glob("*/") if name.fullmatch(path.name)]
-        if model == artifact_id or not folders:
+        name, _, variant = artifact_id.partition("/")
+        # A model's folder is named by its revision; archives of a release are shared by its flavours.
+        of = "[0-9a-f]{40}" if variant.startswith("safetensors") else re.escape(variant.partition("-")[0])
+        shape = re.compile(f"{re.escape(name)}-{of}")
+        folders = [path for path in (self.root / "partial").glob("*/") if shape.fullmatch(path.name)]
+        if not folders:
             return None
         freed = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
         for folder in folders:

@@ -18,16 +18,19 @@ _WORKERS = Path(__file__).with_name("worker")
 
 
 def make(store: Store, catalog: Catalog, progress: Progress = silent, to: str = "onnx-int4") -> str:
-    """Have `tiny/safetensors` and `tiny/<to>` in the store; return the digest of the latter.
+    """Have `tiny/safetensors` and `tiny/<to>` in the store; return the digest of the latter, which may be the former.
 
     The same tool versions give the same digest. Raises ArtifactError as `convert` does.
     """
-    convert.require_target(to)
+    if to != convert.SOURCE:
+        convert.require_target(to)
     checkpoint = f"{MODEL}/{convert.SOURCE}"
     wanted = _parameters(int(catalog.models[MODEL].source["seed"]))
     with store.making(checkpoint, progress):
         if not _held(store, checkpoint, wanted):
             _make_checkpoint(store, checkpoint, wanted, progress)
+    if to == convert.SOURCE:
+        return store.digest(checkpoint)
     return convert.convert(store, catalog, MODEL, to, progress)
 
 

@@ -48,6 +48,21 @@ def build(store: Store, runtime_id: str, engine_dir: Path, python: str, arch: st
     return target
 
 
+def adopt(store: Store, runtime_id: str, folder: Path) -> Path:
+    """Move `folder`, a wheelhouse that was made elsewhere, into the store; it then no longer exists."""
+    match = _RUNTIME_ID.fullmatch(runtime_id)
+    if not match:
+        raise ArtifactError(f"{runtime_id!r} is not the id of a runtime")
+    files.sync_tree(folder)
+    target = store.root / "wheelhouses" / runtime_id
+    with store.making(runtime_id):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        store.discard(target)
+        folder.rename(target)
+        files.sync_folder(target.parent)
+    return target
+
+
 def lock_of(engine_dir: Path, python: str) -> Path:
     """The hash lock for `python`. Raises ArtifactError, listing what there is, when the engine has none."""
     lock = engine_dir / "locks" / f"cp{python.replace('.', '')}.txt"

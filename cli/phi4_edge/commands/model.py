@@ -39,28 +39,40 @@ def fetch(model: str) -> None:
     Safetensors and texts only, nothing that could be executed. No token is needed. A fetch that was stopped goes on
     where it stopped. HF_ENDPOINT chooses a mirror.
 
+    MODEL may also be a release archive of Ollama, ollama/VERSION-ARCHITECTURE-FLAVOUR; PHI4_EDGE_OLLAMA_URL chooses a
+    mirror for those.
+
     \b
-    Example:
+    Examples:
       phi4-edge model fetch phi-4-mini-instruct
+      phi4-edge model fetch ollama/0.35.0-x86_64-cpu
     """
+    from phi4_edge.artifacts import release
     from phi4_edge.artifacts.fetch import VARIANT
     from phi4_edge.artifacts.fetch import fetch as run
 
+    if release.is_release(model):
+        _make(model, lambda store, catalog, tell: release.ensure(store, catalog, model, tell))
+        return
     _make(f"{model}/{VARIANT}", lambda store, catalog, tell: run(store, catalog, model, tell))
 
 
 @command.command("convert")
 @click.argument("model")
-@click.option("--to", required=True, metavar="TARGET", help="onnx-int4.")
+@click.option(
+    "--to", required=True, metavar="TARGET", help="onnx-int4, gguf-q4_0, gguf-q4_K_M, gguf-q5_1 or gguf-q8_0."
+)
 def convert(model: str, to: str) -> None:
     """Convert MODEL, fetched before, for an engine.
 
     The first conversion makes a Python environment of its own (about 1.5 GB) with a CPU build of PyTorch;
-    PHI4_EDGE_TORCH_INDEX chooses another index for that. Phi-4-mini-instruct needs 23.5 GB of memory and takes minutes.
+    PHI4_EDGE_TORCH_INDEX chooses another index for that. Phi-4-mini-instruct needs 23.5 GB of memory for onnx-int4,
+    7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge model tools'.
 
     \b
-    Example:
+    Examples:
       phi4-edge model convert phi-4-mini-instruct --to onnx-int4
+      phi4-edge model convert phi-4-mini-instruct --to gguf-q4_0
     """
     from phi4_edge.artifacts.convert import convert as run
 
@@ -79,18 +91,42 @@ def tiny(to: str) -> None:
     _make(f"{MODEL}/{to}", lambda store, catalog, tell: make(store, catalog, tell, to))
 
 
+@command.command("tools", short_help="Build llama-quantize, which gguf-q4_K_M needs.")
+def tools() -> None:
+    """Build llama.cpp's llama-quantize from pinned sources, for conversions to gguf-q4_K_M.
+
+    Needs CMake and a C++ compiler, and takes about five minutes on two cores. Without it the one in Ollama's release
+    for this machine is fetched and used (2 GB); PHI4_EDGE_LLAMA_CPP names one that is there already.
+    """
+    from phi4_edge.artifacts import llamacpp
+    from phi4_edge.artifacts.store import Store
+    from phi4_edge.commands._telling import teller
+    from phi4_edge.commands._view import view as progress_view
+
+    with progress_view() as view:
+        program = llamacpp.build(Store(), teller(view))
+    click.echo(f"llama-quantize  {llamacpp.NAMED}")
+    click.echo(cut(f"in {program.parent}", 400), err=True)
+
+
 @command.command("list")
 @_options.output_option
 def list_(output: str) -> None:
-    """List what is in the store."""
+    """List what is in the store: artifacts by id, container images by repository:tag/architecture."""
     from phi4_edge.artifacts.store import Store
+    from phi4_edge.artifacts.store_images import Images
 
     store = Store()
     rows = [{"artifact": name, **entry} for name, entry in sorted(store.index().items())]
+    pinned = sorted(Images(store).index().items())
+    rows += [{"artifact": key, **entry, "files": 0} for key, entry in pinned if entry["path"]]
     if output != "table":
         click.echo(machine.dump({"store": str(store.root), "artifacts": rows}, output))
     elif rows:
-        cells = [(row["artifact"], size_of(row["size"]), str(row["files"]), row["digest"][:12]) for row in rows]
+        cells = [
+            (row["artifact"], size_of(row["size"]), str(row["files"] or ""), row["digest"].removeprefix("sha256:")[:12])
+            for row in rows
+        ]
         _options.show(table(("ARTIFACT", "SIZE", "FILES", "DIGEST"), cells, _options.width(), right=(1, 2)))
         click.echo(f"in {store.root}", err=True)
     else:
@@ -128,27 +164,28 @@ def verify(artifact: str | None, deep: bool) -> None:
 @command.command("remove", short_help="Take an artifact out of the store.")
 @click.argument("artifact")
 def remove(artifact: str) -> None:
-    """Take ARTIFACT out of the store, and what is left of a fetch of it that was stopped."""
-    from phi4_edge.artifacts.store import Store
+    """Take ARTIFACT out of the store, and what is left of a fetch of it that was stopped.
 
-    freed = Store().remove(artifact)
+    For a container image, named as `model list` shows it, that also forgets what its tag was pinned to.
+    """
+    from phi4_edge.artifacts.store import Store
+    from phi4_edge.artifacts.store_images import Images
+
+    store = Store()
+    freed = Images(store).remove(artifact) if ":" in artifact else store.remove(artifact)
     click.echo(f"removed {artifact}, {size_of(freed)} freed")
 
 
 def _make(artifact: str, run: Callable[[Store, Any, Progress], str]) -> None:
     """Run something that makes `artifact`, show its progress on stderr, and print what there is afterwards."""
-    from phi4_edge.artifacts.progress import Event
     from phi4_edge.artifacts.store import Store
+    from phi4_edge.commands._telling import teller
     from phi4_edge.commands._view import view as progress_view
     from phi4_edge.data import load_catalog
 
     store = Store()
     with progress_view() as view:
-
-        def tell(event: Event) -> None:
-            view.progress(event.artifact, event.step, event.detail, event.done, event.total)
-
-        digest = run(store, load_catalog(), tell)
+        digest = run(store, load_catalog(), teller(view))
     folder = store.path(digest)
     size = store.manifest(artifact).size
     click.echo(f"{artifact}  {size_of(size)}  {digest[:12]}")

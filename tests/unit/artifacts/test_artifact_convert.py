@@ -35,7 +35,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 @pytest.mark.parametrize(
     ("model", "to", "message"),
     [
-        (MODEL, "gguf-q4_0", r"comes with the Ollama engine.*Targets of this release: onnx-int4"),
+        (MODEL, "gguf-q3_0", r"not a conversion target; targets of this release: onnx-int4, gguf-q4_0, gguf-q4_K_M"),
         (MODEL, "onnx-int8", r"'onnx-int8' is not a conversion target.*onnx-int4"),
         (MODEL, "../x", "not a conversion target"),
         ("phi-5", "onnx-int4", f"'phi-5' is not in the catalog; models: {MODEL}, tiny"),
@@ -49,8 +49,8 @@ def test_what_cannot_be_converted_is_refused_with_what_can(store: Store, model: 
 
 
 def test_a_target_of_another_engine_is_refused_before_the_tiny_model_is_made(store: Store) -> None:
-    with pytest.raises(ArtifactError, match="Ollama"):
-        tiny.make(store, CATALOG, to="gguf-q4_0")
+    with pytest.raises(ArtifactError, match="not a conversion target"):
+        tiny.make(store, CATALOG, to="gguf-q3_0")
     assert not (store.root / "artifacts").exists()
 
 
