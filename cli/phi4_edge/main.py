@@ -29,6 +29,7 @@ COMMANDS = {
     "ask": "Ask the model on the hosts a question.",
     "remove": "Take away what was installed, and nothing else.",
     "model": "Fetch, convert and keep model artifacts on this controller.",
+    "bundle": "Pack everything that a fleet needs into one file, for use without internet.",
     "lab": "Make disposable gateways on this machine to try all this on.",
 }
 

@@ -31,6 +31,8 @@ events_option = click.option(
     show_default=True,
     help="What stdout holds; json: events as JSON Lines, the result last.",
 )
+existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+BUNDLE_HELP = "Take everything from this file (see phi4-edge bundle); fetch and make nothing."
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from phi4_edge import artifacts, content
-from phi4_edge.artifacts.progress import Event
+from phi4_edge.artifacts import delivery
+from phi4_edge.artifacts.bundle import Bundle
 from phi4_edge.artifacts.store import Store
+from phi4_edge.commands import _drivers
 from phi4_edge.commands._fleet import Fleet
 from phi4_edge.commands._options import Reach
+from phi4_edge.commands._telling import teller
 from phi4_edge.commands._view import View
+from phi4_edge.core.catalog import Catalog
 from phi4_edge.core.plan import Plan
+from phi4_edge.data import load_catalog
 from phi4_edge.errors import InterruptedRunError, PreflightError
 from phi4_edge.report import diff
 from phi4_edge.report.text import count
@@ -24,6 +30,7 @@ from phi4_edge.rollout.survey import Survey
 from phi4_edge.rollout.triage import Triage, triage
 from phi4_edge.runner import HostEvent
 
+NOTHING_MORE = "interrupted after the driver; nothing else was changed"
 NOTHING_CHANGED = "nothing was changed on any host; run the same command again"
 
 
@@ -35,6 +42,8 @@ class Provisioning:
     store: Store
     check: bool = False
     diff: bool = False
+    bundle: Bundle | None = None
+    allow_reboot: bool = False
     seen: Survey = field(default_factory=lambda: Survey({}, ()))
     planned: dict[str, Planned] = field(default_factory=dict)
     troubles: list[HostResult] = field(default_factory=list)
@@ -42,9 +51,19 @@ class Provisioning:
     sorted: Triage = field(default_factory=lambda: Triage({}, ()))
 
     @classmethod
-    def open(cls, inventory: Sequence[str], reach: Reach, check: bool, diff: bool) -> Provisioning:
+    def open(
+        cls, inventory: Sequence[str], reach: Reach, check: bool, diff: bool, allow_reboot: bool = False
+    ) -> Provisioning:
         """Reads the inventory; contacts no host. Raises InventoryError."""
-        return cls(Fleet.open(inventory, reach), Store(), check, diff)
+        return cls(Fleet.open(inventory, reach), Store(), check, diff, allow_reboot=allow_reboot)
+
+    def unpack(self, path: Path, view: View) -> None:
+        """Everything that this run pushes comes from the bundle `path`; the network of this controller is not used.
+
+        Raises ArtifactError when it is not as it was written; the store is as it was then.
+        """
+        self.bundle = Bundle.open(path, content, teller(view))
+        self.bundle.bring(self.store, teller(view))
 
     def look(self, view: View) -> None:
         """Every host is planned for, or has a problem, afterwards."""
@@ -52,7 +71,7 @@ class Provisioning:
         self._decide()
 
     def _decide(self) -> Planner:
-        planner = Planner(self.store.digests())
+        planner = Planner(self.store.digests(), self.store.image_digests())
         self.planned, self.troubles = self.fleet.decide(planner, self.seen)
         self.sorted = triage(self.planned)
         return planner
@@ -73,7 +92,8 @@ class Provisioning:
 
     def finish(self, view: View) -> list[HostResult]:
         """Every host's result, in inventory order. Raises InterruptedRunError when Ctrl-C came before any change."""
-        unready = self._prepare(view) if self.todo else []
+        unready = self._install_drivers(view)
+        unready += self._prepare(view, {result.host for result in unready})
         if unready or self.todo:
             self._decide()
         results = {result.host: result for result in (*self.problems, *self.sorted.settled, *unready)}
@@ -82,14 +102,32 @@ class Provisioning:
             results[result.host] = result
         return [results[host.name] for host in self.fleet.hosts]
 
-    def _prepare(self, view: View) -> list[HostResult]:
+    def _install_drivers(self, view: View) -> list[HostResult]:
+        """Hosts that shall get a driver have it afterwards and are planned for anew; those that failed come back."""
+        hosts = _drivers.waiting(self.todo)
+        if not hosts or self.check:
+            return []
+        before = dict(self.todo)
+        done = _drivers.install(self.fleet, hosts, self.seen, self.allow_reboot, view)
+        self.seen, self.interrupted = done.seen, done.interrupted
+        self._decide()
+        untouched = [host for host in self.todo if done.interrupted and host not in {one.host for one in done.failed}]
+        for host in hosts:
+            if (plan := self.todo.get(host)) and plan.engine != before[host].engine:
+                view.note(f"{host}: with the driver it is planned for {plan.engine} {plan.quantization}")
+        rest = [HostResult(host, Outcome.UNTOUCHED, NOTHING_MORE, "run the same command again") for host in untouched]
+        return [*done.failed, *rest]
+
+    def _prepare(self, view: View, beside: Collection[str]) -> list[HostResult]:
         """What the plans need is in the store afterwards; hosts for which it is not come back."""
-        catalog = Planner(self.store.digests()).catalog
+        catalog = load_catalog()
         unready: list[HostResult] = []
         failed: dict[tuple[object, ...], str] = {}
         for host, plan in self.todo.items():
+            if host in beside:
+                continue
             wanted = plan.to_dict()
-            key = (wanted["model"]["artifact"], (wanted["runtime"] or {}).get("id"))
+            key = delivery.key(wanted)
             if key not in failed:
                 failed[key] = self._ensure(catalog, wanted, view)
             if failed[key]:
@@ -97,16 +135,13 @@ class Provisioning:
                 unready.append(HostResult(host, Outcome.PREFLIGHT, failed[key], step))
         return unready
 
-    def _ensure(self, catalog: Any, wanted: Mapping[str, Any], view: View) -> str:
+    def _ensure(self, catalog: Catalog, wanted: Mapping[str, Any], view: View) -> str:
         """Empty when all is there; else why it is not."""
-        if self.check and wanted["model"]["digest"] is None:
-            return f"{wanted['model']['artifact']} is not in the store, and --check makes none"
-
-        def tell(event: Event) -> None:
-            view.progress(event.artifact, event.step, event.detail, event.done, event.total)
-
+        if self.check and (lacking := delivery.missing(self.store, wanted)):
+            return f"{', '.join(lacking)}: not in the store, and --check makes and fetches nothing"
+        bundle = str(self.bundle.path) if self.bundle else ""
         try:
-            artifacts.ensure(self.store, catalog, wanted, content, tell)
+            artifacts.ensure(self.store, catalog, wanted, content, teller(view), bundle)
         except PreflightError as error:
             return str(error)
         except KeyboardInterrupt as error:
@@ -117,7 +152,7 @@ class Provisioning:
         plans = {host: self.todo[host] for host in hosts}
         variables = {
             "plan_expected": {host: plan.fingerprint for host, plan in plans.items()},
-            **dict.fromkeys(("plan_store", "artifact_store", "onnx_store"), str(self.store.root)),
+            **dict.fromkeys(("plan_store", "artifact_store", "onnx_store", "ollama_store"), str(self.store.root)),
         }
         job = Job(
             self.fleet.access,

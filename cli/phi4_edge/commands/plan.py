@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ from phi4_edge.commands._options import Reach
 from phi4_edge.report import machine, plans, summary
 
 if TYPE_CHECKING:
-    from phi4_edge.rollout.planning import PlanSet
+    from phi4_edge.rollout.planning import Planner, PlanSet
 
 
 @click.command("plan")
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A phi4_* variable, over the inventory's.")
 @click.option("--brief", is_flag=True, help="Only the table, without the reasons.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when something would change.")
+@click.option("--bundle", type=_options.existing_file, metavar="FILE", help="Plan with what this bundle holds.")
 @_options.output_option
 @_options.reach_options
 def command(
@@ -29,6 +31,7 @@ def command(
     pairs: tuple[str, ...],
     brief: bool,
     detailed_exitcode: bool,
+    bundle: Path | None,
     output: str,
     reach: Reach,
 ) -> None:
@@ -48,9 +51,9 @@ def command(
     3 a host fits nothing, 5 a host is unreachable.
     """
     if facts:
-        planned = _from_files([*facts, *inventory], pairs)
+        planned = _from_files([*facts, *inventory], pairs, bundle)
     elif inventory:
-        planned = _from_hosts(inventory, pairs, reach)
+        planned = _from_hosts(inventory, pairs, reach, bundle)
     else:
         raise click.UsageError("needed an INVENTORY to look at, or --facts FILE")
     found = planned.to_dict()
@@ -64,27 +67,42 @@ def command(
     raise click.exceptions.Exit(planned.exit_code or (2 if detailed_exitcode and pending else 0))
 
 
-def _from_files(files: Sequence[str], pairs: Sequence[str]) -> PlanSet:
+def _from_files(files: Sequence[str], pairs: Sequence[str], bundle: Path | None) -> PlanSet:
     """Plans from facts files alone; contacts nothing, and imports nothing that could."""
-    from phi4_edge.artifacts.store import Store
     from phi4_edge.commands import _facts_files
-    from phi4_edge.rollout.planning import Planner, PlanSet
+    from phi4_edge.rollout.planning import PlanSet
 
-    planner = Planner(Store().digests())
+    planner = _planner(bundle)
     found = _facts_files.read(files, _facts_files.settings(pairs))
     return PlanSet(tuple(_facts_files.decide(planner, seen) for seen in found))
 
 
-def _from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach) -> PlanSet:
+def _planner(bundle: Path | None) -> Planner:
+    """Plans with what the store holds, and with what a bundle would bring: it is checked and not unpacked."""
     from phi4_edge.artifacts.store import Store
+    from phi4_edge.rollout.planning import Planner
+
+    store = Store()
+    artifacts, images = store.digests(), store.image_digests()
+    if bundle:
+        from phi4_edge import content
+        from phi4_edge.artifacts.bundle import Bundle
+
+        found = Bundle.open(bundle, content)
+        artifacts |= found.digests()
+        images |= found.image_digests()
+    return Planner(artifacts, images)
+
+
+def _from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach, bundle: Path | None) -> PlanSet:
     from phi4_edge.commands import _facts_files
     from phi4_edge.commands._fleet import Fleet
     from phi4_edge.commands._view import view as progress_view
-    from phi4_edge.rollout.planning import Planner
 
+    planner = _planner(bundle)
     fleet = Fleet.open(inventory, reach, _facts_files.settings(pairs))
     with progress_view() as view:
-        return fleet.plan(Planner(Store().digests()), fleet.survey(view))
+        return fleet.plan(planner, fleet.survey(view))
 
 
 def _text(found: Mapping[str, Any], brief: bool, width: int) -> list[str]:

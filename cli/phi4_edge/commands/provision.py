@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -14,6 +15,7 @@ from phi4_edge.report import machine, plans, summary
 from phi4_edge.report.text import count, cut, wrap
 
 if TYPE_CHECKING:
+    from phi4_edge.commands._provisioning import Provisioning
     from phi4_edge.rollout.outcome import HostResult
 
 
@@ -21,10 +23,21 @@ if TYPE_CHECKING:
 @_options.inventory_argument
 @click.option("--check", is_flag=True, help="Only say what would change on the hosts (Ansible check mode).")
 @click.option("--diff", is_flag=True, help="Show the differences of changed files.")
+@click.option("--bundle", "bundle", type=_options.existing_file, metavar="FILE", help=_options.BUNDLE_HELP)
+@click.option("--allow-reboot", is_flag=True, help="Reboot hosts that get an NVIDIA driver, where that needs it.")
 @_options.yes_option
 @_options.events_option
 @_options.reach_options
-def command(inventory: tuple[str, ...], check: bool, diff: bool, yes: bool, output: str, reach: Reach) -> None:
+def command(
+    inventory: tuple[str, ...],
+    check: bool,
+    diff: bool,
+    bundle: Path | None,
+    allow_reboot: bool,
+    yes: bool,
+    output: str,
+    reach: Reach,
+) -> None:
     """Look at the hosts, plan, ask, bring each one to its plan, and prove that it answers.
 
     Hosts that are as planned are not touched. A host whose new release does not answer goes back to the one before.
@@ -34,6 +47,7 @@ def command(inventory: tuple[str, ...], check: bool, diff: bool, yes: bool, outp
     Examples:
       phi4-edge provision inventory/gateways.ini
       phi4-edge provision inventory/gateways.ini --limit 'eu_*' --check --diff
+      phi4-edge provision inventory/gateways.ini --bundle fleet.tar
       phi4-edge provision inventory/gateways.ini --yes --output json | tail -n 1 | jq .counts
 
     \b
@@ -43,14 +57,23 @@ def command(inventory: tuple[str, ...], check: bool, diff: bool, yes: bool, outp
     """
     from phi4_edge.commands._provisioning import Provisioning
     from phi4_edge.commands._view import view as progress_view
-    from phi4_edge.rollout.outcome import document
 
-    run = Provisioning.open(inventory, reach, check=check, diff=diff)
+    run = Provisioning.open(inventory, reach, check=check, diff=diff, allow_reboot=allow_reboot)
     with progress_view(output) as view:
+        if bundle:
+            run.unpack(bundle, view)
         run.look(view)
     _show_plans(run.documents(), run.problems, output)
     if run.todo and not check:
         confirm(f"Change {count(len(run.todo), 'host')}?", yes)
+    _finish(run, check, output)
+
+
+def _finish(run: Provisioning, check: bool, output: str) -> NoReturn:
+    """Apply the plans, show what became of each host, and end with the exit code."""
+    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.rollout.outcome import document
+
     with progress_view(output) as view:
         results = run.finish(view)
     result = document(results, run.interrupted)

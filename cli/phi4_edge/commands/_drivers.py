@@ -1,0 +1,52 @@
+"""Hosts that get an NVIDIA driver first: it is installed, and what the host can run is decided anew afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from phi4_edge.commands._fleet import Fleet
+from phi4_edge.commands._view import View
+from phi4_edge.core.plan import Plan
+from phi4_edge.report.text import count
+from phi4_edge.rollout.apply import Job, apply
+from phi4_edge.rollout.interrupt import Interrupts
+from phi4_edge.rollout.outcome import HostResult, Outcome
+from phi4_edge.rollout.survey import Survey
+
+PLAYBOOK = "driver"
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What the drivers changed: the survey with those hosts looked at again, and the hosts that failed."""
+
+    seen: Survey
+    failed: tuple[HostResult, ...]
+    interrupted: bool
+
+
+def waiting(plans: Mapping[str, Plan]) -> list[str]:
+    """Hosts whose plan installs a driver first."""
+    return [host for host, plan in plans.items() if plan.install and plan.install.nvidia_driver]
+
+
+def install(fleet: Fleet, hosts: Sequence[str], seen: Survey, allow_reboot: bool, view: View) -> Driven:
+    """Install the driver on `hosts`, and look at those where that went well again.
+
+    Raises RunnerError when Ansible itself cannot run, and InterruptedRunError for Ctrl-C while looking.
+    """
+    view.phase(f"Installing the NVIDIA driver on {count(len(hosts), 'host')}")
+    job = Job(fleet.access, PLAYBOOK, {"nvidia_runtime_allow_reboot": allow_reboot})
+    with Interrupts() as interrupts:
+        results = apply(job, hosts, interrupts, view.event, lambda result: None)
+    failed = tuple(result for result in results if result.outcome not in (Outcome.DONE, Outcome.UNCHANGED))
+    for result in failed:
+        view.finished(result.host, str(result.outcome))
+    ready = [result.host for result in results if result not in failed]
+    if not ready or interrupts.stopping:
+        return Driven(seen, failed, interrupts.stopping)
+    again = replace(fleet, hosts=tuple(host for host in fleet.hosts if host.name in ready)).survey(view)
+    documents = {name: document for name, document in seen.documents.items() if name not in ready}
+    documents = {**documents, **again.documents}
+    return Driven(Survey(documents, (*seen.problems, *again.problems)), failed, interrupted=False)

@@ -1,0 +1,160 @@
+"""`phi4-edge bundle`: one file with everything that a fleet's plans need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.commands._options import Reach
+from phi4_edge.report import machine, summary
+from phi4_edge.report.text import count, cut, size_of, table
+
+if TYPE_CHECKING:
+    from phi4_edge.commands._view import View
+    from phi4_edge.rollout.planning import PlanSet
+
+
+@click.group("bundle")
+def command() -> None:
+    """Pack everything that a fleet needs into one file, and provision from it without internet.
+
+    A bundle holds models, wheels, release archives and images for the plans of the hosts in an inventory, a manifest
+    with the SHA-256 of each file, and a bill of materials (CycloneDX, in sbom.cdx.json). Make it on a controller with
+    network, carry it to the site, and give it to provision there.
+
+    \b
+    Examples:
+      phi4-edge bundle create inventory/gateways.ini -o fleet.tar
+      phi4-edge bundle verify fleet.tar
+      phi4-edge provision inventory/gateways.ini --bundle fleet.tar
+    """
+
+
+@command.command("create")
+@click.argument("inventory", nargs=-1, metavar="[INVENTORY...]")
+@click.option("--facts", "facts", multiple=True, metavar="FILE...", help="Plan from `detect --raw` files; - is stdin.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A phi4_* variable, over the inventory's.")
+@click.option(
+    "--output", "-o", "target", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write."
+)
+@_options.reach_options
+def create(
+    inventory: tuple[str, ...], facts: tuple[str, ...], pairs: tuple[str, ...], target: Path, reach: Reach
+) -> None:
+    """Look at the hosts, plan, and write everything that their plans need to one file.
+
+    With --facts no host is contacted: each FILE holds what `detect --raw` printed at the site. What is missing in the
+    store is fetched, converted and built first. The hosts are not changed.
+
+    \b
+    Examples:
+      phi4-edge bundle create inventory/gateways.ini -o fleet.tar
+      phi4-edge bundle create --facts site.jsonl --set phi4_engine=ollama -o site.tar
+
+    \b
+    Exit codes: 0 written, 1 usage, 3 something cannot be had, or a host fits nothing,
+    5 a host is unreachable (the file then lacks what it needs).
+    """
+    from phi4_edge.commands._view import view as progress_view
+
+    if not facts and not inventory:
+        raise click.UsageError("needed an INVENTORY to look at, or --facts FILE")
+    with progress_view() as view:
+        planned, contents = _Making(inventory, facts, pairs, reach, view).run(target)
+    for result in planned.problems:
+        click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
+    hosts = count(len(contents.hosts), "host")
+    click.echo(f"{target}  {size_of(target.stat().st_size)}  {count(len(contents.files), 'file')} for {hosts}")
+    raise click.exceptions.Exit(planned.exit_code)
+
+
+@command.command("verify", short_help="Check every byte of a bundle.")
+@click.argument("file", type=_options.existing_file)
+@_options.output_option
+def verify(file: Path, output: str) -> None:
+    """Check every byte of FILE, and say what it holds for which host.
+
+    \b
+    Example:
+      phi4-edge bundle verify fleet.tar
+
+    \b
+    Exit codes: 0 as it was written, 3 changed, cut off, or of another version.
+    """
+    from phi4_edge import content
+    from phi4_edge.artifacts.bundle import Bundle
+    from phi4_edge.commands._telling import teller
+    from phi4_edge.commands._view import view as progress_view
+
+    with progress_view() as view:
+        found = Bundle.open(file, content, teller(view)).contents
+    if output != "table":
+        document = {
+            "file": str(file), "phi4_edge_version": found.version, "artifacts": dict(found.artifacts),
+            "images": {key: dict(entry) for key, entry in found.images.items()},
+            "wheelhouses": list(found.wheelhouses),
+            "hosts": {host: dict(what) for host, what in found.hosts.items()},
+        }  # fmt: skip
+        click.echo(machine.dump(document, output))
+        return
+    cells = [(host, what["engine"], what["service_manager"], what["model"]) for host, what in found.hosts.items()]
+    _options.show(table(("HOST", "ENGINE", "UNDER", "MODEL"), cells, _options.width()))
+    click.echo(cut(f"{file} is as it was written: {count(len(found.files), 'file')}", 400), err=True)
+
+
+class _Making:
+    """One `bundle create`: plan, have everything in the store, plan again with the digests, write."""
+
+    def __init__(
+        self, inventory: Sequence[str], facts: Sequence[str], pairs: Sequence[str], reach: Reach, view: View
+    ) -> None:
+        from phi4_edge.artifacts.store import Store
+
+        self.inventory, self.facts, self.pairs, self.reach, self.view = inventory, facts, pairs, reach, view
+        self.store = Store()
+
+    def run(self, target: Path) -> tuple[PlanSet, Any]:
+        """The plans, and the manifest of the file that was written. Raises ArtifactError when it could not be."""
+        from phi4_edge import artifacts, content
+        from phi4_edge.artifacts import bundle
+        from phi4_edge.commands._telling import teller
+        from phi4_edge.data import load_catalog
+        from phi4_edge.errors import PreflightError
+
+        decide = self._seen()
+        tell, ready = teller(self.view), set()
+        for plan in self._applicable(decide()):
+            if (key := artifacts.delivery.key(plan)) not in ready:
+                artifacts.ensure(self.store, load_catalog(), plan, content, tell)
+                ready.add(key)
+        planned = decide()
+        plans = self._applicable(planned)
+        if not plans:
+            raise PreflightError("no host has a plan that could be carried out, so there is nothing to pack")
+        return planned, bundle.create(self.store, plans, content, target.absolute(), tell)
+
+    @staticmethod
+    def _applicable(planned: PlanSet) -> list[dict[str, Any]]:
+        return [plan.to_dict() for plan in planned.plans if plan.fits and plan.applicable]
+
+    def _seen(self) -> Any:
+        """Look once; what comes back decides with what the store holds at each call."""
+        from phi4_edge.commands import _facts_files
+        from phi4_edge.commands._fleet import Fleet
+        from phi4_edge.rollout.planning import Planner, PlanSet
+
+        settings = _facts_files.settings(self.pairs)
+
+        def planner() -> Planner:
+            return Planner(self.store.digests(), self.store.image_digests())
+
+        if self.facts:
+            found = _facts_files.read([*self.facts, *self.inventory], settings)
+            return lambda: PlanSet(tuple(_facts_files.decide(planner(), seen) for seen in found))
+        fleet = Fleet.open(self.inventory, self.reach, settings)
+        survey = fleet.survey(self.view)
+        return lambda: fleet.plan(planner(), survey)
