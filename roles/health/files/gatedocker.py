@@ -45,9 +45,9 @@ def planned(args: Json) -> None:
     release, image = label(found, "phi4-edge.release"), str(found.get("Image") or "")
     if release != args["release"]:
         raise StepError("release", f"found a container of release {release!r}, needed {args['release']!r}")
-    wanted = hostdocker.named(os.path.join(args["releases"], args["release"]))
-    if image not in wanted:
-        raise StepError("image", f"found a container of image {image}, needed one of {', '.join(sorted(wanted))}")
+    wanted = hostdocker.named(os.path.join(args["releases"], args["release"])).get("engine")
+    if image != wanted:
+        raise StepError("image", f"found a container of image {image}, needed {wanted}")
     ports = (found.get("NetworkSettings") or {}).get("Ports") or {}
     published = {str(place.get("HostPort")) for places in ports.values() for place in places or []}
     if str(args["port"]) not in published:

@@ -62,17 +62,19 @@ def body(plan: Mapping[str, Any], host: str) -> dict[str, Any]:
     return {
         "format": FORMAT, "phi4_edge_version": __version__, "host": host, "plan_fingerprint": plan["fingerprint"],
         "model": model, "runtime": (plan["runtime"] or {}).get("id") or "", "threads": plan["knobs"].get("threads", 0),
-        "service_manager": plan["service_manager"], **{name: plan[name] for name in names}, **before_us(plan),
+        "service_manager": plan["service_manager"], "steps": list(plan.get("steps") or ()),
+        **{name: plan[name] for name in names}, **before_us(plan),
     }  # fmt: skip
 
 
 def before_us(plan: Mapping[str, Any]) -> dict[str, Any]:
     """What the plan saw that nobody can see any more once its engine runs: see `phi4_edge.core.receipt.Receipt`."""
     gpu, memory = plan["knobs"].get("gpu") or "", plan.get("memory") or {}
+    images = [image for image in (plan["image"], (plan.get("webui") or {}).get("image")) if image]
     found = {
         "gpu": gpu,
         "vram_held_by_others": memory.get("held_by_others", 0) if gpu else 0,
-        "image_disk": (plan["image"] or {}).get("disk", 0),
+        "image_disk": sum(image["disk"] for image in images),
         "memory_need": memory.get("ram_need", 0),
         "vram_need": memory.get("vram_need", 0),
     }
@@ -81,7 +83,7 @@ def before_us(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 def containers(plan: Mapping[str, Any], images: Mapping[str, str]) -> dict[str, Any]:
     """The images that run, as the plan names them and as the host knows them; nothing for a native engine alone."""
-    found = {"image": (plan["image"], "engine"), "webui": ((plan.get("webui") or {}).get("image"), "webui")}
+    found = {"image": (plan["image"], "engine"), "webui_image": ((plan.get("webui") or {}).get("image"), "webui")}
     return {
         name: {"key": image.get("key", ""), "digest": image.get("digest") or "", "id": images.get(service, "")}
         for name, (image, service) in found.items()

@@ -15,6 +15,9 @@ from hostlib import HostError, Json, read_bytes
 from hostrun import command
 
 IMAGE = re.compile(r"^\s+image:\s*['\"]?(sha256:[0-9a-f]{64})['\"]?\s*$", re.MULTILINE)
+# What the name of every image begins with that was brought by us; a test holds it to `phi4_edge.core.reference`.
+OURS = "phi4-edge/"
+FORMAT = "{{.ID}} {{.Repository}}:{{.Tag}}"
 # Containers that stop slowly, on a slow disk.
 SECONDS = 120.0
 
@@ -69,24 +72,36 @@ def whole(*argv: str) -> tuple[int, str]:
     return command("docker", *argv, timeout=SECONDS, limit=1 << 20)
 
 
-def named(release: str) -> set[str]:
-    """Ids of the images that the compose files of a release directory name."""
-    found: set[str] = set()
-    for path in glob.glob(os.path.join(glob.escape(release), "*.yml")):
-        found |= set(IMAGE.findall((read_bytes(path, 1 << 20) or b"").decode("utf-8", "replace")))
+def named(release: str) -> dict[str, str]:
+    """Ids of the images that a release directory names, by service: its compose files are called after them."""
+    found = {}
+    for service, name in (("engine", "compose.yml"), ("webui", "webui.yml")):
+        text = (read_bytes(os.path.join(release, name), 1 << 20) or b"").decode("utf-8", "replace")
+        match = IMAGE.search(text)
+        if match:
+            found[service] = match[1]
     return found
 
 
-def remove_images(images: set[str]) -> list[str]:
-    """Those images are gone, but for one that somebody else uses or has named too; what is gone."""
+def ours() -> list[tuple[str, str]]:
+    """Id and name of every image that was brought here by us; none where Docker does not run, for it is not started."""
+    if command("systemctl", "is-active", "--quiet", "docker.service")[0]:
+        return []
+    status, output = whole("image", "ls", "--no-trunc", "--filter", f"reference={OURS}*", "--format", FORMAT)
+    lines = [line.split() for line in output.splitlines()] if status == 0 else []
+    return [(words[0], words[1]) for words in lines if len(words) == 2 and words[1].startswith(OURS)]
+
+
+def remove_images(keep: set[str]) -> list[str]:
+    """No image of ours is left but those with these ids; what is gone.
+
+    Only our own name is taken away, and never with --force: an image that has another name too, or that somebody else's
+    container uses, stays.
+    """
     gone = []
-    for image in sorted(images):
-        if docker("image", "inspect", "--format", "{{.Id}}", image)[0]:
-            continue
-        # Never with --force: what somebody else runs or has given a second name is not ours alone.
-        docker("image", "rm", image)
-        if docker("image", "inspect", "--format", "{{.Id}}", image)[0]:
-            gone.append(f"image {image}")
+    for image, name in ours():
+        if image not in keep and docker("image", "rm", name)[0] == 0:
+            gone.append(f"image {name}")
     return gone
 
 

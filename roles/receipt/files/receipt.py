@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Iterable
 
 import hostdocker
 from hostlib import (
@@ -119,21 +118,16 @@ def prune(args: Json, receipt: Json) -> list[str]:
     root, state = args["root"], args["state"]
     releases = os.path.join(root, "releases")
     keep = {str(name) for name in (receipt.get("release"), receipt.get("previous_release")) if name}
-    dropped = [name for name in listed(releases) if name not in keep]
-    # Before the directories, which alone say which images were theirs.
-    gone = hostdocker.remove_images(images(releases, dropped) - images(releases, keep))
-    old = [os.path.join(releases, name) for name in dropped]
+    gone = hostdocker.remove_images(
+        {image for name in keep for image in hostdocker.named(os.path.join(releases, name)).values()}
+    )
+    old = [os.path.join(releases, name) for name in listed(releases) if name not in keep]
     needed = {os.path.realpath(path) for name in keep for path in linked(os.path.join(releases, name))}
     for folder in (os.path.join(root, "engines"), os.path.join(state, "models"), os.path.join(state, "stores")):
         paths = [os.path.join(os.path.realpath(folder), name) for name in listed(folder)]
         old += [path for path in paths if path not in needed and path[: -len(".json")] not in needed]
     old += [os.path.join(state, "staging", name) for name in listed(os.path.join(state, "staging"))]
     return gone + [path for path in old if remove_tree(path)]
-
-
-def images(releases: str, names: Iterable[str]) -> set[str]:
-    """Ids of the images that these releases run."""
-    return {image for name in names for image in hostdocker.named(os.path.join(releases, name))}
 
 
 def listed(folder: str) -> list[str]:

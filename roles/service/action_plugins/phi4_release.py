@@ -45,14 +45,14 @@ NOTE = "# Managed by phi4-edge. Changes here are found by `phi4-edge status` and
 PLAN_KEYS = (
     "format", "host", "profile", "engine", "quantization", "accelerator", "service_manager", "context_length",
     "parallel", "kv_cache_type", "bind", "port", "unit", "knobs", "model", "runtime", "image", "webui", "content",
-    "stability_seconds", "release", "fingerprint",
+    "steps", "stability_seconds", "release", "fingerprint",
 )  # fmt: skip
 # Of the memory model: what the gate and the receipt ask for when this release is gone back to.
 MEMORY_KEYS = ("weights", "ram_need", "vram_need", "held_by_others")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """`phi4_release`: one step in a release's life; `previous` also sets the fact `phi4_plan`."""
+    """`phi4_release`: one step in a release's life; `previous` also sets the facts `phi4_plan` and `phi4_images`."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -75,7 +75,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
         done = hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args)
         if args["do"] == "previous" and not done.get("failed"):
-            done["ansible_facts"] = {"phi4_plan": done["plan"]}
+            done["ansible_facts"] = {"phi4_plan": done["plan"], "phi4_images": done["images"]}
         return {**result, **done}
 
 

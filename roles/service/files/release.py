@@ -198,11 +198,11 @@ def plan_of(args: Json, name: str) -> Json:
 
 
 def previous(args: Json, _payload: bytes) -> Json:
-    """The plan of the release before the committed one, so that it can be made the current one again."""
+    """The plan and the images of the release before the committed one, so that it can be made the current one again."""
     name = str(committed(args).get("previous_release") or "")
     if not name:
         raise HostError("found no previous release on this host, needed one to go back to: it was provisioned once")
-    return {"plan": plan_of(args, name)}
+    return {"plan": plan_of(args, name), "images": hostdocker.named(release_of(dict(args, release=name)))}
 
 
 def rollback(args: Json, _payload: bytes) -> Json:
@@ -229,6 +229,7 @@ def remove(args: Json, _payload: bytes) -> Json:
     docker = os.path.lexists(os.path.join(state, "docker.json"))
     if args["check"]:
         found = [path for unit in UNITS for path in traces(unit) if os.path.lexists(path)]
+        found += [f"image {name}" for _image, name in hostdocker.ours()]
         return {"changed": bool(found), "changes": found, "docker": docker}
     gone = ["rehearsal"] if end_rehearsal() else []
     containers = hostdocker.wanted(root)
@@ -237,15 +238,8 @@ def remove(args: Json, _payload: bytes) -> Json:
         must("daemon-reload")
     if containers:
         gone += [item for project in PROJECTS for item in hostdocker.down(project, volumes=True)]
-        gone += hostdocker.remove_images(images_of(root))
+    gone += hostdocker.remove_images(set())
     return {"changed": bool(found or gone), "changes": found + gone, "docker": docker}
-
-
-def images_of(root: str) -> set[str]:
-    """Ids of the images that any release below `root` runs."""
-    releases = os.path.join(root, "releases")
-    names = os.listdir(releases) if os.path.isdir(releases) else []
-    return {image for name in names for image in hostdocker.named(os.path.join(releases, name))}
 
 
 def erase(args: Json, _payload: bytes) -> Json:
