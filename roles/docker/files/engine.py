@@ -63,9 +63,10 @@ def keep_alive(args: Json) -> None:
         time.sleep(0.2)
 
 
-def restart(args: Json, known: Json) -> Json:
+def restart(args: Json, known: Json, active: bool) -> Json:
     """Docker runs with the merged configuration. Where it does not come up, it runs as before: HostError says so."""
-    keep_alive(args)
+    if active:
+        keep_alive(args)
     try:
         command("systemctl", "reset-failed", UNIT)  # a unit that gave up would refuse to start
         systemctl("restart", UNIT)
@@ -106,7 +107,7 @@ def run(args: Json, _payload: bytes) -> Json:
     if "enabled" in changes:
         systemctl("enable", "--quiet", UNIT)
     if pending:
-        engine = restart(args, known)
+        engine = restart(args, known, active)
     else:
         if not active:
             systemctl("start", UNIT)

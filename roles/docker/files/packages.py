@@ -144,7 +144,7 @@ def offered(args: Json, _payload: bytes) -> Json:
             output = apt(args, "update")
         except HostError as error:  # one broken source of the operator's need not concern our packages
             output = str(error)
-        said = "\n".join(line for line in output.splitlines() if line.startswith(("E:", "W:")))[-1200:]
+        said = "\n".join(re.findall(r"\b[EW]: .*", output))[-1200:]
     found = {}
     for name in args["packages"]:
         _status, listing = command("apt-cache", "madison", name)
