@@ -77,24 +77,28 @@ def digest(*relative: str) -> str:
 
 # What our own image of ONNX and the engine's files on a host are built from. Its tests are not installed.
 ONNX_ENGINE = ("roles/onnx/files/engine/src", "roles/onnx/files/engine/locks")
+# What Ollama's folder of models is made with, beside the weights and the variants of the plan.
+OLLAMA_STORE = ("roles/ollama/templates/chat.gotmpl", "roles/ollama/files/create.py")
 # What every release is made of besides.
 SERVICE = ("roles/service/templates", "roles/service/vars")
 # What each engine's release is made of; a change in any of these is a new release.
 RELEASES = {
     "onnx": (*ONNX_ENGINE, "roles/onnx/templates", "roles/onnx/vars", *SERVICE),
     "ollama": ("roles/ollama/templates", "roles/ollama/vars", *SERVICE),
-    "vllm": ("roles/vllm/templates", "roles/vllm/vars", "roles/vllm/files", *SERVICE),
+    "vllm": ("roles/vllm/files/plugin", "roles/vllm/vars", *SERVICE),
 }
-# The document of Compose is made by code: a change there is a new release of whatever runs under Compose.
-COMPOSE = _PACKAGE / "core"
 
 
 def runtimes() -> dict[str, str]:
-    """Digest of what each engine's release is made of, and of what our own image is built from, by repository."""
-    compose = b"".join(path.read_bytes() for path in sorted(COMPOSE.glob("compose*.py")))
-    made = {name: _with(digest(*paths), compose) for name, paths in RELEASES.items()}
-    return made | {"phi4-edge/onnx": digest(*ONNX_ENGINE)}
+    """Digest of what each engine's release is made of, and of what single parts of it are built from."""
+    made = {name: _with_compose(digest(*paths)) for name, paths in RELEASES.items()}
+    return made | {"phi4-edge/onnx": digest(*ONNX_ENGINE), "ollama store": digest(*OLLAMA_STORE)}
 
 
-def _with(first: str, more: bytes) -> str:
-    return hashlib.sha256(first.encode() + more).hexdigest()
+def _with_compose(first: str) -> str:
+    """A change in how the document of Compose is made is a new release too; that code is no file of a role."""
+    total = hashlib.sha256(first.encode())
+    for path in sorted((_PACKAGE / "core").glob("compose*.py")):
+        total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        total.update(path.read_bytes())
+    return total.hexdigest()

@@ -85,6 +85,28 @@ def test_nothing_of_a_hanging_tool_is_left(tmp_path: Path) -> None:
     assert not [path for path in running if path.exists() and b"4321.125" in path.read_bytes()]
 
 
+def test_container_tools_are_asked_one_by_one(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    docker = "import sys; print('28.5.2' if sys.argv[1] == 'version' else 'overlay2 [[driver-type x]]')"
+    fake_tool(tools, "docker", docker)
+    fake_tool(tools, "runc", "print('runc version 1.3.3\\ncommit: v1.3.3')")
+    fake_tool(tools, "nvidia-ctk", "print('NVIDIA Container Toolkit CLI version 1.20.0\\ncommit: abc')")
+    place(tmp_path / "root", "/etc/docker/daemon.json", "{}\n")
+    sources = probe(tmp_path / "root", path=f"{tools}:/usr/bin:/bin")
+    assert sources["runc"]["text"] == "runc version 1.3.3"
+    assert sources["nvidia_ctk"]["text"] == "NVIDIA Container Toolkit CLI version 1.20.0"
+    assert sources["docker_info"]["text"].strip() == "overlay2 [[driver-type x]]"
+    assert sources["daemon_json"]["text"] == "3"
+
+
+def test_a_host_without_container_tools_has_gaps(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    sources = probe(tmp_path, path=str(tmp_path / "bin"))
+    assert sources["daemon_json"]["gap"] == "missing"
+    fake_tool(tmp_path / "bin", "runc", "raise SystemExit('no')")
+    assert probe(tmp_path, path=f"{tmp_path / 'bin'}:/usr/bin:/bin")["runc"]["gap"] == "failed"
+
+
 def test_odd_bytes_come_back_as_text(tmp_path: Path) -> None:
     fake_tool(tmp_path / "bin", "nvidia-smi", r"import sys; sys.stdout.buffer.write(b'\x1b[31m\xff\xfe[bold]\x00')")
     assert probe(path=f"{tmp_path / 'bin'}:/usr/bin:/bin")["nvidia_smi"]["text"] == "\x1b[31m??[bold]\x00"

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from phi4_edge.core.overrides import EXTRA
 from phi4_edge.core.plan import Plan
 from phi4_edge.errors import FactsError
 from phi4_edge.rollout.planning import Planner, Seen
@@ -93,7 +94,7 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
     variables: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not equals or not key.strip().startswith("phi4_"):
+        if not equals or not (key.strip().startswith("phi4_") or key.strip() in EXTRA):
             raise click.UsageError(f"--set {pair}: needed phi4_NAME=VALUE, for example --set phi4_port=9000")
         variables[key.strip()] = value.strip()
     return variables

@@ -16,8 +16,8 @@ from phi4_edge.core.table import ResourceTable
 class Inputs:
     """What the controller holds.
 
-    `artifacts`: id to digest. `images`: key to digest of the manifest. `runtimes`: engine to digest of the files of
-    ours that its release is made of, and repository of an image of ours to digest of what it is built from.
+    `artifacts`: id to digest. `images`: key to digest of the manifest. `runtimes`: digest of the files of ours that
+    things are made of: by engine its release, by repository an image of ours, "ollama store" Ollama's folder of models.
     """
 
     artifacts: Mapping[str, str] = field(default_factory=dict)

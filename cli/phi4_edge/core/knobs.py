@@ -83,15 +83,17 @@ def _ollama(it: Chosen, model: PlannedModel) -> dict[str, Any]:
             "OLLAMA_NOPRUNE": "1",
         },
         "variants": made,
-        "store": _store(model, made),
+        "store": _store(it, model, made),
     }
 
 
-def _store(model: PlannedModel, made: Mapping[str, Any]) -> str | None:
-    """Return the name of the folder that Ollama's models lie in: another model or variant is another folder."""
+def _store(it: Chosen, model: PlannedModel, made: Mapping[str, Any]) -> str | None:
+    """Return the name of the folder that Ollama's models lie in: another model, variant or template is another one."""
     if model.digest is None:
         return None
-    content = {"digest": model.digest, "served_name": model.served_name, "variants": made}
+    content: dict[str, Any] = {"digest": model.digest, "served_name": model.served_name, "variants": made}
+    if made_with := it.inputs.runtimes.get("ollama store"):
+        content["made_with"] = made_with
     return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
 
 

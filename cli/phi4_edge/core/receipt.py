@@ -104,7 +104,6 @@ class Receipt:
     service_manager: str = ""
     image: Image = Image()
     webui_image: Image = Image()
-    steps: tuple[str, ...] = ()
     containers: tuple[Container, ...] | None = None
     file_count: int = 0
     drift: tuple[Drift, ...] = ()
@@ -138,10 +137,10 @@ class Receipt:
         body = {theirs: plain.pop(ours) for theirs, ours in _TEXTS.items()}
         body |= {name: plain.pop(name) for name in _NUMBERS}
         body["model"] = {theirs: plain.pop(ours) for theirs, ours in _MODEL.items()}
-        body |= {name: plain.pop(name) for name in ("image", "webui_image")}
-        body["steps"] = list(plain.pop("steps"))
-        if self.containers is None:
-            del plain["containers"]
+        body |= {theirs: plain.pop(ours) for theirs, ours in _IMAGES.items()}
+        found = plain.pop("containers")
+        if found is not None:
+            plain["containers"] = list(found)
         return plain | {"receipt": {"format": FORMAT} | body}
 
 
@@ -167,6 +166,7 @@ _NUMBERS = (
     *("port", "context_length", "parallel", "threads", "vram_held_by_others", "image_disk"),
     *("memory_need", "vram_need"),
 )
+_IMAGES = {"image": "image", "webui": "webui_image"}
 _MODEL = {"id": "model", "artifact": "artifact", "digest": "digest"}
 
 
@@ -188,10 +188,9 @@ def from_dict(data: object) -> Receipt:
     values: dict[str, Any] = {ours: clean(body.get(theirs)) for theirs, ours in _TEXTS.items()}
     values |= {ours: clean(model.get(theirs)) for theirs, ours in _MODEL.items()}
     values |= {name: _count(body.get(name)) for name in _NUMBERS}
-    values |= {name: _image(body.get(name)) for name in ("image", "webui_image")}
+    values |= {ours: _image(body.get(theirs)) for theirs, ours in _IMAGES.items()}
     return Receipt(
         present=True,
-        steps=_words(body.get("steps")),
         containers=_containers(data.get("containers")),
         file_count=_count(data.get("file_count")),
         drift=_drift(data.get("drift")),
@@ -215,11 +214,6 @@ def _image(data: object) -> Image:
     if not isinstance(data, Mapping):
         return Image()
     return Image(clean(data.get("key"), 300), clean(data.get("digest"), 80), clean(data.get("id"), 80))
-
-
-def _words(data: object) -> tuple[str, ...]:
-    found = data[:MOST_CONTAINERS] if isinstance(data, list) else []
-    return tuple(word for word in (clean(item, 40) for item in found) if word)
 
 
 def _containers(data: object) -> tuple[Container, ...] | None:

@@ -14,6 +14,7 @@ import yaml
 
 from phi4_edge.core.catalog import Candidate, Catalog
 from phi4_edge.core.overrides import MODELS, QUANTIZATIONS, Overrides
+from phi4_edge.core.reference import OURS
 from phi4_edge.core.sizing import attempts
 from phi4_edge.core.table import ResourceTable
 from phi4_edge.data import FOLDER, load_catalog, load_cve_floors, load_table, schema
@@ -89,6 +90,35 @@ def test_no_engine_is_older_than_the_known_vulnerabilities_allow(catalog: Catalo
         )
 
 
+def test_a_checkpoint_of_a_known_revision_is_delivered(catalog: Catalog) -> None:
+    model = catalog.models["phi-4-mini-instruct"]
+    source = model.checkpoints["safetensors-int4"]
+    assert model.unpinned("safetensors-int4") == (source["revision"] is None) and not model.unpinned("safetensors")
+    path = "models.phi-4-mini-instruct.checkpoints.safetensors-int4.revision"
+    known = Catalog.from_data({**data("catalog.yml"), "models": put(data("catalog.yml"), path, "a" * 40)["models"]})
+    assert not known.models["phi-4-mini-instruct"].unpinned("safetensors-int4")
+    assert not any("py" in pattern for pattern in source["allow"])
+
+
+def test_nothing_is_named_latest_and_every_image_says_its_registry(catalog: Catalog) -> None:
+    images = [
+        image for engine in catalog.engines.values() for build in engine.builds.values() for image in build.images
+    ]
+    images += [catalog.webui.image, *(image.base for image in images if image.base is not None)]
+    for image in images:
+        assert any(character.isdigit() for character in image.tag) and "latest" not in image.tag
+        assert image.repository.startswith((OURS, "docker.io/", "ghcr.io/"))
+        assert (image.base is not None) == image.repository.startswith(OURS)
+        assert 0 < image.archive < image.disk
+
+
+@pytest.mark.parametrize(("value", "named"), [("new", "a version such as 1.2.3"), (1.2, "found 1.2, needed a text")])
+def test_a_mistake_in_the_floors_is_named(value: Any, named: str) -> None:
+    floors = put(data("cve_floors.yml"), "floors.docker.minimum", value)
+    with pytest.raises(CatalogError, match=f"CVE floors.floors.docker.minimum: .*{named}"):
+        Catalog.from_data(data("catalog.yml"), floors)
+
+
 def test_images_are_pinned_to_the_version_of_their_engine(catalog: Catalog) -> None:
     for engine in catalog.engines.values():
         for build in engine.builds.values():
@@ -130,6 +160,17 @@ def test_a_mistake_in_the_resource_table_is_named(path: str, value: Any, named: 
         ("models.phi-4-mini-instruct.architecture.layers", True, r"architecture.layers: found True"),
         ("kv_types.f16", 1.5, r"kv_types.f16"),
         ("engines.onnx.version", 1, r"engines.onnx.version: found 1, needed a text"),
+        ("models.phi-4-mini-instruct.checkpoints.safetensors-int4.revision", "main", r"revision: .*40 hexadecimal"),
+        ("models.phi-4-mini-instruct.checkpoints.safetensors-int4.rev", 1, r"unknown field rev"),
+        ("engines.onnx.start.cpu.seconds", "10", r"start.cpu.seconds: found '10', needed a whole number"),
+        ("engines.onnx.builds.cpu.images.0.digests", {"x86": None}, r"digests: .*amd64, arm64"),
+        ("engines.onnx.builds.cpu.images.0.digests", {"amd64": "sha256:1"}, r"digests: .*64 hexadecimal digits"),
+        ("engines.ollama.release.artifacts.x86_64-cpu.assets", ["x.tgz"], r"x86_64-cpu.assets: .*names out of"),
+        ("engines.ollama.release.artifacts.x86_64-cpu.assets", [], r"x86_64-cpu.assets"),
+        ("engines.ollama.release.sha256", {"a": "1"}, r"release.sha256.a: found '1', needed 64 hexadecimal"),
+        ("variants.Bad", {}, r"catalog.variants: names of small letters"),
+        ("variants.mine", {"from": "other"}, r"catalog.variants: mine.from"),
+        ("webui.image.tag", "", r"webui.image.tag: found '', needed a text"),
         ("engines.onnx.applicable", ["upstart"], r"engines.onnx.applicable: .*systemd and compose"),
         ("engines.onnx.builds.cpu.kv_types", ["q9"], r"builds.cpu.kv_types: .*needed a list out of fp32"),
         ("engines.onnx.builds.cpu.kv_types", [], r"builds.cpu.kv_types"),

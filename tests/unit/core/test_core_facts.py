@@ -40,6 +40,22 @@ def test_a_whole_host(document: Make) -> None:
     assert json.loads(json.dumps(found.to_dict()))["cpu"]["features"] == ["avx2", "avx_vnni"]
 
 
+def test_what_docker_is_like(document: Make) -> None:
+    found = parse(
+        document,
+        runc="runc version 1.1.5+ds1\ncommit: 1.1.5",
+        nvidia_ctk="NVIDIA Container Toolkit CLI version 1.17.8",
+        docker_info="overlayfs [[driver-type io.containerd.snapshotter.v1]]\n",
+        daemon_json="120",
+    )
+    assert (found.runc, found.toolkit, found.docker_storage) == ("1.1.5", "1.17.8", "overlayfs")
+    assert found.containerd_store and found.docker_configured
+    none = parse(document)
+    assert (none.runc, none.toolkit, none.docker_storage) == ("", "", "")
+    assert not none.containerd_store and not none.docker_configured
+    assert gap(none, "runc") == "missing" == gap(none, "docker_info")
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -142,6 +142,8 @@ def test_the_store_of_ollama_is_another_one_for_another_model_or_variant(documen
     assert store("1" * 64, threads=2) == first
     assert len({first, store("2" * 64), store("1" * 64, variants={"mine": {"system": "x"}})}) == 3
     assert plan(document("n150-8gb"), Inputs(), engine="ollama").knobs["store"] is None
+    other_template = Inputs({GGUF: "1" * 64}, {"ollama store": "5" * 64})
+    assert plan(document("n150-8gb"), other_template, engine="ollama").knobs["store"] != first
 
 
 def test_the_variants_of_the_catalog_are_there_and_the_inventory_changes_them(document: Make, plan: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ LINE = st.one_of(
             "/var/lib/phi4-edge 1 1 1", "0-8191", "systemd running", "musl 1", "Linux 6 x86_64",
             "# R36 (release), REVISION: 4",
             "nvidia,tegra234", "0000:01:00.0 0x10de 0x2504 0x030000", "nvidia 1",
-            '{"present": true, "receipt": {}}', "v2", "yes",
+            '{"present": true, "receipt": {}}', "v2", "yes", "runc version 1.0.0",
+            "28.5.2", "overlay2 io.containerd.snapshotter",
+            '{"present": true, "receipt": {"format": "phi4-edge/receipt/1", "memory_need": 1}, "containers": [1]}',
         ]
     ),
 )  # fmt: skip
@@ -55,6 +58,10 @@ OVERRIDES = st.builds(
     service_manager=st.sampled_from(("auto", "systemd", "compose")),
     force=st.booleans(),
     threads=st.sampled_from((None, 1, 64)),
+    webui_enabled=st.booleans(),
+    driver_install=st.booleans(),
+    image_delivery=st.sampled_from(("push", "registry")),
+    accept_below_floor=st.sampled_from(((), ("docker",), ("runc", "nvidia-container-toolkit"))),
     model=st.sampled_from(("phi-4-mini-instruct", "tiny")),
 )
 BASE = st.sampled_from(sorted(BASES))
@@ -78,8 +85,11 @@ def check(made: Plan) -> None:
     if made.fits:
         assert made.memory is not None and made.knobs is not None and made.context_length is not None
         assert made.forced or made.memory.need + made.memory.os_reserve <= made.memory.available
-        assert made.forced or (made.disk is not None and made.disk.need <= made.disk.available + 22 * 10**9)
+        assert made.forced or (made.disk is not None and made.disk.need <= made.disk.available + 60 * 10**9)
         assert made.knobs["threads"] >= 1
+        assert ("docker" in made.steps) == (made.service_manager == "compose" or made.webui is not None)
+        assert (made.runtime is None) == (made.service_manager == "compose") == (made.image is not None)
+        assert (made.switch.mode == "none") == (made.switch.port is None)
 
 
 @settings(deadline=None, max_examples=300)
@@ -112,7 +122,8 @@ def test_never_more_memory_than_the_host_has_unless_forced(name: str, overrides:
     check(made)
     if made.fits and made.memory and made.knobs:
         ceiling = facts.parse(with_memory(name, size)).ram_bytes
-        assert made.knobs["memory_max"] <= ceiling - (0 if made.forced else TABLE.os_reserve)
+        page = CATALOG.webui.memory if made.webui else 0
+        assert made.knobs["memory_max"] <= max(0, ceiling - (0 if made.forced else TABLE.os_reserve + page))
         if not made.forced and made.memory.kind != "vram":
             assert made.knobs["memory_max"] >= made.memory.need
 
@@ -137,7 +148,8 @@ def test_a_host_that_already_runs_our_engine_gets_the_same_plan(name: str, overr
     if not before.fits or before.model is None or before.disk is None or before.memory is None:
         return
     found, document = facts.parse(BASES[name]), copy.deepcopy(BASES[name])
-    image = before.image.disk if before.image else 0
+    page = before.webui.image.disk if before.webui else 0
+    image = (before.image.disk if before.image else 0) + page
     taken = min(2_000_000_000, *(disk.free for disk in found.disks))
     # What the image takes is only seen on a filesystem that Docker shares with us.
     shared = found.disk("/var/lib/docker").filesystem == found.disk("/var/lib/phi4-edge").filesystem
@@ -145,9 +157,11 @@ def test_a_host_that_already_runs_our_engine_gets_the_same_plan(name: str, overr
     lines = [f"{disk.path} {disk.total} {max(0, disk.free - lost)} {disk.filesystem}" for disk in found.disks]
     if any(disk.free < lost for disk in found.disks):
         return
+    overrides = dataclasses.replace(overrides, driver_install=False)
     receipt = {
         "format": "phi4-edge/receipt/1", "plan_fingerprint": before.fingerprint, "engine": before.engine,
         "gpu": (before.knobs or {}).get("gpu", ""), "vram_held_by_others": before.memory.held_by_others,
+        "webui": {"key": before.webui.image.key} if before.webui else None,
         "image_disk": image if shared else 0, "model": {"digest": before.model.digest or ""},
     }  # fmt: skip
     document["sources"] |= {

@@ -208,3 +208,77 @@ def test_a_run_ends_host_by_host() -> None:
     assert run.counts == {"untouched": 3}
     with pytest.raises(KeyError):
         run.ended("d", Outcome.DONE)
+
+
+IMAGE = {"key": "docker.io/ollama/ollama:0.35.0/amd64", "digest": "sha256:" + "a" * 64, "id": "sha256:" + "b" * 64}
+PAGE = {**IMAGE, "id": "sha256:" + "c" * 64}
+
+
+def in_containers(document: Make, plan: Make, containers: Any, **more: Any) -> Plan:
+    """The plan for a host whose release runs in containers; `containers` as the probe found them."""
+    wishes = {"engine": "ollama", "service_manager": "compose"}
+    fingerprint = plan(document("n150-8gb"), **wishes).fingerprint
+    body = {"format": "phi4-edge/receipt/1", "plan_fingerprint": fingerprint, "service_manager": "compose"}
+    found = {"present": True, "receipt": body | {"image": IMAGE} | more, "containers": containers}
+    made: Plan = plan(document("n150-8gb", receipt=json.dumps(found), service=UP), **wishes)
+    return made
+
+
+def container(service: str = "engine", image: str = IMAGE["id"], state: str = "running") -> dict[str, str]:
+    return {"service": service, "image": image, "state": state}
+
+
+def test_containers_that_run_as_committed_are_left_alone(document: Make, plan: Make) -> None:
+    assert in_containers(document, plan, [container()]).action == "none"
+    # Nobody could ask Docker: the unit says that it is up.
+    assert in_containers(document, plan, None).action == "none"
+    both = [container(), container("webui", PAGE["id"])]
+    assert in_containers(document, plan, both, webui=PAGE).action == "none"
+
+
+@pytest.mark.parametrize(
+    ("containers", "more", "change"),
+    [
+        ([], {}, ("engine container", "not running", "running")),
+        ([container(state="exited")], {}, ("engine container", "not running", "running")),
+        ([container()], {"webui": PAGE}, ("webui container", "not running", "running")),
+        ([container(image=PAGE["id"])], {}, ("engine container", "of another image", "as committed")),
+    ],
+)
+def test_a_container_that_is_gone_or_another_one_is_put_right(
+    document: Make, plan: Make, containers: Any, more: Any, change: tuple[str, str, str]
+) -> None:
+    made = in_containers(document, plan, containers, **more)
+    assert made.action == "repair"
+    assert dict(zip(("what", "before", "after"), change, strict=True)) in made.changes
+
+
+def test_what_a_native_release_has_beside_it_in_docker_is_not_looked_at(document: Make, plan: Make) -> None:
+    made = plan(document("n150-8gb"))
+    found = json.loads(verified(made)) | {"containers": [container("other", state="exited")]}
+    assert plan(document("n150-8gb", receipt=json.dumps(found), service=UP)).action == "none"
+
+
+@pytest.mark.parametrize("garbage", [3, "x", {"a": 1}, [3, None], [{"service": 3, "image": [], "state": {}}]])
+def test_containers_that_make_no_sense_raise_nothing(garbage: Any) -> None:
+    found = from_dict({"present": True, "receipt": {"format": "phi4-edge/receipt/1"}, "containers": garbage})
+    assert found.error == "" and status(found, None) == "stopped"
+
+
+def test_what_a_release_takes_and_runs_survives_being_written() -> None:
+    body = {
+        "format": "phi4-edge/receipt/1", "service_manager": "compose", "memory_need": 5, "vram_need": 6,
+        "image": IMAGE, "webui": PAGE,
+    }  # fmt: skip
+    found = from_dict({"present": True, "receipt": body, "containers": [container()]})
+    assert (found.memory_need, found.vram_need, found.image.id, found.webui_image.id) == (5, 6, IMAGE["id"], PAGE["id"])
+    assert from_dict(found.to_dict()) == found
+    assert from_dict({"present": True, "receipt": body}).containers is None
+
+
+def test_another_service_manager_and_image_are_named_as_changes(document: Make, plan: Make) -> None:
+    there = installed(document, plan, service_manager="systemd", image=IMAGE)
+    made = plan(there, service_manager="compose")
+    changed = {change["what"]: (change["before"], change["after"]) for change in made.changes}
+    assert changed["service manager"] == ("systemd", "compose")
+    assert changed["image"][0] == IMAGE["key"] and str(changed["image"][1]).startswith("phi4-edge/onnx:0.18.0-")
