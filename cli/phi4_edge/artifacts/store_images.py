@@ -111,6 +111,23 @@ class Images:
             return (f"{folder}: does not hold the manifest {digest}",)
         return manifest.damage(folder, found, deep)
 
+    def verify(self, key: str, deep: bool = True) -> Manifest:
+        """The manifest of the image `key`, all of whose files are as it says.
+
+        Raises ArtifactError that names each damaged file, or what there is when the store lacks it.
+        """
+        entry = self.index().get(key)
+        if not entry or not self.path(entry["digest"]).is_dir():
+            held = ", ".join(sorted(self.index())) or "none"
+            raise ArtifactError(f"found no image {key} in {self.store.root}, needed one of: {held}")
+        if problems := self.damage(str(entry["digest"]), deep):
+            listed = "\n  ".join(problems)
+            raise ArtifactError(
+                f"the image {key} is damaged in the store:\n  {listed}\n"
+                "'phi4-edge provision' fetches or builds again what is damaged."
+            )
+        return Manifest.read(self.path(str(entry["digest"])) / manifest.NAME)
+
     def remove(self, key: str) -> int:
         """Forget `key` and what it was pinned to; return the bytes freed. Raises ArtifactError for an unknown key."""
         with self.store.exclusive():

@@ -137,22 +137,24 @@ def list_(output: str) -> None:
 @click.argument("artifact", required=False)
 @click.option("--deep/--shallow", default=True, show_default=True, help="Hash every file, or compare sizes only.")
 def verify(artifact: str | None, deep: bool) -> None:
-    """Check ARTIFACT (default: all) against its manifest, and name each damaged file.
+    """Check ARTIFACT (default: all, images too) against its manifest, and name each damaged file.
 
     \b
     Exit codes: 0 whole, 3 damaged or not there.
     """
     from phi4_edge.artifacts.store import Store
+    from phi4_edge.artifacts.store_images import Images
     from phi4_edge.commands._view import view as progress_view
     from phi4_edge.errors import ArtifactError
 
     store = Store()
-    damaged: list[str] = []
+    images, damaged = Images(store), list[str]()
+    held = sorted(key for key, entry in images.index().items() if entry["path"])
     with progress_view() as view:
-        for name in [artifact] if artifact else sorted(store.index()):
+        for name in [artifact] if artifact else [*sorted(store.index()), *held]:
             view.progress(name, "checking", "", 0, 0)
             try:
-                found = store.verify(name, deep)
+                found = images.verify(name, deep) if ":" in name else store.verify(name, deep)
             except ArtifactError as error:
                 damaged.append(str(error))
             else:

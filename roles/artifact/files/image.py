@@ -23,6 +23,8 @@ PULL_SECONDS = 4 * 3600.0
 ASK_SECONDS = 120.0
 BLOCK = 1 << 20
 DOCKER_MANIFEST = "docker-manifest.json"
+# Where containerd keeps images, which Docker's own directory does not hold then.
+CONTAINERD = "/var/lib/containerd"
 
 
 def run(argv: List[str], seconds: float = ASK_SECONDS) -> Tuple[int, str, str]:
@@ -87,7 +89,7 @@ def survey(args: Json, _payload: bytes) -> Json:
         "docker": info["ServerVersion"],
         "images": images,
         "shared": shared(missing) if classic and missing else {},
-        **room(args, str(info.get("DockerRootDir") or "/var/lib/docker")),
+        **room(args, str(info.get("DockerRootDir") or "/var/lib/docker") if classic else CONTAINERD),
     }
 
 
