@@ -43,13 +43,14 @@ UNUSED = (
     "torch/include",
     "torch/share",
     "torch/test",
-    "torch/bin",
     "bin",
     "share",
     "numpy/tests",
     "sympy/plotting/tests",
 )
 NAME = "phi4-edge-lab/vllm-cpu"
+# Another text here is another image.
+RECIPE = "2"
 Say = Callable[[str], None]
 
 
@@ -60,7 +61,7 @@ def tell(text: str) -> None:
 
 def recipe() -> str:
     """Names the content: other packages or another configuration are another image."""
-    parts = [TORCH, SUITE, PYTHON, SITE, *PACKAGES, *UNUSED, repr(_config([]))]
+    parts = [RECIPE, TORCH, SUITE, PYTHON, SITE, *PACKAGES, *UNUSED, repr(_config([]))]
     return hashlib.sha256(LOCK.read_bytes() + "\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -163,6 +164,10 @@ def _site(work: Path, say: Say) -> Path:
         _run(*install, *offered, "--extra-index-url", index, TORCH)
     for name in UNUSED:
         shutil.rmtree(target / name, ignore_errors=True)
+    for tool in (target / "torch" / "bin").iterdir():
+        if tool.is_file() and tool.name != "torch_shm_manager":
+            tool.unlink()
+    _compile(work / "site", say)
     packed = work / "site.tar"
     with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as archive:
         archive.add(work / "site", arcname=".", filter=_plain)
@@ -170,9 +175,19 @@ def _site(work: Path, say: Say) -> Path:
     return packed
 
 
+def _compile(site: Path, say: Say) -> None:
+    """Python's files are compiled, as pip leaves them: else each of vLLM's processes does it again at each start."""
+    if f"{sys.version_info[0]}.{sys.version_info[1]}" != PYTHON:
+        say(f"not compiled, for this is not Python {PYTHON}: vLLM will start slowly")
+        return
+    # The date of a file is not kept in the image, so it must not decide whether what was compiled is valid.
+    compile_all = [sys.executable, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+    subprocess.run([*compile_all, "-s", str(site), "-p", "/", str(site)], capture_output=True, check=False)
+
+
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Owned by root, without times, readable by everybody; no compiled files, for the image's Python makes none."""
-    if "__pycache__" in member.name or "/tests/" in member.name:
+    """Owned by root, without times, readable by everybody."""
+    if "/tests/" in member.name:
         return None
     member.uid = member.gid = member.mtime = 0
     member.uname = member.gname = ""
