@@ -56,21 +56,20 @@ def changes(
         # A receipt of an older version holds less: what it does not tell is no change.
         if (before or kind == "install") and (before or None) != wanted.get(what)
     ]
-    if receipt.error:
-        listed.append({"what": "receipt", "before": receipt.error, "after": "as committed"})
-    listed += [
-        {"what": f"{name} container", "before": "not running", "after": "running"}
-        for name in receipt.missing_containers
-    ]
-    listed += [
-        {"what": f"{name} container", "before": "of another image", "after": "as committed"}
-        for name in receipt.foreign_containers
-    ]
-    listed += [{"what": item.path, "before": item.problem, "after": "as committed"} for item in receipt.drift]
-    service = facts.service
-    if kind == "repair" and (service is None or not service.up):
-        before = f"{service.active}, {service.enabled or 'not installed'}" if service else "unknown"
-        listed.append({"what": "phi4-edge.service", "before": before, "after": "active, enabled"})
+    listed += _put_right(facts, kind)
     if install.nvidia_driver:
         listed.append({"what": "NVIDIA driver", "before": None, "after": "installed"})
     return tuple(listed)
+
+
+def _put_right(facts: HostFacts, kind: str) -> list[Change]:
+    """Return what is not as committed: the receipt itself, containers, files, the service."""
+    receipt, service = facts.receipt, facts.service
+    found = [("receipt", receipt.error, "as committed")] if receipt.error else []
+    found += [(f"{name} container", "not running", "running") for name in receipt.missing_containers]
+    found += [(f"{name} container", "of another image", "as committed") for name in receipt.foreign_containers]
+    found += [(item.path, item.problem, "as committed") for item in receipt.drift]
+    if kind == "repair" and (service is None or not service.up):
+        before = f"{service.active}, {service.enabled or 'not installed'}" if service else "unknown"
+        found.append(("phi4-edge.service", before, "active, enabled"))
+    return [{"what": what, "before": before, "after": after} for what, before, after in found]

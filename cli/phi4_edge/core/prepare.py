@@ -10,7 +10,7 @@ from phi4_edge.core.plan_types import Install
 from phi4_edge.core.text import dotted, version_of
 
 TOOLKIT = "nvidia-container-toolkit"
-# The last branch that knows Maxwell, Pascal and Volta, and new enough for CUDA 13.
+# As the role nvidia_runtime has it: the last branch that knows Maxwell, Pascal and Volta, new enough for CUDA 13.
 DRIVER_BRANCH = "580"
 # `docker compose` is the plugin; version 1 was a program of its own and reads our files otherwise.
 COMPOSE_MAJOR = 2
@@ -67,8 +67,9 @@ def _driver(facts: HostFacts, planned: Install) -> list[str]:
     if not planned.nvidia_driver:
         return []
     found = [
-        f"the NVIDIA driver (branch {DRIVER_BRANCH}) is installed; it works after a reboot, which needs "
-        "--allow-reboot. Until then this plan for the CPU is carried out: run the same command again afterwards"
+        f"the NVIDIA driver is installed (branch {DRIVER_BRANCH} on Ubuntu, nvidia_runtime_driver_branch changes it; "
+        "Debian has one per release). It works after a reboot, which needs --allow-reboot; until then this plan for "
+        "the CPU is carried out: run the same command again afterwards"
     ]
     if facts.nvidia.nouveau:
         found.append("nouveau is loaded in the driver's place: it is kept from loading, from the next reboot on")

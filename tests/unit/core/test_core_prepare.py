@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
+from phi4_edge import content
 from phi4_edge.core.catalog import Catalog
 from phi4_edge.core.overrides import COMPONENTS
 from phi4_edge.core.plan import Plan
+from phi4_edge.core.prepare import DRIVER_BRANCH
 from phi4_edge.core.text import version_of
 
 Make = Callable[..., Any]
@@ -141,6 +144,12 @@ def test_the_driver_is_installed_only_on_request_and_the_cpu_serves_until_then(d
     said = " ".join(made.prerequisites)
     assert "branch 580" in said and "--allow-reboot" in said and "run the same command again" in said
     assert made.fingerprint == plan(document(ALONE)).fingerprint
+
+
+def test_the_branch_in_the_text_is_that_of_the_role() -> None:
+    defaults = yaml.safe_load((content.roles() / "nvidia_runtime" / "defaults" / "main.yml").read_text())
+    assert str(defaults["nvidia_runtime_driver_branch"]) == DRIVER_BRANCH
+    assert defaults["nvidia_runtime_driver_install"] is False
 
 
 def test_secure_boot_and_nouveau_are_named_before_the_driver(document: Make, plan: Make) -> None:
