@@ -132,6 +132,10 @@ def quantize(chosen: Quantizer, source: Path, output: Path, kind: str, target: s
     ended = process.run(command, process.environment(LD_LIBRARY_PATH=str(chosen.program.parent)), cwd=output.parent)
     if ended.status != 0:
         raise ArtifactError(f"{chosen.program} ended with status {ended.status}:\n{ended.last_words()}")
+    if not output.is_file():
+        raise ArtifactError(
+            f"{chosen.program} wrote no file: it is not llama.cpp's own; 'phi4-edge model tools' builds it"
+        )
 
 
 def _built(store: Store) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from phi4_edge.errors import ArtifactError
 
 ENGINE = "ollama"
 URL_SETTING = "PHI4_EDGE_OLLAMA_URL"
+# Own builds behind such a mirror: their hashes instead of the catalog's, as <asset>=<sha256>, separated by commas.
+SHA256_SETTING = "PHI4_EDGE_OLLAMA_SHA256"
 HINT = f"{URL_SETTING} names a mirror that holds the same files."
 PINS_FORMAT = "phi4-edge/pins/1"
 # No asset of a release has more: 2 GB is the most that its publisher takes for one file.
@@ -43,6 +46,7 @@ class _Job:
     version: str
     flavour: str
     release: Release
+    sha256: Mapping[str, str]
     assets: tuple[str, ...]
     disk: int
     folder: Path
@@ -98,10 +102,22 @@ def _job(store: Store, catalog: Catalog, artifact: str) -> _Job:
     if match is None or engine.release is None or key not in known or match["version"] != engine.version:
         there = ", ".join(f"{ENGINE}/{engine.version}-{name}" for name in sorted(known))
         raise ArtifactError(f"{artifact!r} is not a release in the catalog; it has {there}")
+    pinned = {name: value for name, value in engine.release.sha256.items() if value}
     return _Job(
-        artifact, engine.version, match["flavour"], engine.release, known[key].assets, known[key].disk,
-        store.root / "partial" / partial_name(artifact),
+        artifact, engine.version, match["flavour"], engine.release, {**pinned, **_own()}, known[key].assets,
+        known[key].disk, store.root / "partial" / partial_name(artifact),
     )  # fmt: skip
+
+
+def _own() -> dict[str, str]:
+    """SHA-256 by asset as the operator set them, who then answers for what is behind the mirror."""
+    found = {}
+    for pair in filter(None, os.environ.get(SHA256_SETTING, "").split(",")):
+        asset, equals, value = pair.strip().partition("=")
+        if not equals or not re.fullmatch(r"[0-9a-f]{64}", value):
+            raise ArtifactError(f"{SHA256_SETTING} holds {pair!r}, needed <asset>=<64 hexadecimal digits>")
+        found[asset] = value
+    return found
 
 
 def _held(store: Store, job: _Job) -> str | None:
@@ -112,13 +128,16 @@ def _held(store: Store, job: _Job) -> str | None:
     made_from = found.source.get("assets")
     if not isinstance(made_from, dict) or set(made_from) != set(job.assets):
         return None
-    same = all(job.release.sha256[asset] in (None, made_from[asset]) for asset in job.assets)
+    same = all(job.sha256.get(asset, made_from[asset]) == made_from[asset] for asset in job.assets)
     return found.digest if same else None
 
 
 def _address(job: _Job, name: str) -> Address:
-    base = os.environ.get(URL_SETTING) or job.release.url
-    return Address(f"{base.rstrip('/')}/{name}", HINT)
+    base = job.release.url.rstrip("/")
+    if mirror := os.environ.get(URL_SETTING):
+        # A mirror has a folder for each version, as the publisher has.
+        base = f"{mirror.rstrip('/')}/{base.rpartition('/')[2]}"
+    return Address(f"{base}/{name}", HINT)
 
 
 def _sums(store: Store, job: _Job, progress: Progress) -> dict[str, str]:
@@ -127,7 +146,7 @@ def _sums(store: Store, job: _Job, progress: Progress) -> dict[str, str]:
     Raises ArtifactError when the list says something else than what was pinned: a release is not changed.
     """
     pins = _pins(store)
-    known = {asset: job.release.sha256[asset] or "" for asset in job.assets}
+    known = {asset: job.sha256.get(asset, "") for asset in job.assets}
     if missing := [asset for asset in job.assets if not known[asset]]:
         progress(Event(job.artifact, "reading", job.release.checksums))
         address = _address(job, job.release.checksums)
