@@ -7,6 +7,7 @@ it; Python 3.8 or newer, standard library only.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import time
 
@@ -58,22 +59,22 @@ def unit_properties(args: Json, folder: str) -> list[str]:
     ]  # fmt: skip
 
 
-def start_unit(args: Json, folder: str, port: int) -> None:
-    """Start it under systemd."""
-    words = ["--unit=" + NAME, "--collect", "--quiet"]
-    words += ["--property=" + line for line in unit_properties(args, folder)]
+def unit_words(args: Json, folder: str, port: int) -> list[str]:
+    """What systemd-run is told to start the release's own program."""
     variables = {**environment(args), "OLLAMA_HOST": f"127.0.0.1:{port}"}
+    words = ["--property=" + line for line in unit_properties(args, folder)]
     words += [f"--setenv={name}={value}" for name, value in sorted(variables.items())]
-    status, output = command("systemd-run", *words, "--", os.path.join(args["engine"], "bin", "ollama"), "serve")
-    if status:
-        raise HostError(f"systemd did not start Ollama: exit status {status}: {output[-1000:]}")
+    return [*words, "--", os.path.join(args["engine"], "bin", "ollama"), "serve"]
 
 
-def start_container(args: Json, folder: str, port: int) -> None:
-    """Start it in a container of the planned image, as root without any capability: the linked model is root's."""
-    words = [
-        "--detach", "--name", NAME, "--label", f"com.docker.compose.project={NAME}", "--pull", "never",
-        "--user", "0:0", "--read-only", "--cap-drop", "ALL",
+def container_words(args: Json, folder: str, port: int) -> list[str]:
+    """What systemd-run is told to start a container, as root without any capability: the linked model is root's.
+
+    The client stays in a unit, so that the container ends with it whatever becomes of the run that started it.
+    """
+    docker = shutil.which("docker") or "/usr/bin/docker"
+    run = [
+        docker, "run", "--rm", "--name", NAME, "--pull", "never", "--user", "0:0", "--read-only", "--cap-drop", "ALL",
         "--security-opt", "no-new-privileges:true", "--pids-limit", "256",
         "--tmpfs", "/tmp:mode=1777,size=64m",  # noqa: S108
         "--memory", str(args["memory_max"]), "--memory-swap", str(args["memory_max"]),
@@ -81,48 +82,47 @@ def start_container(args: Json, folder: str, port: int) -> None:
     ]  # fmt: skip
     variables = {**environment(args), "OLLAMA_HOST": f"0.0.0.0:{PORT_IN_IMAGE}"}
     for name, value in sorted(variables.items()):
-        words += ["--env", f"{name}={value}"]
-    status, output = command("docker", "run", *words, args["image"], "serve")
-    if status:
-        raise HostError(f"Docker did not start Ollama: exit status {status}: {output[-1000:]}")
+        run += ["--env", f"{name}={value}"]
+    own = [f"RuntimeMaxSec={LONGEST_SECONDS}", "TimeoutStopSec=20", "SyslogIdentifier=" + NAME]
+    own.append(f"ExecStopPost=-{docker} rm --force --volumes {NAME}")
+    return [*("--property=" + line for line in own), "--", *run, args["image"], "serve"]
 
 
 def start(args: Json, folder: str) -> Api:
     """The server answers. Raises HostError with the end of its log when it does not."""
     api = Api(free_port())
-    (start_container if args["image"] else start_unit)(args, folder, api.port)
+    words = (container_words if args["image"] else unit_words)(args, folder, api.port)
+    status, output = command("systemd-run", "--unit=" + NAME, "--collect", "--quiet", *words)
+    if status:
+        raise HostError(f"systemd did not start Ollama: exit status {status}: {output[-1000:]} {log()}")
     end = time.monotonic() + START_SECONDS
     while not api.version():
-        if not running(args) or time.monotonic() > end:
-            raise HostError(f"Ollama did not start to make its store; its log ends with: {log(args)}")
+        if not running() or time.monotonic() > end:
+            raise HostError(f"Ollama did not start to make its store; its log ends with: {log()}")
         time.sleep(0.2)
     return api
 
 
-def running(args: Json) -> bool:
+def running() -> bool:
     """True while the server has not ended."""
-    if args["image"]:
-        return command("docker", "inspect", "--format", "{{.State.Running}}", NAME)[1] == "true"
     return command("systemctl", "is-active", UNIT)[1] in ("active", "activating")
 
 
-def log(args: Json) -> str:
+def log() -> str:
     """The end of what it wrote."""
-    if args["image"]:
-        return clean(command("docker", "logs", "--tail", "20", NAME)[1], 1500)
     lines = ("journalctl", "--unit", UNIT, "--lines", "20", "--output", "cat", "--no-pager")
     return clean(command(*lines)[1], 1500)
 
 
 def stop() -> None:
-    """No such server runs, under systemd or Docker, whoever started it. Raises HostError for one that stays."""
+    """No such server runs, whoever started it. Raises HostError for one that stays."""
     if command("systemctl", "is-active", UNIT)[1] not in ("inactive", "unknown"):
         command("systemctl", "stop", UNIT)
         command("systemctl", "reset-failed", UNIT)  # fails for one that is gone
     status, found = command("docker", "ps", "--all", "--quiet", "--filter", f"name=^{NAME}$")
     if status == 0 and found:
         status, output = command("docker", "rm", "--force", "--volumes", NAME)
-        if status:
+        if status and "No such container" not in output:
             raise HostError(f"docker rm {NAME} failed: {output[-500:]}")
 
 

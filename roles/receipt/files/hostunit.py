@@ -19,6 +19,8 @@ UNITS = (MAIN, WEBUI)
 # Compose project of each; the rehearsal's is its own, so that it can be taken down beside the one that serves.
 PROJECTS = ("phi4-edge", "phi4-edge-webui", "phi4-edge-rehearsal")
 REHEARSAL = "phi4-edge-rehearsal.service"
+# Runs while role ollama makes its store; one that an interrupted run left ends by itself, or here.
+CREATE = "phi4-edge-create.service"
 # Gone after a reboot: a rehearsal has nothing to do there.
 REHEARSAL_UNIT = "/run/systemd/system/" + REHEARSAL
 REHEARSAL_FOLDER = "/run/phi4-edge-rehearsal"

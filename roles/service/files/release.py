@@ -22,6 +22,7 @@ from hostlib import (
 )
 from hostrun import clean, command, serve
 from hostunit import (
+    CREATE,
     FOLDER,
     MAIN,
     PROJECTS,
@@ -232,6 +233,7 @@ def remove(args: Json, _payload: bytes) -> Json:
         found += [f"image {name}" for _image, name in hostdocker.ours()]
         return {"changed": bool(found), "changes": found, "docker": docker}
     gone = ["rehearsal"] if end_rehearsal() else []
+    stop(CREATE, shown(CREATE))
     containers = hostdocker.wanted(root)
     found = [path for unit in (WEBUI, MAIN) for path in drop(unit)]
     if found:
