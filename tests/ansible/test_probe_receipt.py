@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socketserver
+import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +131,74 @@ def test_what_stands_in_the_receipts_place_is_an_error_and_not_an_absence(tmp_pa
     answer = json.loads(probe(tmp_path)["receipt"]["text"])
     assert answer["present"] is True
     assert answer["error"]
+
+
+class Daemon(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Answers on Docker's socket with what a test gives it, and keeps what it was asked."""
+
+    daemon_threads = True
+    answer: bytes = b"[]"
+    status = "200 OK"
+    asked: list[str]
+
+
+class Talk(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, Daemon)
+        self.server.asked.append(self.rfile.readline().decode().split()[1])
+        head = (
+            f"HTTP/1.1 {self.server.status}\r\nContent-Length: {len(self.server.answer)}\r\nConnection: close\r\n\r\n"
+        )
+        self.wfile.write(head.encode() + self.server.answer)
+
+
+@pytest.fixture
+def docker() -> Iterator[tuple[Path, Daemon]]:
+    """A root whose path is short enough for a socket, and who answers on Docker's socket below it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        (Path(folder) / "run").mkdir()
+        with Daemon(f"{folder}/run/docker.sock", Talk) as server:
+            server.asked = []
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield Path(folder), server
+            server.shutdown()
+
+
+COMPOSED = {"release": "r-1", "service_manager": "compose", "files": []}
+
+
+def test_the_containers_of_the_release_are_named(docker: tuple[Path, Daemon]) -> None:
+    root, server = docker
+    labels = {"phi4-edge.release": "r-1", "phi4-edge.service": "engine"}
+    container = {"Id": "c", "Labels": labels, "ImageID": "sha256:i", "State": "running", "Names": ["/x"]}
+    server.answer = json.dumps([container]).encode()
+    answer = verified(root, COMPOSED)
+    assert answer["containers"] == [{"service": "engine", "image": "sha256:i", "state": "running"}]
+    assert server.asked == ["/containers/json?all=1&filters=%7B%22label%22%3A%20%5B%22phi4-edge.release%3Dr-1%22%5D%7D"]
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [("500 Server Error", b"[]"), ("200 OK", b"no JSON"), ("200 OK", b'{"a": 1}'), ("200 OK", b"[1]"), ("200 OK", b"")],
+)
+def test_docker_that_makes_no_sense_says_nothing_about_the_release(
+    docker: tuple[Path, Daemon], status: str, text: bytes
+) -> None:
+    root, server = docker
+    server.status, server.answer = status, text
+    answer = verified(root, COMPOSED)
+    assert ("containers" in answer, answer.get("error")) == (False, None)
+
+
+def test_docker_is_not_asked_about_a_native_release(docker: tuple[Path, Daemon]) -> None:
+    root, server = docker
+    assert "containers" not in verified(root, {**COMPOSED, "service_manager": "systemd"})
+    assert server.asked == []
+
+
+def test_no_docker_is_nothing_against_the_release(tmp_path: Path) -> None:
+    answer = verified(tmp_path, COMPOSED)
+    assert ("containers" in answer, answer["drift"]) == (False, [])
 
 
 def test_a_receipt_of_ten_thousand_files_is_verified(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One chat with the service of a host over a connection that is already open: health, then an answer as it comes."""
+"""One chat with the service of a host over an open connection: health or models, then an answer as it comes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,39 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from phi4_edge.core import serving
 from phi4_edge.errors import HostFailedError
 
 # A line of the event stream holds one token; an error body is short. More than this is not from our engine.
 MAX_LINE = 64 * 1024
 
 
-def health(connection: http.client.HTTPConnection) -> dict[str, Any]:
-    """What `/health` says. Raises HostFailedError when what listens there is not the engine, OSError without any."""
-    connection.request("GET", "/health")
+def health(connection: http.client.HTTPConnection, engine: str) -> serving.Said:
+    """What the engine says of itself. Raises HostFailedError when another one listens there, OSError without any."""
+    connection.request("GET", serving.ENGINES[engine].health)
     response = connection.getresponse()
-    body = _object(response.read(MAX_LINE))
+    said = serving.understood(engine, response.status, response.read(MAX_LINE))
     response.read()
-    if "status" not in body or "model" not in body:
-        raise HostFailedError(f"found HTTP {response.status} without a health report on the port; needed the engine")
-    return body
+    if said is None:
+        raise HostFailedError(f"found HTTP {response.status} without a health report on the port; needed {engine}")
+    return said
+
+
+def model(connection: http.client.HTTPConnection, wanted: str, strictly: bool) -> str:
+    """The model to ask, as the engine lists it: the wanted one, else unless `strictly` the first.
+
+    Every engine lists its models alike. Raises HostFailedError when what listens there is none, OSError without any.
+    """
+    connection.request("GET", serving.MODELS)
+    response = connection.getresponse()
+    names = serving.listed(response.read(MAX_LINE))
+    response.read()
+    if response.status != http.HTTPStatus.OK or not names:
+        raise HostFailedError(f"found HTTP {response.status} without a list of models on the port; needed an engine")
+    found = serving.choose_model(names, wanted) or ("" if strictly else names[0])
+    if not found:
+        raise HostFailedError(f"found the models {', '.join(names)[:300]}, needed {wanted}")
+    return found
 
 
 def ask(

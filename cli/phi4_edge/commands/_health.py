@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from phi4_edge.commands import _chat
+from phi4_edge.core import serving
 from phi4_edge.core.facts import HostFacts
 from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.inventory import Host
@@ -28,10 +29,12 @@ def ask_all(hosts: Mapping[str, tuple[Host, HostFacts]]) -> dict[str, Health]:
 def _ask(host: Host, facts: HostFacts) -> Health:
     if not facts.receipt.port or facts.service is None or not facts.service.up:
         return Health()
+    if facts.receipt.engine not in serving.ENGINES:
+        return Health(problem=f"the receipt names an unknown engine: {facts.receipt.engine or 'none'}")
     try:
         way = tunnel.http_connection(host, facts.receipt.bind, facts.receipt.port, timeout=SECONDS)
         with contextlib.closing(way) as connection:
-            said = _chat.health(connection)
+            said = _chat.health(connection, facts.receipt.engine)
     except (OSError, http.client.HTTPException, Phi4EdgeError) as error:
         return Health(problem=f"no answer on port {facts.receipt.port}: {error}")
-    return Health(str(said["status"])[:40], str(said.get("release") or "")[:40])
+    return Health(said.status, said.release)

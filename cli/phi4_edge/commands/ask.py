@@ -26,10 +26,16 @@ SECONDS = 600.0
 @_options.inventory_argument
 @click.argument("question")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Longest answer.")
+@click.option("--model", metavar="NAME", help="Model to ask, where the engine serves several.")
 @click.option("--temperature", type=click.FloatRange(0.0, 2.0), metavar="T", help="0 always gives the likeliest word.")
 @_options.reach_options
 def command(
-    inventory: tuple[str, ...], question: str, max_tokens: int | None, temperature: float | None, reach: Reach
+    inventory: tuple[str, ...],
+    question: str,
+    max_tokens: int | None,
+    model: str | None,
+    temperature: float | None,
+    reach: Reach,
 ) -> None:
     """Ask the model on each host a QUESTION, one host after the other; the answer shows as it is made.
 
@@ -37,6 +43,7 @@ def command(
     Examples:
       phi4-edge ask inventory/gateways.ini "Why is the sky blue?" --limit gw1
       phi4-edge ask inventory/gateways.ini "Say hello" --max-tokens 20 --temperature 0
+      phi4-edge ask inventory/gateways.ini "Why is 91 no prime?" --model phi4-mini-reasoning
 
     \b
     Exit codes: 0 all answered, 1 usage, 3 a host is not provisioned,
@@ -48,41 +55,51 @@ def command(
     codes = set()
     for host in fleet.hosts:
         try:
-            _answer(fleet, host, question, max_tokens, temperature)
+            _answer(fleet, host, Wish(question, model, max_tokens, temperature))
         except Phi4EdgeError as error:
             click.echo(f"error: {clean(host.name, lines=False)}: {clean(error)}", err=True)
             codes.add(error.exit_code)
     raise click.exceptions.Exit(next((code for code in (4, 5, 3, 1) if code in codes), 0))
 
 
-def _answer(fleet: Fleet, host: Host, question: str, max_tokens: int | None, temperature: float | None) -> None:
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What is asked; None is the engine's own choice, and of the model the inventory's."""
+
+    question: str
+    model: str | None
+    max_tokens: int | None
+    temperature: float | None
+
+
+def _answer(fleet: Fleet, host: Host, wish: Wish) -> None:
     """The host's answer is on stdout afterwards. Raises a Phi4EdgeError that says why not."""
     from phi4_edge.core.overrides import Overrides
 
     prefix = f"{clean(host.name, lines=False)}: " if len(fleet.hosts) > 1 else ""
-    wish = (question, max_tokens, temperature)
     wanted = Overrides.from_vars(host.name, host.vars)
     try:
-        _ask_at(host, wanted.bind, wanted.port, prefix, wish)
+        _ask_at(host, wanted.bind, wanted.port, prefix, wish, wanted.model)
     except (UnreachableError, ConnectionRefusedError) as error:
         bind, port = _serving_at(fleet, host)
         if (bind, port) == (wanted.bind, wanted.port):
             raise HostFailedError(str(error)) from error
-        _ask_at(host, bind, port, prefix, wish)
+        _ask_at(host, bind, port, prefix, wish, wanted.model)
 
 
-def _ask_at(host: Host, bind: str, port: int, prefix: str, wish: tuple[str, int | None, float | None]) -> None:
+def _ask_at(host: Host, bind: str, port: int, prefix: str, wish: Wish, model: str) -> None:
     """Raises UnreachableError or ConnectionRefusedError when nothing was asked, HostFailedError for all else."""
+    from phi4_edge import data
     from phi4_edge.commands import _chat
     from phi4_edge.preflight import tunnel
 
     try:
         with contextlib.closing(tunnel.http_connection(host, bind, port, SECONDS)) as connection:
-            said = _chat.health(connection)
-            if said["status"] != "healthy":
-                raise HostFailedError(f"the engine says {said['status']}; see phi4-edge status")
+            known = data.load_catalog().models.get(model)
+            served = wish.model or (known.served_name if known else model)
+            name = _chat.model(connection, served, strictly=wish.model is not None)
             click.echo(prefix, nl=False)
-            for piece in _chat.ask(connection, str(said["model"]), *wish):
+            for piece in _chat.ask(connection, name, wish.question, wish.max_tokens, wish.temperature):
                 click.echo(clean(piece), nl=False)
             click.echo()
     except (UnreachableError, ConnectionRefusedError):

@@ -16,9 +16,9 @@ class State(StrEnum):
     """How it stands with a host, best first. All but `unhealthy` are the words of `core.receipt.status`."""
 
     SERVING = "serving"  # as committed, and it answers
-    DRIFTED = "drifted"  # files are not as committed
+    DRIFTED = "drifted"  # files or images are not as committed
     UNHEALTHY = "unhealthy"  # the service is up and does not answer as it should
-    STOPPED = "stopped"  # committed, and the service is not active and enabled
+    STOPPED = "stopped"  # committed, and the service is not active and enabled, or a container does not run
     UNREADABLE = "unreadable"  # there is a receipt that says nothing
     ABSENT = "absent"  # no receipt
 
@@ -98,11 +98,16 @@ def _state(facts: HostFacts, health: Health) -> tuple[State, str]:
     up = service is not None and service.up
     how = f"{service.active} and {service.enabled or 'not enabled'}" if service else "unknown to systemd"
     drift = f"{len(receipt.drift)} of {receipt.file_count} managed files are not as committed"
+    if receipt.foreign_containers and not receipt.drift:
+        drift = f"another image than was committed runs as {', '.join(receipt.foreign_containers)}"
     if committed is State.DRIFTED:
         return committed, drift if up else f"{drift}; the service is {how}"
     if committed is not State.SERVING:
         reasons = {State.ABSENT: "nothing was provisioned here", State.UNREADABLE: receipt.error}
-        return committed, reasons.get(committed, f"the service is {how}, needed active and enabled")
+        stopped = f"the service is {how}, needed active and enabled"
+        if up and receipt.missing_containers:
+            stopped = f"no container runs as {', '.join(receipt.missing_containers)}"
+        return committed, reasons.get(committed, stopped)
     if health.status != "healthy":
         return State.UNHEALTHY, health.problem or f"the engine says {health.status or 'nothing'}"
     if health.release and health.release != receipt.release:

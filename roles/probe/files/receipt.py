@@ -5,24 +5,33 @@ own paths are opened, and everything that goes back is bounded.
 """
 
 import hashlib
+import http.client
 import json
 import os
+import socket
 import stat
 import time
+import urllib.parse
 
 RECEIPT = "/var/lib/phi4-edge/receipt.json"
 RECEIPT_LIMIT = 16 * 1024 * 1024  # 250 bytes for each of 60,000 files
 HEAD_LIMIT = 48 * 1024  # the receipt without its files is about 2 KiB
 DRIFT_LIMIT = 200
 ALWAYS_HASHED = 256 * 1024  # smaller files configure us and cost nothing to hash; a stamp can be forged with touch
-BULK = ("/opt/phi4-edge/engines/", "/var/lib/phi4-edge/models/")
+BULK = ("/opt/phi4-edge/engines/", "/var/lib/phi4-edge/models/", "/var/lib/phi4-edge/stores/")
 TOPS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/etc/systemd/system")
 OURS = ("/opt/phi4-edge/", "/var/lib/phi4-edge/", "/etc/systemd/system/phi4-edge")
+DOCKER = "/run/docker.sock"
+DOCKER_SECONDS = 5
+DOCKER_LIMIT = 1024 * 1024  # some KiB for each container, and ours are two
 NOFOLLOW = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def verify(root, seconds):
-    """{"present", "receipt" without its files, "file_count", "drift": [{"path", "problem"}], "error" if any}."""
+    """{"present", "receipt" without its files, "file_count", "drift": [{"path", "problem"}], "error" if any}.
+
+    "containers": [{"service", "image", "state"}], where the release runs some and Docker may be asked.
+    """
     if not os.path.lexists(root + RECEIPT):
         return {"present": False}
     answer = {"present": True, "receipt": {}, "file_count": 0, "drift": []}
@@ -35,7 +44,47 @@ def verify(root, seconds):
                 raise ValueError("more than %d files differ" % DRIFT_LIMIT)
     except (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
         answer["error"] = ("%s: %s" % (type(error).__name__, error))[:300]
-    return answer
+    found = containers(root, answer["receipt"])
+    return answer if found is None else dict(answer, containers=found)
+
+
+class Local(http.client.HTTPConnection):
+    """HTTP to a socket in the file system."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=DOCKER_SECONDS)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(DOCKER_SECONDS)
+        self.sock.connect(self.path)
+
+
+def containers(root, receipt):
+    """The containers of the receipt's release; None where it has none, or where this user may not ask Docker."""
+    if receipt.get("service_manager") != "compose" and not receipt.get("webui_image"):
+        return None
+    wanted = json.dumps({"label": ["phi4-edge.release=%.100s" % receipt.get("release")]})
+    way = Local(root + DOCKER)
+    try:
+        way.request("GET", "/containers/json?all=1&filters=" + urllib.parse.quote(wanted))
+        response = way.getresponse()
+        listed = json.loads(response.read(DOCKER_LIMIT).decode("utf-8", "replace"))
+        if response.status != 200:
+            return None
+        return [
+            {
+                "service": str((item.get("Labels") or {}).get("phi4-edge.service"))[:40],
+                "image": str(item.get("ImageID"))[:80],
+                "state": str(item.get("State"))[:40],
+            }
+            for item in listed[:50]
+        ]
+    except (AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, http.client.HTTPException):
+        return None  # what cannot be asked is nothing against the release: its unit says whether it runs
+    finally:
+        way.close()
 
 
 def load(handle, answer):

@@ -11,13 +11,19 @@ import pytest
 from referencing import Registry, Resource
 
 from phi4_edge.core.facts import HostFacts, parse
-from phi4_edge.core.receipt import Drift, Receipt, Service
+from phi4_edge.core.receipt import Container, Drift, Image, Receipt, Service
 from phi4_edge.data import schema
 from phi4_edge.rollout.outcome import HostResult, Outcome
 from phi4_edge.rollout.status import Health, State, classify, status_code, status_document
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "hosts"
 RECEIPT = Receipt(present=True, release="r-1", engine="onnx", bind="127.0.0.1", port=8080, file_count=9)
+COMPOSED = dataclasses.replace(
+    RECEIPT,
+    service_manager="compose",
+    image=Image("vllm:1/amd64", "sha256:manifest", "sha256:one"),
+    containers=(Container("engine", "sha256:one", "running"),),
+)
 UP = Service("loaded", "active", "running", "enabled", 0, 7)
 HEALTHY = Health("healthy", "r-1")
 
@@ -49,6 +55,16 @@ def facts() -> HostFacts:
             "the service is failed and enabled, needed active and enabled",
         ),
         (RECEIPT, None, Health(), State.STOPPED, "the service is unknown to systemd, needed active and enabled"),
+        (COMPOSED, UP, HEALTHY, State.SERVING, ""),
+        (dataclasses.replace(COMPOSED, containers=()), UP, Health(), State.STOPPED, "no container runs as engine"),
+        (
+            dataclasses.replace(COMPOSED, containers=(Container("engine", "sha256:other", "running"),)),
+            UP,
+            HEALTHY,
+            State.DRIFTED,
+            "another image than was committed runs as engine",
+        ),
+        (dataclasses.replace(COMPOSED, containers=None), UP, HEALTHY, State.SERVING, ""),
         (Receipt(present=True, error="not JSON"), None, Health(), State.UNREADABLE, "not JSON"),
         (Receipt(present=False), None, Health(), State.ABSENT, "nothing was provisioned here"),
     ],
