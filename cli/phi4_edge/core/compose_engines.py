@@ -133,6 +133,8 @@ def _vllm_start(plan: Plan, release_dir: str) -> dict[str, Any]:
         "--tool-call-parser": TOOL_PARSER_NAME,
         "--tool-parser-plugin": f"{release_dir}/{TOOL_PARSER}",
         "--chat-template": f"{release_dir}/{CHAT_TEMPLATE}",
+        # A small model that may put spaces between JSON's signs may put nothing else until its answer is full.
+        "--structured-outputs-config": '{"backend": "guidance", "disable_any_whitespace": true}',
         "--disable-access-log-for-endpoints": "/health,/metrics",
     }
     if "gpu_memory_utilization" in knobs:
