@@ -9,6 +9,7 @@ import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 from phi4_edge import inventory
+from phi4_edge.core.overrides import EXTRA, Overrides
 from phi4_edge.errors import InventoryError
 
 INI = """[gateways]
@@ -40,6 +41,19 @@ def test_an_ini_file_in_its_own_order_with_templates_evaluated(tmp_path: Path) -
     assert second.ssh.private_key_file == "/keys/edge"
     assert second.ssh.common_args == "-o StrictHostKeyChecking=yes"
     assert {type(value) for value in (first.name, first.address, first.vars["phi4_port"])} == {str, int}
+
+
+def test_variables_of_roles_that_the_plan_depends_on_come_along(tmp_path: Path) -> None:
+    text = (
+        "gw1 webui_enabled=true webui_port=3001 nvidia_runtime_driver_install=yes webui_other=1\n[all:vars]\n"
+        'phi4_variants={"terse": {"system": "Be {{ how }}."}, "phi4-mini-coder": null}\nhow=brief\n'
+    )
+    (host,) = inventory.load((write(tmp_path, "hosts.ini", text),))
+    assert set(host.vars) == {*EXTRA, "phi4_variants"}
+    found = Overrides.from_vars(host.name, host.vars)
+    assert (found.webui_enabled, found.webui_port, found.driver_install) == (True, 3001, True)
+    terse = found.variants["terse"]
+    assert terse is not None and terse["system"] == "Be brief." and found.variants["phi4-mini-coder"] is None
 
 
 def test_a_yaml_file_with_nested_values_is_plain_data(tmp_path: Path) -> None:

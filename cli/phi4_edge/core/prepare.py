@@ -59,7 +59,10 @@ def prerequisites(it: Chosen, planned: Install) -> tuple[str, ...]:
         floor = _floor(it)
         old = f"{facts.toolkit} is updated" if facts.toolkit else "is installed"
         why = f" (older than {dotted(floor.minimum)}: {floor.why})" if facts.toolkit and floor is not None else ""
-        found.append(f"the NVIDIA Container Toolkit {old} first{why}, and Docker's configuration gets it merged in")
+        source = " from JetPack's packages" if facts.jetson is not None else ""
+        found.append(
+            f"the NVIDIA Container Toolkit {old} first{source}{why}, and Docker's configuration gets it merged in"
+        )
     return (*found, *_driver(facts, planned))
 
 

@@ -173,6 +173,11 @@ def test_a_missing_driver_is_something_to_do_on_a_host_that_serves(document: Mak
     assert made.switch.mode == "none"  # the release that serves stays as it is
 
 
+def test_a_jetson_has_its_toolkit_from_jetpack(document: Make, plan: Make) -> None:
+    made = plan(document("jetson-orin-nano-8gb"), **COMPOSE)
+    assert made.install.nvidia_toolkit and "is installed first from JetPack's packages" in texts(made)
+
+
 def test_a_jetson_gets_no_driver_from_us(document: Make, plan: Make) -> None:
     for name in ("jetson-orin-nano-8gb", "jetson-orin-jetpack5"):
         assert not plan(document(name), nvidia_runtime_driver_install=True).install.nvidia_driver
