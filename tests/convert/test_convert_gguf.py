@@ -1,0 +1,106 @@
+"""The real conversion of the tiny model to GGUF, through llama.cpp's converter and its own engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phi4_edge.artifacts import environment, gguf, llamacpp, prover, tiny
+from phi4_edge.artifacts.convert import convert
+from phi4_edge.artifacts.store import Store, default_root
+from phi4_edge.data import load_catalog
+from phi4_edge.errors import ArtifactError
+
+pytestmark = pytest.mark.convert
+CATALOG = load_catalog()
+READ = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import gguf
+reader = gguf.GGUFReader(sys.argv[2])
+fields = {name: field.contents() for name, field in reader.fields.items() if "tokenizer.ggml." not in name}
+fields["pre"] = reader.get_field("tokenizer.ggml.pre").contents()
+types = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+print(json.dumps({"fields": fields, "types": types}, default=str))
+"""
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store that holds the tiny checkpoint: the one from outside when set."""
+    chosen = os.environ.get("PHI4_EDGE_STORE")
+    store = Store(default_root() if chosen else tmp_path_factory.mktemp("store"))
+    tiny.make(store, CATALOG, to="safetensors")
+    return store
+
+
+def read(store: Store, artifact: str) -> dict[str, Any]:
+    """Metadata and tensor types of the artifact's file, as llama.cpp's own reader sees them."""
+    python = environment.ensure(store).python
+    library = llamacpp.sources(store) / "gguf-py"
+    file = store.path(store.digest(artifact)) / gguf.FILE
+    command = [python, "-I", "-c", READ, str(library), str(file)]
+    return dict(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+
+
+@pytest.mark.parametrize(("kind", "tensor"), [("q4_0", "Q4_0"), ("q5_1", "Q5_1"), ("q8_0", "Q8_0")])
+def test_each_quantization_has_its_types_and_the_models_rope(
+    kind: str, tensor: str, shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(llamacpp.SETTING, raising=False)
+    artifact = f"tiny/gguf-{kind}"
+    tiny.make(shared, CATALOG, to=f"gguf-{kind}")
+    assert [entry.path for entry in shared.verify(artifact).files] == ["model.gguf"]
+    found = read(shared, artifact)
+    config = json.loads((shared.path(shared.digest("tiny/safetensors")) / "config.json").read_text())
+    head = config["hidden_size"] // config["num_attention_heads"]
+    fields = found["fields"]
+    assert fields["general.architecture"] == "phi3"
+    assert fields["phi3.rope.dimension_count"] == head * 3 // 4
+    assert fields["phi3.rope.scaling.original_context_length"] == 4096
+    assert fields["phi3.rope.scaling.attn_factor"] == pytest.approx(1.04083, abs=1e-4)
+    assert fields["tokenizer.chat_template"].startswith("{% for message in messages %}")
+    assert fields["pre"] == "gpt-2"
+    assert fields["general.name"] == "tiny"
+    assert found["types"]["blk.0.attn_qkv.weight"] == tensor
+    assert found["types"]["token_embd.weight"] == "Q8_0"
+    assert {found["types"][name] for name in found["types"] if "norm" in name or "rope" in name} == {"F32"}
+
+
+def test_the_same_checkpoint_gives_the_same_file_and_is_not_converted_twice(
+    shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(llamacpp.SETTING, raising=False)
+    steps: list[str] = []
+    first = tiny.make(shared, CATALOG, to="gguf-q4_0")
+    assert tiny.make(shared, CATALOG, lambda event: steps.append(event.step), "gguf-q4_0") == first
+    assert "converting" not in steps
+    shared.remove("tiny/gguf-q4_0")
+    assert tiny.make(shared, CATALOG, to="gguf-q4_0") == first
+    held = shared.manifest("tiny/gguf-q4_0")
+    assert held.parameters["llama_cpp"] == llamacpp.NAMED
+    assert held.created_by["xllamacpp"] == "2026.10.11549"
+
+
+def test_a_file_that_does_not_load_is_not_kept(shared: Store, tmp_path: Path) -> None:
+    tiny.make(shared, CATALOG, to="gguf-q8_0")
+    file = shared.path(shared.digest("tiny/gguf-q8_0")) / gguf.FILE
+    (tmp_path / gguf.FILE).write_bytes(file.read_bytes()[:-1000])
+    tester = prover.ensure(shared)
+    with pytest.raises(ArtifactError, match=r"does not generate in llama\.cpp, so it was thrown away"):
+        prover.prove(tester, tmp_path / gguf.FILE, tmp_path, "tiny/gguf-q8_0", lambda event: None)
+
+
+def test_a_k_quant_is_made_by_llama_quantize(shared: Store) -> None:
+    if not os.environ.get(llamacpp.SETTING) and not llamacpp._built(shared).is_file():
+        pytest.skip("llama-quantize is built with 'phi4-edge model tools', minutes of work, or PHI4_EDGE_LLAMA_CPP")
+    convert(shared, CATALOG, "tiny", "gguf-q4_K_M")
+    types = read(shared, "tiny/gguf-q4_K_M")["types"]
+    assert types["blk.0.attn_qkv.weight"] == "Q4_K"
+    assert types["token_embd.weight"] == "Q6_K"
+    assert shared.manifest("tiny/gguf-q4_K_M").parameters["quantizer"] != "gguf-py"
