@@ -112,7 +112,7 @@ def publish(home: Path, top: Path, packages: Sequence[Package], suite: str, comp
     """`top` is a signed repository of `packages`; a `suite` that ends with "/" makes a flat one, as NVIDIA's is."""
     flat = suite.endswith("/")
     pool = top if flat else top / "pool"
-    index = top / suite if flat else top / "dists" / suite / component / f"binary-{ARCHITECTURE}"
+    index = top if flat else top / "dists" / suite / component / f"binary-{ARCHITECTURE}"
     for folder in (pool, index):
         folder.mkdir(parents=True, exist_ok=True)
     for package in packages:
