@@ -93,12 +93,18 @@ class Bundle:
         resources.require_disk(store.root, need + _SPARE, f"unpacking {self.path.name}")
         for folder in folders:
             with store.workspace("bundle") as work:
-                progress(Event(self.path.name, "unpacking", folder[:60]))
+                progress(Event(self.path.name, "unpacking", self._name(folder)))
                 held = self._unpack(folder, work / "unpacked")
                 self._adopt(store, shelf, folder, work / "unpacked", held)
         for key, entry in self.contents.images.items():
             if not entry["path"]:
                 shelf.pin(key, entry)
+
+    def _name(self, folder: str) -> str:
+        """What `folder` is called: an artifact's id, an image's key, or its own name."""
+        named = {f"artifacts/{digest}": name for name, digest in self.contents.artifacts.items()}
+        named |= {str(entry["path"]): key for key, entry in self.contents.images.items()}
+        return named.get(folder, folder)
 
     def _artifacts(self, store: Store) -> list[str]:
         there = store.digests()

@@ -112,19 +112,27 @@ def tools() -> None:
 @command.command("list")
 @_options.output_option
 def list_(output: str) -> None:
-    """List what is in the store: artifacts by id, container images by repository:tag/architecture."""
+    """List what is in the store: artifacts by id, container images by repository:tag/architecture.
+
+    An image without a size is not here: hosts pull it, and only the digest of its tag is pinned.
+    """
     from phi4_edge.artifacts.store import Store
     from phi4_edge.artifacts.store_images import Images
 
     store = Store()
     rows = [{"artifact": name, **entry} for name, entry in sorted(store.index().items())]
     pinned = sorted(Images(store).index().items())
-    rows += [{"artifact": key, **entry, "files": 0} for key, entry in pinned if entry["path"]]
+    rows += [{"artifact": key, **entry, "files": 0} for key, entry in pinned]
     if output != "table":
         click.echo(machine.dump({"store": str(store.root), "artifacts": rows}, output))
     elif rows:
         cells = [
-            (row["artifact"], size_of(row["size"]), str(row["files"] or ""), row["digest"].removeprefix("sha256:")[:12])
+            (
+                row["artifact"],
+                size_of(row["size"]) if row["path"] else "pinned",
+                str(row["files"] or ""),
+                row["digest"].removeprefix("sha256:")[:12],
+            )
             for row in rows
         ]
         _options.show(table(("ARTIFACT", "SIZE", "FILES", "DIGEST"), cells, _options.width(), right=(1, 2)))
