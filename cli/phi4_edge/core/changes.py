@@ -10,6 +10,8 @@ from phi4_edge.core.plan_types import Install
 from phi4_edge.core.receipt import status
 
 Change = dict[str, Any]
+# What some releases have and others have not; receipts tell it since they name the service manager.
+_NOT_ALWAYS = ("engine files", "image", "web page")
 
 
 def action(facts: HostFacts, fingerprint: str, install: Install) -> str:
@@ -54,7 +56,8 @@ def changes(
         {"what": what, "before": before or None, "after": wanted.get(what)}
         for what, before in found.items()
         # A receipt of an older version holds less: what it does not tell is no change.
-        if (before or kind == "install") and (before or None) != wanted.get(what)
+        if (before or kind == "install" or (what in _NOT_ALWAYS and receipt.service_manager))
+        and (before or None) != wanted.get(what)
     ]
     listed += _put_right(facts, kind)
     if install.nvidia_driver:

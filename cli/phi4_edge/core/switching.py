@@ -50,10 +50,11 @@ def _not_beside(it: Chosen, memory: Memory) -> str:
     if not old.memory_need:
         return "how much memory the release that serves now takes is not on record"
     both = old.memory_need + memory.ram_need + reserve
+    page = " and the chat page" if it.beside else ""
     if both > facts.ram_bytes:
         return (
             f"old and new do not fit in RAM together ({gb(old.memory_need)} and {gb(memory.ram_need)}, "
-            f"{gb(reserve)} for the system: {gb(both)} of {gb(facts.ram_bytes)})"
+            f"{gb(reserve)} for the system{page}: {gb(both)} of {gb(facts.ram_bytes)})"
         )
     if memory.vram_need and old.vram_need and old.vram_need + memory.vram_need > memory.available:
         return (

@@ -10,6 +10,7 @@ import pytest
 
 from phi4_edge.core.plan import Inputs
 from phi4_edge.core.reference import parse
+from phi4_edge.core.text import gb
 from phi4_edge.core.variants import BASE
 from phi4_edge.errors import InventoryError
 
@@ -91,12 +92,12 @@ def test_our_own_files_are_part_of_a_release_and_how_it_is_delivered_is_not(docu
     assert of("1" * 64) == of("1" * 64, image_delivery="registry", image_mirror="m:5000", accept_below_floor="docker")
 
 
-def test_the_chat_page_needs_docker_room_and_a_port(document: Make, plan: Make) -> None:
+def test_the_chat_page_needs_docker_room_and_a_port(document: Make, plan: Make, catalog: Any) -> None:
     plain, made = plan(document("n150-8gb")), plan(document("n150-8gb"), webui_enabled="true")
     assert plain.webui is None and (made.webui.port, made.webui.bind) == (3000, "127.0.0.1")
     assert made.webui.image.key.startswith("ghcr.io/open-webui/open-webui:v0.12.4/")
     assert made.steps == ("docker", "artifact", "onnx", "webui", "service", "health", "receipt")
-    assert made.memory.available == plain.memory.available - 10**9
+    assert made.memory.available == plain.memory.available - catalog.webui.memory
     assert made.disk.to_write > plain.disk.to_write and made.fingerprint != plain.fingerprint
     taken = document("n150-8gb", listening="0.0.0.0 3000")
     assert any(
@@ -107,9 +108,9 @@ def test_the_chat_page_needs_docker_room_and_a_port(document: Make, plan: Make) 
         plan(document("n150-8gb"), webui_enabled=True, webui_port=8080)
 
 
-def test_the_chat_page_takes_memory_that_the_model_cannot_have(document: Make, plan: Make) -> None:
+def test_the_chat_page_takes_memory_that_the_model_cannot_have(document: Make, plan: Make, catalog: Any) -> None:
     made = plan(document("pi4-4gb"), webui_enabled=True)
-    assert not made.fits and any("1.0 GB for the chat page" in text for text in made.missing)
+    assert not made.fits and any(f"{gb(catalog.webui.memory)} for the chat page" in text for text in made.missing)
 
 
 def test_an_image_counts_compressed_and_unpacked_and_is_not_written_twice(document: Make, plan: Make) -> None:

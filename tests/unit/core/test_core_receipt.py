@@ -281,4 +281,13 @@ def test_another_service_manager_and_image_are_named_as_changes(document: Make, 
     made = plan(there, service_manager="compose")
     changed = {change["what"]: (change["before"], change["after"]) for change in made.changes}
     assert changed["service manager"] == ("systemd", "compose")
+    assert changed["engine files"][1] is None
     assert changed["image"][0] == IMAGE["key"] and str(changed["image"][1]).startswith("phi4-edge/onnx:0.18.0-")
+
+
+def test_what_is_added_to_a_release_is_named(document: Make, plan: Make) -> None:
+    there = installed(document, plan, service_manager="systemd")
+    changed = {change["what"]: change["before"] for change in plan(there, webui_enabled=True).changes}
+    assert changed["web page"] is None and "image" not in changed
+    old = installed(document, plan)
+    assert "web page" not in {change["what"] for change in plan(old, webui_enabled=True).changes}
