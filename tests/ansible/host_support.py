@@ -12,11 +12,14 @@ from ansible_support import ROOT
 
 sys.path.insert(0, str(ROOT / "roles" / "health" / "files"))
 sys.path.insert(0, str(ROOT / "roles" / "receipt" / "files"))
+import hostdocker
 import hostlib
 import hostrun
+import hostunit
 
 __all__ = [
-    "ONE", "THREE", "TWO", "Host", "args", "engine", "gateport", "hostlib", "hostrun", "receipt", "release", "stage",
+    "ONE", "THREE", "TWO", "Host", "args", "engine", "gateport", "hostdocker", "hostlib", "hostrun", "hostunit", "load",
+    "receipt", "release", "stage",
 ]  # fmt: skip
 
 

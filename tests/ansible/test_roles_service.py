@@ -1,0 +1,186 @@
+"""Units that depend on no hardware are checked in as golden files: a release in containers, and every rehearsal.
+
+To accept a change, look at `git diff` after: PHI4_EDGE_GOLDEN=write pytest tests/ansible/test_roles_service.py
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_support import ROOT, play, write_inventory, write_playbook
+from host_support import ONE, Host, args, hostdocker, hostunit, receipt, release, stage
+
+GOLDEN = ROOT / "tests" / "golden" / "units"
+PLAN: dict[str, Any] = {
+    "engine": "vllm", "quantization": "bf16", "service_manager": "compose", "accelerator": "cpu", "bind": "127.0.0.1",
+    "port": 8080, "knobs": {"memory_max": 1 << 30}, "release": "r-000000000000", "runtime": None,
+    "switch": {"mode": "beside", "port": 18080, "down_seconds": 9, "reason": ""},
+}  # fmt: skip
+NATIVE = {"service_manager": "systemd", "runtime": {"artifact": None, "id": "e"}}
+CASES: dict[str, tuple[dict[str, Any], bool]] = {
+    "compose": ({}, False),
+    "compose-everywhere": ({"bind": "0.0.0.0"}, False),
+    "compose-rehearsal": ({}, True),
+    "onnx-rehearsal": ({**NATIVE, "engine": "onnx", "quantization": "int4"}, True),
+    "ollama-rehearsal": ({**NATIVE, "engine": "ollama", "quantization": "q4_0"}, True),
+}
+
+
+@pytest.fixture(scope="module")
+def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the unit of each case, rendered as the role renders it."""
+    folder = tmp_path_factory.mktemp("units")
+    hosts = {
+        name: {"given": {**PLAN, **changes}, "other": "{{ __service_rehearsal }}" if rehearsal else {}}
+        for name, (changes, rehearsal) in CASES.items()
+    }
+    lookup = "lookup('ansible.builtin.template', templates ~ __service_template, template_vars=other)"
+    tasks = [
+        {"name": "Plan", "ansible.builtin.set_fact": {"phi4_plan": "{{ given }}", "cacheable": True}},
+        {"name": "Unit", "ansible.builtin.copy": {
+            "content": f"{{{{ {lookup} }}}}", "mode": "0644",
+            "dest": f"{folder}/{{{{ inventory_hostname }}}}.service"}},
+    ]  # fmt: skip
+    templates = f"{ROOT}/roles/service/templates/"
+    playbook = write_playbook(folder, {"block": tasks, "vars": {"templates": templates}})
+    text = playbook.read_text().replace(
+        "gather_facts: false", f"gather_facts: false\n  vars_files: [{ROOT}/roles/service/vars/main.yml]"
+    )
+    playbook.write_text(text)
+    done = play(playbook, write_inventory(folder, hosts))
+    assert done.status == 0, done.output[-4000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_units_are_the_golden_ones(units: Path, name: str) -> None:
+    text = (units / f"{name}.service").read_text()
+    golden = GOLDEN / f"{name}.service"
+    if os.environ.get("PHI4_EDGE_GOLDEN") == "write":
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+    assert golden.read_text() == text
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_rehearsal_ends_by_itself_and_never_starts_at_boot(name: str) -> None:
+    text = (GOLDEN / f"{name}.service").read_text()
+    rehearsal = name.endswith("rehearsal")
+    assert ("RuntimeMaxSec=" in text) is rehearsal
+    assert ("Restart=no" in text) is rehearsal
+    assert ("WantedBy=" in text) is not rehearsal
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
+@pytest.mark.parametrize("name", CASES)
+def test_units_are_closed(name: str) -> None:
+    closed = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=21", GOLDEN / f"{name}.service"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert closed.returncode == 0, closed.stdout[-2000:] + closed.stderr
+
+
+def test_what_a_release_and_its_rehearsal_have_of_their_own() -> None:
+    """The action plugin's part: plan.json without what changes from look to look, and the compose file of each."""
+    plan = {
+        **PLAN, "model": {"digest": "d" * 64, "served_name": "phi"}, "context_length": 4096, "parallel": 1,
+        "memory": {"weights": 7, "ram_need": 8, "vram_need": 0, "held_by_others": 0, "available": 9},
+        "action": "change",
+        "knobs": {"memory_max": 1 << 30, "threads": 2, "queue": 8, "shm_size": 1 << 20, "container_port": 8000,
+                  "max_num_seqs": 1, "kv_cache_space_gib": 1},
+    }  # fmt: skip
+    module = plugin_module(ROOT / "roles" / "service" / "action_plugins" / "phi4_release.py")
+    files = module.staged(plan, {"engine": "sha256:" + "a" * 64}, "/opt/phi4-edge")
+    kept = json.loads(files["plan.json"])
+    assert kept["memory"] == {"weights": 7, "ram_need": 8, "vram_need": 0, "held_by_others": 0}
+    assert not {"action", "switch"} & set(kept)
+    served = yaml.safe_load(files["compose.yml"])
+    other = yaml.safe_load(module.rehearsed(plan, {"engine": "sha256:" + "a" * 64}, "/opt/phi4-edge")["compose.yml"])
+    assert (served["name"], other["name"]) == ("phi4-edge", "phi4-edge-rehearsal")
+    ports = [document["services"]["engine"]["ports"][0] for document in (served, other)]
+    assert [(port["host_ip"], port["published"]) for port in ports] == [("127.0.0.1", "8080"), ("127.0.0.1", "18080")]
+
+
+def plugin_module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("phi4_release_under_test", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_everything_that_a_kept_release_links_to_stays(host: Host, tmp_path: Path) -> None:
+    for kind, name in (("opt/engines", "e"), ("opt/engines", "old"), ("var/stores", "s"), ("var/stores", "old")):
+        (tmp_path / kind / name).mkdir(parents=True)
+        (tmp_path / kind / f"{name}.json").write_text("{}")
+    host.release(ONE, "m")
+    stage(host, ONE, {}, {"engine": "../../engines/e", "store": str(host.state / "stores" / "s")})
+    (host.state / "stores" / "s" / "blob").write_text("b")
+    found = host.commit(ONE, "m")
+    assert {Path(path).name for path in found["pruned"]} == {"old", "old.json"}
+    body = json.loads(host.receipt.read_text())
+    assert str(host.state / "stores" / "s" / "blob") in {line["path"] for line in body["files"]}
+    assert {Path(line["path"]).name for line in body["links"]} == {"current", "engine", "model", "store"}
+    assert receipt.sweep(args(host), b"") == {"changed": False, "pruned": []}
+
+
+def test_a_unit_starts_with_what_its_text_names_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hostunit, "FOLDER", str(tmp_path))
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr(hostunit, "must", lambda *argv: said.append(argv))
+    monkeypatch.setattr(hostunit, "shown", lambda unit: {"UnitFileState": "enabled"})
+    for target in ("multi-user.target.wants", "docker.service.wants"):
+        (tmp_path / target).mkdir()
+        (tmp_path / target / "phi4-edge.service").symlink_to(tmp_path / "phi4-edge.service")
+    assert hostunit.enable("phi4-edge.service", "[Install]\nWantedBy=multi-user.target\n") is True
+    assert [Path(path).parent.name for path in hostunit.wants("phi4-edge.service")] == ["multi-user.target.wants"]
+    assert hostunit.enable("phi4-edge.service", "[Install]\nWantedBy=multi-user.target\n") is False
+    assert said == []
+    assert hostunit.enable("phi4-edge.service", "[Install]\nWantedBy=multi-user.target docker.service\n") is True
+    assert said == [("enable", "--quiet", "phi4-edge.service")]
+
+
+def test_images_of_a_release_are_read_from_its_compose_files(tmp_path: Path) -> None:
+    engine, page = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+    (tmp_path / "compose.yml").write_text(f"services:\n  engine:\n    image: {engine}\n    labels: {{image: other}}\n")
+    (tmp_path / "webui.yml").write_text(f"services:\n  webui:\n    image: '{page}'\n")
+    assert hostdocker.named(str(tmp_path)) == {"engine": engine, "webui": page}
+    assert hostdocker.named(str(tmp_path / "none")) == {}
+
+
+def test_a_stranger_in_the_place_of_a_compose_file_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "compose.yml").symlink_to("/etc/passwd")
+    assert hostdocker.named(str(tmp_path)) == {}
+
+
+def test_only_images_under_our_own_name_that_nobody_needs_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        hostdocker, "ours", lambda: [("sha256:a", "phi4-edge/vllm:1"), ("sha256:b", "phi4-edge/vllm:2")]
+    )
+    monkeypatch.setattr(hostdocker, "docker", lambda *argv: (asked.append(argv), (0, ""))[1])
+    assert hostdocker.remove_images({"sha256:b"}) == ["image phi4-edge/vllm:1"]
+    assert asked == [("image", "rm", "phi4-edge/vllm:1")]
+
+
+@pytest.mark.parametrize("name", ["../r-111111111111", "r-1"])
+def test_a_rehearsal_of_no_release_is_refused(host: Host, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "end_rehearsal", lambda: False)
+    with pytest.raises(release.HostError, match="refusing the release name"):
+        release.rehearse(args(host, release=name, files={}), b"")
