@@ -83,6 +83,13 @@ def _environment(plan: Mapping[str, Any]) -> dict[str, str]:
         # The engine asks for none, the page wants one.
         "OPENAI_API_KEY": "none",
         "ENABLE_OLLAMA_API": "False",
+        # Whoever opens the page first becomes its administrator, who lets others in.
+        "WEBUI_AUTH": "True",
+        "ENABLE_SIGNUP": "False",
+        # Texts of attached files go to the model whole: no second model beside it in this gateway's memory.
+        "BYPASS_EMBEDDING_AND_RETRIEVAL": "True",
+        "RAG_EMBEDDING_ENGINE": "openai",
+        "RAG_OPENAI_API_BASE_URL": f"http://{_written(answering(plan['bind']))}:{plan['port']}/v1",
         # What is written here holds at each start, not only at the first.
         "ENABLE_PERSISTENT_CONFIG": "False",
         # No word to anybody, and nothing fetched.
