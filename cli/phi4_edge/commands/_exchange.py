@@ -74,6 +74,7 @@ def _break(wire: socket.socket) -> None:
 def open_up(connection: http.client.HTTPConnection, wanted: str, seconds: float, deadlines: Deadlines) -> str:
     """The connection is open and has carried an answer; returns the model's name as the engine lists it.
 
+    Without a `wanted` model it is the first one of the list.
     Measured times then hold no start of ssh. Raises HostFailedError when what listens is not the engine, OSError or
     HTTPException without any.
     """
@@ -90,7 +91,7 @@ def open_up(connection: http.client.HTTPConnection, wanted: str, seconds: float,
     names = serving.listed(body)
     if response.status != http.HTTPStatus.OK or not names:
         raise HostFailedError(f"found HTTP {response.status} without a list of models at {serving.MODELS}")
-    model = serving.choose_model(names, wanted)
+    model = serving.choose_model(names, wanted) if wanted else names[0]
     if model is None:
         raise HostFailedError(f"found the models {', '.join(names)[:200]}, needed {wanted}")
     return model

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from phi4_edge.commands import _exchange
 from phi4_edge.core.facts import HostFacts
+from phi4_edge.data import load_catalog
 from phi4_edge.errors import HostFailedError, Phi4EdgeError
 from phi4_edge.inventory import Host
 from phi4_edge.preflight import tunnel
@@ -64,8 +65,14 @@ def ask_host(host: Host, facts: HostFacts, questions: Questions) -> Verdict:
     address = f"{receipt.bind}:{receipt.port}"
     connection = tunnel.http_connection(host, receipt.bind, receipt.port, questions.seconds)
     with contextlib.closing(connection):
-        answers = tuple(_answers(connection, receipt.model, questions))
+        answers = tuple(_answers(connection, _served(receipt.model), questions))
     return Verdict(host.name, receipt.engine, receipt.quantization, receipt.model, address, receipt.release, answers)
+
+
+def _served(model: str) -> str:
+    """The name under which an engine lists the receipt's model; empty for one that the catalog does not know."""
+    known = load_catalog().models.get(model)
+    return known.served_name if known else ""
 
 
 def _answers(connection: http.client.HTTPConnection, wanted: str, questions: Questions) -> Iterator[Answer]:

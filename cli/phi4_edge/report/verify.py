@@ -76,7 +76,7 @@ def _number(value: float | None) -> str:
 
 
 def _failures(host: Document, width: int) -> list[str]:
-    """Why a prompt got no answer and what is wrong with a tool call; equal reasons of one host once."""
+    """Why a prompt got no answer and what is wrong with a tool call, equal reasons once; or why the host failed."""
     reasons: dict[str, list[str]] = {}
     for answer in host["answers"]:
         call = answer["tool_call"] or {}
@@ -86,6 +86,8 @@ def _failures(host: Document, width: int) -> list[str]:
     lines: list[str] = []
     for reason, prompts in reasons.items():
         lines += wrap(f"{host['host']}: {', '.join(prompts)}: {reason}", width, rest="    ")
+    if not (lines or host["passed"]):
+        lines = wrap(f"{host['host']}: {host['reason']}", width, rest="    ")
     if lines and host["next_step"]:
         lines += wrap(host["next_step"], width, first="    next: ", rest="          ")
     return ["", *lines] if lines else []

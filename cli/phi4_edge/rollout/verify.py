@@ -72,7 +72,8 @@ class Verdict:
         wrong = [call for answer in self.answers if (call := answer.tool_call) and call.state != WELL_FORMED]
         if require_tools and wrong:
             said = f"{wrong[0].state}{': ' if wrong[0].detail else ''}{wrong[0].detail}"
-            reason = f"{len(wrong)} tool calls are not well formed: {said}"
+            number = "1 tool call is" if len(wrong) == 1 else f"{len(wrong)} tool calls are"
+            reason = f"{number} not well formed: {said}"
             return HostResult(self.host, Outcome.FAILED, reason, "see phi4-edge verify INVENTORY --answers")
         return HostResult(self.host, Outcome.UNCHANGED)
 

@@ -127,6 +127,24 @@ def test_after_a_failed_prompt_the_others_are_asked_all_the_same(fleet: Any) -> 
     assert [answer.answered for answer in verdict.answers] == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("model", "listed", "answered"),
+    [
+        ("tiny", MODEL, True),  # the receipt has the catalog's word, engines serve the model's own name
+        ("phi-4-mini-instruct", "another", False),
+        ("of an older catalog", "another", True),
+    ],
+)
+def test_the_receipts_model_is_looked_for_under_the_name_that_engines_give_it(
+    model: str, listed: str, answered: bool, facts: HostFacts
+) -> None:
+    with serving(good, (listed,)) as server:
+        receipt = Receipt(True, engine="onnx", model=model, bind="127.0.0.1", port=server.server_address[1])
+        host = Host("gw1", "127.0.0.1", connection="local")
+        verdict = _verifying.ask_host(host, dataclasses.replace(facts, receipt=receipt), Questions(FEW, 5))
+    assert {answer.answered for answer in verdict.answers} == {answered}
+
+
 def test_an_engine_that_is_not_there_is_asked_once(facts: HostFacts) -> None:
     receipt = Receipt(True, engine="vllm", model=MODEL, bind="127.0.0.1", port=1)
     host = Host("gw1", "127.0.0.1", connection="local")
@@ -229,6 +247,11 @@ def test_the_document_is_as_published(document: dict[str, Any]) -> None:
 )
 def test_the_exit_code(rows: tuple[Verdict, ...], problems: list[HostResult], tools: bool, code: int) -> None:
     assert verify.code(rows, problems, tools) == code
+
+
+def test_a_host_that_fails_for_its_tool_calls_alone_says_so() -> None:
+    document = verify.document(ROWS[:1], [], FEW, require_tools=True)
+    assert "gw1: 1 tool call is not well formed: none" in report.overview(document, 80)
 
 
 SHOWN = {
