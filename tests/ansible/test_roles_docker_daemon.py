@@ -78,7 +78,7 @@ def test_the_file_comes_back_to_the_byte_with_mode(host: Configured, text: bytes
     host.merge("nvidia_runtime", {"runtimes": {"nvidia": {"path": "x", "args": []}}}, CDI)
     assert stat.S_IMODE(host.path.stat().st_mode) == 0o640
     assert host.now()["features"] == {"cdi": True}
-    host.restore()
+    assert host.restore()["owners"] == ["docker", "nvidia_runtime"]
     assert host.path.read_bytes() == text
     assert stat.S_IMODE(host.path.stat().st_mode) == 0o640
     assert host.names() == {"daemon.json"}

@@ -31,6 +31,7 @@ class Package:
     # Packages of the distribution whose content and maintainer scripts it has.
     contents: Sequence[Path] = ()
     conflicts: Sequence[str] = ()
+    scripts: Mapping[str, str] = field(default_factory=dict)
 
     def control(self) -> str:
         lists = {"Depends": self.depends, "Conflicts": self.conflicts, "Replaces": self.conflicts}
@@ -54,6 +55,9 @@ def build(package: Package, folder: Path) -> Path:
         for stale in ("md5sums", "shlibs", "triggers", "symbols"):
             (control / stale).unlink(missing_ok=True)
         (control / "control").write_text(package.control())
+        for name, text in package.scripts.items():
+            (control / name).write_text(text)
+            (control / name).chmod(0o755)
         for path, (text, mode) in package.files.items():
             target = root / path.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,14 @@ PathChanged=/lib/modules
 [Install]
 WantedBy=multi-user.target
 """
+_DRIVER_TOOL = """#!/bin/sh
+# A fake of nvidia-smi: the driver's module is loaded from the next boot on.
+if cmp --quiet KNOWN /proc/sys/kernel/random/boot_id; then
+    echo "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
+    exit 9
+fi
+echo "0, NVIDIA GeForce RTX 3060, 12288, 13, VERSION, 8.6, GPU-3f1c9a52-8c1f-6f0e-9f35-5d3b8f9f8a10"
+"""
 _RUNTIME = '#!/bin/sh\nexec runc "$@"\n'
 
 
@@ -55,9 +63,23 @@ def toolkit(version: str) -> list[Package]:
     ]  # fmt: skip
 
 
+def driver() -> list[Package]:
+    """The driver of Debian under its names. Its nvidia-smi answers from the boot after the installation on."""
+    known = "/var/lib/fake-nvidia/boot_id"
+    tool = _DRIVER_TOOL.replace("KNOWN", known).replace("VERSION", DRIVER)
+    remember = f"#!/bin/sh\nmkdir -p {Path(known).parent}\ncp /proc/sys/kernel/random/boot_id {known}\n"
+    names = ("libcuda1", "libnvidia-ml1", "firmware-nvidia-gsp", "linux-headers-amd64", "nvidia-kernel-dkms")
+    # Newer than what Debian's own sources offer under the same name.
+    return [
+        *(Package(name, "999.0") for name in names),
+        Package("nvidia-smi", "999.0", files={"/usr/bin/nvidia-smi": (tool, 0o755)}, scripts={"postinst": remember}),
+    ]
+
+
 def make(top: Path) -> str:
-    """`top`/stable/deb/<architecture> and the key in `gpgkey`, as the vendor's lie; returns the key's fingerprint."""
+    """`top`/stable/deb/<architecture>, the key in `gpgkey`, and `top`/driver; returns the key's fingerprint."""
     with key("Fake NVIDIA (lab)") as home:
         found = [*toolkit(TOOLKIT), *toolkit("1.16.0"), Package("nvidia-docker2", "2.14.0-1")]
         publish(home, top / "stable" / "deb" / ARCHITECTURE, found, "/", "")
+        publish(home, top / "driver", driver(), "/", "")
         return export(home, top / "gpgkey")

@@ -65,6 +65,8 @@ def merge(args: Json, _payload: bytes) -> Json:
         if data is not None and digest(data) != ours.get("sha256"):
             put(path + BACKUP, data, known["daemon"])
         put(path, text, known["daemon"])
+    if known.get("wishes") != wishes and not args["check"]:  # also where all of them were there already
+        remember(args, {**known, "wishes": wishes})
     pending = changed or bool(known.get("pending"))
     return {"changed": changed, "pending": pending, "changes": [path] if changed else [], **affected(pending, result),
             "diff": difference(path, data, result) if args["diff"] and changed else []}  # fmt: skip
@@ -127,7 +129,10 @@ def validate(path: str, text: bytes) -> None:
 
 
 def restore(args: Json, _payload: bytes) -> Json:
-    """daemon.json is as it was found, or, where somebody changed it since, as it is without our settings."""
+    """daemon.json is as it was found, or, where somebody changed it since, as it is without our settings.
+
+    `owners` are the roles whose settings were in it.
+    """
     path, known = args["path"], recall(args)
     ours = known.get("daemon")
     changes = []
@@ -143,7 +148,12 @@ def restore(args: Json, _payload: bytes) -> Json:
         for found in (path + BACKUP, memory_path(args)):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(found)
-    return {"changed": bool(changes), "changes": changes, "reload": path in changes}
+    return {
+        "changed": bool(changes),
+        "changes": changes,
+        "reload": path in changes,
+        "owners": sorted(known.get("wishes", {})),
+    }
 
 
 def restored(path: str, data: bytes | None, ours: Json) -> tuple[str, bytes | None]:
