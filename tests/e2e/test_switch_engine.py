@@ -1,0 +1,153 @@
+"""Another engine for a host that serves: the old one answers until the new one has, or the plan says how long nobody."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from e2e_support import Cli, Gateway
+from site_support import Site, open_site, own_store
+
+from phi4_edge import lab as lab_room
+from phi4_edge.artifacts import manifest
+from phi4_edge.artifacts.store import Store
+
+pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
+
+# 16 GB hold both engines beside each other, 6 GB do not.
+LARGE, SMALL = "gw1", "gw2"
+ONNX = {"phi4_engine": "onnx"}
+OLLAMA = {"phi4_engine": "ollama", "phi4_quantization": "q4_0"}
+LOOK = """
+while :; do
+  code=$(curl -s -o /dev/null -m 2 -w '%{http_code}' http://127.0.0.1:8080/v1/models)
+  echo "$(date +%s.%N) $code $(systemctl is-active phi4-edge-rehearsal 2>/dev/null)"
+  sleep 0.2
+done
+"""
+
+
+@dataclass
+class Watch:
+    """What a client on the host sees all the time: answers, and whether a rehearsal runs."""
+
+    host: Gateway
+    lines: list[tuple[float, bool, bool]] = field(default_factory=list)
+
+    def __enter__(self) -> Watch:
+        argv = lab_room.ssh_command(self.host.lab, self.host.lab.host(self.host.name), ["sudo", "sh", "-c", LOOK])
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        self.thread = threading.Thread(target=self._read)
+        self.thread.start()
+        while not self.lines:
+            time.sleep(0.1)
+        return self
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            words = line.split()
+            self.lines.append((float(words[0]), words[1] == "200", "active" in words[2:] or "activating" in words[2:]))
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.thread.join()
+        self.process.wait()
+
+    @property
+    def dark(self) -> float:
+        """Seconds of the longest time without an answer."""
+        longest, last = 0.0, self.lines[0][0]
+        for moment, answered, _ in self.lines:
+            if answered:
+                longest, last = max(longest, moment - last), moment
+        return longest
+
+    @property
+    def served_while_rehearsing(self) -> int:
+        return sum(answered and rehearsing for _, answered, rehearsing in self.lines)
+
+
+@pytest.fixture(scope="module")
+def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("switch")
+    name = f"switch-{os.getpid()}"
+    made = lab_room.up(
+        name, lab_room.load_profiles().choose(("server-16gb", "gateway-6gb")), kind="bare", with_mirror=True
+    )
+    try:
+        found = open_site(made, own_store(ready.store, folder / "store"), folder)
+        found.write({LARGE: ONNX, SMALL: ONNX})
+        found.run("provision", "--yes").expect(0)
+        yield found
+    finally:
+        lab_room.down(name)
+
+
+@pytest.fixture(scope="module")
+def gateways(site: Site) -> list[Gateway]:
+    return [site.host(LARGE), site.host(SMALL)]
+
+
+def test_the_plan_says_how_the_engine_changes(site: Site) -> None:
+    site.write({LARGE: OLLAMA, SMALL: OLLAMA})
+    plans = {plan["host"]: plan for plan in json.loads(site.run("plan", "--output", "json").expect(0).out)["plans"]}
+    assert plans[LARGE]["switch"]["mode"] == "beside"
+    assert plans[SMALL]["switch"]["mode"] == "down"
+    assert plans[SMALL]["switch"]["down_seconds"] > 0
+    text = site.run("plan").expect(0).out
+    assert "down" in text
+
+
+def test_the_old_engine_serves_until_the_new_one_has_answered(site: Site) -> None:
+    site.write({LARGE: OLLAMA, SMALL: ONNX})
+    with Watch(site.host(LARGE)) as watch:
+        site.run("provision", "--yes").expect(0)
+    assert watch.served_while_rehearsing > 0
+    assert watch.dark < 15, watch.dark
+    assert site.host(LARGE).receipt()["engine"] == "ollama"
+    assert site.host(LARGE).sh("ls /run/systemd/system/phi4-edge-rehearsal.service 2>/dev/null", code=None) == ""
+
+
+def test_where_memory_holds_one_the_interruption_is_as_announced(site: Site) -> None:
+    site.write({LARGE: OLLAMA, SMALL: OLLAMA})
+    plan = json.loads(site.run("plan", "--limit", SMALL, "--output", "json").expect(0).out)["plans"][0]
+    with Watch(site.host(SMALL)) as watch:
+        site.run("provision", "--limit", SMALL, "--yes").expect(0)
+    assert watch.served_while_rehearsing == 0
+    assert 0 < watch.dark <= plan["switch"]["down_seconds"] + 30, (watch.dark, plan["switch"])
+
+
+def test_an_engine_that_does_not_answer_takes_over_nowhere(site: Site) -> None:
+    break_model(Store(site.cli.store))
+    served = {name: site.host(name).receipt() for name in (LARGE, SMALL)}
+    site.write({LARGE: ONNX, SMALL: ONNX})
+    with Watch(site.host(LARGE)) as watch:
+        done = site.run("provision", "--yes", "--output", "json").expect(4)
+    reasons = {host["host"]: host["reason"] for host in done.result["hosts"]}
+    assert "rehearsal" in reasons[LARGE], reasons[LARGE]
+    assert "back on" in reasons[SMALL], reasons[SMALL]
+    assert watch.dark < 3, "it was never switched, so it was never interrupted"
+    for name, receipt in served.items():
+        assert site.host(name).receipt() == receipt
+        assert site.host(name).chat("Say hello.", 8)["usage"]["completion_tokens"] >= 1
+    site.run("status").expect(0)
+
+
+def break_model(store: Store) -> None:
+    """The store's ONNX model is another one: whole, checksummed, and of no use to any engine."""
+    found = store.manifest("tiny/onnx-int4")
+    with store.workspace("broken") as work:
+        folder = work / "model"
+        shutil.copytree(store.path(found.digest), folder)
+        (folder / manifest.NAME).unlink()
+        (folder / "model.onnx").write_bytes(b"not a model" * 1000)
+        store.adopt(folder, dataclasses.replace(found, files=manifest.describe(folder)))
