@@ -10,6 +10,7 @@ Usage: vllm_image.py [--load] [--store DIRECTORY]
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gzip
 import hashlib
 import json
@@ -68,9 +69,19 @@ def recipe() -> str:
 def build(say: Say = tell) -> Path:
     """The OCI layout of the image, made now when the cache has none (3 minutes on two cores, 4 GB meanwhile)."""
     target = CACHE / recipe()
-    if (target / "index.json").is_file():
-        return target
     CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target / "index.json").is_file():
+            _build(target, say)
+    return target
+
+
+def _build(target: Path, say: Say) -> None:
+    """The layout is in `target`, and nothing older, or half made, beside it."""
+    for old in CACHE.iterdir():
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)  # another one that was interrupted may be at it
     with tempfile.TemporaryDirectory(prefix="new-", dir=CACHE) as folder:
         work = Path(folder)
         work.chmod(0o755)  # mmdebstrap without root works as another user
@@ -82,12 +93,8 @@ def build(say: Say = tell) -> Path:
         image = oci.write_manifest(layout, OCI_MANIFEST, config, [blob for blob, _ in layers])
         oci.write_layout(layout, image, f"{NAME}:{recipe()}")
         shutil.copyfile(layout / oci.DOCKER_NAME, layout / "manifest.json")
-        for old in CACHE.iterdir():
-            if old != work and not old.name.startswith("new-"):
-                shutil.rmtree(old)
         layout.rename(target)
         say(f"built {NAME}:{recipe()}, {image.size >> 20} MiB, in {time.monotonic() - began:.0f} s")
-    return target
 
 
 def load(layout: Path) -> str:
