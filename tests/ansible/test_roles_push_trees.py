@@ -52,3 +52,18 @@ def test_a_changed_link_and_a_lost_mode_are_mended_and_a_stray_link_goes(tmp_pat
     assert sent(mended) == len(CONTENT["bin/engine"])
     assert (bench.destination / "bin" / "engine").stat().st_mode & 0o777 == 0o755
     assert bench.push().recap("here")["changed"] == 0
+
+
+def test_links_that_came_with_files_are_in_the_receipt(tmp_path: Path) -> None:
+    from host_support import ONE, Host, hostlib
+
+    host = Host(tmp_path)
+    host.release(ONE, "m1")
+    model = host.state / "models" / "m1"
+    (model / "libx.so").symlink_to("weights")
+    line = {"path": "libx.so", "target": "weights"}
+    hostlib.write_record(str(model), [hostlib.entry(str(model / "weights"), "weights")], [line])
+    host.commit(ONE, "m1")
+    links = {entry["path"]: entry["target"] for entry in json.loads(host.receipt.read_text())["links"]}
+    assert links[str(model / "libx.so")] == "weights"
+    assert links[str(host.root / "current")] == f"releases/{ONE}"

@@ -15,6 +15,7 @@ from hostlib import (
     own_directory,
     read_json,
     read_record,
+    recorded_links,
     regular_files,
     remove_tree,
     write_json,
@@ -83,10 +84,11 @@ def commit(args: Json, _payload: bytes) -> Json:
 
 
 def links(args: Json) -> list[str]:
-    """Every link that makes up the release, and the one that makes it the current release."""
+    """Every link that makes up the release or came with its files, and the one that makes it the current release."""
     release = release_of(args)
     paths = [os.path.join(release, name) for name in listed(release)]
-    return [os.path.join(args["root"], "current"), *(path for path in paths if os.path.islink(path))]
+    brought = [os.path.join(tree, line["path"]) for tree in trees(args) for line in recorded_links(tree)]
+    return [os.path.join(args["root"], "current"), *(path for path in paths if os.path.islink(path)), *brought]
 
 
 def must_be_current(args: Json) -> None:
