@@ -53,13 +53,13 @@ def store_directory(plan: Plan) -> str:
     return f"{MODELS_PATH}/stores/{plan['knobs'].get('store') or 'unknown'}"
 
 
-def http_health(port: int, path: str = "/health") -> list[str]:
+def http_health(port: int, python: str = "python3") -> list[str]:
     """Return a health check for an image that has Python: none of them has curl."""
     return [
         "CMD",
-        "python3",
+        python,
         "-c",
-        f"import urllib.request as u; u.urlopen('http://127.0.0.1:{port}{path}', timeout=4)",
+        f"import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/health', timeout=4)",
     ]
 
 

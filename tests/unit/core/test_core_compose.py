@@ -15,7 +15,7 @@ import yaml
 from conftest import HOSTS, _read
 
 from phi4_edge.core import compose, facts
-from phi4_edge.core.compose_engines import http_health
+from phi4_edge.core.compose_engines import ENGINES, ONNX_PYTHON, http_health
 from phi4_edge.core.compose_parts import escaped
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.plan import Inputs, decide
@@ -166,6 +166,9 @@ def test_health_is_asked_without_curl() -> None:
         assert test[0] == "CMD", name
         assert test[1] in ("python3", "/opt/phi4-edge/engine/bin/python", "ollama"), name
     assert "http://127.0.0.1:8000/health" in http_health(8000)[-1]
+    asked = ENGINES["onnx"].health(8080)
+    assert asked[:2] == ["CMD", ONNX_PYTHON]
+    assert "http://127.0.0.1:8080/health" in asked[-1]
 
 
 def test_the_chat_page_reaches_the_engine_and_listens_where_it_is_planned() -> None:
