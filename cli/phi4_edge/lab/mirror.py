@@ -10,6 +10,7 @@ import time
 from pathlib import Path, PurePosixPath
 
 from phi4_edge.errors import LabError
+from phi4_edge.lab import mirror_push
 from phi4_edge.lab.model import FILES_PORT, REGISTRY_PORT, Lab, LabHost
 
 _PAUSE = 0.25  # seconds between two looks at a service that is starting
@@ -49,6 +50,11 @@ def publish(lab: Lab, source: Path, path: str = "/") -> str:
         beside.replace(target)
     _readable(lab.published)
     return "/".join([url(lab), *parts])
+
+
+def push(lab: Lab, layout: Path, repository: str, tag: str) -> str:
+    """An image of the artifact store (`images/<digest>`) is in the registry as `repository:tag`; returns its digest."""
+    return mirror_push.push(registry(lab), layout, repository, tag)
 
 
 def _readable(top: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -87,3 +88,16 @@ def test_each_host_has_an_image_of_its_own_kind(kind: str | list[str], expected:
 def test_a_wrong_kind_is_refused(kind: str | list[str], message: str) -> None:
     with pytest.raises(LabError, match=message):
         making.wish("dev", PAIR, kind, offline=False, mirror=False)
+
+
+def test_what_is_no_layout_is_not_pushed(lab: Lab, tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="is no OCI layout"):
+        mirror.push(lab, tmp_path, "a/b", "1")
+
+
+def test_a_registry_that_does_not_answer_is_named(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text(json.dumps({"manifests": [{"digest": "sha256:m", "mediaType": "x"}]}))
+    (tmp_path / "blobs" / "sha256").mkdir(parents=True)
+    (tmp_path / "blobs" / "sha256" / "m").write_text(json.dumps({"config": {"digest": "sha256:c"}, "layers": []}))
+    with pytest.raises(LabError, match=r"the registry 127\.0\.0\.9:5000 does not answer: .*refused"):
+        mirror.push(lab, tmp_path, "a/b", "1")
