@@ -30,6 +30,8 @@ HINT = f"{URL_SETTING} names a mirror that holds the same files."
 PINS_FORMAT = "phi4-edge/pins/1"
 # No asset of a release has more: 2 GB is the most that its publisher takes for one file.
 ASSET_LIMIT = 4_000_000_000
+# What one is taken to need before its size is known.
+ARCHIVE_DISK = 2_000_000_000
 _NAME = re.compile(r"ollama/(?P<version>[0-9][0-9A-Za-z.]*)-(?P<arch>x86_64|aarch64)-(?P<flavour>cpu|cuda|jetpack[56])")
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?(\S+)")
 _PROGRAM = "bin/ollama"
@@ -72,7 +74,8 @@ def ensure(store: Store, catalog: Catalog, artifact: str, progress: Progress = s
     with store.making(f"{ENGINE}-{job.version}", progress):
         if (held := _held(store, job)) is not None:
             return held
-        resources.require_disk(store.root, 2 * job.disk, f"fetching and unpacking {artifact}")
+        missing = sum(not (job.folder / asset).is_file() for asset in job.assets)
+        resources.require_disk(store.root, job.disk + ARCHIVE_DISK * missing, f"fetching and unpacking {artifact}")
         sums = _sums(store, job, progress)
         archives = [_receive(job, asset, sums[asset], progress) for asset in job.assets]
         with store.workspace("release") as work:
