@@ -19,6 +19,8 @@ gatedocker, gatehttp, gateollama = (load("health", name) for name in ("gatedocke
 StepError = gateollama.StepError
 MODEL = "phi-4-mini-instruct"
 WEIGHTS = "w" * 64
+# What Ollama made of them: the same model in other bytes.
+COPY = "c" * 64
 
 
 class Engine(http.server.BaseHTTPRequestHandler):
@@ -55,8 +57,8 @@ def args(tmp_path: Path) -> Iterator[dict[str, Any]]:
         server.shutdown()
 
 
-def stock(args: dict[str, Any], tmp_path: Path, layer: str = WEIGHTS) -> None:
-    """The release has a store with the model, made from weights that were delivered, and the server says so."""
+def stock(args: dict[str, Any], tmp_path: Path, layer: str = COPY, made_from: str = WEIGHTS) -> None:
+    """The release has a store with Ollama's copy of the model, made from what was delivered; the server says so."""
     release = tmp_path / "releases" / ONE
     store, model = tmp_path / "stores" / "s", tmp_path / "models" / "m"
     path = store / "manifests" / gateollama.manifest_of(MODEL)
@@ -64,6 +66,9 @@ def stock(args: dict[str, Any], tmp_path: Path, layer: str = WEIGHTS) -> None:
     path.write_text(json.dumps({"layers": [{"mediaType": gateollama.WEIGHTS, "digest": f"sha256:{layer}"}]}))
     model.mkdir(parents=True)
     hostlib.write_record(str(model), [{"path": "model.gguf", "sha256": WEIGHTS}])
+    files = [{"path": f"blobs/sha256-{COPY}", "sha256": COPY}]
+    document = {"format": hostlib.RECORD_FORMAT, "files": files, "made_from": made_from}
+    hostlib.write_json(f"{store}.json", document)
     release.mkdir(parents=True)
     (release / "store").symlink_to(store)
     (release / "model").symlink_to(model)
@@ -76,9 +81,13 @@ def test_a_store_with_the_delivered_weights_is_the_planned_model(args: dict[str,
     gateollama.stored(args)
 
 
-def test_other_weights_than_were_delivered_are_refused(args: dict[str, Any], tmp_path: Path) -> None:
-    stock(args, tmp_path, layer="x" * 64)
-    with pytest.raises(StepError, match="other weights than were delivered"):
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [({"layer": "x" * 64}, "other weights than the store was made with"), ({"made_from": "x" * 64}, "made from xxx")],
+)
+def test_other_weights_are_refused(args: dict[str, Any], tmp_path: Path, other: dict[str, str], found: str) -> None:
+    stock(args, tmp_path, **other)
+    with pytest.raises(StepError, match=found):
         gateollama.stored(args)
 
 

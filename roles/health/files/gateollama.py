@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from gatehttp import StepError, ask, same
-from hostlib import Json, link_target, read_bytes, read_record
+from hostlib import Json, link_target, read_bytes, read_json, read_record
 from hostrun import clean
 
 WEIGHTS = "application/vnd.ollama.image.model"
@@ -28,12 +28,27 @@ def stored(args: Json) -> None:
     if str(tag.get("digest", "")).replace("sha256:", "") != digest:
         found = clean(str(tag.get("digest")), 80)
         raise StepError("model", f"found {args['model']} with digest {found}, needed {digest} of this release's store")
-    delivered = link_target(os.path.join(release, "model"))
-    if delivered is not None:
-        known = {f"sha256:{line.get('sha256')}" for line in read_record(delivered).values()}
-        found = weights_of(manifest)
-        if known and not found & known:
-            raise StepError("model", f"found other weights than were delivered: {clean(str(sorted(found)), 300)}")
+    delivered_as(release, weights_of(manifest))
+
+
+def delivered_as(release: str, weights: set[str]) -> None:
+    """The weights are in the store's record, and that store was made from the model that was delivered.
+
+    Ollama copies a model through its own tools when it is given one: its weights need not be the same bytes.
+    """
+    store, model = (link_target(os.path.join(release, name)) for name in ("store", "model"))
+    known = {f"sha256:{line.get('sha256')}" for line in read_record(store or "").values()}
+    if not weights or not weights <= known:
+        raise StepError(
+            "model", f"found other weights than the store was made with: {clean(str(sorted(weights)), 300)}"
+        )
+    document = read_json((store or "") + ".json")
+    made_from = document.get("made_from") if isinstance(document, dict) else None
+    delivered = {line.get("sha256") for line in read_record(model or "").values()}
+    if delivered and made_from not in delivered:
+        raise StepError(
+            "model", f"found a store that was made from {clean(str(made_from), 80)}, not from the model here"
+        )
 
 
 def manifest_of(model: str) -> str:

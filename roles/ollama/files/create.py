@@ -65,7 +65,7 @@ def create(args: Json, _payload: bytes) -> Json:
         settle(fresh, keep=used(fresh))
         check_layer(args, fresh)
         restore(args)
-        place(args, fresh, gguf if linked else "", models)
+        place(args, fresh, gguf, models)
     finally:
         clear(fresh)
         restore(args)
@@ -197,8 +197,9 @@ def check_layer(args: Json, fresh: str) -> None:
         )
 
 
-def place(args: Json, fresh: str, linked: str, models: dict[str, str]) -> None:
-    """The store is in place and recorded. The linked model was verified when it was pushed and is not read again."""
+def place(args: Json, fresh: str, gguf: str, models: dict[str, str]) -> None:
+    """The store is in place and recorded. A file that was verified when it was pushed is not read again."""
+    known = read_record(args["model"]).get(GGUF, {}).get("stamp") if gguf else None
     parent = os.path.dirname(args["store"])
     own_directory(parent, 0o755)
     os.sync()
@@ -209,11 +210,12 @@ def place(args: Json, fresh: str, linked: str, models: dict[str, str]) -> None:
     files = []
     for name in regular_files(args["store"]):
         path = os.path.join(args["store"], name)
-        digest = linked if os.path.basename(name) == "sha256-" + linked else sha256_file(path)
+        same = os.path.basename(name) == "sha256-" + gguf and stamp(os.lstat(path)) == known
+        digest = gguf if same else sha256_file(path)
         if os.path.dirname(name) == "blobs" and os.path.basename(name) != "sha256-" + digest:
             raise HostError(f"{path} reads back with the sha256 {digest}: check the host's disk and memory")
         files.append(entry(path, name, {"stamp": stamp(os.lstat(path)), "sha256": digest}))
-    document = {"format": RECORD_FORMAT, "files": files, "made": args["made"], "models": models}
+    document = {"format": RECORD_FORMAT, "files": files, "made": args["made"], "made_from": gguf, "models": models}
     write_json(args["store"] + ".json", document)
 
 
