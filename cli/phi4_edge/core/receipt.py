@@ -166,7 +166,7 @@ _NUMBERS = (
     *("port", "context_length", "parallel", "threads", "vram_held_by_others", "image_disk"),
     *("memory_need", "vram_need"),
 )
-_IMAGES = {"image": "image", "webui": "webui_image"}
+_IMAGES = {"image": "image", "webui_image": "webui_image"}
 _MODEL = {"id": "model", "artifact": "artifact", "digest": "digest"}
 
 

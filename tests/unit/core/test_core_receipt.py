@@ -241,7 +241,7 @@ def test_containers_that_run_as_committed_are_left_alone(document: Make, plan: M
     [
         ([], {}, ("engine container", "not running", "running")),
         ([container(state="exited")], {}, ("engine container", "not running", "running")),
-        ([container()], {"webui": PAGE}, ("webui container", "not running", "running")),
+        ([container()], {"webui_image": PAGE}, ("webui container", "not running", "running")),
         ([container(image=PAGE["id"])], {}, ("engine container", "of another image", "as committed")),
     ],
 )
@@ -268,7 +268,7 @@ def test_containers_that_make_no_sense_raise_nothing(garbage: Any) -> None:
 def test_what_a_release_takes_and_runs_survives_being_written() -> None:
     body = {
         "format": "phi4-edge/receipt/1", "service_manager": "compose", "memory_need": 5, "vram_need": 6,
-        "image": IMAGE, "webui": PAGE,
+        "image": IMAGE, "webui_image": PAGE,
     }  # fmt: skip
     found = from_dict({"present": True, "receipt": body, "containers": [container()]})
     assert (found.memory_need, found.vram_need, found.image.id, found.webui_image.id) == (5, 6, IMAGE["id"], PAGE["id"])
