@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 from ansible_support import ROOT, Played, play, write_inventory
 from host_support import hostlib, load
 
-from phi4_edge.core import facts
+from phi4_edge.core import facts, receipt
 from phi4_edge.core.compose_parts import USER
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.plan import Inputs, decide
@@ -170,3 +171,15 @@ def test_files_of_somebody_else_are_not_given_away(tmp_path: Path, owner: int) -
     with pytest.raises(hostlib.HostError, match=f"belongs to uid {owner}, needed uid {USER}"):
         prepare(path)
     assert path.stat().st_uid == owner
+
+
+def test_what_the_role_receipt_commits_of_the_page_is_what_the_next_plan_reads() -> None:
+    source = (ROOT / "roles" / "receipt" / "action_plugins" / "phi4_receipt.py").read_text(encoding="utf-8")
+    spec = importlib.util.spec_from_loader("phi4_receipt_action", loader=None)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    exec(compile(source, "phi4_receipt.py", "exec"), module.__dict__)
+    plan = planned()
+    body = {"format": receipt.FORMAT, **module.containers(plan, {"webui": IMAGE})}
+    read = receipt.from_dict({"present": True, "receipt": body})
+    assert (read.webui_image.key, read.webui_image.id) == (plan["webui"]["image"]["key"], IMAGE)
