@@ -104,7 +104,10 @@ def unpack(folder: Path, gpu: bool = False) -> Path:
 
 
 def base_files() -> list[Path]:
-    """What a Python needs to run: itself, its library, and the shared objects of both. No shell, no curl."""
+    """What a Python needs to run: itself, its library, the shared objects of both, and those of compiled packages.
+
+    No shell, no curl.
+    """
     python = Path(INTERPRETER).resolve()
     library = Path(
         subprocess.check_output(
@@ -116,6 +119,9 @@ def base_files() -> list[Path]:
     programs = [python, *(path for path in modules if path.suffix == ".so")]
     told = subprocess.run(["ldd", *map(str, programs)], capture_output=True, text=True, check=False).stdout
     objects = {Path(name) for name in re.findall(r"(/\S+\.so\S*)(?= \(0x)", told)}
+    cache = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
+    # Every Debian image has them: apt is written in C++.
+    objects |= {Path(name) for name in re.findall(r"(?:libgcc_s|libstdc\+\+)\.so\S* \(libc6,\S+ => (/\S+)", cache)}
     return [python, *modules, *sorted(objects)]
 
 
