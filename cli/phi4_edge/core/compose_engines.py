@@ -186,8 +186,8 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
                 f"{release_dir}/{CHAT_TEMPLATE}",
             ],
             health=http_health,
-            # Imports, weights, memory profile and warm-up: 140 s measured with a tiny model on two cores.
-            start_seconds=900,
+            # 140 s were measured with a tiny model on two cores; 7.7 GB from a card at 10 MB/s take 13 minutes more.
+            start_seconds=1800,
             stop_seconds=30,
             pids=1024,
             tmp="64m",
