@@ -106,7 +106,7 @@ def _parameters(kind: str, quantizer: str) -> dict[str, Any]:
         "type": kind,
         "llama_cpp": llamacpp.NAMED,
         "sha256": llamacpp.SHA256,
-        "recipe": llamacpp.recipe("convert_gguf"),
+        "recipe": llamacpp.recipe("convert_gguf", "q6k"),
         "quantizer": quantizer,
     }
 

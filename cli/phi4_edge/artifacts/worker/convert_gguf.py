@@ -31,8 +31,10 @@ def refuse_remote_code() -> None:
 def converter(arguments: dict[str, Any]) -> Any:
     """llama.cpp's class for Phi-3 and Phi-4, with our choice of a type for each tensor."""
     import gguf  # type: ignore[import-not-found, unused-ignore]
+    import q6k  # type: ignore[import-not-found]
     from conversion import get_model_class  # type: ignore[import-not-found]
 
+    gguf.quants.Q6_K.quantize_blocks = classmethod(q6k.quantize_blocks)
     upstream: Any = get_model_class(ARCHITECTURE)
     kind = arguments["type"].upper()
     wanted = None if kind == "BF16" else getattr(gguf.GGMLQuantizationType, kind)
@@ -41,10 +43,11 @@ def converter(arguments: dict[str, Any]) -> Any:
         model_arch = upstream.model_arch
 
         def tensor_force_quant(self, name: str, new_name: str, bid: int | None, n_dims: int) -> Any:
-            """The embedding is the output matrix as well: eight bits, or every token's choice suffers."""
+            """The embedding is the output matrix as well: six bits, as llama-quantize gives it."""
             if wanted is None or n_dims < 2:
                 return super().tensor_force_quant(name, new_name, bid, n_dims)
-            return gguf.GGMLQuantizationType.Q8_0 if new_name.startswith("token_embd") else wanted
+            finer = new_name.startswith("token_embd") and kind != "Q8_0"
+            return gguf.GGMLQuantizationType.Q6_K if finer else wanted
 
         def get_vocab_base_pre(self, tokenizer: Any) -> str:
             """llama.cpp knows published tokenizers by a hash; one of our own is named by the caller."""
@@ -79,7 +82,8 @@ def check(arguments: dict[str, Any]) -> None:
 def main(arguments: dict[str, Any]) -> None:
     """Write the file and look at it once more."""
     tools = Path(arguments["tools"])
-    sys.path[:0] = [str(tools), str(tools / "gguf-py")]
+    # -I leaves out this script's own folder.
+    sys.path[:0] = [str(tools), str(tools / "gguf-py"), str(Path(__file__).parent)]
     refuse_remote_code()
     import torch
 
