@@ -6,9 +6,12 @@ nvidia-ctk is fake_nvidia_ctk.py; nvidia-cdi-refresh.service runs it as the vend
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from apt_repository import ARCHITECTURE, Package, export, key, publish
+
+from phi4_edge.core.nvidia_install import flavour
 
 TOOLKIT = "1.20.0"
 DRIVER = "580.95.05"
@@ -68,7 +71,8 @@ def driver() -> list[Package]:
     known = "/var/lib/fake-nvidia/boot_id"
     tool = _DRIVER_TOOL.replace("KNOWN", known).replace("VERSION", DRIVER)
     remember = f"#!/bin/sh\nmkdir -p {Path(known).parent}\ncp /proc/sys/kernel/random/boot_id {known}\n"
-    names = ("libcuda1", "libnvidia-ml1", "firmware-nvidia-gsp", "linux-headers-amd64", "nvidia-kernel-dkms")
+    headers = f"linux-headers-{flavour(os.uname().release, ARCHITECTURE)}"  # hosts of the lab run this machine's kernel
+    names = ("libcuda1", "libnvidia-ml1", "firmware-nvidia-gsp", headers, "nvidia-kernel-dkms")
     # Newer than what Debian's own sources offer under the same name.
     return [
         *(Package(name, "999.0") for name in names),

@@ -90,7 +90,7 @@ def driver(facts: HostFacts, branch: str) -> Decision:
             "firmware refuses a module without a signature that it trusts. Enrol a key of yours (mokutil) and install "
             "the driver yourself, or switch Secure Boot off"
         )
-    headers = f"linux-headers-{_flavour(facts.kernel, 'amd64' if facts.architecture == 'x86_64' else 'arm64')}"
+    headers = f"linux-headers-{flavour(facts.kernel, 'amd64' if facts.architecture == 'x86_64' else 'arm64')}"
     names = ("nvidia-kernel-dkms", "nvidia-smi", "libcuda1", "libnvidia-ml1", "firmware-nvidia-gsp", headers)
     return Decision(dict.fromkeys(names, ""), "the GPU has no driver")
 
@@ -99,17 +99,17 @@ def _ubuntu(facts: HostFacts, branch: str) -> Decision:
     """With Secure Boot the modules that Ubuntu has signed, for exactly the kernel's flavour; else those built here."""
     utils = f"nvidia-utils-{branch}-server"
     if facts.secure_boot:
-        modules = f"linux-modules-nvidia-{branch}-server-{_flavour(facts.kernel, 'generic')}"
+        modules = f"linux-modules-nvidia-{branch}-server-{flavour(facts.kernel, 'generic')}"
         names = [modules, f"nvidia-headless-no-dkms-{branch}-server", utils]
         return Decision(
             dict.fromkeys(names, ""), "the GPU has no driver; Secure Boot takes the modules that Ubuntu signed"
         )
-    headers = f"linux-headers-{_flavour(facts.kernel, 'generic')}"
+    headers = f"linux-headers-{flavour(facts.kernel, 'generic')}"
     names = [f"nvidia-headless-{branch}-server", utils, headers]
     return Decision(dict.fromkeys(names, ""), "the GPU has no driver")
 
 
-def _flavour(kernel: str, default: str) -> str:
+def flavour(kernel: str, default: str) -> str:
     """generic of 6.8.0-45-generic, amd64 of 6.12.41+deb13-amd64."""
     found = _FLAVOUR.search(kernel)
     return found.group(1) if found else default
