@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 PROFILE = "fake-gpu-rtx3060-16gb"
 DAEMON = '{"labels": ["site=plant"]}\n'
 # The host as it serves before somebody asks for its GPU.
-ON_CPU = {"phi4_engine": "ollama", "phi4_profile": "production_cpu", "phi4_quantization": "q4_K_M"}
-ON_GPU = {"phi4_engine": "ollama", "phi4_quantization": "q4_K_M", "phi4_service_manager": "compose"}
+ON_CPU = {"phi4_engine": "ollama", "phi4_profile": "production_cpu", "phi4_quantization": "q8_0"}
+ON_GPU = {"phi4_engine": "ollama", "phi4_quantization": "q8_0", "phi4_service_manager": "compose"}
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Another engine for a host that serves: the old one answers until the new one has, or the plan says how long nobody."""
+"""Another engine for a host that serves: the old one answers until the new one has, or the plan names the gap."""
 
 from __future__ import annotations
 
