@@ -120,8 +120,9 @@ def base_files() -> list[Path]:
     told = subprocess.run(["ldd", *map(str, programs)], capture_output=True, text=True, check=False).stdout
     objects = {Path(name) for name in re.findall(r"(/\S+\.so\S*)(?= \(0x)", told)}
     cache = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
-    # Every Debian image has them: apt is written in C++.
-    objects |= {Path(name) for name in re.findall(r"(?:libgcc_s|libstdc\+\+)\.so\S* \(libc6,\S+ => (/\S+)", cache)}
+    # Every Debian image has them: they come with the C library, and apt is written in C++.
+    always = r"\b(?:libgcc_s|libstdc\+\+|libm|librt|libdl|libpthread|libutil|libresolv)\.so\S* \(libc6,\S+ => (/\S+)"
+    objects |= {Path(name) for name in re.findall(always, cache)}
     return [python, *modules, *sorted(objects)]
 
 
