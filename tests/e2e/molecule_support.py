@@ -1,0 +1,28 @@
+"""Runs a Molecule scenario as its users do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from e2e_support import ROOT, Cli
+
+
+def run_scenario(ready: Cli, name: str, seconds: float) -> None:
+    """`molecule test` of the scenario passes, within `seconds`, and has seen a second run that changes nothing."""
+    tools = Path(sys.executable).parent
+    env = {**ready.env, "PATH": f"{tools}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [tools / "molecule", "test", "--scenario-name", name],
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    assert "idempotence" in (done.stdout + done.stderr).lower()

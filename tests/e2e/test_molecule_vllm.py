@@ -1,0 +1,13 @@
+"""The Molecule scenario of the real vLLM: in a file of its own, for it takes as long as all others together."""
+
+from __future__ import annotations
+
+import pytest
+from e2e_support import Cli
+from molecule_support import run_scenario
+
+pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
+
+
+def test_scenario(ready: Cli) -> None:
+    run_scenario(ready, "vllm", 2400)
