@@ -93,6 +93,7 @@ VOLATILE = (
     "/var/cache",
     "/var/lib/systemd",
     "/var/lib/docker",
+    "/var/lib/containerd",
 )
 RESTLESS = ("/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/etc/machine-id", "/home", "/root")
 
