@@ -47,7 +47,7 @@ def unit_properties(args: Json, folder: str) -> list[str]:
     return [
         "Type=exec", "DynamicUser=yes", "UMask=0022",
         "AmbientCapabilities=CAP_FOWNER", "CapabilityBoundingSet=CAP_FOWNER", "NoNewPrivileges=yes",
-        "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes", "PrivateDevices=yes", "PrivateIPC=yes",
+        "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes", "PrivateDevices=yes",
         "ProtectKernelTunables=yes", "ProtectKernelModules=yes", "ProtectKernelLogs=yes", "ProtectControlGroups=yes",
         "ProtectClock=yes", "ProtectHostname=yes", "ProtectProc=invisible", "RestrictNamespaces=yes",
         "RestrictSUIDSGID=yes", "RestrictRealtime=yes", "LockPersonality=yes", "SystemCallArchitectures=native",
