@@ -20,7 +20,8 @@ DOCUMENTS = sorted((ROOT / "tests" / "golden").glob("*/*/compose.yml"))
 CHECK = """
 mkdir /run/golden && cd /run/golden && tar -x
 for file in */*/compose.yml; do
-  said=$(docker compose --file "$file" config --quiet 2>&1) && [ -z "$said" ] && echo "accepted $file" || echo "$file: $said"
+  said=$(docker compose --file "$file" config --quiet 2>&1)
+  if [ $? = 0 ] && [ -z "$said" ]; then echo "accepted $file"; else echo "$file: $said"; fi
 done
 """
 
