@@ -144,7 +144,10 @@ class Gateway:
 
     def chat(self, prompt: str, tokens: int = 16, port: int = PORT) -> dict[str, Any]:
         """A plain chat completion, greedy."""
-        body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": tokens, "temperature": 0}
+        body = {
+            "model": "phi-4-mini-instruct", "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": tokens, "temperature": 0,
+        }  # fmt: skip
         answer: dict[str, Any] = json.loads(self.post("/v1/chat/completions", body, port))
         return answer
 

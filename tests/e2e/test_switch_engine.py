@@ -61,6 +61,8 @@ class Watch:
         self.process.terminate()
         self.thread.join()
         self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     @property
     def dark(self) -> float:
