@@ -80,7 +80,7 @@ ONNX_ENGINE = ("roles/onnx/files/engine/src", "roles/onnx/files/engine/locks")
 # What Ollama's folder of models is made with, beside the weights and the variants of the plan.
 OLLAMA_STORE = ("roles/ollama/templates/chat.gotmpl", "roles/ollama/files/create.py")
 # What every release is made of besides.
-SERVICE = ("roles/service/templates", "roles/service/vars")
+SERVICE = ("roles/service/templates", "roles/service/vars", "roles/webui/vars")
 # What each engine's release is made of; a change in any of these is a new release.
 RELEASES = {
     "onnx": (*ONNX_ENGINE, "roles/onnx/templates", "roles/onnx/vars", *SERVICE),

@@ -12,7 +12,7 @@ PLAYBOOKS = sorted(ROOT.glob("playbooks/*.yml"))
 
 
 def test_the_playbooks_are_the_ones_of_the_manual() -> None:
-    assert [path.stem for path in PLAYBOOKS] == ["detect", "provision", "remove", "rollback", "status"]
+    assert [path.stem for path in PLAYBOOKS] == ["detect", "driver", "provision", "remove", "rollback", "status"]
 
 
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)

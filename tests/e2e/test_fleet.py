@@ -115,8 +115,10 @@ def test_containers_pass_the_checks_of_the_docker_benchmark(site: Site, name: st
     host = site.host(name)
     ids = host.sh("docker ps -q --filter label=phi4-edge.release").split()
     assert len(ids) == 1
-    inspected = json.loads(host.sh(shlex.join(["docker", "inspect", *ids])))[0]
-    assert container_bench.findings(inspected) == []
+    inspected = json.loads(host.sh(shlex.join(["docker", "inspect", *ids])))
+    info = json.loads(host.sh("docker info --format '{{json .}}'"))
+    processes = {inspected[0]["Id"]: host.sh(f"docker top {ids[0]}")}
+    assert container_bench.findings(inspected, info, processes) == []
 
 
 def test_dockers_configuration_was_merged(site: Site) -> None:

@@ -80,7 +80,8 @@ def test_a_child_sees_no_token_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PARENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 from phi4_edge.artifacts import process
 child = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
 process.run([sys.executable, "-c", child, sys.argv[1]], process.environment())
