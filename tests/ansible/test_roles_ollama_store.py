@@ -24,6 +24,8 @@ import ollamaapi
 import ollamaserve
 from ollama_support import Ollama, gguf_file, started
 
+from phi4_edge.data import load_catalog
+
 TEMPLATE = (ROOT / "roles" / "ollama" / "templates" / "chat.gotmpl").read_text()
 REQUESTS = [
     {"model": "base", "template": TEMPLATE, "parameters": {"stop": ["<|end|>"]}},
@@ -204,9 +206,15 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
 ) -> None:
     one = host()
     monkeypatch.setattr(script, "free_bytes", lambda _path: 1000)
-    with pytest.raises(hostlib.HostError, match="not enough disk to make Ollama's store: found 1000 bytes free"):
+    with pytest.raises(
+        hostlib.HostError, match="not enough disk to make Ollama's store: found 1000 bytes free"
+    ) as said:
         script.create(one.args(), b"")
     assert one.servers == []
+    # The plan has counted with the same numbers.
+    store, size = load_catalog().engines["ollama"].store, one.gguf.stat().st_size
+    assert store is not None
+    assert f"needed {store.peak(size)} while it is made, and at most {store.rest(size)} afterwards" in str(said.value)
 
 
 def test_what_an_interrupted_run_left_is_gone(script: ModuleType, host: Callable[..., Host]) -> None:

@@ -97,6 +97,26 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelStore:
+    """A store that an engine makes for itself: how often it writes the pushed weights again for that, and keeps at most.
+
+    `spare`: bytes of everything else.
+    """
+
+    making: int
+    kept: int
+    spare: int
+
+    def peak(self, weights: int) -> int:
+        """Return the bytes that it takes beside the pushed model while it is made."""
+        return self.making * weights + self.spare
+
+    def rest(self, weights: int) -> int:
+        """Return the bytes that it takes at most beside the pushed model afterwards."""
+        return self.kept * weights + self.spare
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Seconds from the start of an engine to its first answer, with the weights already in memory."""
 
@@ -149,7 +169,10 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One serving engine. `gpu_ram`: bytes of RAM that it takes beside a model that lies in VRAM."""
+    """One serving engine. `gpu_ram`: bytes of RAM that it takes beside a model that lies in VRAM.
+
+    `store`: None where the engine reads the model as it was pushed.
+    """
 
     name: str
     version: str
@@ -161,6 +184,7 @@ class Engine:
     container_port: int
     shm_size: int
     gpu_ram: int
+    store: ModelStore | None
     start: Mapping[str, Start]
     release: Release | None
     builds: Mapping[str, Build]

@@ -19,6 +19,7 @@ from phi4_edge.core.catalog import (
     Engine,
     Floor,
     Model,
+    ModelStore,
     Speed,
     SpeedRow,
     Start,
@@ -35,7 +36,7 @@ _GB = 10**9
 _REVISION = re.compile(r"[0-9a-f]{40}")
 ENGINE_FIELDS = (
     *("version", "service_managers", "on_request", "applicable", "queue", "disk", "container_port", "shm_size"),
-    *("gpu_ram", "start", "release", "builds", "variants"),
+    *("gpu_ram", "store", "start", "release", "builds", "variants"),
 )
 
 
@@ -140,6 +141,7 @@ def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> Engine:
         container_port=row.integer("container_port"),
         shm_size=row.integer("shm_size"),
         gpu_ram=row.integer("gpu_ram", 0),
+        store=_store(row.row("store")) if "store" in row.data else None,
         start=MappingProxyType({key: _start(inner) for key, inner in row.rows("start").items()}),
         release=read_release(row.row("release")) if "release" in row.data else None,
         builds=MappingProxyType({key: _build(key, inner, kv_types) for key, inner in row.rows("builds").items()}),
@@ -172,6 +174,11 @@ def _build(accelerator: str, row: Row, kv_types: Mapping[str, int]) -> Build:
         jetson=tuple(jetson),
         images=tuple(read_image(image) for image in row.each("images")),
     )
+
+
+def _store(row: Row) -> ModelStore:
+    row.only("making", "kept", "spare")
+    return ModelStore(row.integer("making"), row.integer("kept"), row.integer("spare"))
 
 
 def _start(row: Row) -> Start:

@@ -158,7 +158,7 @@ def _evaluate(
     fitting = next((sizing for sizing in tried if sizing.need <= pool.usable), None)
     native = native_disk(facts, engine, verdict.service_manager, candidate.accelerator)
     images = [image for image in (verdict.image, catalog.webui.image if overrides.webui_enabled else None) if image]
-    needs = disk_needs(variant.weights, native, images, overrides.image_delivery)
+    needs = disk_needs(variant.weights, native, images, overrides.image_delivery, engine.store)
     lacks = [] if fitting else [_too_large(tried, pool, gpu)]
     if candidate.minimum_ram and not table.has(facts.ram_bytes, candidate.minimum_ram):
         lacks.append(f"RAM {gib(facts.ram_bytes)}, needs {candidate.minimum_ram:g} GB")

@@ -164,16 +164,24 @@ def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:
     there = receipt.present and model.digest is not None and receipt.digest == model.digest
     native = native_disk(facts, it.engine, it.manager, it.accelerator)
     paths = (MODELS_PATH, RELEASES_PATH, DOCKER_PATH) if it.images else (MODELS_PATH, RELEASES_PATH)
+    store, weights = it.engine.store, it.evaluation.variant.weights
+    made = receipt.present and receipt.store != "" and receipt.store == applied["knobs"].get("store")
+    own = native + sum(image.disk for image in it.images)
+    making = store.peak(model.size) if store is not None and not made else 0
+    # An image is staged and loaded before the store is made.
+    staged, loaded = _loading(it, applied)
+    new = (0 if there else model.size) + (0 if receipt.present else native)
     return DiskNeed(
         need=max(int(it.attempt.profile.disk * GB), it.evaluation.disk_need),
+        kept=weights + (store.rest(weights) if store is not None else 0) + own,
         available=disk_available(facts, *paths),
-        to_write=(0 if there else model.size) + (0 if receipt.present else native) + _loading(it, applied),
+        to_write=new + max(staged, making) + loaded,
         free=min(facts.disk(MODELS_PATH).free, facts.disk(RELEASES_PATH).free),
     )
 
 
-def _loading(it: Chosen, applied: Mapping[str, Any]) -> int:
-    """Return the bytes that loading the images writes where our own files are."""
+def _loading(it: Chosen, applied: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the bytes that loading the images writes where our own files are: (staged by us, by Docker)."""
     receipt, page = it.facts.receipt, applied["webui"]
     loaded = {image.digest for image in (receipt.image, receipt.webui_image) if image.digest}
     planned = [image for image in (applied["image"], page.image if page else None) if image is not None]
@@ -181,7 +189,7 @@ def _loading(it: Chosen, applied: Mapping[str, Any]) -> int:
     missing = [source for source, image in zip(it.images, planned, strict=True) if image.digest not in loaded]
     needs = disk_needs(0, 0, missing, it.overrides.image_delivery)
     shared = it.facts.disk(DOCKER_PATH).filesystem == it.facts.disk(MODELS_PATH).filesystem
-    return needs[MODELS_PATH] + (needs[DOCKER_PATH] if shared else 0)
+    return needs[MODELS_PATH], needs[DOCKER_PATH] if shared else 0
 
 
 def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:

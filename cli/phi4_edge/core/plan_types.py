@@ -37,9 +37,13 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class DiskNeed:
-    """Bytes. `to_write` is what this change adds beside what is there, `free` what is free now."""
+    """Bytes. `need` is the worst moment of an installation from nothing, `kept` what stays of it at most.
+
+    `to_write` is what this change adds beside what is there at its worst moment, `free` what is free now.
+    """
 
     need: int
+    kept: int
     available: int
     to_write: int
     free: int

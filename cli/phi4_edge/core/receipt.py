@@ -70,6 +70,8 @@ class Container:
 class Receipt:
     """What was committed, without the file list; all texts "" and numbers 0 where there is none.
 
+    `store` names the folder of models that an engine made for itself.
+
     `memory_need` and `vram_need` (bytes) are what the release takes while it serves. `containers` are those that the
     probe found, None where nobody could look.
 
@@ -102,6 +104,7 @@ class Receipt:
     memory_need: int = 0
     vram_need: int = 0
     service_manager: str = ""
+    store: str = ""
     image: Image = Image()
     webui_image: Image = Image()
     containers: tuple[Container, ...] | None = None
@@ -161,6 +164,7 @@ _TEXTS = {
     "runtime": "runtime",
     "gpu": "gpu",
     "service_manager": "service_manager",
+    "store": "store",
 }
 _NUMBERS = (
     *("port", "context_length", "parallel", "threads", "vram_held_by_others", "image_disk"),

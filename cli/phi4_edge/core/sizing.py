@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phi4_edge.core.catalog import Candidate, Catalog, Engine, Image
+from phi4_edge.core.catalog import Candidate, Catalog, Engine, Image, ModelStore
 from phi4_edge.core.host import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, Gpu, HostFacts
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.table import ResourceTable
@@ -130,15 +130,19 @@ def disk_shortfall(facts: HostFacts, needs: Mapping[str, int]) -> str:
     return ""
 
 
-def disk_needs(weights: int, native: int, images: Sequence[Image], delivery: str) -> Mapping[str, int]:
+def disk_needs(
+    weights: int, native: int, images: Sequence[Image], delivery: str, store: ModelStore | None = None
+) -> Mapping[str, int]:
     """Return where the parts of one installation go, at the worst moment.
 
     While Docker loads an image, it holds it compressed beside unpacked; one that is pushed is staged with us besides.
+    It is gone from there before an engine makes a store of its own out of the weights.
     """
     unpacked = sum(image.disk for image in images)
     archives = sum(image.archive for image in images)
     staged = archives if delivery == "push" else 0
-    return {MODELS_PATH: weights + staged, RELEASES_PATH: native, DOCKER_PATH: unpacked + archives}
+    made = store.peak(weights) if store is not None else 0
+    return {MODELS_PATH: weights + max(staged, made), RELEASES_PATH: native, DOCKER_PATH: unpacked + archives}
 
 
 def flavour(facts: HostFacts, accelerator: str) -> str:

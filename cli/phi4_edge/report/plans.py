@@ -88,7 +88,7 @@ def _fitting_topics(plan: PlanDict) -> list[tuple[str, str]]:
     estimate = "measured" if forecast.get("measured") else "an estimate"
     return [
         ("memory", memory_sum(plan)),
-        ("disk", f"needs {gb(disk['need'])} of {gb(disk['available'])}"),
+        ("disk", f"needs {gb(disk['need'])} of {gb(disk['available'])}, keeps at most {gb(disk['kept'])}"),
         ("speed", f"{speed.lstrip('~')} tokens/s decoding ({estimate})" if speed != "-" else ""),
         ("service", f"{plan['unit']} ({plan['service_manager']}) on {_address(plan)}"),
         ("knobs", ", ".join(_knobs(plan["knobs"] or {}))),

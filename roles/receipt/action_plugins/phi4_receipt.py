@@ -63,6 +63,7 @@ def body(plan: Mapping[str, Any], host: str) -> dict[str, Any]:
         "format": FORMAT, "phi4_edge_version": __version__, "host": host, "plan_fingerprint": plan["fingerprint"],
         "model": model, "runtime": (plan["runtime"] or {}).get("id") or "", "threads": plan["knobs"].get("threads", 0),
         "service_manager": plan["service_manager"], "steps": list(plan.get("steps") or ()),
+        "store": plan["knobs"].get("store") or "",
         **{name: plan[name] for name in names}, **before_us(plan),
     }  # fmt: skip
 

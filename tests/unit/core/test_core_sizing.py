@@ -1,0 +1,71 @@
+"""Disk and memory as they are really taken: Ollama's own store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from phi4_edge.core.catalog import Catalog
+from phi4_edge.core.plan import Inputs
+
+Make = Callable[..., Any]
+GB = 10**9
+Q4_0, SPARE = 2_330_000_000, 16 << 20
+HELD = Inputs({"phi-4-mini-instruct/gguf-q4_0": "9" * 64, "phi-4-mini-instruct/gguf-q8_0": "8" * 64})
+
+
+def disk(free: int) -> str:
+    return "".join(
+        f"{path} {60 * GB} {free} 1\n" for path in ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker")
+    )
+
+
+def test_ollama_writes_the_weights_twice_more_to_make_its_store(document: Make, plan: Make) -> None:
+    made = plan(document("pi4-4gb"))
+    assert (made.engine, made.quantization) == ("ollama", "q4_0")
+    assert made.disk.need == 3 * Q4_0 + SPARE + 300_000_000
+    assert made.disk.kept == 2 * Q4_0 + SPARE + 300_000_000
+    assert made.disk.to_write == made.disk.need
+
+
+def test_a_disk_that_only_holds_the_model_is_no_fit_with_numbers(document: Make, plan: Make) -> None:
+    for free, fits in ((7_306_777_216, True), (7_306_777_215, False)):
+        made = plan(document("pi4-4gb", disk=disk(free)))
+        assert made.fits is fits
+    need = "needs 7.3 GB of disk below /var/lib/phi4-edge and /opt/phi4-edge, 7.1 GB can be used"
+    small = plan(document("pi4-4gb", disk=disk(7_100_000_000)))
+    assert not small.fits and any(need in text for text in small.missing)
+
+
+def test_a_larger_quantization_gives_way_to_one_whose_store_the_disk_holds(document: Make, plan: Make) -> None:
+    made = plan(document("n150-8gb", disk=disk(10_500_000_000)), engine="ollama")
+    assert (made.profile, made.quantization) == ("production_cpu", "q4_K_M")
+    reason = next(item["reason"] for item in made.rejected if item["quantization"] == "q8_0")
+    assert "needs 12.6 GB of disk below /var/lib/phi4-edge and /opt/phi4-edge, 10.5 GB can be used" in reason
+
+
+def test_under_compose_image_and_store_do_not_take_their_room_at_once(document: Make, plan: Make) -> None:
+    wishes = {"engine": "ollama", "quantization": "q4_0", "service_manager": "compose"}
+    pushed = plan(document("n150-8gb"), **wishes)
+    assert pushed.disk.need == 3 * Q4_0 + SPARE + 4_500_000_000 + 2_000_000_000
+    assert pushed.disk == plan(document("n150-8gb"), image_delivery="registry", **wishes).disk
+
+
+@pytest.mark.parametrize(("same", "writes"), [(True, 0), (False, 2 * Q4_0 + SPARE)])
+def test_a_store_that_is_there_is_not_written_again(document: Make, plan: Make, same: bool, writes: int) -> None:
+    wanted = plan(document("pi4-4gb"), HELD)
+    receipt = {
+        "format": "phi4-edge/receipt/1", "model": {"digest": "9" * 64},
+        "store": wanted.knobs["store"] if same else "of-other-variants",
+    }  # fmt: skip
+    there = document("pi4-4gb", receipt=json.dumps({"present": True, "receipt": receipt}))
+    assert plan(there, HELD).disk.to_write == writes
+
+
+def test_only_an_engine_with_a_store_of_its_own_needs_more(document: Make, plan: Make, catalog: Catalog) -> None:
+    assert [name for name, engine in catalog.engines.items() if engine.store] == ["ollama"]
+    made = plan(document("n150-8gb"))
+    assert made.disk.kept == 2_400_000_000 + 300_000_000
