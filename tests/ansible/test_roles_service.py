@@ -184,3 +184,39 @@ def test_a_rehearsal_of_no_release_is_refused(host: Host, name: str, monkeypatch
     monkeypatch.setattr(release, "end_rehearsal", lambda: False)
     with pytest.raises(release.HostError, match="refusing the release name"):
         release.rehearse(args(host, release=name, files={}), b"")
+
+
+def docker_that(monkeypatch: pytest.MonkeyPatch, state: int, answer: int) -> None:
+    """What systemd says of Docker's unit, and what every docker command ends with."""
+    monkeypatch.setattr(hostdocker, "command", lambda *argv, **_more: (state if argv[0] == "systemctl" else answer, ""))
+
+
+def test_a_native_release_is_switched_to_while_docker_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The release before it ran in containers; to fail here would leave the host without any service."""
+    monkeypatch.setattr(release, "shown", lambda unit: {})
+    monkeypatch.setattr(hostdocker, "wanted", lambda root: True)
+    docker_that(monkeypatch, state=3, answer=1)
+    release.halt("/opt/phi4-edge")
+    docker_that(monkeypatch, state=0, answer=1)
+    with pytest.raises(release.HostError, match="found no answer from Docker"):
+        release.halt("/opt/phi4-edge")
+
+
+def test_there_is_no_way_back_to_a_release_whose_image_is_gone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = "sha256:" + "a" * 64
+    stage(host, ONE, {"plan.json": json.dumps({"release": ONE}), "compose.yml": f"  image: {image}\n"}, {})
+    host.receipt.parent.mkdir()
+    host.receipt.write_text(json.dumps({"release": "r-222222222222", "previous_release": ONE}))
+    docker_that(monkeypatch, state=0, answer=0)
+    assert release.previous(args(host), b"") == {"plan": {"release": ONE}, "images": {"engine": image}}
+    docker_that(monkeypatch, state=0, answer=1)
+    with pytest.raises(release.HostError, match=f"found no image {image} on this host, .* Nothing was switched"):
+        release.previous(args(host), b"")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"release": "r-222222222222"}', '{"release": 7}'])
+def test_nothing_is_swept_under_a_receipt_that_names_no_release_that_is_here(host: Host, text: str) -> None:
+    host.release(ONE, "a")
+    host.receipt.write_text(text)
+    assert receipt.sweep(args(host), b"") == {"changed": False, "pruned": []}
+    assert host.names() == {ONE, "a"}

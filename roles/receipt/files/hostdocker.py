@@ -10,6 +10,7 @@ import glob
 import json
 import os
 import re
+from typing import Mapping
 
 from hostlib import HostError, Json, read_bytes
 from hostrun import command
@@ -83,9 +84,14 @@ def named(release: str) -> dict[str, str]:
     return found
 
 
+def runs() -> bool:
+    """True while Docker runs. Asking Docker itself would start it where its socket is systemd's."""
+    return command("systemctl", "is-active", "--quiet", "docker.service")[0] == 0
+
+
 def ours() -> list[tuple[str, str]]:
     """Id and name of every image that was brought here by us; none where Docker does not run, for it is not started."""
-    if command("systemctl", "is-active", "--quiet", "docker.service")[0]:
+    if not runs():
         return []
     status, output = whole("image", "ls", "--no-trunc", "--filter", f"reference={OURS}*", "--format", FORMAT)
     lines = [line.split() for line in output.splitlines()] if status == 0 else []
@@ -103,6 +109,11 @@ def remove_images(keep: set[str]) -> list[str]:
         if image not in keep and docker("image", "rm", name)[0] == 0:
             gone.append(f"image {name}")
     return gone
+
+
+def lost(images: Mapping[str, str]) -> list[str]:
+    """Those of the images (id by service) that Docker no longer has; none where it does not run and nobody knows."""
+    return [image for image in images.values() if docker("image", "inspect", image)[0] == 1] if runs() else []
 
 
 def wanted(folder: str) -> bool:

@@ -109,9 +109,13 @@ def before_this(receipt: Json, release: str) -> str | None:
 
 
 def sweep(args: Json, _payload: bytes) -> Json:
-    """Whatever neither the committed nor the previous release needs is gone. Nothing happens without a receipt."""
+    """Whatever neither the committed nor the previous release needs is gone.
+
+    Nothing happens without a receipt, nor where it names no release that is here: everything would seem unneeded.
+    """
     receipt = read_json(args["receipt"])
-    gone = prune(args, receipt) if isinstance(receipt, dict) else []
+    known = isinstance(receipt, dict) and receipt.get("release") in listed(os.path.join(args["root"], "releases"))
+    gone = prune(args, receipt) if known else []
     return {"changed": bool(gone), "pruned": gone}
 
 

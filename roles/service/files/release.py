@@ -155,10 +155,14 @@ def pending(args: Json, wanted: dict[str, bytes]) -> list[str]:
 
 
 def halt(root: str) -> None:
-    """Nothing of ours runs: no unit, and no container that a killed client left."""
+    """Nothing of ours runs: no unit, and no container that a killed client left.
+
+    A Docker that was stopped is not asked: a native release must start without it, and the unit of one in containers
+    takes down what is left when it has started Docker.
+    """
     for unit in reversed(UNITS):
         stop(unit, shown(unit))
-    if hostdocker.wanted(root):
+    if hostdocker.wanted(root) and hostdocker.runs():
         for project in PROJECTS:
             hostdocker.down(project)
 
@@ -203,7 +207,14 @@ def previous(args: Json, _payload: bytes) -> Json:
     name = str(committed(args).get("previous_release") or "")
     if not name:
         raise HostError("found no previous release on this host, needed one to go back to: it was provisioned once")
-    return {"plan": plan_of(args, name), "images": hostdocker.named(release_of(dict(args, release=name)))}
+    images = hostdocker.named(release_of(dict(args, release=name)))
+    lost = hostdocker.lost(images)
+    if lost:
+        raise HostError(
+            f"found no image {lost[0]} on this host, needed it to go back to {name}: something else removed it "
+            "(`docker image prune`). Nothing was switched; provision the host with the settings that it had then"
+        )
+    return {"plan": plan_of(args, name), "images": images}
 
 
 def rollback(args: Json, _payload: bytes) -> Json:
