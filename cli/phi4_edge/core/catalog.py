@@ -98,10 +98,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class ModelStore:
-    """A store that an engine makes for itself: how often it writes the pushed weights again for that, and keeps at most.
-
-    `spare`: bytes of everything else.
-    """
+    """A store that an engine makes for itself: how often it writes and at most keeps the weights again; the rest."""
 
     making: int
     kept: int
@@ -138,10 +135,12 @@ class Build:
 
     `architectures` maps an architecture to the CPU features it needs. `glibc` and `pythons` bind only where
     the engine runs natively. `jetson` lists the L4T major releases that have a build for the integrated GPU.
+    The KV cache is set aside in whole multiples of `kv_step` bytes.
     """
 
     accelerator: str
     kv_types: tuple[str, ...]
+    kv_step: int
     architectures: Mapping[str, tuple[str, ...]]
     glibc: str
     pythons: tuple[str, ...]

@@ -39,6 +39,10 @@ ENGINE_FIELDS = (
     *("gpu_ram", "store", "start", "release", "builds", "variants"),
 )
 
+BUILD_FIELDS = (
+    *("kv_types", "kv_step", "architectures", "glibc", "pythons", "compute_capability", "drivers", "jetson", "images"),
+)
+
 
 def read(data: Mapping[str, Any], floors: Mapping[str, Any]) -> Catalog:
     """Return the catalog; raises CatalogError that names row and field."""
@@ -150,7 +154,7 @@ def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> Engine:
 
 
 def _build(accelerator: str, row: Row, kv_types: Mapping[str, int]) -> Build:
-    row.only("kv_types", "architectures", "glibc", "pythons", "compute_capability", "drivers", "jetson", "images")
+    row.only(*BUILD_FIELDS)
     if accelerator not in ACCELERATORS:
         row.fail("accelerator", f"one of {', '.join(ACCELERATORS)} as the name of a build")
     types = row.texts("kv_types")
@@ -163,6 +167,7 @@ def _build(accelerator: str, row: Row, kv_types: Mapping[str, int]) -> Build:
     return Build(
         accelerator=accelerator,
         kv_types=types,
+        kv_step=max(1, row.integer("kv_step", 1)),
         architectures=MappingProxyType({str(name): features.texts(name) for name in features.data}),
         glibc=row.text("glibc", ""),
         pythons=row.texts("pythons", ()),

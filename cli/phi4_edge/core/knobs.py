@@ -26,6 +26,7 @@ VLLM_ACTIVATIONS = 1_500_000_000
 # vLLM's own default of --max-num-seqs.
 VLLM_MOST_SEQUENCES = 256
 BFLOAT16_FROM = (8, 0)
+GIB = 1 << 30
 
 
 def knobs(it: Chosen, model: PlannedModel) -> dict[str, Any]:
@@ -101,9 +102,9 @@ def _vllm(it: Chosen, model: PlannedModel) -> dict[str, Any]:
     sizing, pool, parallel = it.evaluation.sizing, it.evaluation.pool, it.overrides.parallel
     per_sequence = sizing.kv_cache // parallel
     if it.accelerator == "cpu":
-        space = max(1, -(-sizing.kv_cache // (1 << 30)))
+        space = sizing.kv_cache // GIB
         # Its workers pass tensors through shared memory.
-        return {"dtype": "bfloat16", "kv_cache_space_gib": space, "max_num_seqs": parallel, "shm_size": 4 << 30}
+        return {"dtype": "bfloat16", "kv_cache_space_gib": space, "max_num_seqs": parallel, "shm_size": 4 * GIB}
     # vLLM takes a share of the total that must be free; hundredths, rounded down (past the float's own error).
     share = int((pool.available / pool.total + 1e-6) * 100)
     room = share * pool.total // 100 - sizing.weights - VLLM_ACTIVATIONS

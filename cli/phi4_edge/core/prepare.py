@@ -19,7 +19,8 @@ COMPOSE_MAJOR = 2
 def install(it: Chosen) -> Install:
     """Return what the roles have to install, as far as the facts tell."""
     toolkit, floor = version_of(it.facts.toolkit), _floor(it)
-    too_old = floor is not None and toolkit < floor.minimum
+    # A Jetson's comes with JetPack, never from us: one that is too old there is in the way.
+    too_old = floor is not None and toolkit < floor.minimum and it.facts.jetson is None
     return Install(
         docker=it.needs_docker and not (it.facts.docker and _compose_there(it.facts)),
         nvidia_toolkit=it.needs_toolkit and (not toolkit or too_old),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phi4_edge.core.catalog import Candidate, Catalog, Engine, Image, ModelStore
+from phi4_edge.core.catalog import Build, Candidate, Catalog, Engine, Image, ModelStore
 from phi4_edge.core.host import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, Gpu, HostFacts
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.table import ResourceTable
@@ -95,12 +95,17 @@ def attempts(catalog: Catalog, candidate: Candidate, overrides: Overrides) -> tu
             context=context,
             kv_type=kv_type,
             weights=variant.weights,
-            kv_cache=catalog.kv_bytes(overrides.model, kv_type) * context * overrides.parallel,
+            kv_cache=_set_aside(catalog.kv_bytes(overrides.model, kv_type) * context * overrides.parallel, build),
             overhead=variant.overhead[candidate.accelerator],
         )
         for context in contexts
         for kv_type in build.kv_types
     )
+
+
+def _set_aside(tokens: int, build: Build) -> int:
+    """Return the bytes of KV cache that the engine takes so that it holds `tokens` bytes."""
+    return -(-tokens // build.kv_step) * build.kv_step
 
 
 def disk_available(facts: HostFacts, *paths: str) -> int:

@@ -69,3 +69,24 @@ def test_only_an_engine_with_a_store_of_its_own_needs_more(document: Make, plan:
     assert [name for name, engine in catalog.engines.items() if engine.store] == ["ollama"]
     made = plan(document("n150-8gb"))
     assert made.disk.kept == 2_400_000_000 + 300_000_000
+
+
+@pytest.mark.parametrize(
+    ("context", "parallel", "gib"), [(4096, 1, 1), (2048, 1, 1), (4096, 2, 1), (4096, 3, 2), (8192, 4, 4)]
+)
+def test_vllm_on_a_cpu_is_planned_with_the_pool_that_it_sets_aside(
+    document: Make, plan: Make, context: int, parallel: int, gib: int
+) -> None:
+    wishes = {"engine": "vllm", "quantization": "bf16", "force": True, "context_length": context, "parallel": parallel}
+    made = plan(document("n150-8gb"), **wishes)
+    assert made.memory.kv_cache == made.knobs["kv_cache_space_gib"] << 30 == gib << 30
+    assert made.memory.need == 7_672_043_520 + (gib << 30) + 1_500_000_000
+    assert made.knobs["max_num_seqs"] == parallel
+    large = plan(document("two-gpus"), **wishes | {"profile": "development"})
+    assert large.accelerator == "cpu"
+    assert large.memory.need <= large.knobs["memory_max"] <= large.memory.need * 1.15
+
+
+def test_elsewhere_the_tokens_count(document: Make, plan: Make) -> None:
+    made = plan(document("two-gpus"), engine="vllm", context_length=2048)
+    assert (made.accelerator, made.memory.kv_cache) == ("cuda", 2048 * 131072)
