@@ -188,8 +188,13 @@ def _collect(store: Store, plans: list[Mapping[str, Any]], content: Content) -> 
     names |= {str(plan["runtime"]["artifact"]) for plan in plans if (plan["runtime"] or {}).get("artifact")}
     wheels = {str(plan["runtime"]["id"]) for plan in plans if plan["runtime"] and not plan["runtime"].get("artifact")}
     known = shelf.index()
-    images = {str(image["key"]): _entry(shelf, known, image, plan) for plan in plans
-              for image in delivery.planned_images(plan)}  # fmt: skip
+    images: dict[str, dict[str, Any]] = {}
+    for plan in plans:
+        for image in delivery.planned_images(plan):
+            line = _entry(shelf, known, image, plan)
+            # One host may be sent what another one pulls itself.
+            if line["path"] or image["key"] not in images:
+                images[str(image["key"])] = line
     artifacts = {name: store.digest(name) for name in sorted(names)}
     folders = {store.path(digest) for digest in artifacts.values()}
     folders |= {store.root / "wheelhouses" / name for name in wheels}
@@ -209,7 +214,7 @@ def _entry(
     key = str(image["key"])
     if key not in known:
         raise ArtifactError(f"{key} is not in {shelf.store.root}: it was to be fetched before")
-    pushed = plan.get("image_delivery", "push") == "push" and shelf.path(str(known[key]["digest"])).is_dir()
+    pushed = delivery.pushes(plan, image) and shelf.path(str(known[key]["digest"])).is_dir()
     return dict(known[key]) if pushed else {**known[key], "path": ""}
 
 

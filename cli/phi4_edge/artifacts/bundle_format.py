@@ -19,6 +19,8 @@ from typing import IO, Any
 from phi4_edge import __version__
 from phi4_edge.artifacts import manifest
 from phi4_edge.artifacts.manifest import FileEntry
+from phi4_edge.artifacts.store_images import valid
+from phi4_edge.core.text import LARGEST
 from phi4_edge.errors import ArtifactError
 
 FORMAT = "phi4-edge/bundle/1"
@@ -154,12 +156,12 @@ def _decode(raw: bytes, where: str) -> Contents:
             version=version,
             files=tuple(_file(line) for line in document["files"]),
             artifacts={str(name): _hex(value) for name, value in document["artifacts"].items()},
-            images={str(name): dict(entry) for name, entry in document["images"].items()},
+            images={str(name): _image(entry) for name, entry in document["images"].items()},
             wheelhouses=tuple(_plain(name) for name in document["wheelhouses"]),
-            hosts={str(name): dict(what) for name, what in document["hosts"].items()},
+            hosts={str(name): _host(what) for name, what in document["hosts"].items()},
             engines={str(name): str(value) for name, value in document["engines"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{where}: its manifest cannot be used ({error}); create the bundle again") from error
     if version != __version__:
         raise ArtifactError(
@@ -175,9 +177,24 @@ def _decode(raw: bytes, where: str) -> Contents:
 
 def _file(line: Mapping[str, Any]) -> FileEntry:
     size = line["size"]
-    if type(size) is not int or size < 0:
+    if type(size) is not int or not 0 <= size <= LARGEST:
         raise ValueError(f"size {size!r}")
     return FileEntry(manifest.relative(line["path"]), size, _hex(line["sha256"]))
+
+
+def _image(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the store's index of images; it goes there as it is, and its digest names a folder."""
+    entry = dict(line)
+    if not valid(entry) or entry["path"] not in ("", f"images/{entry['digest'].removeprefix('sha256:')}"):
+        raise ValueError(f"image {entry!r:.200}")
+    return entry
+
+
+def _host(line: Mapping[str, Any]) -> dict[str, Any]:
+    what = dict(line)
+    if not all(isinstance(what[name], str) for name in ("engine", "service_manager", "model")):
+        raise ValueError(f"host {what!r:.200}")
+    return what
 
 
 def _hex(value: object) -> str:

@@ -92,6 +92,11 @@ def planned_images(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [image for image in (plan.get("image"), webui.get("image")) if image]
 
 
+def pushes(plan: Mapping[str, Any], image: Mapping[str, Any]) -> bool:
+    """Whether the host is sent `image`; one that we build is in no registry, whatever the plan says of others."""
+    return plan.get("image_delivery", "push") == "push" or str(image["repository"]).startswith(OURS)
+
+
 def key(plan: Mapping[str, Any]) -> tuple[object, ...]:
     """Names what a plan needs: plans with equal keys need the same things."""
     runtime = plan.get("runtime") or {}
@@ -105,12 +110,11 @@ def missing(store: Store, plan: Mapping[str, Any]) -> list[str]:
     held, images = store.digests(), Images(store)
     names = [str(plan["model"]["artifact"]), (plan.get("runtime") or {}).get("artifact")]
     lacking = [name for name in names if name and name not in held]
-    if plan.get("image_delivery", "push") == "push":
-        digests = images.digests()
-        for planned in planned_images(plan):
-            digest = digests.get(planned["key"])
-            if digest is None or not images.path(digest).is_dir():
-                lacking.append(str(planned["key"]))
+    digests = images.digests()
+    for planned in planned_images(plan):
+        digest = digests.get(planned["key"])
+        if pushes(plan, planned) and (digest is None or not images.path(digest).is_dir()):
+            lacking.append(str(planned["key"]))
     return lacking
 
 
@@ -186,7 +190,7 @@ def _image(
     from phi4_edge.artifacts import images
 
     name, mirror = str(planned["key"]), str(plan.get("image_mirror") or "")
-    pushed = plan.get("image_delivery", "push") == "push" or str(planned["repository"]).startswith(OURS)
+    pushed = pushes(plan, planned)
     if sources.bundle:
         return _bundled_image(store, sources, planned, pushed, progress)
     if pushed:

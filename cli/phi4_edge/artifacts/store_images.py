@@ -48,7 +48,7 @@ class Images:
         except (OSError, ValueError) as error:
             raise _unreadable(path, str(error)) from error
         entries = document.get("images") if isinstance(document, dict) else None
-        if document.get("format") != FORMAT or not isinstance(entries, dict) or not all(map(_valid, entries.values())):
+        if document.get("format") != FORMAT or not isinstance(entries, dict) or not all(map(valid, entries.values())):
             raise _unreadable(path, f"not of format {FORMAT}")
         return entries
 
@@ -174,7 +174,8 @@ class Images:
             )
 
 
-def _valid(entry: object) -> bool:
+def valid(entry: object) -> bool:
+    """Whether `entry` is a line of the index."""
     return (
         isinstance(entry, dict)
         and all(isinstance(entry.get(name), str) for name in ("digest", "id", "path", "reference"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from artifact_support import leftovers
-from bundle_support import CPU, ID, KEY, MODEL, Content, filled, fleet, plan, planned_image
+from bundle_support import CPU, ID, KEY, MODEL, Content, filled, fleet, image, plan, planned_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -139,6 +139,10 @@ def test_other_files_are_no_bundles(tmp_path: Path) -> None:
         Bundle.open(other, Content())
     with pytest.raises(ArtifactError, match="cannot be read"):
         Bundle.open(tmp_path / "missing.tar", Content())
+    deep = b"[" * 200_000
+    other.write_bytes(bundle_format.header("manifest.json", len(deep)) + deep + bundle_format.padding(len(deep)))
+    with pytest.raises(ArtifactError, match="its manifest cannot be used"):
+        Bundle.open(other, Content())
 
 
 @pytest.mark.parametrize(
@@ -148,7 +152,10 @@ def test_other_files_are_no_bundles(tmp_path: Path) -> None:
         ({"format": "phi4-edge/bundle/2"}, "needed 'phi4-edge/bundle/1'"),
         ({"files": [{"path": "../../etc/passwd", "size": 1, "sha256": "0" * 64}]}, "not a plain relative file name"),
         ({"wheelhouses": ["../x"]}, "not a plain relative file name"),
-        ({"hosts": {"gw9": {}}}, "not what its own digest says"),
+        ({"files": [{"path": "a", "size": 1 << 90, "sha256": "0" * 64}]}, "size 1237940039285380274899124224"),
+        ({"images": {KEY: {"digest": "sha256:../../x", "path": ""}}}, r"cannot be used \(image "),
+        ({"hosts": {"gw9": {}}}, "cannot be used"),
+        ({"hosts": {}}, "not what its own digest says"),
         ({"extra": 1}, "not what its own digest says"),
     ],
 )
@@ -199,6 +206,27 @@ def test_images_that_hosts_pull_are_pinned_and_not_packed(tmp_path: Path) -> Non
     assert other.image_digests()[KEY] == store.image_digests()[KEY]
     done = delivery.ensure(other, CATALOG, wanted, Content(), bundle="small.tar")
     assert done.images == {KEY: store.image_digests()[KEY]}
+
+
+def test_an_image_that_one_host_is_sent_is_packed_although_another_pulls_it(tmp_path: Path) -> None:
+    store = filled(tmp_path / "store")
+    sent = plan(store, runtime=None, image=planned_image(store))
+    pulls = {**sent, "host": "gw2", "image_delivery": "registry"}
+    for number, plans in enumerate(([sent, pulls], [pulls, sent])):
+        contents = bundle.create(store, plans, Content(), tmp_path / f"{number}.tar")
+        assert contents.images[KEY]["path"] != ""
+
+
+def test_an_image_of_ours_is_packed_for_hosts_that_pull_all_others(tmp_path: Path) -> None:
+    store, ours = filled(tmp_path / "store"), "phi4-edge/onnx:1/amd64"
+    image(store, ours, b"configuration three")
+    wanted = plan(store, runtime=None, image=planned_image(store, ours), image_delivery="registry")
+    contents = bundle.create(store, [wanted], Content(), tmp_path / "ours.tar")
+    other = Store(tmp_path / "other")
+    assert contents.images[ours]["path"] != "" and delivery.missing(other, wanted)[-1] == ours
+    Bundle.open(tmp_path / "ours.tar", Content()).bring(other)
+    done = delivery.ensure(other, CATALOG, wanted, Content(), bundle="ours.tar")
+    assert done.images == {ours: store.image_digests()[ours]}
 
 
 def test_a_damaged_store_gives_no_bundle(tmp_path: Path) -> None:
