@@ -255,5 +255,7 @@ def test_the_transient_unit_is_closed_in() -> None:
     found = ollamaserve.unit_properties(args, "/fresh")
     assert {"DynamicUser=yes", "IPAddressDeny=any", "NoNewPrivileges=yes", "BindReadOnlyPaths=/e"} <= set(found)
     assert f"RuntimeMaxSec={ollamaserve.LONGEST_SECONDS}" in found
+    newer = {"ExecPaths", "NoExecPaths", "PrivateIPC", "ProcSubset", "ProtectProc", "SocketBindAllow", "SocketBindDeny"}
+    assert not newer & {line.partition("=")[0] for line in found}, "systemd-run of JetPack 5 does not know these"
     reaching = ollamaserve.unit_properties({**args, "library": {"name": "x"}}, "/fresh")
     assert "IPAddressDeny=any" not in reaching

@@ -42,6 +42,7 @@ def unit_properties(args: Json, folder: str) -> list[str]:
     """Closed in: it may write its store, read its own program, and talk to this host.
 
     CAP_FOWNER: a model that is linked instead of copied belongs to root, and Ollama sets the times of every blob.
+    Nothing newer than systemd 245, which is JetPack 5's: systemd-run refuses what it does not know.
     """
     alone = [] if args["library"] else ["IPAddressDeny=any", "IPAddressAllow=localhost"]
     return [
@@ -49,7 +50,7 @@ def unit_properties(args: Json, folder: str) -> list[str]:
         "AmbientCapabilities=CAP_FOWNER", "CapabilityBoundingSet=CAP_FOWNER", "NoNewPrivileges=yes",
         "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes", "PrivateDevices=yes",
         "ProtectKernelTunables=yes", "ProtectKernelModules=yes", "ProtectKernelLogs=yes", "ProtectControlGroups=yes",
-        "ProtectClock=yes", "ProtectHostname=yes", "ProtectProc=invisible", "RestrictNamespaces=yes",
+        "ProtectClock=yes", "ProtectHostname=yes", "RestrictNamespaces=yes",
         "RestrictSUIDSGID=yes", "RestrictRealtime=yes", "LockPersonality=yes", "SystemCallArchitectures=native",
         "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
         "TemporaryFileSystem=/opt:ro /var/lib:ro /srv:ro /mnt:ro /media:ro",
