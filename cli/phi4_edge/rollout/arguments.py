@@ -40,8 +40,9 @@ def problem(value: Any, schema: Mapping[str, Any], name: str = "arguments") -> s
 def _object(value: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> str:
     properties = schema.get("properties")
     known: Mapping[str, Any] = properties if isinstance(properties, Mapping) else {}
-    for key in schema.get("required") or ():
-        if key not in value:
+    required = schema.get("required")
+    for key in required if isinstance(required, list) else ():
+        if isinstance(key, str) and key not in value:
             return f"{name}: {key} is missing"
     for key, item in value.items():
         if key in known and isinstance(known[key], Mapping):

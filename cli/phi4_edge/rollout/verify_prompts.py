@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,6 +89,10 @@ def _tools(top: Row) -> Iterator[tuple[str, Tool]]:
         parameters = row.row("parameters").data
         if parameters.get("type") != "object":
             row.row("parameters").fail("type", "object: the arguments of a tool are one")
+        try:
+            json.dumps(parameters, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):  # YAML has dates, NaN, and mappings that hold themselves
+            row.fail("parameters", "what JSON can hold: texts, finite numbers, true, false, null, lists and mappings")
         yield name, Tool(name, row.text("description"), parameters)
 
 

@@ -89,6 +89,15 @@ def test_a_wrong_file_is_refused(data: object, message: str) -> None:
         parse(data, "mine.yml")
 
 
+@pytest.mark.parametrize("text", ["{const: 2024-01-01}", "{minimum: .nan}", "&own {properties: *own}"])
+def test_parameters_that_no_request_can_hold_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.yml").write_text(f"properties: {{a: {text}}}")
+    _, read = load_prompts(tmp_path / "mine.yml")
+    data = file({}, {"area": {"description": "Area", "parameters": {"type": "object", **read}}})
+    with pytest.raises(CatalogError, match=r"tools\.area\.parameters: found dict, needed what JSON can hold"):
+        parse(data, "mine.yml")
+
+
 def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.yml").write_text("prompts: [")
     with pytest.raises(CatalogError, match=r"mine\.yml"):
@@ -156,3 +165,8 @@ def test_arguments_are_held_against_the_tools_schema(value: object, schema: dict
     assert wrong in found
     assert bool(found) == bool(wrong)
     assert jsonschema.Draft202012Validator(schema).is_valid(value) == (not wrong)  # as the real thing judges
+
+
+@pytest.mark.parametrize("required", [5, "a", [["a"]], None])
+def test_a_schema_that_is_none_ends_no_exchange(required: object) -> None:
+    assert arguments.problem({"b": 1}, {"type": "object", "required": required}) == ""
