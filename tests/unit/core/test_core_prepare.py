@@ -87,6 +87,15 @@ def test_the_toolkit_is_installed_or_updated(
     assert not any("toolkit" in text for text in made.blockers)
 
 
+def test_an_old_toolkit_of_a_jetson_is_in_the_way_for_nobody_updates_it(document: Make, plan: Make) -> None:
+    old = document("jetson-orin-nano-8gb", nvidia_ctk=CTK.format("1.14.2"))
+    made = plan(old, **COMPOSE)
+    assert not made.install.nvidia_toolkit and "is updated first" not in texts(made)
+    assert [text.split(":")[0] for text in made.blockers] == ["nvidia-container-toolkit 1.14.2 is older than 1.17.8"]
+    assert plan(old, accept_below_floor="nvidia-container-toolkit", **COMPOSE).blockers == ()
+    assert plan(document("jetson-orin-nano-8gb"), **COMPOSE).install.nvidia_toolkit
+
+
 def test_an_old_toolkit_that_was_accepted_is_left_alone(document: Make, plan: Make) -> None:
     made = plan(document(GPU, nvidia_ctk=CTK.format("1.14.6")), accept_below_floor="nvidia-container-toolkit")
     assert not made.install.nvidia_toolkit and made.blockers == ()
