@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from host_support import ONE, gateport, hostlib, load
 
 from phi4_edge.core import reference
 
-gatedocker, gatehttp, gateollama = (load("health", name) for name in ("gatedocker", "gatehttp", "gateollama"))
+gate, gatedocker, gatehttp, gateollama = (
+    load("health", name) for name in ("gate", "gatedocker", "gatehttp", "gateollama")
+)
 StepError = gateollama.StepError
 MODEL = "phi-4-mini-instruct"
 WEIGHTS = "w" * 64
@@ -225,3 +228,19 @@ def test_the_closest_address_gets_what_is_sent_to_it(args: dict[str, Any], monke
 
 def test_images_are_ours_by_the_name_that_they_are_given() -> None:
     assert gatedocker.hostdocker.OURS == reference.OURS
+
+
+@pytest.mark.parametrize(("job", "passes"), [("1234", True), ("", False)])
+def test_a_unit_that_waits_for_docker_or_the_network_is_waited_for(
+    job: str, passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is inactive until then, like one that ended; only that one has no job."""
+    said = [{"ActiveState": "inactive", "SubState": "dead", "Job": job}, {"ActiveState": "active", "Job": ""}]
+    monkeypatch.setattr(gate, "shown", lambda unit, properties: said.pop(0))
+    monkeypatch.setattr(gate, "POLL_SECONDS", 0)
+    question = {"unit": "phi4-edge.service", "compose": False}
+    if passes:
+        assert gate.running(question, time.monotonic() + 60)["ActiveState"] == "active"
+        return
+    with pytest.raises(gate.StepError, match=r"phi4-edge.service is inactive \(dead\)"):
+        gate.running(question, time.monotonic() + 60)

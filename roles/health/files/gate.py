@@ -19,7 +19,7 @@ from hostunit import WEBUI, shown
 
 POLL_SECONDS = 0.5
 JOURNAL_LINES = 30
-PROPERTIES = "ActiveState,SubState,Result,NRestarts,MainPID,ExecStart"
+PROPERTIES = "ActiveState,SubState,Result,NRestarts,MainPID,ExecStart,Job"
 
 
 def gate(args: Json, _payload: bytes) -> Json:
@@ -58,7 +58,9 @@ def running(args: Json, end: float) -> dict[str, str]:
         if state.get("ActiveState") == "failed" or restarts(state) >= 2:
             found = f"{state.get('ActiveState')} after {restarts(state)} restarts"
             raise StepError("process", f"{args['unit']} does not stay up: {found}")
-        if state.get("ActiveState") == "inactive" or time.monotonic() > end:
+        # One that has a job waits for what it is ordered behind: Docker, or the network.
+        ended = state.get("ActiveState") == "inactive" and not state.get("Job")
+        if ended or time.monotonic() > end:
             inside = f", its container {state['container'] or 'missing'}" if "container" in state else ""
             raise StepError(
                 "process", f"{args['unit']} is {state.get('ActiveState')} ({state.get('SubState')}){inside}"
