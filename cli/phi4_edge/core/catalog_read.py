@@ -59,8 +59,13 @@ def read(data: Mapping[str, Any], floors: Mapping[str, Any]) -> Catalog:
         speed=_speed(top.row("speed")),
         variants=_variants(top.row("variants")),
         webui=_webui(top.row("webui")),
-        floors=MappingProxyType({name: _floor(row) for name, row in Row("CVE floors", floors).rows("floors").items()}),
+        floors=read_floors(floors),
     )
+
+
+def read_floors(data: Mapping[str, Any]) -> Mapping[str, Floor]:
+    """Return the floors by component; raises CatalogError that names row and field."""
+    return MappingProxyType({name: _floor(row) for name, row in Row("CVE floors", data).rows("floors").items()})
 
 
 def _variants(row: Row) -> Mapping[str, Mapping[str, Any]]:

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phi4_edge.core.text import version_of
+from phi4_edge.core.catalog_read import read_floors
+from phi4_edge.core.text import dotted, version_of
 from phi4_edge.errors import PreflightError
 
 # Code name by ID and VERSION_ID of os-release; both vendors' repositories were read for these.
@@ -25,8 +26,6 @@ ARCHITECTURES = ("amd64", "arm64")
 CONFLICTING = ("docker.io", "podman-docker", "containerd", "runc")
 COMPOSE = {"bookworm": "", "trixie": "docker-compose", "jammy": "docker-compose-v2", "noble": "docker-compose-v2"}
 LEFT_ALONE = "what is installed is left alone"
-# First good version of a branch that is newer than a component's minimum and was open to the same (cve_floors.yml).
-BRANCHES: dict[str, dict[tuple[int, ...], str]] = {"runc": {(1, 3): "1.3.3"}}
 
 
 def below(floors: Mapping[str, Any], component: str, version: str, accepted: Collection[str] = ()) -> str:
@@ -34,14 +33,11 @@ def below(floors: Mapping[str, Any], component: str, version: str, accepted: Col
 
     `floors` is data/cve_floors.yml. An unknown version is no evidence and gives "".
     """
-    row, found = floors["floors"].get(component), version_of(version)
-    if row is None or not found or component in accepted:
-        return ""
-    minimum = BRANCHES.get(component, {}).get(found[:2], str(row["minimum"]))
-    if found >= version_of(minimum):
+    floor, found = read_floors(floors).get(component), version_of(version)
+    if floor is None or not found or component in accepted or found >= (minimum := floor.for_version(found)):
         return ""
     return (
-        f"found {component} {version}, needed {minimum} or newer: {row['why']}. Install a newer one, or set "
+        f"found {component} {version}, needed {dotted(minimum)} or newer: {floor.why}. Install a newer one, or set "
         f"phi4_accept_below_floor={component} where the distribution has closed these in its own build"
     )
 
@@ -132,8 +128,8 @@ def _suite(found: Mapping[str, Any]) -> str:
         known = ", ".join(" ".join(pair) for pair in SUITES)
         raise PreflightError(
             f"found {_system(found)} on {found['architecture'] or 'an unknown architecture'}, needed one of {known} on "
-            f"{' or '.join(ARCHITECTURES)} to install packages: install Docker 28.5.2 or newer and Compose 2 yourself, "
-            "then run the same command again"
+            f"{' or '.join(ARCHITECTURES)} to install packages: install Docker and Compose 2 yourself, then "
+            "run the same command again"
         )
     return suite
 

@@ -130,6 +130,14 @@ def test_runc_that_is_good(version: str) -> None:
     assert below(FLOORS, "runc", version) == ""
 
 
+def test_branches_are_those_of_the_file() -> None:
+    row = {"minimum": "1.2.8", "why": "CVE-1", "branches": {"1.3": "1.3.9", "1.5": "1.5.1"}}
+    floors = {"floors": {"runc": row}}
+    assert below(floors, "runc", "1.3.9") == below(floors, "runc", "1.4.0") == below(floors, "other", "0.1") == ""
+    for version, needed in (("1.3.8", "1.3.9"), ("1.5.0", "1.5.1"), ("1.2.7", "1.2.8")):
+        assert f"found runc {version}, needed {needed} or newer: CVE-1." in below(floors, "runc", version)
+
+
 @pytest.mark.parametrize(
     ("full", "short"),
     [
