@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from phi4_edge.artifacts import files, manifest, oci, resources
 from phi4_edge.artifacts.manifest import Manifest
 from phi4_edge.artifacts.progress import Event, Progress, silent
-from phi4_edge.artifacts.registry import DOCKER_LIST, OCI_INDEX, Document, Registry
+from phi4_edge.artifacts.registry import DOCKER_LIST, OCI_INDEX, Document, NotThereError, Registry
 from phi4_edge.artifacts.store import Store
 from phi4_edge.artifacts.store_images import Images
 from phi4_edge.core import catalog as core_catalog
@@ -199,7 +199,15 @@ def _fetch(registry: Registry, images: Images, wanted: Wanted, progress: Progres
 def _resolve(registry: Registry, wanted: Wanted) -> oci.Image:
     """The manifest for the wanted architecture, by the digest that is known, else by the tag."""
     where = f"{registry.endpoint.name}:{wanted.tag}"
-    document = registry.manifest(wanted.digest or wanted.tag)
+    try:
+        document = registry.manifest(wanted.digest or wanted.tag)
+    except NotThereError as error:
+        if not wanted.digest or wanted.trusted:
+            raise
+        raise ArtifactError(
+            f"{error}. To this digest the tag was pinned when it was first resolved: another mirror, or one that was "
+            f"wrong then, may not have it. 'phi4-edge model remove {wanted.key}' forgets the pin"
+        ) from error
     if document.media_type in (DOCKER_LIST, OCI_INDEX):
         chosen = _choose(document, wanted.architecture, where)
         if wanted.digest:
@@ -212,10 +220,12 @@ def _resolve(registry: Registry, wanted: Wanted) -> oci.Image:
 
 
 def _choose(index: Document, architecture: str, where: str) -> str:
-    listed = [line for line in index.data.get("manifests", []) if isinstance(line, dict)]
+    listed = index.data.get("manifests")
     platforms = []
-    for line in listed:
-        of: dict[str, Any] = {**(line.get("platform") or {})}
+    for line in listed if isinstance(listed, list) else []:
+        of = line.get("platform") if isinstance(line, dict) else None
+        if not isinstance(of, dict):
+            continue
         here = (of.get("os"), of.get("architecture"))
         # Every arm64 board runs v8; later variants are builds for newer ones.
         if here == ("linux", architecture) and of.get("variant") in (None, "", "v8"):

@@ -54,6 +54,10 @@ class Document:
         return dict(json.loads(self.raw))
 
 
+class NotThereError(ArtifactError):
+    """The registry answers, and does not have what it was asked for."""
+
+
 class _AgainError(Exception):
     """Worth another attempt: a server error, or a connection that broke."""
 
@@ -172,7 +176,7 @@ class Registry:
                 f"controller with 'docker login {self.endpoint.host}', or set phi4_image_mirror to a registry of yours"
             )
         if status == 404:
-            raise ArtifactError(
+            raise NotThereError(
                 f"{self.endpoint.host} has no {where}: check repository, tag and digest in the catalog, and "
                 "phi4_image_mirror"
             )
@@ -236,7 +240,7 @@ class Registry:
             raise ArtifactError(
                 f"{self.endpoint.repository} could not be written on this controller: {error}. {again}"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(f"{self.endpoint.host} does not answer as a registry does ({_short(error)})") from error
 
 
