@@ -220,3 +220,33 @@ def test_nothing_is_swept_under_a_receipt_that_names_no_release_that_is_here(hos
     host.receipt.write_text(text)
     assert receipt.sweep(args(host), b"") == {"changed": False, "pruned": []}
     assert host.names() == {ONE, "a"}
+
+
+def test_what_somebody_else_runs_in_a_folder_of_our_name_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose calls a project after its folder: its containers, networks and volumes have our project's label too."""
+    here = {
+        "container": {"ours": {"com.docker.compose.project=phi4-edge", "phi4-edge.release"},
+                      "theirs": {"com.docker.compose.project=phi4-edge"}},
+        "network": {"ours": {"com.docker.compose.project=phi4-edge", "com.docker.compose.network=engine"},
+                    "theirs": {"com.docker.compose.project=phi4-edge", "com.docker.compose.network=default"}},
+        "volume": {"theirs": {"com.docker.compose.project=phi4-edge"}},
+    }  # fmt: skip
+
+    def docker(kind: str, verb: str, *words: str) -> tuple[int, str]:
+        if verb == "rm":
+            del here[kind][words[-1]]
+            return 0, ""
+        labels = {word[len("label=") :] for word in words if word.startswith("label=")}
+        return 0, " ".join(name for name, has in here[kind].items() if labels <= has)
+
+    monkeypatch.setattr(hostdocker, "docker", docker)
+    assert hostdocker.down("phi4-edge") == ["container ours", "network ours"]
+    assert {kind: set(names) for kind, names in here.items()} == {kind: {"theirs"} for kind in here}
+
+
+def test_our_documents_name_no_volume_and_no_other_network() -> None:
+    for path in sorted((ROOT / "tests" / "golden").rglob("*.yml")):
+        document = yaml.safe_load(path.read_text())
+        if "services" in document:
+            assert "volumes" not in document, path
+            assert set(document.get("networks", {})) <= {"engine"}, path

@@ -1,4 +1,4 @@
-"""What is ours in Docker on a host: containers, networks and volumes of our Compose projects, and images.
+"""What is ours in Docker on a host: containers and networks of our Compose projects, and images.
 
 Everything goes through the `docker` command. Sent in front of the script that uses it; Python 3.8 or newer, standard
 library only.
@@ -19,6 +19,9 @@ IMAGE = re.compile(r"^\s+image:\s*['\"]?(sha256:[0-9a-f]{64})['\"]?\s*$", re.MUL
 # What the name of every image begins with that was brought by us; a test holds it to `phi4_edge.core.reference`.
 OURS = "phi4-edge/"
 FORMAT = "{{.ID}} {{.Repository}}:{{.Tag}}"
+# What ours have beside the project's name: Compose calls a project after its folder, and a folder of somebody else may
+# be called phi4-edge too. Our documents name no volume, so that none of a project is ours.
+MARKS = {"container": "phi4-edge.release", "network": "com.docker.compose.network=engine"}
 # Containers that stop slowly, on a slow disk.
 SECONDS = 120.0
 
@@ -29,10 +32,10 @@ def docker(*argv: str) -> tuple[int, str]:
 
 
 def listed(kind: str, project: str) -> list[str]:
-    """Ids of what a Compose project has of a kind: container, network or volume. Raises HostError when nobody knows."""
-    label = f"label=com.docker.compose.project={project}"
+    """Ids of what is ours in a Compose project, container or network. Raises HostError when nobody knows."""
+    labels = ["--filter", f"label=com.docker.compose.project={project}", "--filter", f"label={MARKS[kind]}"]
     every = ["--all"] if kind == "container" else []
-    status, output = docker(kind, "ls", *every, "--quiet", "--filter", label)
+    status, output = docker(kind, "ls", *every, "--quiet", *labels)
     if status == 127:
         return []
     if status:
@@ -40,15 +43,13 @@ def listed(kind: str, project: str) -> list[str]:
     return output.split()
 
 
-def down(project: str, volumes: bool = False) -> list[str]:
-    """Nothing of a Compose project is left, volumes aside unless they are asked for; what is gone, by kind and id.
+def down(project: str) -> list[str]:
+    """Nothing of ours is left in a Compose project; what is gone, by kind and id.
 
     Works without the project's file. Raises HostError for what does not go.
     """
     gone = []
-    for kind, remove in (("container", ("rm", "--force", "--volumes")), ("network", ("rm",)), ("volume", ("rm",))):
-        if kind == "volume" and not volumes:
-            continue
+    for kind, remove in (("container", ("rm", "--force", "--volumes")), ("network", ("rm",))):
         for name in listed(kind, project):
             status, output = docker(kind, *remove, name)
             if status and name in listed(kind, project):

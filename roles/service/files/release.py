@@ -233,7 +233,7 @@ def rollback(args: Json, _payload: bytes) -> Json:
 
 
 def remove(args: Json, _payload: bytes) -> Json:
-    """No unit, container, network, volume or image of ours is left. `docker`: role docker has left notes to undo.
+    """No unit, container, network or image of ours is left. `docker`: role docker has left notes to undo.
 
     What lies below `root` and `state` is for `erase`: the notes are there.
     """
@@ -250,7 +250,7 @@ def remove(args: Json, _payload: bytes) -> Json:
     if found:
         must("daemon-reload")
     if containers:
-        gone += [item for project in PROJECTS for item in hostdocker.down(project, volumes=True)]
+        gone += [item for project in PROJECTS for item in hostdocker.down(project)]
     gone += hostdocker.remove_images(set())
     return {"changed": bool(found or gone), "changes": found + gone, "docker": docker}
 
