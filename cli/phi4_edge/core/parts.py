@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from phi4_edge.core import reference
 from phi4_edge.core.catalog import Engine, Image
 from phi4_edge.core.chosen import Chosen, Inputs
@@ -48,8 +50,9 @@ def image(facts: HostFacts, inputs: Inputs, wanted: Image | None) -> PlannedImag
     architecture = reference.ARCHITECTURES.get(facts.architecture, facts.architecture)
     tag = wanted.tag
     if wanted.base is not None and (content := inputs.runtimes.get(wanted.repository)):
-        # Ours is another image as soon as what it is built from is another.
-        tag = f"{tag}-{content[:12]}"
+        # Ours is another image as soon as what it is built from is another: our files, or the base in the catalog.
+        below = f"{wanted.base.repository}:{wanted.base.tag}@{wanted.base.digests.get(architecture, '')}"
+        tag = f"{tag}-{hashlib.sha256(f'{content} {below}'.encode()).hexdigest()[:12]}"
     key = f"{wanted.repository}:{tag}/{architecture}"
     digest = wanted.digests.get(architecture) or inputs.images.get(key)
     asked = f"{wanted.repository}:{tag}" + (f"@{digest}" if digest else "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -58,19 +60,28 @@ def test_an_image_is_named_by_repository_tag_and_architecture(document: Make, pl
     assert arm.architecture == "arm64"
 
 
-def test_an_image_of_ours_is_another_one_as_soon_as_its_content_is(document: Make, plan: Make) -> None:
-    def key(content: str) -> str:
+def test_an_image_of_ours_is_another_one_as_soon_as_its_content_or_its_base_is(
+    document: Make, plan: Make, catalog: Any
+) -> None:
+    def key(content: str, base: Any = None) -> str:
         inputs = Inputs(runtimes={"onnx": "1" * 64, "phi4-edge/onnx": content})
-        found: str = plan(document("n150-8gb"), inputs, service_manager="compose").image.key
+        engine = catalog.engines["onnx"]
+        image = dataclasses.replace(ours, base=base or ours.base)
+        build = dataclasses.replace(engine.builds["cpu"], images=(image,))
+        engines = {**catalog.engines, "onnx": dataclasses.replace(engine, builds={"cpu": build})}
+        using = dataclasses.replace(catalog, engines=engines)
+        found: str = plan(document("n150-8gb"), inputs, using=using, service_manager="compose").image.key
         return found
 
-    assert key("a" * 64) == f"phi4-edge/onnx:0.18.0-{'a' * 12}/amd64"
-    assert key("a" * 64) != key("b" * 64)
+    (ours,) = catalog.engines["onnx"].builds["cpu"].images
+    tags = dataclasses.replace(ours.base, tag="3.13.99-slim-trixie")
+    digests = dataclasses.replace(ours.base, digests={"amd64": DIGEST})
+    assert re.fullmatch(r"phi4-edge/onnx:0\.18\.0-[0-9a-f]{12}/amd64", key("a" * 64))
+    assert len({key("a" * 64), key("b" * 64), key("a" * 64, tags), key("a" * 64, digests)}) == 4
+    assert key("a" * 64, dataclasses.replace(ours.base, disk=1)) == key("a" * 64)
 
 
 def test_what_an_image_takes_or_is_called_is_no_other_release(document: Make, plan: Make, catalog: Any) -> None:
-    import dataclasses
-
     build = catalog.engines["ollama"].builds["cpu"]
     images = tuple(dataclasses.replace(image, disk=image.disk + 1, archive=1) for image in build.images)
     larger = dataclasses.replace(build, images=images)
