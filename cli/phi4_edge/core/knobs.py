@@ -14,6 +14,7 @@ from phi4_edge.core.choose import Evaluation
 from phi4_edge.core.chosen import Chosen
 from phi4_edge.core.host import HostFacts
 from phi4_edge.core.plan_types import PlannedModel
+from phi4_edge.core.sizing import flavour
 from phi4_edge.core.table import ResourceTable
 from phi4_edge.core.text import canonical
 
@@ -68,6 +69,9 @@ def _ollama(it: Chosen, model: PlannedModel) -> dict[str, Any]:
     host = f"[{overrides.bind}]" if ":" in overrides.bind else overrides.bind
     # In a container the port is published; which address it is published on is Compose's to say.
     address = f"0.0.0.0:{it.engine.container_port}" if it.manager == "compose" else f"{host}:{overrides.port}"
+    board = flavour(it.facts, it.accelerator).partition("jetpack")[2]
+    # In a container Ollama cannot see which release of JetPack the board has, and would go without the GPU.
+    inside = {"JETSON_JETPACK": board} if board and it.manager == "compose" else {}
     made = variants.planned(it.catalog.variants, overrides.variants, sizing.context)
     return {
         "environment": {
@@ -82,6 +86,7 @@ def _ollama(it: Chosen, model: PlannedModel) -> dict[str, Any]:
             "OLLAMA_KEEP_ALIVE": "-1",
             "OLLAMA_NO_CLOUD": "1",
             "OLLAMA_NOPRUNE": "1",
+            **inside,
         },
         "variants": made,
         "store": _store(it, model, made),

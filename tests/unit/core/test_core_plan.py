@@ -148,6 +148,15 @@ def test_threads_on_request(document: Make, plan: Make) -> None:
     assert "phi4_threads 9, the host lets us use 4" in texts(plan(document("n150-8gb"), threads=9))
 
 
+@pytest.mark.parametrize(("name", "release"), [("jetson-orin-jetpack5", "5"), ("jetson-orin-nano-8gb", "6")])
+def test_ollama_is_told_of_jetpack_where_it_cannot_look(document: Make, plan: Make, name: str, release: str) -> None:
+    inside = plan(document(name), service_manager="compose")
+    assert (inside.accelerator, inside.knobs["environment"]["JETSON_JETPACK"]) == ("cuda", release)
+    assert "JETSON_JETPACK" not in plan(document(name)).knobs["environment"]
+    elsewhere = plan(document("gtx1060-6gb"), service_manager="compose")
+    assert (elsewhere.accelerator, "JETSON_JETPACK" in elsewhere.knobs["environment"]) == ("cuda", False)
+
+
 def test_ollama_environment(document: Make, plan: Make) -> None:
     made = plan(document("pi4-4gb"), bind="::", port=9000, parallel=1)
     environment = made.knobs["environment"]
