@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standin_registry import OCI_INDEX, StandinRegistry, planned, serving
+from standin_registry import StandinRegistry, planned, serving
 
 from phi4_edge.artifacts import images
+from phi4_edge.artifacts.registry import OCI_INDEX
 from phi4_edge.artifacts.store import Store
 from phi4_edge.artifacts.store_images import Images
 from phi4_edge.data import load_catalog
