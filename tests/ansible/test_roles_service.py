@@ -223,13 +223,13 @@ def test_nothing_is_swept_under_a_receipt_that_names_no_release_that_is_here(hos
 
 
 def test_what_somebody_else_runs_in_a_folder_of_our_name_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compose calls a project after its folder: its containers, networks and volumes have our project's label too."""
+    """Compose calls a project after its folder: their containers, networks and volumes have our project's label too."""
     here = {
-        "container": {"ours": {"com.docker.compose.project=phi4-edge", "phi4-edge.release"},
-                      "theirs": {"com.docker.compose.project=phi4-edge"}},
-        "network": {"ours": {"com.docker.compose.project=phi4-edge", "com.docker.compose.network=engine"},
-                    "theirs": {"com.docker.compose.project=phi4-edge", "com.docker.compose.network=default"}},
-        "volume": {"theirs": {"com.docker.compose.project=phi4-edge"}},
+        "container": {"0f" * 6: {"com.docker.compose.project=phi4-edge", "phi4-edge.release"},
+                      "ee" * 6: {"com.docker.compose.project=phi4-edge"}},
+        "network": {"0f" * 6: {"com.docker.compose.project=phi4-edge", "com.docker.compose.network=engine"},
+                    "ee" * 6: {"com.docker.compose.project=phi4-edge", "com.docker.compose.network=default"}},
+        "volume": {"ee" * 6: {"com.docker.compose.project=phi4-edge"}},
     }  # fmt: skip
 
     def docker(kind: str, verb: str, *words: str) -> tuple[int, str]:
@@ -237,11 +237,11 @@ def test_what_somebody_else_runs_in_a_folder_of_our_name_is_not_ours(monkeypatch
             del here[kind][words[-1]]
             return 0, ""
         labels = {word[len("label=") :] for word in words if word.startswith("label=")}
-        return 0, " ".join(name for name, has in here[kind].items() if labels <= has)
+        return 0, "\n".join(name for name, has in here[kind].items() if labels <= has)
 
     monkeypatch.setattr(hostdocker, "docker", docker)
-    assert hostdocker.down("phi4-edge") == ["container ours", "network ours"]
-    assert {kind: set(names) for kind, names in here.items()} == {kind: {"theirs"} for kind in here}
+    assert hostdocker.down("phi4-edge") == ["container 0f0f0f0f0f0f", "network 0f0f0f0f0f0f"]
+    assert {kind: set(names) for kind, names in here.items()} == {kind: {"ee" * 6} for kind in here}
 
 
 def test_our_documents_name_no_volume_and_no_other_network() -> None:
@@ -250,3 +250,12 @@ def test_our_documents_name_no_volume_and_no_other_network() -> None:
         if "services" in document:
             assert "volumes" not in document, path
             assert set(document.get("networks", {})) <= {"engine"}, path
+
+
+def test_a_warning_of_the_docker_client_is_no_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes with success where root's config.json is damaged; taken for a name it would end the switch half way."""
+    warning = "WARNING: Error loading config file: /root/.docker/config.json: invalid character '['\n"
+    said = {"ls": "0f0f0f0f0f0f\n", "inspect": '[\n    {"Id": "0f"}\n]', "rm": "0f0f0f0f0f0f"}
+    monkeypatch.setattr(hostdocker, "command", lambda *argv, **_more: (0, warning + said[argv[2]]))
+    assert hostdocker.listed("container", "phi4-edge") == ["0f0f0f0f0f0f"]
+    assert hostdocker.inspect("phi4-edge") == [{"Id": "0f"}]

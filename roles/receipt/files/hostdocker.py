@@ -16,6 +16,8 @@ from hostlib import HostError, Json, read_bytes
 from hostrun import command
 
 IMAGE = re.compile(r"^\s+image:\s*['\"]?(sha256:[0-9a-f]{64})['\"]?\s*$", re.MULTILINE)
+# One line of a list. The client also says there that it cannot read somebody's config.json, and succeeds all the same.
+IDS = re.compile(r"^[0-9a-f]{12,64}$", re.MULTILINE)
 # What the name of every image begins with that was brought by us; a test holds it to `phi4_edge.core.reference`.
 OURS = "phi4-edge/"
 FORMAT = "{{.ID}} {{.Repository}}:{{.Tag}}"
@@ -40,7 +42,7 @@ def listed(kind: str, project: str) -> list[str]:
         return []
     if status:
         raise HostError(f"found no answer from Docker, needed its list of {kind}s: {output[-500:]}")
-    return output.split()
+    return IDS.findall(output)
 
 
 def down(project: str) -> list[str]:
@@ -62,10 +64,10 @@ def inspect(project: str) -> list[Json]:
     """What Docker says about each container of a Compose project; none where Docker does not answer."""
     label = f"label=com.docker.compose.project={project}"
     status, output = docker("container", "ls", "--all", "--quiet", "--filter", label)
-    if status or not output.split():
+    if status or not IDS.findall(output):
         return []
-    status, output = whole("container", "inspect", *output.split())
-    found = json.loads(output) if status == 0 else []
+    status, output = whole("container", "inspect", *IDS.findall(output))
+    found = json.loads(output[output.find("[\n") :]) if status == 0 else []
     return [item for item in found if isinstance(item, dict)]
 
 
