@@ -244,3 +244,24 @@ def test_a_unit_that_waits_for_docker_or_the_network_is_waited_for(
         return
     with pytest.raises(gate.StepError, match=r"phi4-edge.service is inactive \(dead\)"):
         gate.running(question, time.monotonic() + 60)
+
+
+@pytest.mark.parametrize(
+    ("group", "release", "found"),
+    [
+        (f"0::/system.slice/docker-{'a' * 64}.scope\n", ONE, ""),
+        (f"0::/docker/{'a' * 64}\n", ONE, ""),
+        ("0::/user.slice/user-1000.slice\n", ONE, "what answers there is another program"),
+        (f"0::/docker/{'a' * 64}\n", "r-000000000000", "what answers there is another program"),
+    ],
+)
+def test_a_program_that_took_the_port_is_not_the_chat_page(
+    args: dict[str, Any], monkeypatch: pytest.MonkeyPatch, group: str, release: str, found: str
+) -> None:
+    """Whoever came first on the host's network would be shown what people ask."""
+    page = container(Id="a" * 64, Config={"Labels": {"phi4-edge.release": release}})
+    monkeypatch.setattr(gatedocker.hostdocker, "inspect", lambda project: [page])
+    monkeypatch.setattr(gateport, "listeners", lambda port: {"1": "127.0.0.1"})
+    monkeypatch.setattr(gateport, "holders", lambda inodes: [("1", "7", "python3", group)])
+    monkeypatch.setattr(gatedocker, "owned", gateport.owned)
+    assert gatedocker.page_of_another({**args, "webui": {"address": "127.0.0.1", "port": 3000}}) == found

@@ -122,7 +122,7 @@ def ours(args: Json, state: dict[str, str]) -> None:
     if f"{args['releases']}/{args['release']}/" not in state.get("ExecStart", ""):
         found = clean(state.get("ExecStart", ""), 300)
         raise StepError("release", f"{args['unit']} runs {found}, needed release {args['release']}")
-    if not owned(args["address"], args["port"], args["unit"]):
+    if not owned(args["address"], args["port"], "/" + args["unit"]):
         raise StepError("port", f"what answers on port {args['port']} is not {args['unit']}")
 
 
@@ -144,7 +144,7 @@ def placed(args: Json) -> None:
 def webui(args: Json, end: float) -> None:
     """The chat page beside the engine answers, where the plan has one."""
     while args["webui"]:
-        found = page(args["webui"])
+        found = page(args["webui"]) or gatedocker.page_of_another(args)
         if not found:
             return
         if time.monotonic() > end:

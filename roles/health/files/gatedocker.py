@@ -7,6 +7,7 @@ from typing import Any
 
 import hostdocker
 from gatehttp import StepError
+from gateport import owned
 from hostlib import Json
 from hostrun import clean
 
@@ -14,6 +15,7 @@ QUERY = "--query-gpu=uuid,memory.used"
 MIB = 1 << 20
 # Processes that publish a container's port; which container it is, Docker says.
 PUBLISHERS = ("docker-proxy", "dockerd")
+PAGE = "phi4-edge-webui"
 
 
 def engine(args: Json) -> dict[str, Any]:
@@ -95,3 +97,11 @@ def stranger(args: Json, listener: str) -> str:
     mine = str(engine(args).get("Id") or "none")
     others = [line for line in output.splitlines() if not mine.startswith(line.split()[-1])] if status == 0 else []
     return f"container {clean(others[0], 100)}" if others else ""
+
+
+def page_of_another(args: Json) -> str:
+    """Why the chat page that answers is not the release's container, which shares the host's network; or ""."""
+    found = [item for item in hostdocker.inspect(PAGE) if label(item, "phi4-edge.release") == args["release"]]
+    mine = str(found[0].get("Id") or "") if len(found) == 1 else ""
+    place = args["webui"]
+    return "" if mine and owned(place["address"], place["port"], mine) else "what answers there is another program"

@@ -57,11 +57,14 @@ def stranger(port: int, unit: str) -> str:
     return ""
 
 
-def owned(address: str, port: int, unit: str) -> bool:
-    """True when the socket that gets what is sent to `address` belongs to the unit: the closest address wins."""
+def owned(address: str, port: int, group: str) -> bool:
+    """True when the socket that gets what is sent to `address` belongs to the control group: the closest address wins.
+
+    `group`: /<unit>, or a container's id, which Docker writes in several ways.
+    """
     found = listeners(port)
     for candidate in (address, f"::ffff:{address}", "0.0.0.0", "::"):  # noqa: S104 - recognised, never listened on
         inodes = {inode for inode, place in found.items() if place == candidate}
         if inodes:
-            return any(f"/{unit}" in groups for _inode, _process, _name, groups in holders(inodes))
+            return any(group in groups for _inode, _process, _name, groups in holders(inodes))
     return False
