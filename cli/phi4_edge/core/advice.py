@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from phi4_edge.core import gates
+from phi4_edge.core import gates, prepare
 from phi4_edge.core.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.chosen import Chosen
 from phi4_edge.core.host import MODELS_PATH, HostFacts
@@ -90,6 +90,7 @@ def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
         found.append(f'phi4-edge.service on the host is not ours ("{service.description}"); rename or remove it there')
     if disk.to_write > disk.free:
         found.append(f"disk: {gb(disk.to_write)} to write below {MODELS_PATH}, {gb(disk.free)} free now")
+    found += prepare.obstacles(it, prepare.install(it))
     if overrides.webui_enabled and not facts.receipt.webui_image.key:
         found += _listener(facts, overrides.webui_port, LOOPBACK, "webui_port")
     unit_there = service is not None and service.load == "loaded"

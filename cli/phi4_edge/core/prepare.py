@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from phi4_edge.core.catalog import Floor
 from phi4_edge.core.chosen import Chosen
+from phi4_edge.core.docker_install import SUITES
 from phi4_edge.core.host import HostFacts
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.plan_types import Install
@@ -65,6 +66,28 @@ def prerequisites(it: Chosen, planned: Install) -> tuple[str, ...]:
             f"the NVIDIA Container Toolkit {old} first{source}{why}, and Docker's configuration gets it merged in"
         )
     return (*found, *_driver(facts, planned))
+
+
+def obstacles(it: Chosen, planned: Install) -> tuple[str, ...]:
+    """Return what would have to be installed first on a system that the roles install nothing on."""
+    system, facts = it.facts.os, it.facts
+    if (system.id, system.version_id) in SUITES:
+        return ()
+    named = {
+        # Where Compose is, the engine is too: it only gave no answer, and the role starts it.
+        "Docker with Compose 2": planned.docker and not _compose_there(facts),
+        "the NVIDIA Container Toolkit": planned.nvidia_toolkit and facts.jetson is None,
+        "the NVIDIA driver": planned.nvidia_driver,
+    }
+    missing = [name for name, wanted in named.items() if wanted]
+    if not missing:
+        return ()
+    known = ", ".join(" ".join(pair) for pair in SUITES)
+    return (
+        f"found {system.pretty_name or 'an unknown system'} without {' and '.join(missing)}, which phi4-edge installs "
+        f"on {known} alone: install it there yourself, or choose an engine without it (phi4_engine: ollama or onnx, "
+        "phi4_service_manager: systemd)",
+    )
 
 
 def _driver(facts: HostFacts, planned: Install) -> list[str]:

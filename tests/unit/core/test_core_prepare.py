@@ -70,6 +70,29 @@ def test_docker_is_installed_where_it_or_its_compose_is_missing(
 
 
 @pytest.mark.parametrize(
+    ("name", "wishes", "there", "lacking"),
+    [
+        (GPU, {}, {}, "Docker with Compose 2 and the NVIDIA Container Toolkit"),
+        (GPU, {}, {"docker": "28.5.2", "compose": "2.40.3"}, "the NVIDIA Container Toolkit"),
+        (GPU, {"engine": "ollama"}, {}, ""),
+        (GPU, {}, {"compose": "2.40.3", "nvidia_ctk": CTK.format("1.18.1")}, ""),
+        (GPU, {}, {"docker": "28.5.2", "compose": "2.40.3", "nvidia_ctk": CTK.format("1.18.1")}, ""),
+        ("n150-8gb", {"webui_enabled": True}, {}, "Docker with Compose 2"),
+        (ALONE, {"nvidia_runtime_driver_install": True}, {}, "the NVIDIA driver"),
+    ],
+)
+def test_what_cannot_be_installed_on_a_system_blocks_it(
+    document: Make, plan: Make, name: str, wishes: Any, there: Any, lacking: str
+) -> None:
+    fedora = "ID=fedora\nVERSION_ID=42\nPRETTY_NAME='Fedora Linux 42'"
+    sources = {"docker": None, "compose": None, "nvidia_ctk": None, **there}
+    made = plan(document(name, os_release=fedora, **sources), **wishes)
+    assert made.fits and bool(made.blockers) == bool(lacking)
+    assert not lacking or made.blockers[0].startswith(f"found Fedora Linux 42 without {lacking}, which phi4-edge")
+    assert not any("which phi4-edge installs" in text for text in plan(document(name, **sources), **wishes).blockers)
+
+
+@pytest.mark.parametrize(
     ("toolkit", "installed", "said"),
     [
         (None, True, "the NVIDIA Container Toolkit is installed first"),
