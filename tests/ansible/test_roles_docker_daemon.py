@@ -195,3 +195,12 @@ def test_the_memory_is_for_root_alone(host: Configured) -> None:
     host.path.write_text('{"proxies": {"http-proxy": "http://user:secret@proxy"}}')
     host.merge()
     assert stat.S_IMODE((host.state / "docker.json").stat().st_mode) == 0o600
+
+
+def test_a_folder_that_the_operator_closed_stays_closed(host: Configured) -> None:
+    """Keys for registries lie in /etc/docker too."""
+    host.path.parent.chmod(0o700)
+    assert host.merge()["changed"]
+    assert stat.S_IMODE(host.path.parent.stat().st_mode) == 0o700
+    assert host.restore()["changed"]
+    assert stat.S_IMODE(host.path.parent.stat().st_mode) == 0o700

@@ -29,7 +29,7 @@ from dockerlib import (
     remember,
     without,
 )
-from hostlib import HostError, Json, fsync_directory, own_directory, write_atomic
+from hostlib import HostError, Json, fsync_directory, system_directory, write_atomic
 from hostrun import clean, command, serve
 
 
@@ -118,7 +118,7 @@ def validate(path: str, text: bytes) -> None:
     if not shutil.which("dockerd"):
         return
     trial = os.path.join(os.path.dirname(path), ".phi4-edge-trial.json")
-    own_directory(os.path.dirname(path), 0o755)
+    system_directory(os.path.dirname(path))
     write_atomic(trial, text, 0o600)
     try:
         status, output = command("dockerd", *flags(), "--validate", "--config-file", trial, timeout=60.0)

@@ -12,7 +12,7 @@ import json
 import os
 import stat
 
-from hostlib import HostError, Json, own_directory, read_json, write_atomic, write_json
+from hostlib import HostError, Json, own_directory, read_json, system_directory, write_atomic, write_json
 from hostrun import clean, command
 
 FORMAT = "phi4-edge/docker/1"
@@ -151,6 +151,6 @@ def remember(args: Json, known: Json) -> None:
 
 def put(path: str, data: bytes, like: Json) -> None:
     """`path` holds `data` with mode and owner of the file that it stands for."""
-    own_directory(os.path.dirname(path), 0o755)
+    system_directory(os.path.dirname(path))
     write_atomic(path, data, like["mode"])
     os.chown(path, like["uid"], like["gid"])

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 
-from hostlib import HostError, Json, own_directory, read_bytes, write_atomic
+from hostlib import HostError, Json, read_bytes, system_directory, write_atomic
 from hostrun import command, serve
 
 REFRESH = ("nvidia-cdi-refresh.path", "nvidia-cdi-refresh.service")
@@ -117,7 +117,7 @@ def own_specification(path: str) -> list[str]:
         shutil.rmtree(folder)
     if read_bytes(path) == text:
         return []
-    own_directory(os.path.dirname(path), 0o755)
+    system_directory(os.path.dirname(path))
     write_atomic(path, text)
     return [path]
 
@@ -127,7 +127,7 @@ def nouveau(args: Json, _payload: bytes) -> Json:
     text = b"# phi4-edge: the NVIDIA driver needs the GPU for itself.\nblacklist nouveau\noptions nouveau modeset=0\n"
     changed = read_bytes(args["path"]) != text
     if changed and not args["check"]:
-        own_directory(os.path.dirname(args["path"]), 0o755)
+        system_directory(os.path.dirname(args["path"]))
         write_atomic(args["path"], text)
         status, output = command("update-initramfs", "-u", timeout=600.0)
         if status not in (0, 127):  # without an initramfs there is nothing to keep it out of

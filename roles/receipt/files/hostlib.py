@@ -58,6 +58,12 @@ def own_directory(path: str, mode: int) -> None:
         os.chmod(path, mode)
 
 
+def system_directory(path: str) -> None:
+    """`path` is a directory. One that is there is the operator's, and keeps the mode that it was given."""
+    if not os.path.isdir(path):
+        own_directory(path, 0o755)
+
+
 def fsync_directory(path: str) -> None:
     """Names that were created, renamed or removed in `path` survive a power cut."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
