@@ -48,7 +48,7 @@ class Images:
         except (OSError, ValueError) as error:
             raise _unreadable(path, str(error)) from error
         entries = document.get("images") if isinstance(document, dict) else None
-        if document.get("format") != FORMAT or not isinstance(entries, dict) or not all(map(valid, entries.values())):
+        if not isinstance(entries, dict) or document.get("format") != FORMAT or not all(map(valid, entries.values())):
             raise _unreadable(path, f"not of format {FORMAT}")
         return entries
 

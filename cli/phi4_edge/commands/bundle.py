@@ -63,6 +63,8 @@ def create(
 
     if not facts and not inventory:
         raise click.UsageError("needed an INVENTORY to look at, or --facts FILE")
+    if not target.absolute().parent.is_dir():  # said now, and not after gigabytes were fetched
+        raise click.BadParameter(f"found no folder {target.absolute().parent}, needed one", param_hint="--output")
     with progress_view() as view:
         planned, contents = _Making(inventory, facts, pairs, reach, view).run(target)
     for result in planned.problems:

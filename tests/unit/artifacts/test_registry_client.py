@@ -284,6 +284,7 @@ def test_an_image_is_removed_with_its_pin_and_an_unknown_one_is_refused(
 def test_an_index_that_cannot_be_read_is_not_taken_for_an_empty_one(store: Store, registry: StandinRegistry) -> None:
     registry.add(REPO, "1.0", LAYERS)
     ensure(store, registry)
-    (store.root / "images.json").write_text("{")
-    with pytest.raises(ArtifactError, match="which image each tag was pinned to"):
-        store.image_digests()
+    for text in ("{", "[]", '{"images": {"key": {}}}'):
+        (store.root / "images.json").write_text(text)
+        with pytest.raises(ArtifactError, match="which image each tag was pinned to"):
+            store.image_digests()
