@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phi4_edge.core import gates
-from phi4_edge.core.catalog import Candidate, Catalog, Variant
+from phi4_edge.core.catalog import Candidate, Catalog, Engine, Variant
 from phi4_edge.core.forecast import Forecast, forecast
 from phi4_edge.core.gates import Verdict
 from phi4_edge.core.host import MODELS_PATH, RELEASES_PATH, Gpu, HostFacts
@@ -159,7 +159,10 @@ def _evaluate(
     native = native_disk(facts, engine, verdict.service_manager, candidate.accelerator)
     images = [image for image in (verdict.image, catalog.webui.image if overrides.webui_enabled else None) if image]
     needs = disk_needs(variant.weights, native, images, overrides.image_delivery, engine.store)
-    lacks = [] if fitting else [_too_large(tried, pool, gpu)]
+    lacks = [
+        *([] if fitting else [_too_large(tried, pool, gpu)]),
+        *_too_little_beside(facts, table, engine, pool, held),
+    ]
     if candidate.minimum_ram and not table.has(facts.ram_bytes, candidate.minimum_ram):
         lacks.append(f"RAM {gib(facts.ram_bytes)}, needs {candidate.minimum_ram:g} GB")
     if shortfall := disk_shortfall(facts, needs):
@@ -177,6 +180,17 @@ def _evaluate(
         lacks=tuple(lacks),
         forecast=forecast(facts, catalog, candidate, gpu),
     )
+
+
+def _too_little_beside(facts: HostFacts, table: ResourceTable, engine: Engine, pool: Pool, held: int) -> list[str]:
+    """Return why the host's own memory does not do for an engine whose model lies in a GPU's."""
+    if pool.kind != "vram" or engine.gpu_ram + table.os_reserve + held <= facts.ram_bytes:
+        return []
+    page = f" and {gb(held)} for the chat page" if held else ""
+    return [
+        f"needs {gb(engine.gpu_ram)} RAM beside the GPU; host has {gb(facts.ram_bytes)}, {gb(table.os_reserve)} kept "
+        f"for the system{page}"
+    ]
 
 
 def _too_large(tried: tuple[Sizing, ...], pool: Pool, gpu: Gpu | None) -> str:

@@ -203,3 +203,12 @@ def test_what_we_installed_counts_as_free(document: Make, plan: Make) -> None:
     ours = "/opt/phi4-edge 200000000\n/var/lib/phi4-edge 2400000000"
     made = plan(document("n150-8gb", disk=lines, our_disk=ours))
     assert (made.profile, made.disk.available) == ("production_cpu", 10_100_000_000)
+
+
+def test_a_gpu_does_not_replace_the_memory_that_its_engine_and_the_chat_page_take(document: Make, plan: Make) -> None:
+    small = document("xeon-rtx3060-driver570", meminfo="MemTotal: 5700000 kB")
+    assert plan(small).engine == "vllm"
+    made = plan(small, webui_enabled=True)
+    assert (made.engine, made.accelerator) == ("ollama", "cuda")
+    why = "needs 4.0 GB RAM beside the GPU; host has 5.8 GB, 0.8 GB kept for the system and 1.5 GB for the chat page"
+    assert made.rejected[0]["reason"] == why
