@@ -22,7 +22,7 @@ VARIANT = "safetensors"
 REQUIRED = ("config.json", "tokenizer.json")
 ARCHITECTURE = "Phi3ForCausalLM"
 # Executable or pickled content; refused even where a catalog of the user's own allows it.
-_NEVER = ("*.py", "*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.so", "*.h5")
+NEVER = ("*.py", "*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.so", "*.h5")
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _SPARE = 100_000_000  # bytes left free beside the checkpoint
 
@@ -124,7 +124,7 @@ def _wanted(pin: Pin, model: Model) -> tuple[HubFile, ...]:
 
 def _allowed(path: str, allow: tuple[str, ...]) -> bool:
     name = PurePosixPath(path).name
-    if any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in _NEVER) or name == manifest.NAME:
+    if any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in NEVER) or name == manifest.NAME:
         return False
     return any(fnmatch.fnmatchcase(path, pattern) for pattern in allow)
 

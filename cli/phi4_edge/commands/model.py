@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,6 +28,7 @@ def command() -> None:
     Examples:
       phi4-edge model fetch phi-4-mini-instruct
       phi4-edge model convert phi-4-mini-instruct --to onnx-int4
+      phi4-edge model import phi-4-mini-instruct/safetensors-int4 ./my-awq
       phi4-edge model list
     """
 
@@ -55,6 +57,25 @@ def fetch(model: str) -> None:
         _make(model, lambda store, catalog, tell: release.ensure(store, catalog, model, tell))
         return
     _make(f"{model}/{VARIANT}", lambda store, catalog, tell: run(store, catalog, model, tell))
+
+
+@command.command("import", short_help="Take a checkpoint from a folder here.")
+@click.argument("artifact")
+@click.argument("directory", type=click.Path(path_type=Path))
+def import_(artifact: str, directory: Path) -> None:
+    """Take the checkpoint in DIRECTORY into the store as ARTIFACT: MODEL/safetensors or MODEL/safetensors-int4.
+
+    For weights of your own, such as Phi-4-mini-instruct quantized to INT4 for vLLM, which the catalog cannot fetch. It
+    must have the model's architecture and shape, and safetensors and texts only: nothing that could be executed, no
+    links. Plans then use it as if it had been fetched. DIRECTORY stays as it is.
+
+    \b
+    Examples:
+      phi4-edge model import phi-4-mini-instruct/safetensors-int4 ./my-awq
+    """
+    from phi4_edge.artifacts.importing import run
+
+    _make(artifact, lambda store, catalog, tell: run(store, catalog, artifact, directory, tell))
 
 
 @command.command("convert")

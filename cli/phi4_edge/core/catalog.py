@@ -35,7 +35,7 @@ class Architecture:
 class Model:
     """One model; `source` is for those who fetch it. A stand-in is planned as the model it stands in for.
 
-    `checkpoints` are further sources by artifact: the same model, quantized by its publisher.
+    `checkpoints` are further sources by artifact, as its publisher quantized it. `held`: artifacts that are here.
     """
 
     id: str
@@ -45,6 +45,7 @@ class Model:
     source: Mapping[str, Any]
     architecture: Architecture | None
     checkpoints: Mapping[str, Mapping[str, Any]]
+    held: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
@@ -52,16 +53,16 @@ class Model:
         return int(self.source["size"])
 
     def unpinned(self, artifact: str) -> bool:
-        """Return whether `artifact` would be fetched from a source whose revision this catalog does not know."""
-        return artifact in self.checkpoints and not self.checkpoints[artifact].get("revision")
+        """Return whether `artifact` is a checkpoint that is not here, and that nobody knows a revision of to fetch."""
+        known = artifact in self.held or self.checkpoints.get(artifact, {}).get("revision")
+        return not known and artifact.startswith("safetensors-")
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
     """One container image; `digests` of its manifests by architecture (amd64, arm64), as far as this release knows.
 
-    `disk`: bytes unpacked. `archive`: bytes compressed.
-    `base`: the image that ours is built upon; None for an image that is fetched as it is.
+    `disk`: bytes unpacked, `archive` compressed. `base`: the image that ours is built upon; None for a fetched one.
     """
 
     repository: str
@@ -105,11 +106,11 @@ class ModelStore:
     spare: int
 
     def peak(self, weights: int) -> int:
-        """Return the bytes that it takes beside the pushed model while it is made."""
+        """Return its bytes beside the pushed model while it is made."""
         return self.making * weights + self.spare
 
     def rest(self, weights: int) -> int:
-        """Return the bytes that it takes at most beside the pushed model afterwards."""
+        """Return its bytes, at most, beside the pushed model afterwards."""
         return self.kept * weights + self.spare
 
 

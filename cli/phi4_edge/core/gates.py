@@ -48,8 +48,10 @@ def undeliverable(catalog: Catalog, candidate: Candidate, overrides: Overrides) 
     variant = catalog.engines[candidate.engine].variants[candidate.quantization]
     model = catalog.models[overrides.model]
     if not variant.not_applicable and model.unpinned(variant.artifact):
-        repo = model.checkpoints[variant.artifact]["repo"]
-        return f"cannot be delivered: the catalog knows no revision of {repo} to pin it to"
+        source = model.checkpoints.get(variant.artifact)
+        why = f"the catalog knows no revision of {source['repo']} to pin it to" if source else "nothing here makes it"
+        wanted = f"{model.id}/{variant.artifact}"
+        return f"cannot be delivered: {why}; `phi4-edge model import {wanted} DIRECTORY` takes one of yours"
     return f"cannot be delivered: {variant.not_applicable}" if variant.not_applicable else ""
 
 

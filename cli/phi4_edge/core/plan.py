@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from phi4_edge.core import advice, floors, gates, parts, prepare
@@ -30,6 +31,7 @@ IMAGE_IDENTITY = ("repository", "tag", "architecture", "digest", "cuda")
 
 def decide(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: Overrides, inputs: Inputs) -> Plan:
     """Return the plan of one host; equal arguments give equal plans. Never raises for a host that nothing fits."""
+    catalog = _with_held(catalog, inputs)
     choice = choose(facts, table, catalog, overrides)
     common: dict[str, Any] = {
         "host": overrides.host or facts.host,
@@ -50,6 +52,18 @@ def decide(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: 
             **common,
         )
     return _fitting(Chosen(facts, table, catalog, overrides, inputs, choice, choice.attempt, choice.evaluation), common)
+
+
+def _with_held(catalog: Catalog, inputs: Inputs) -> Catalog:
+    """Return the catalog that knows what the controller has: that can be delivered wherever it is from."""
+    here = [tuple(artifact.split("/", 1)) for artifact in inputs.artifacts if "/" in artifact]
+    return replace(
+        catalog,
+        models={
+            name: replace(model, held=frozenset(kind for owner, kind in here if owner == name))
+            for name, model in catalog.models.items()
+        },
+    )
 
 
 def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
