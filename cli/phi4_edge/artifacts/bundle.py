@@ -18,6 +18,7 @@ from phi4_edge.artifacts.manifest import FileEntry, Manifest
 from phi4_edge.artifacts.progress import Event, Progress, silent
 from phi4_edge.artifacts.store import Store
 from phi4_edge.artifacts.store_images import Images
+from phi4_edge.core.reference import OURS
 from phi4_edge.errors import ArtifactError
 
 _SPARE = 100_000_000  # bytes left free beside what is written
@@ -155,10 +156,12 @@ class Bundle:
             wheelhouse.adopt(store, name, unpacked)
         else:
             for key, entry in self.contents.images.items():
+                # One of ours is what its controller last built it from, and no tag that somebody moved.
+                ours = key.startswith(OURS)
                 if entry["path"] == folder and unpacked.is_dir():
-                    shelf.adopt(key, unpacked, held, entry)
+                    shelf.adopt(key, unpacked, held, entry, replace=ours)
                 elif entry["path"] == folder:
-                    shelf.pin(key, entry)
+                    shelf.pin(key, entry, replace=ours)
 
 
 def _broken(folder: Path) -> bool:

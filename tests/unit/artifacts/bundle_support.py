@@ -54,9 +54,9 @@ def filled(root: Path) -> Store:
     return store
 
 
-def image(store: Store, key: str, config: bytes) -> str:
-    """Adopt an image of `config` and one layer; its digest."""
-    layer, raw = b"layer" * 300, json.dumps({"of": key}).encode()
+def image(store: Store, key: str, config: bytes, other: bytes = b"") -> str:
+    """Adopt an image of `config` and one layer; its digest. With `other` it is another image of this name."""
+    layer, raw = b"layer" * 300, json.dumps({"of": key}).encode() + other
     shelf = Images(store)
     digest = hashlib.sha256(raw).hexdigest()
     with store.workspace("image") as work:
@@ -69,7 +69,7 @@ def image(store: Store, key: str, config: bytes) -> str:
             "digest": f"sha256:{digest}", "id": f"sha256:{hashlib.sha256(config).hexdigest()}",
             "path": f"images/{digest}", "size": 1, "reference": key.rpartition("/")[0],
         }  # fmt: skip
-        shelf.adopt(key, work / "layout", described, line)
+        shelf.adopt(key, work / "layout", described, line, replace=True)
     return digest
 
 

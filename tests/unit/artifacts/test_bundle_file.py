@@ -229,6 +229,23 @@ def test_an_image_of_ours_is_packed_for_hosts_that_pull_all_others(tmp_path: Pat
     assert done.images == {ours: store.image_digests()[ours]}
 
 
+def test_an_image_of_ours_that_was_built_again_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    site, ours = Store(tmp_path / "site"), "phi4-edge/onnx:1/amd64"
+    image(site, ours, b"built before")
+    image(site, KEY, b"as it was")
+    store = filled(tmp_path / "store")
+    digest = image(store, ours, b"built again", b"of another base")
+    wanted = plan(store, runtime=None, image=planned_image(store, ours))
+    bundle.create(store, [wanted], Content(), tmp_path / "ours.tar")
+    Bundle.open(tmp_path / "ours.tar", Content()).bring(site)
+    assert site.image_digests()[ours] == f"sha256:{digest}"
+    image(store, KEY, b"configuration one", b"a tag that was moved")
+    moved = plan(store, runtime=None, image=planned_image(store))
+    bundle.create(store, [moved], Content(), tmp_path / "moved.tar")
+    with pytest.raises(ArtifactError, match=f"the tag was moved.*model remove {KEY}"):
+        Bundle.open(tmp_path / "moved.tar", Content()).bring(site)
+
+
 def test_a_damaged_store_gives_no_bundle(tmp_path: Path) -> None:
     store = filled(tmp_path / "store")
     (store.path(store.digest(MODEL)) / "model.gguf").write_bytes(b"GGUf" * 700)
