@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,3 +169,19 @@ def test_an_image_that_is_not_in_the_store_is_named(bench: Bench) -> None:
 def test_an_image_is_judged_by_id_layers_and_architecture(item: dict[str, object], right: bool) -> None:
     image = {"id": "sha256:config", "digest": "sha256:manifest", "layers": ["a", "b"], "architecture": "amd64"}
     assert host.matches(item, image) is right
+
+
+def test_a_staged_file_that_cannot_be_read_does_not_leave_docker_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for it holds the lock of this host as well."""
+    tool = tmp_path / "bin" / "docker"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\nexec /bin/cat > /dev/null\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent))
+    monkeypatch.setattr(host, "LOAD_SECONDS", 30.0)
+    start = time.monotonic()
+    with pytest.raises(FileNotFoundError, match=host.DOCKER_MANIFEST):
+        host.stream(str(tmp_path / "empty"))
+    assert time.monotonic() - start < 20

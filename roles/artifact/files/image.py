@@ -6,6 +6,7 @@ are known: the classic one calls an image by the digest of its configuration, co
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -159,10 +160,16 @@ def stream(folder: str) -> Tuple[int, str]:
         docker.stdin.close()
     except BrokenPipeError:
         broken = "it stopped reading"
+    except BaseException:
+        docker.kill()  # it would wait for the rest as long as the watchdog lets it
+        raise
     finally:
+        with contextlib.suppress(BrokenPipeError):
+            docker.stdin.close()
         status = docker.wait()
         watchdog.cancel()
         reader.join()
+        words.close()
     return status or (1 if broken else 0), clean(b"".join(said).decode("utf-8", "replace"), 2000) or broken
 
 
