@@ -85,8 +85,8 @@ def obstacles(it: Chosen, planned: Install) -> tuple[str, ...]:
     known = ", ".join(" ".join(pair) for pair in SUITES)
     return (
         f"found {system.pretty_name or 'an unknown system'} without {' and '.join(missing)}, which phi4-edge installs "
-        f"on {known} alone: install it there yourself, or choose an engine without it (phi4_engine: ollama or onnx, "
-        "phi4_service_manager: systemd)",
+        f"on {known} alone: install it there yourself, or choose what goes without (phi4_engine: ollama or onnx, "
+        "phi4_service_manager: systemd, no webui_enabled, no nvidia_runtime_driver_install)",
     )
 
 
