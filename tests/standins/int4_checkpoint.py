@@ -1,9 +1,9 @@
-"""Makes an INT4 checkpoint out of one with bf16 weights, in the form that compressed-tensors calls pack-quantized.
+"""Makes an INT4 checkpoint out of one with bf16 weights: AWQ's form, or what compressed-tensors calls pack-quantized.
 
 Each linear layer gets 4-bit integers with one scale for 128 of them, as tools that quantize Phi-4-mini write it;
 embedding and norms stay as they are. Rounding to nearest, no calibration: for tests of what serves such a checkpoint.
 
-Usage: int4_checkpoint.py SOURCE TARGET
+Usage: int4_checkpoint.py SOURCE TARGET [awq]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import shutil
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +36,22 @@ DESCRIPTION: dict[str, Any] = {
     "ignore": ["lm_head"],
 }  # fmt: skip
 
+# AWQ packs eight neighbours along the output; the place of each is this.
+AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": GROUP, "zero_point": True, "version": "gemm"}
 
-def make(source: Path, target: Path) -> Path:
+
+def make(source: Path, target: Path, awq: bool = False) -> Path:
     """`target`, which must not be there yet, with the checkpoint `source` quantized."""
     target.mkdir(parents=True)
     for path in source.iterdir():
         if path.name not in ("manifest.json", "model.safetensors", "config.json"):
             shutil.copyfile(path, target / path.name)
     config = json.loads((source / "config.json").read_text())
-    (target / "config.json").write_text(json.dumps(config | {"quantization_config": DESCRIPTION}, indent=1))
-    found = [part for name, part in read(source / "model.safetensors").items() for part in quantized(name, *part)]
+    (target / "config.json").write_text(
+        json.dumps(config | {"quantization_config": AWQ if awq else DESCRIPTION}, indent=1)
+    )
+    found = [part for name, part in read(source / "model.safetensors").items() for part in quantized(name, *part, awq)]
     write(target / "model.safetensors", {name: (kind, shape, data) for name, kind, shape, data in found})
     return target
 
@@ -73,36 +79,51 @@ def write(path: Path, tensors: dict[str, tuple[str, list[int], bytes]]) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors.values()))
 
 
-def quantized(name: str, kind: str, shape: list[int], data: bytes) -> Iterator[tuple[str, str, list[int], bytes]]:
-    """What a tensor becomes: a linear layer's weights their words, scales and shape; all others stay."""
+def quantized(
+    name: str, kind: str, shape: list[int], data: bytes, awq: bool
+) -> Iterator[tuple[str, str, list[int], bytes]]:
+    """What a tensor becomes: a linear layer's weights their words and scales; all others stay."""
     if not name.endswith("_proj.weight"):
         yield name, kind, shape, data
         return
     assert kind == "BF16" and shape[1] % GROUP == 0, f"{name} is {kind} {shape}"
-    words, scales = pack(data)
-    base = name.removesuffix("weight")
-    yield base + "weight_packed", "I32", [shape[0], shape[1] // PER_WORD], words
-    yield base + "weight_scale", "BF16", [shape[0], shape[1] // GROUP], scales
-    yield base + "weight_shape", "I64", [2], struct.pack("<2q", *shape)
+    (rows, columns), (values, scales) = shape, rounded(data)
+    base, groups = name.removesuffix("weight"), columns // GROUP
+    if not awq:
+        yield base + "weight_packed", "I32", [rows, columns // PER_WORD], packed(values, range(PER_WORD))
+        yield base + "weight_scale", "BF16", [rows, groups], scales.tobytes()
+        yield base + "weight_shape", "I64", [2], struct.pack("<2q", *shape)
+        return
+    turned = [values[row * columns + column] for column in range(columns) for row in range(rows)]
+    halves = array.array("H", (scales[row * groups + group] for group in range(groups) for row in range(rows)))
+    middle = packed([OFFSET] * rows * groups, AWQ_ORDER)
+    yield base + "qweight", "I32", [columns, rows // PER_WORD], packed(turned, AWQ_ORDER)
+    yield base + "qzeros", "I32", [groups, rows // PER_WORD], middle
+    yield base + "scales", "BF16", [groups, rows], halves.tobytes()
 
 
-def pack(data: bytes) -> tuple[bytes, bytes]:
-    """(words, scales) of bf16 numbers, row after row; no group of a row reaches into the next."""
+def rounded(data: bytes) -> tuple[list[int], array.array[int]]:
+    """Values of 0 to 15, and bf16 scales, of bf16 numbers row after row; no group of a row reaches into the next."""
     # bf16 is the upper half of a float32.
     halves = array.array("H", data)
     numbers = array.array("f", array.array("I", (half << 16 for half in halves)).tobytes())
-    words, scales = array.array("I"), array.array("H")
+    values, scales = list[int](), array.array("H")
     for start in range(0, len(numbers), GROUP):
         group = numbers[start : start + GROUP]
-        scale = max(max(map(abs, group)) / MOST, 1e-8)
-        upper = (struct.unpack("<I", struct.pack("<f", scale))[0] + 0x8000) >> 16
-        scales.append(upper)
+        upper = (struct.unpack("<I", struct.pack("<f", max(max(map(abs, group)) / MOST, 1e-8)))[0] + 0x8000) >> 16
         scale = struct.unpack("<f", struct.pack("<I", upper << 16))[0]
-        values = [min(MOST, max(-OFFSET, round(number / scale))) + OFFSET for number in group]
-        for first in range(0, GROUP, PER_WORD):
-            words.append(sum(value << 4 * place for place, value in enumerate(values[first : first + PER_WORD])))
-    return words.tobytes(), scales.tobytes()
+        scales.append(upper)
+        values += [min(MOST, max(-OFFSET, round(number / scale))) + OFFSET for number in group]
+    return values, scales
+
+
+def packed(values: Sequence[int], order: Sequence[int]) -> bytes:
+    """Words of eight values; `order` says which of the eight has the lowest bits, and so on."""
+    starts = range(0, len(values), PER_WORD)
+    return array.array(
+        "I", (sum(values[start + one] << 4 * place for place, one in enumerate(order)) for start in starts)
+    ).tobytes()
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), Path(sys.argv[2]))
+    make(Path(sys.argv[1]), Path(sys.argv[2]), awq=sys.argv[3:] == ["awq"])

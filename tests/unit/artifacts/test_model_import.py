@@ -37,12 +37,12 @@ CONFIG = {
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Path:
-    """A checkpoint with bf16 weights and one linear layer of 2 by 256."""
+    """A checkpoint with bf16 weights and one linear layer of 8 by 256."""
     folder = tmp_path / "plain"
     folder.mkdir()
-    numbers = [(index % 29 - 14) / 8 for index in range(512)]
+    numbers = [(index % 29 - 14) / 8 for index in range(2048)]
     halves = b"".join(struct.pack("<f", number)[2:] for number in numbers)
-    tensors = {"a_proj.weight": ("BF16", [2, 256], halves), "norm.weight": ("BF16", [2], halves[:4])}
+    tensors = {"a_proj.weight": ("BF16", [8, 256], halves), "norm.weight": ("BF16", [2], halves[:4])}
     int4_checkpoint.write(folder / "model.safetensors", tensors)
     (folder / "config.json").write_text(json.dumps(CONFIG))
     (folder / "tokenizer.json").write_text("{}")
@@ -76,12 +76,29 @@ def test_the_helper_rounds_to_the_nearest_of_sixteen_values(plain: Path, quantiz
     found = int4_checkpoint.read(quantized / "model.safetensors")
     assert found["norm.weight"] == int4_checkpoint.read(plain / "model.safetensors")["norm.weight"]
     kind, shape, words = found["a_proj.weight_packed"]
-    assert (kind, shape, found["a_proj.weight_shape"][2]) == ("I32", [2, 32], struct.pack("<2q", 2, 256))
-    scales = [struct.unpack("<f", b"\0\0" + found["a_proj.weight_scale"][2][at : at + 2])[0] for at in range(0, 8, 2)]
+    assert (kind, shape, found["a_proj.weight_shape"][2]) == ("I32", [8, 32], struct.pack("<2q", 8, 256))
+    scales = [struct.unpack("<f", b"\0\0" + found["a_proj.weight_scale"][2][at : at + 2])[0] for at in range(0, 32, 2)]
     values = [word >> 4 * place & 15 for (word,) in struct.iter_unpack("<I", words) for place in range(8)]
     for index, value in enumerate(values):
         wanted = (index % 29 - 14) / 8
         assert abs((value - 8) * scales[index // 128] - wanted) <= scales[index // 128] * 0.51
+
+
+def test_awq_s_form_holds_the_same_values(plain: Path, quantized: Path, tmp_path: Path, store: Store) -> None:
+    other = int4_checkpoint.make(plain, tmp_path / "awq", awq=True)
+    found = int4_checkpoint.read(other / "model.safetensors")
+    assert {name: part[:2] for name, part in found.items() if name != "norm.weight"} == {
+        "a_proj.qweight": ("I32", [256, 1]), "a_proj.qzeros": ("I32", [2, 1]), "a_proj.scales": ("BF16", [2, 8]),
+    }  # fmt: skip
+    words = [word for (word,) in struct.iter_unpack("<I", found["a_proj.qweight"][2])]
+    first = int4_checkpoint.read(quantized / "model.safetensors")["a_proj.weight_packed"][2]
+    before = [word for (word,) in struct.iter_unpack("<I", first)]
+    for row, place in ((0, 0), (1, 4), (2, 1), (7, 7)):
+        for column in (0, 9, 255):
+            assert words[column] >> 4 * place & 15 == before[row * 32 + column // 8] >> 4 * (column % 8) & 15
+    assert set(found["a_proj.qzeros"][2]) == {0x88}
+    importing.run(store, CATALOG, INT4, other)
+    assert store.manifest(INT4).parameters == {"quantization": "awq", "bits": 4}
 
 
 def test_a_checkpoint_is_taken_with_its_hashes(store: Store, quantized: Path) -> None:
