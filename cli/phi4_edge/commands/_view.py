@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 STEPS = {
     "probe": "looking",
     "plan": "planning",
+    "docker": "installing Docker",
+    "nvidia_runtime": "installing the NVIDIA runtime",
     "artifact": "receiving files",
     "onnx": "installing the engine",
+    "ollama": "making the model's store",
+    "vllm": "preparing the engine",
+    "webui": "preparing the chat page",
     "service": "switching the release",
     "health": "proving that it answers",
     "receipt": "writing the receipt",

@@ -72,17 +72,26 @@ def held_by_others(facts: HostFacts, gpu: Gpu) -> int:
     """Return the VRAM that is not ours, rounded up to 64 MiB against flutter.
 
     While our engine runs on that GPU, what the plan saw before it started counts: the driver's figure
-    includes our own share.
+    includes our own share. An engine of ours without a receipt is one that a killed run has left: nobody knows
+    what was seen before it, and counting it as somebody else's would plan the next run around it.
     """
-    ours = facts.receipt.present and facts.receipt.gpu == gpu.uuid != ""
-    if ours and facts.service is not None and facts.service.active == "active":
-        return facts.receipt.vram_held_by_others
+    service = facts.service
+    if service is not None and service.active == "active" and not service.foreign:
+        if not facts.receipt.present:
+            return 0
+        if facts.receipt.gpu == gpu.uuid != "":
+            return facts.receipt.vram_held_by_others
     return -(-gpu.memory_used // _HELD_STEP) * _HELD_STEP
 
 
 def best_gpu(facts: HostFacts, table: ResourceTable) -> Gpu | None:
-    """Return the GPU with most plannable memory, the first of equals; None where none is usable."""
-    return max(facts.nvidia.gpus, key=lambda gpu: gpu_pool(facts, gpu, table).usable, default=None)
+    """Return the GPU with most plannable memory, the first of equals; None where none is usable.
+
+    A release stays on its GPU unless another has more memory: what others do with the rest must not move it.
+    """
+    best = max(facts.nvidia.gpus, key=lambda gpu: gpu_pool(facts, gpu, table).usable, default=None)
+    ours = next((gpu for gpu in facts.nvidia.gpus if gpu.uuid and gpu.uuid == facts.receipt.gpu), None)
+    return ours if best is not None and ours is not None and ours.memory_total >= best.memory_total else best
 
 
 def attempts(catalog: Catalog, candidate: Candidate, overrides: Overrides) -> tuple[Sizing, ...]:

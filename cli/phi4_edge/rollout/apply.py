@@ -15,8 +15,10 @@ from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.outcome import HostResult, Outcome
 
-# From the role that switches the release until the receipt is written a host must not be left alone.
-CRITICAL_ROLES = frozenset({"service", "health", "receipt"})
+# From the role that switches the release until the receipt is written a host must not be left alone, ...
+SWITCHING_ROLES = frozenset({"service", "health", "receipt"})
+# ... and neither in the middle of packages that are being installed.
+CRITICAL_ROLES = SWITCHING_ROLES | {"docker", "nvidia_runtime"}
 
 _ENDS = {
     "failed": (Outcome.FAILED, "mend the cause, then run again; the log of the service: journalctl -u phi4-edge"),
@@ -119,6 +121,6 @@ def _result(job: Job, host: str, end: runner.HostOutcome | None, track: Track, c
 
 def _where(role: str) -> str:
     """What an interruption in this role leaves behind."""
-    if role in CRITICAL_ROLES:
+    if role in SWITCHING_ROLES:
         return f"ended in role {role}: the switch may be half done, the next run finishes or undoes it"
     return f"ended in role {role}: it serves what it served before" if role else "ended before its first task"

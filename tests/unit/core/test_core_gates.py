@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from phi4_edge.core import facts
 from phi4_edge.core.plan import Plan
+from phi4_edge.core.sizing import best_gpu
+from phi4_edge.data import load_table
 
 Make = Callable[..., Any]
 SMI = "0, NVIDIA GeForce RTX 3060, 12288, {used}, {driver}, {capability}, GPU-1"
@@ -142,6 +145,29 @@ def test_a_serving_host_with_a_gpu_gets_the_same_plan_although_our_engine_holds_
         )
     )
     assert (after.fingerprint, after.action, after.changes) == (before.fingerprint, "none", ())
+
+
+def test_an_engine_of_ours_that_a_killed_run_has_left_is_not_somebody_elses(document: Make, plan: Make) -> None:
+    running = "LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nDescription="
+    full = SMI.format(used=11900, driver="580.1", capability="8.6")
+    ours = plan(document(GPU, nvidia_smi=full, service=f"{running}Phi-4 on this gateway (vllm bf16)"))
+    theirs = plan(document(GPU, nvidia_smi=full, service=f"{running}Somebody else's"))
+    assert (ours.engine, ours.memory.held_by_others) == ("vllm", 0)
+    assert theirs.accelerator == "cpu"
+
+
+def test_a_release_stays_on_its_gpu_while_no_other_is_larger(document: Make) -> None:
+    card = "{0}, Card, {1}, {2}, 580.1, 8.6, GPU-{0}"
+    receipt = {"format": "phi4-edge/receipt/1", "gpu": "GPU-1", "vram_held_by_others": 0}
+
+    def chosen(*cards: str) -> str:
+        told = json.dumps({"present": True, "receipt": receipt, "file_count": 1, "drift": []})
+        found = facts.parse(document(GPU, nvidia_smi="\n".join(cards), receipt=told))
+        best = best_gpu(found, load_table())
+        return best.uuid if best else ""
+
+    assert chosen(card.format(0, 12288, 0), card.format(1, 12288, 9000)) == "GPU-1"
+    assert chosen(card.format(0, 24576, 0), card.format(1, 12288, 9000)) == "GPU-0"
 
 
 @pytest.mark.parametrize(
