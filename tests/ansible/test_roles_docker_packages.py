@@ -69,7 +69,7 @@ def test_an_older_source_of_the_same_repository_is_set_aside_and_others_stay(sou
     (sources / "docker.sources").write_text(
         "Types: deb\nURIs: https://download.docker.com/linux/debian\nSuites: trixie\n"
     )
-    (sources / "debian.sources").write_text("Types: deb\nURIs: http://deb.debian.org/debian\n")
+    (sources / "debian.sources").write_text("Types: deb\nURIs: http://mirror.example/debian\n")
     (sources / "notes.txt").write_text(OLD)
     packages.repository(wish(sources), b"")
     assert {path.name for path in sources.iterdir()} == {
@@ -78,7 +78,7 @@ def test_an_older_source_of_the_same_repository_is_set_aside_and_others_stay(sou
 
 
 def test_a_source_that_lists_others_too_is_left_to_its_owner(sources: Path) -> None:
-    (sources / "all.list").write_text(f"# {OLD}{OLD}deb http://deb.debian.org/debian trixie main\n")
+    (sources / "all.list").write_text(f"# {OLD}{OLD}deb http://mirror.example/debian trixie main\n")
     with pytest.raises(hostlib.HostError, match=r"all.list lists the same repository beside others: remove its line"):
         packages.repository(wish(sources), b"")
     assert (sources / "all.list").exists()

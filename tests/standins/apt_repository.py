@@ -70,10 +70,14 @@ def build(package: Package, folder: Path) -> Path:
     return file
 
 
-def download(names: Sequence[str], suite: str, folder: Path) -> dict[str, Path]:
-    """The packages `names` of Debian's `suite`, by name; this machine may run another release."""
+def download(names: Sequence[str], suite: str, sources: str, folder: Path) -> dict[str, Path]:
+    """The packages `names` of Debian's `suite`, by name, from where a host of the lab has its own (`sources`).
+
+    This machine may run another release, or another distribution.
+    """
     (folder / "lists" / "partial").mkdir(parents=True)
-    (folder / "sources").write_text(f"deb http://deb.debian.org/debian {suite} main\n")
+    lines = [line for line in sources.splitlines() if line.startswith("deb ") and f" {suite} " in f"{line} "]
+    (folder / "sources").write_text("\n".join(lines) + "\n")
     options = {
         "Dir::Etc::SourceList": folder / "sources", "Dir::Etc::SourceParts": "-", "Dir::State::Lists": folder / "lists",
         "Dir::Cache": folder / "cache", "Dir::State::Status": "/dev/null", "APT::Sandbox::User": "root",

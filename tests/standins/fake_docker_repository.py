@@ -42,11 +42,11 @@ def packages(suite: str, found: dict[str, Path]) -> list[Package]:
     return [*wanted, *older, Package("docker-compose-plugin", f"5.0.1{tail}")]
 
 
-def make(top: Path) -> str:
+def make(top: Path, sources: str) -> str:
     """`top`/debian is the repository with its key in `gpg`, as the vendor's lies; returns the key's fingerprint."""
     with key("Fake Docker Release (lab)") as home:
         for suite in SUITES:
             with tempfile.TemporaryDirectory() as temporary:
-                found = download(DEBIAN, suite, Path(temporary))
+                found = download(DEBIAN, suite, sources, Path(temporary))
                 publish(home, top / "debian", packages(suite, found), suite, "stable")
         return export(home, top / "debian" / "gpg")

@@ -80,7 +80,7 @@ def driver() -> list[Package]:
     ]
 
 
-def make(top: Path) -> str:
+def make(top: Path, _sources: str) -> str:
     """`top`/stable/deb/<architecture>, the key in `gpgkey`, and `top`/driver; returns the key's fingerprint."""
     with key("Fake NVIDIA (lab)") as home:
         found = [*toolkit(TOOLKIT), *toolkit("1.16.0"), Package("nvidia-docker2", "2.14.0-1")]

@@ -5,6 +5,7 @@ Usage: publish_vendors.py LAB VARIABLES.yml [ROLE...]
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,11 +24,13 @@ REPOSITORIES = {"docker": fake_docker_repository, "nvidia_runtime": fake_nvidia_
 def publish(name: str, roles: Sequence[str]) -> dict[str, str]:
     """The variables of `roles` for the lab `name`."""
     lab = labs.load(name)
+    told = labs.ssh_command(lab, lab.hosts[0], ["cat", "/etc/apt/sources.list"])
+    sources = subprocess.run(told, check=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True).stdout
     found = {}
     with tempfile.TemporaryDirectory() as temporary:
         for role in roles:
             top = Path(temporary, role)
-            found[f"{role}_key_fingerprint"] = REPOSITORIES[role].make(top)
+            found[f"{role}_key_fingerprint"] = REPOSITORIES[role].make(top, sources)
             found[f"{role}_repository_url"] = mirror.publish(lab, top, f"/{role}")
     return found
 

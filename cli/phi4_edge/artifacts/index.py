@@ -12,7 +12,8 @@ from phi4_edge.artifacts import download, environment, process
 from phi4_edge.artifacts.download import Address
 from phi4_edge.errors import ArtifactError
 
-DEFAULT = "https://pypi.org/simple"
+# Where pip itself looks when nothing is set.
+_ASK = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
 HINT = "pip's settings choose the index (PIP_INDEX_URL, PIP_FIND_LINKS, pip.conf)."
 _LINK = re.compile(r"<a\b[^>]*\bhref\s*=\s*[\"']([^\"']+)[\"']", re.IGNORECASE)
 _PAGE_LIMIT = 20_000_000
@@ -24,13 +25,22 @@ def find(package: str, name: str) -> Path | Address:
         path = Path(folder.removeprefix("file://"))
         if (path / name).is_file():
             return path / name
-    base = _setting("index-url").rstrip("/") or DEFAULT
+    base = (_setting("index-url") or _default()).rstrip("/")
     page = Address(f"{base}/{package}/", HINT)
     for found in _LINK.findall(download.text(page, _PAGE_LIMIT)):
         url = urldefrag(urljoin(page.url, html.unescape(found))).url
         if unquote(urlsplit(url).path).rpartition("/")[2] == name:
             return Address(url, HINT)
     raise ArtifactError(f"{page.shown} has no {name}. {HINT}")
+
+
+def _default() -> str:
+    """The index that pip uses when nobody chose one. Raises ArtifactError when this pip does not tell."""
+    python, isolated = environment.pip()[:2]
+    ended = process.run([python, isolated, "-c", _ASK], process.environment())
+    if ended.status != 0 or not ended.tail or not ended.tail[-1].startswith("https://"):
+        raise ArtifactError(f"pip does not say which index it uses. Set PIP_INDEX_URL. {HINT}")
+    return ended.tail[-1]
 
 
 def _setting(key: str) -> str:
