@@ -24,5 +24,8 @@ def run_scenario(ready: Cli, name: str, seconds: float) -> None:
         timeout=seconds,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    said = done.stdout + done.stderr
+    failures = [line[:3000] for line in said.splitlines() if line.startswith(("fatal:", "[ERROR]", "ERROR!"))]
+    # What failed comes last: the end is what a log keeps.
+    assert done.returncode == 0, "\n".join([said[-6000:], *failures[-5:]])
     assert "idempotence" in (done.stdout + done.stderr).lower()

@@ -76,7 +76,7 @@ def _rooms(mount: Path, path: str, limit_name: str, use_name: str) -> list[int]:
     for level in (folder, *folder.parents):
         try:
             limit = int((level / limit_name).read_text(encoding="ascii"))
-            use = int((level / use_name).read_text(encoding="ascii"))
+            use = int((level / use_name).read_text(encoding="ascii")) - _reclaimable(level)
         except (OSError, ValueError):  # no such file in a root cgroup, or "max"
             limit, use = _UNLIMITED, 0
         if limit < _UNLIMITED:
@@ -84,3 +84,14 @@ def _rooms(mount: Path, path: str, limit_name: str, use_name: str) -> list[int]:
         if level == mount:
             break
     return rooms
+
+
+def _reclaimable(level: Path) -> int:
+    """Bytes of page cache that the kernel drops before it refuses memory; the use of a cgroup counts them too."""
+    try:
+        lines = (level / "memory.stat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    found = dict(line.split(" ", 1) for line in lines if " " in line)
+    # v1 has a sum over the groups below it; in v2 the plain name is that sum.
+    return int(found.get("total_inactive_file", found.get("inactive_file", "0")))

@@ -155,7 +155,8 @@ class Store:
 
         Raises ArtifactError when there is nothing of it.
         """
-        with self.exclusive():
+        # Not while somebody makes it: what was found to be there must not be gone a moment later.
+        with self.making(artifact_id), self.exclusive():
             entries = self.index()
             freed = self._remove_partial(artifact_id)
             if artifact_id not in entries:

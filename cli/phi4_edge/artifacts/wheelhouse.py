@@ -55,7 +55,7 @@ def adopt(store: Store, runtime_id: str, folder: Path) -> Path:
         raise ArtifactError(f"{runtime_id!r} is not the id of a runtime")
     files.sync_tree(folder)
     target = store.root / "wheelhouses" / runtime_id
-    with store.making(runtime_id):
+    with store.making(runtime_id), store.exclusive():
         target.parent.mkdir(parents=True, exist_ok=True)
         store.discard(target)
         folder.rename(target)

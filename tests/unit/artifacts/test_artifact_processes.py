@@ -155,6 +155,24 @@ GIB = 1 << 30
             },
             8 * GIB,
         ),
+        (  # a limit that is used up by files that were read and written: they give way
+            {
+                "proc/self/cgroup": "0::/a\n",
+                "sys/fs/cgroup/a/memory.max": str(4 * GIB),
+                "sys/fs/cgroup/a/memory.current": str(4 * GIB),
+                "sys/fs/cgroup/a/memory.stat": f"anon {GIB}\ninactive_file {3 * GIB}\nactive_file 9\n",
+            },
+            3 * GIB,
+        ),
+        (
+            {
+                "proc/self/cgroup": "9:memory:/c\n",
+                "sys/fs/cgroup/memory/c/memory.limit_in_bytes": str(4 * GIB),
+                "sys/fs/cgroup/memory/c/memory.usage_in_bytes": str(4 * GIB),
+                "sys/fs/cgroup/memory/c/memory.stat": f"inactive_file 5\ntotal_inactive_file {2 * GIB}\n",
+            },
+            2 * GIB,
+        ),
     ],
 )
 def test_memory_is_what_the_kernel_and_every_cgroup_leave(tmp_path: Path, files: dict[str, str], expected: int) -> None:
