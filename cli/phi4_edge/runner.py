@@ -67,12 +67,14 @@ def build_run(
     connection_password: str | None = None,
     vault_password_file: Path | None = None,
     verbosity: int = 0,
+    task_timeout: int = 0,
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Run:
     """A run that is decided and not begun; reads the environment and configuration, changes nothing.
 
-    `extra_vars` reach the play as data: a `{{` in them is text. Raises RunnerError for a number of forks below 1.
+    `extra_vars` reach the play as data: a `{{` in them is text. `task_timeout`: seconds that one task may take on one
+    host, 0 leaves it to the operator's own configuration. Raises RunnerError for a number of forks below 1.
     """
     environ, cwd = os.environ if environ is None else environ, cwd or Path.cwd()
     if forks < 1:
@@ -82,8 +84,7 @@ def build_run(
     for source in inventory:
         argv += ["--inventory", str(source) if "," in str(source) else str(_absolute(source, cwd))]
     argv += ["--extra-vars", f"@{PRIVATE}/extra_vars.yml"]
-    names = list(limit)
-    if names:
+    if names := list(limit):
         files["limit"] = "\n".join(names) + "\n"
         argv += ["--limit", f"@{PRIVATE}/limit"]
     argv += [flag for flag, wanted in (("--check", check), ("--diff", diff)) if wanted]
@@ -94,14 +95,16 @@ def build_run(
             argv += [f"--{option}-password-file", f"{PRIVATE}/{option}_password"]
     if vault_password_file is not None:
         argv += ["--vault-password-file", str(_absolute(vault_password_file, cwd))]
-    return Run(tuple(argv), MappingProxyType(_env(environ, cwd)), MappingProxyType(files), cwd)
+    return Run(tuple(argv), MappingProxyType(_env(environ, cwd, task_timeout)), MappingProxyType(files), cwd)
 
 
-def _env(environ: Mapping[str, str], cwd: Path) -> dict[str, str]:
+def _env(environ: Mapping[str, str], cwd: Path, task_timeout: int) -> dict[str, str]:
     # Not resolved: in a virtual environment the interpreter is a link, and ansible-playbook lies beside the link.
     env = build_env(environ, content.roles(), Path(sys.executable).parent, ssh_args_set(environ, cwd))
     if env.get("ANSIBLE_CONFIG"):
         env["ANSIBLE_CONFIG"] = str(_absolute(env["ANSIBLE_CONFIG"], cwd))
+    if task_timeout:
+        env["ANSIBLE_TASK_TIMEOUT"] = str(task_timeout)
     return env
 
 

@@ -26,8 +26,9 @@ class Access:
         extra_vars: Mapping[str, Any] | None = None,
         check: bool = False,
         diff: bool = False,
+        task_timeout: int = 0,
     ) -> runner.Run:
-        """One run of a playbook of ours on exactly these hosts."""
+        """One run of a playbook of ours on exactly these hosts; `task_timeout`: seconds that a task may take."""
         return runner.build_run(
             playbook=content.playbook(playbook),
             inventory=self.inventory,
@@ -38,4 +39,5 @@ class Access:
             diff=diff,
             become_password=self.become_password,
             vault_password_file=self.vault_password_file,
+            task_timeout=task_timeout,
         )
