@@ -8,20 +8,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from phi4_edge.report import machine
+from phi4_edge.commands._view_json import JsonView
 from phi4_edge.report.text import clean, count, cut, duration, size_of
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
+    from phi4_edge.core.wave_plan import Wave
     from phi4_edge.runner import HostEvent
 
 # What a role is doing, for people. A role that is not here shows under its own name.
@@ -63,6 +64,18 @@ class View(Protocol):
 
     def finished(self, host: str, outcome: str) -> None:
         """A host is through."""
+
+    def rollout(self, id: str, waves: Sequence[Wave], budget: str) -> None:
+        """A rollout of these waves begins; `budget`: how many bad hosts it allows (3, 20%)."""
+
+    def wave(self, wave: Wave) -> None:
+        """The work on a wave begins."""
+
+    def bake(self, wave: Wave, seconds: float) -> None:
+        """The wave's good hosts are watched for so long before the next one begins."""
+
+    def spent(self, bad: int, exceeded: bool) -> None:
+        """So many hosts count against the budget by now."""
 
 
 @dataclass
@@ -143,52 +156,18 @@ class PlainView:
         self._board.end(host, outcome)
         click.echo("  " + cut(f"{host}  {duration(self._board.lines[host].seconds)}  {outcome}", 400), err=True)
 
+    def rollout(self, id: str, waves: Sequence[Wave], budget: str) -> None:
+        self.phase(f"rollout {id}: {count(len(waves), 'wave')}, bad hosts allowed: {budget}")
 
-class JsonView:
-    """Events as JSON Lines on stdout; the caller ends them with the result document."""
+    def wave(self, wave: Wave) -> None:
+        self.phase(f"{wave.name}: {count(len(wave.hosts), 'host')}")
 
-    def __init__(self) -> None:
-        self._making = ("", "")
-        self._told = 0.0
+    def bake(self, wave: Wave, seconds: float) -> None:
+        self.phase(f"{wave.name}: watching it for {duration(seconds)}")
 
-    def __enter__(self) -> JsonView:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def emit(self, event: str, **fields: Any) -> None:
-        """One line: `event` names it, the rest is its data."""
-        click.echo(machine.to_line({"event": event, **fields}))
-
-    def phase(self, text: str) -> None:
-        self.emit("phase", text=text)
-
-    def note(self, text: str) -> None:
-        self.emit("note", text=text)
-
-    def progress(self, name: str, step: str, detail: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if (name, step) == self._making and now - self._told < 1.0 and done != total:
-            return
-        self._making, self._told = (name, step), now
-        self.emit("artifact", name=name, step=step, detail=detail, done=done, total=total)
-
-    def event(self, event: HostEvent) -> None:
-        self.emit(
-            "step",
-            host=event.host,
-            kind=event.kind,
-            role=event.role,
-            task=event.task,
-            message=event.message,
-            seconds=round(event.seconds, 3),
-        )
-
-    def finished(self, host: str, outcome: str) -> None:
-        self.emit("host", host=host, outcome=outcome)
+    def spent(self, bad: int, exceeded: bool) -> None:
+        if bad:
+            self.phase(f"bad hosts: {bad}" + (", more than allowed: no further host starts" if exceeded else ""))
 
 
 class LiveView:
@@ -243,6 +222,19 @@ class LiveView:
 
     def finished(self, host: str, outcome: str) -> None:
         self._board.end(host, outcome)
+
+    def rollout(self, id: str, waves: Sequence[Wave], budget: str) -> None:
+        self.phase(f"rollout {id}: {count(len(waves), 'wave')}")
+
+    def wave(self, wave: Wave) -> None:
+        self.phase(f"{wave.name}: {count(len(wave.hosts), 'host')}")
+
+    def bake(self, wave: Wave, seconds: float) -> None:
+        self.phase(f"{wave.name}: watching it for {duration(seconds)}")
+
+    def spent(self, bad: int, exceeded: bool) -> None:
+        if exceeded:
+            self.note(f"bad hosts: {bad}, more than allowed: no further host starts")
 
     def _draw(self) -> Text:
         from rich.text import Text
