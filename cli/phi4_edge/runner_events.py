@@ -38,13 +38,18 @@ class HostEvent:
 
 @dataclass(frozen=True)
 class HostOutcome:
-    """What became of one host: `message` says why where it is not ok; `facts` are those that the run set on it."""
+    """What became of one host: `message` says why where it is not ok; `facts` are those that the run set on it.
+
+    `timed_out`: it failed, and some task on it took longer than a task may; not only the last one, for a failure is
+    followed by the way back.
+    """
 
     host: str
     status: Status
     message: str = ""
     facts: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     changed: int = 0
+    timed_out: bool = False
 
 
 def printable(text: str, limit: int = 2000) -> str:
@@ -69,6 +74,7 @@ class Collector:
         self._last: dict[str, HostEvent] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._changed: dict[str, int] = {}
+        self._late: set[str] = set()
         self._words: list[str] = []
         self.stats: Mapping[str, Mapping[str, int]] | None = None
 
@@ -91,10 +97,13 @@ class Collector:
         if kind == "ok" and result.get("changed") is True:
             kind = "changed"
             self._changed[host] = self._changed.get(host, 0) + 1
+        if kind == "failed" and result.get("timedout"):
+            self._late.add(host)
         if kind == "failed" and data.get("ignore_errors"):
             kind = "ok"
         facts = result.get("ansible_facts")
-        if kind in {"ok", "changed"} and isinstance(facts, Mapping):
+        # Also of a task that failed: Ansible forgets them, but they say why in a form that a program understands.
+        if kind in {"ok", "changed", "failed"} and isinstance(facts, Mapping):
             self._facts.setdefault(host, {}).update(facts)
         event = HostEvent(
             host=host,
@@ -136,7 +145,8 @@ class Collector:
         message = last.message if last is not None and status in {"failed", "unreachable"} else ""
         if status == "cancelled" and cancelled:
             message = "interrupted"
-        return HostOutcome(host, status, message, self._facts.get(host, {}), self._changed.get(host, 0))
+        late = status == "failed" and host in self._late
+        return HostOutcome(host, status, message, self._facts.get(host, {}), self._changed.get(host, 0), late)
 
 
 def _message(result: Mapping[str, Any]) -> str:
