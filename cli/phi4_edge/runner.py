@@ -73,12 +73,11 @@ def build_run(
 ) -> Run:
     """A run that is decided and not begun; reads the environment and configuration, changes nothing.
 
-    `extra_vars` reach the play as data: a `{{` in them is text. `task_timeout`: seconds that one task may take on one
-    host, 0 leaves it to the operator's own configuration. Raises RunnerError for a number of forks below 1.
+    `extra_vars` reach the play as data: a `{{` in them is text. `task_timeout`: seconds that a task may take on a host;
+    0 leaves it to the operator's configuration. Raises RunnerError for a number of forks below 1.
     """
     environ, cwd = os.environ if environ is None else environ, cwd or Path.cwd()
-    if forks < 1:
-        raise RunnerError(f"found forks {forks}, needed at least 1")
+    _check_forks(forks)
     files = {"env/settings": json.dumps(_SETTINGS), "extra_vars.yml": _yaml(extra_vars or {})}
     argv = ["ansible-playbook", str(_absolute(playbook, cwd)), "--forks", str(forks)]
     for source in inventory:
@@ -96,6 +95,11 @@ def build_run(
     if vault_password_file is not None:
         argv += ["--vault-password-file", str(_absolute(vault_password_file, cwd))]
     return Run(tuple(argv), MappingProxyType(_env(environ, cwd, task_timeout)), MappingProxyType(files), cwd)
+
+
+def _check_forks(forks: int) -> None:
+    if forks < 1:
+        raise RunnerError(f"found forks {forks}, needed at least 1")
 
 
 def _env(environ: Mapping[str, str], cwd: Path, task_timeout: int) -> dict[str, str]:
