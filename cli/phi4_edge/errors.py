@@ -5,6 +5,8 @@
     ├── FactsError           1  a facts document is not JSON or lacks what is needed
     ├── CatalogError         1  the resource table or the catalog is malformed
     ├── RunnerError          1  Ansible itself could not run
+    ├── WaveError            1  sizes of waves that cannot be, or a rollout that is driven in a wrong order
+    ├── RecordError          1  the record of a rollout cannot be found, read or written
     ├── PreflightError       3  something needed before the start is missing; nothing was changed
     │   ├── NoFitError       3  no candidate, or not the one asked for, fits the host
     │   └── ArtifactError    3  an artifact is missing, damaged or cannot be made on this controller
@@ -38,6 +40,14 @@ class CatalogError(Phi4EdgeError, ValueError):
 
 class RunnerError(Phi4EdgeError, RuntimeError):
     """Ansible could not run at all (as opposed to a host that failed)."""
+
+
+class WaveError(Phi4EdgeError, ValueError):
+    """Waves cannot be made from these sizes, or a rollout was told something that cannot have happened."""
+
+
+class RecordError(Phi4EdgeError, ValueError):
+    """The record of a rollout cannot be found, read or written."""
 
 
 class PreflightError(Phi4EdgeError):

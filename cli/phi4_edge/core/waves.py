@@ -14,6 +14,10 @@ class Outcome(StrEnum):
     DONE = "done"  # was changed, and answered after
     UNCHANGED = "unchanged"  # nothing to do, nothing done
     FAILED = "failed"  # failed while being changed
+    ROLLED_BACK = "rolled_back"  # failed after the switch, and is back on the release before
+    UNHEALTHY = "unhealthy"  # passed the gate, and failed while it was watched afterwards
+    TIMED_OUT = "timed_out"  # one step took longer than it may
+    REVERTED = "reverted"  # was good, and went back because too many others of its rollout were bad
     UNREACHABLE = "unreachable"  # not reached, or it did not accept us, or has another host key
     LOCKED = "locked"  # another run holds it
     NO_FIT = "no_fit"  # nothing that it can run
@@ -22,17 +26,27 @@ class Outcome(StrEnum):
     UNTOUCHED = "untouched"  # its turn did not come
 
 
+# What counts against the failure budget of a rollout.
+BAD = frozenset({Outcome.FAILED, Outcome.UNREACHABLE, Outcome.TIMED_OUT, Outcome.UNHEALTHY, Outcome.ROLLED_BACK})
+# What says something about the release: the hosts that a share of bad ones is a share of.
+TRIED = BAD | {Outcome.DONE, Outcome.UNCHANGED, Outcome.REVERTED}
+
 EXIT_CODES: Mapping[Outcome, int] = MappingProxyType(
     {
         Outcome.DONE: 0,
         Outcome.UNCHANGED: 0,
         Outcome.FAILED: 4,
+        Outcome.ROLLED_BACK: 4,
+        Outcome.UNHEALTHY: 4,
+        Outcome.TIMED_OUT: 4,
+        Outcome.REVERTED: 4,
         Outcome.UNREACHABLE: 5,
         Outcome.LOCKED: 6,
         Outcome.NO_FIT: 3,
         Outcome.PREFLIGHT: 3,
         Outcome.INTERRUPTED: 130,
-        Outcome.UNTOUCHED: 130,
+        # Not by itself: what stopped the run, Ctrl-C or another host, has a code of its own.
+        Outcome.UNTOUCHED: 0,
     }
 )
 # What the caller must hear first: an interruption, then hosts that may be damaged, then hosts that nobody saw.

@@ -11,6 +11,10 @@ HostDict = Mapping[str, Any]
 
 _WORDS = {
     "failed": "failed",
+    "rolled_back": "rolled back",
+    "unhealthy": "unhealthy",
+    "timed_out": "timed out",
+    "reverted": "taken back",
     "unreachable": "unreachable",
     "no_fit": "no fit",
     "preflight": "not started",
