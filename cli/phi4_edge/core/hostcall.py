@@ -27,11 +27,21 @@ def compose(script: str, modules: Mapping[str, str]) -> str:
 
 
 def call(
-    execute: Execute, nonce: str, python: str | None, script: str, args: Mapping[str, Any], payload: bytes = b""
+    execute: Execute,
+    nonce: str,
+    python: str | None,
+    script: str,
+    args: Mapping[str, Any],
+    payload: bytes = b"",
+    seconds: float = 0.0,
 ) -> dict[str, Any]:
-    """The answer of `script` on the host. Raises FactsError with the host's own words when there is none."""
+    """The answer of `script` on the host. Raises FactsError with the host's own words when there is none.
+
+    `seconds`: what is left of the time that the task may take, which the script keeps to; 0 means for ever.
+    """
     line = framing.command(python, nonce, len(script.encode()))
-    done = execute(line, in_data=framing.stdin(script, args, payload))
+    given = {**args, "seconds_left": seconds} if seconds else args
+    done = execute(line, in_data=framing.stdin(script, given, payload))
     try:
         return framing.parse(str(done["stdout"]), nonce)
     except FactsError as error:
@@ -40,11 +50,17 @@ def call(
 
 
 def task(
-    execute: Execute, nonce: str, python: str | None, script: str, args: Mapping[str, Any], payload: bytes = b""
+    execute: Execute,
+    nonce: str,
+    python: str | None,
+    script: str,
+    args: Mapping[str, Any],
+    payload: bytes = b"",
+    seconds: float = 0.0,
 ) -> dict[str, Any]:
     """The answer as an Ansible task result. No answer, or one with `error`, is a failed task with that message."""
     try:
-        answer = call(execute, nonce, python, script, args, payload)
+        answer = call(execute, nonce, python, script, args, payload, seconds)
     except FactsError as error:
         return {"changed": False, "failed": True, "msg": str(error)}
     shown = {"changed": False, **{key: value for key, value in answer.items() if key != "error"}}

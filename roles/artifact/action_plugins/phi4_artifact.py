@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
@@ -138,7 +139,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         while True:
             try:
                 answer = hostcall.call(
-                    self._low_level_execute_command, secrets.token_hex(8), python, self._script, args, payload
+                    self._low_level_execute_command,
+                    secrets.token_hex(8),
+                    python,
+                    self._script,
+                    args,
+                    payload,
+                    seconds=getitimer(ITIMER_REAL)[0],
                 )
             except AnsibleConnectionFailure:
                 if left == 0:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -132,7 +133,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _ask(self, what: str, more: Mapping[str, Any]) -> dict[str, Any]:
         python = self._templar.template(self._variables.get("ansible_python_interpreter"))
         args = {"do": what, "staging": self._task.args["staging"], **more}
-        return hostcall.call(self._low_level_execute_command, secrets.token_hex(8), python, self._script, args)
+        return hostcall.call(
+            self._low_level_execute_command,
+            secrets.token_hex(8),
+            python,
+            self._script,
+            args,
+            seconds=getitimer(ITIMER_REAL)[0],
+        )
 
 
 def _text(path: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -80,7 +81,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """The answer of one operation of files/<script>.py."""
         text = hostcall.compose(*content.host_script("docker", script))
         nonce = secrets.token_hex(8)
-        return hostcall.task(self._low_level_execute_command, nonce, self._python, text, {**args, "do": do})
+        return hostcall.task(
+            self._low_level_execute_command,
+            nonce,
+            self._python,
+            text,
+            {**args, "do": do},
+            seconds=getitimer(ITIMER_REAL)[0],
+        )
 
     def _inspect(self, args: dict[str, Any]) -> dict[str, Any]:
         """What is there, and in `install` what it takes that Docker is."""

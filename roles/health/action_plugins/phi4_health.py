@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -50,5 +51,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         args = {"do": "gate", **serving.question(self._task.args["plan"], rehearsal)}
         for name in ("start_seconds", "generation_seconds", "stability_seconds"):
             args[name] = float(self._task.args[name])
-        done = hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args)
+        done = hostcall.task(
+            self._low_level_execute_command,
+            secrets.token_hex(8),
+            python,
+            script,
+            args,
+            seconds=getitimer(ITIMER_REAL)[0],
+        )
         return {**result, **done}

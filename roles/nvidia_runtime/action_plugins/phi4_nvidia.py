@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -61,7 +62,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _host(self, args: dict[str, Any], python: str | None) -> dict[str, Any]:
         """The answer of one operation of files/nvidia.py."""
         script = hostcall.compose(*content.host_script("nvidia_runtime", "nvidia"))
-        return hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args)
+        return hostcall.task(
+            self._low_level_execute_command,
+            secrets.token_hex(8),
+            python,
+            script,
+            args,
+            seconds=getitimer(ITIMER_REAL)[0],
+        )
 
     def _driver(self, args: dict[str, Any]) -> dict[str, Any]:
         """Packages of the driver in `install`, and whether a GPU answers."""

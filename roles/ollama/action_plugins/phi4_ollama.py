@@ -7,6 +7,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
+from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -71,7 +72,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _call(self, script: tuple[str, str], args: Mapping[str, Any]) -> dict[str, Any]:
         text = hostcall.compose(*content.host_script(*script))
-        return hostcall.task(self._low_level_execute_command, secrets.token_hex(8), self._python, text, args)
+        return hostcall.task(
+            self._low_level_execute_command,
+            secrets.token_hex(8),
+            self._python,
+            text,
+            args,
+            seconds=getitimer(ITIMER_REAL)[0],
+        )
 
 
 def request(args: Mapping[str, Any], template: str) -> dict[str, Any]:

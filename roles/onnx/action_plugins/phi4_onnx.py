@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import secrets
 import zipfile
+from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -51,7 +52,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         script = hostcall.compose(*content.host_script(*where))
         python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
         payload = package() if args["do"] == "build" else b""
-        done = hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args, payload)
+        done = hostcall.task(
+            self._low_level_execute_command,
+            secrets.token_hex(8),
+            python,
+            script,
+            args,
+            payload,
+            seconds=getitimer(ITIMER_REAL)[0],
+        )
         return {**result, **done}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -51,7 +52,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             args["files"] = [f"/etc/systemd/system/{unit}" for unit in serving.UNITS]
         script = hostcall.compose(*content.host_script("receipt", "receipt"))
         python = self._templar.template(variables.get("ansible_python_interpreter"))
-        done = hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args)
+        done = hostcall.task(
+            self._low_level_execute_command,
+            secrets.token_hex(8),
+            python,
+            script,
+            args,
+            seconds=getitimer(ITIMER_REAL)[0],
+        )
         return {**result, **done}
 
 

@@ -14,6 +14,7 @@ import time
 from typing import Any, Callable, Iterator, Mapping
 
 from hostlib import HostError, Json, disk_full
+from hosttime import OutOfTime, bounded, late
 
 # Only root may open it: a file that others could lock would let them keep us out.
 LOCK = "/run/phi4-edge.lock"
@@ -83,16 +84,19 @@ def serve(
     """Do what `ARGS["do"]` names and emit its answer; a HostError or an OSError becomes {"error": …}.
 
     The payload is read whole first: a script that stopped reading would look like a lost connection. `changes`: the
-    operations are for one script at a time.
+    operations are for one script at a time. `ARGS["seconds_left"]`: how long the controller will wait for the answer.
     """
     os.umask(0o022)
+    began, do, seconds = time.monotonic(), scope["ARGS"]["do"], float(scope["ARGS"].get("seconds_left") or 0)
     payload = scope["PAYLOAD"].read()
     try:
-        with alone(LOCK_SECONDS) if changes else contextlib.nullcontext():
-            answer = operations[scope["ARGS"]["do"]](scope["ARGS"], payload)
+        with bounded(seconds, began, do, scope["EMIT"]), alone(LOCK_SECONDS) if changes else contextlib.nullcontext():
+            answer = operations[do](scope["ARGS"], payload)
+    except OutOfTime:
+        answer = late(do, seconds)
     except HostError as error:
         answer = dict(error.details, error=str(error))
     except OSError as error:
         full = "the disk is full: " if disk_full(error) else ""
-        answer = {"error": f"{full}{error.strerror or error}: {error.filename or scope['ARGS']['do']}"}
+        answer = {"error": f"{full}{error.strerror or error}: {error.filename or do}"}
     scope["EMIT"](answer)

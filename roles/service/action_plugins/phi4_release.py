@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
+from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 import yaml
@@ -73,7 +74,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         args |= {"check": self._task.check_mode, "diff": self._task.diff, "receipt": f"{args['state']}/receipt.json"}
         script = hostcall.compose(*content.host_script("service", "release"))
         python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
-        done = hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args)
+        done = hostcall.task(
+            self._low_level_execute_command,
+            secrets.token_hex(8),
+            python,
+            script,
+            args,
+            seconds=getitimer(ITIMER_REAL)[0],
+        )
         if args["do"] == "previous" and not done.get("failed"):
             done["ansible_facts"] = {"phi4_plan": done["plan"], "phi4_images": done["images"]}
         return {**result, **done}

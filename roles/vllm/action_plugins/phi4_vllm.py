@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -45,5 +46,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         where = ("service", "release") if args["do"] == "stage" else ("vllm", "checkpoint")
         script = hostcall.compose(*content.host_script(*where))
         python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
-        done = hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args)
+        done = hostcall.task(
+            self._low_level_execute_command,
+            secrets.token_hex(8),
+            python,
+            script,
+            args,
+            seconds=getitimer(ITIMER_REAL)[0],
+        )
         return {"changed": False, **result, **done}

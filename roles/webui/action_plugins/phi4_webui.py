@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
+from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 import yaml
@@ -58,7 +59,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             args |= {"data": given["data"], "user": compose_parts.USER}
         script = hostcall.compose(*content.host_script(*where))
         python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
-        done = hostcall.task(self._low_level_execute_command, secrets.token_hex(8), python, script, args)
+        done = hostcall.task(
+            self._low_level_execute_command,
+            secrets.token_hex(8),
+            python,
+            script,
+            args,
+            seconds=getitimer(ITIMER_REAL)[0],
+        )
         return {"changed": False, **result, **done}
 
 
