@@ -49,8 +49,8 @@ demo: setup
 	@$(BIN)/phi4-edge lab down --name $(DEMO_LAB)
 	@mkdir -p $(dir $(DEMO_INVENTORY))
 	@$(BIN)/phi4-edge lab up --name $(DEMO_LAB) --hosts 3 --inventory $(DEMO_INVENTORY)
-	@echo "==> Provision over SSH"
-	@$(BIN)/phi4-edge provision $(DEMO_INVENTORY) --yes
+	@echo "==> Provision over SSH: a canary first, then wave by wave"
+	@$(BIN)/phi4-edge provision $(DEMO_INVENTORY) --yes --bake 5
 	@echo "==> Ask each gateway (random weights: expect words, not sense)"
 	@$(BIN)/phi4-edge ask $(DEMO_INVENTORY) "What can you do on a gateway?" --max-tokens 24
 	@echo "==> Provision again: nothing to do"

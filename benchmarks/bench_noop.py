@@ -56,7 +56,8 @@ def main() -> None:
     chosen = harness.options("Provision again", hosts=4)
     with harness.lab("noop", chosen.hosts) as lab, harness.workplace() as folder:
         harness.say("provisioning for the first time")
-        harness.finish(Side("provision", [str(harness.OURS), "provision", str(lab.inventory), "--yes"]))
+        command = [str(harness.OURS), "provision", str(lab.inventory), "--yes", *harness.AT_ONCE]
+        harness.finish(Side("provision", command))
         harness.on_all(lab, f"timeout 60 sh -c 'until systemctl is-active -q {UNIT}; do sleep 1; done'")
         state, before = _read(lab, folder / "copies"), harness.on_all(lab, STATE)
         sides = [_ours(lab, before), _ansible(lab, folder, state, before), _pyinfra(lab, folder, state, before)]

@@ -15,6 +15,9 @@ from phi4_edge import lab as lab_room
 
 ROOT = Path(__file__).parents[2]
 PORT = 8080
+# Most tests are about a host, not about a fleet: they do not wait for a canary, and each host is for itself.
+ALL_AT_ONCE = ("--canary", "0", "--wave", "100%", "--bake", "0", "--max-failures", "100%")
+WAVES = ("--canary", "--wave", "--bake", "--max-failures", "--resume", "--plan", "--check")
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,14 @@ class Cli:
 
     @property
     def env(self) -> dict[str, str]:
-        return {**os.environ, "PHI4_EDGE_STORE": str(self.store), "NO_COLOR": "1", **self.extra}
+        ours = {"PHI4_EDGE_STORE": str(self.store), "PHI4_EDGE_STATE": str(self.home / "state")}
+        return {**os.environ, **ours, "NO_COLOR": "1", **self.extra}
 
     def argv(self, *words: str | Path) -> list[str]:
-        return [sys.executable, "-m", "phi4_edge", *(str(word) for word in words)]
+        given = [str(word) for word in words]
+        if given[0] == "provision" and not any(word in given for word in WAVES):
+            given += ALL_AT_ONCE
+        return [sys.executable, "-m", "phi4_edge", *given]
 
     def run(self, *words: str | Path, stdin: str = "", timeout: float = 600) -> Done:
         """The finished command, whatever its exit code."""
