@@ -15,7 +15,7 @@ from phi4_edge.core.table import ResourceTable
 from phi4_edge.errors import CatalogError
 
 FOLDER = Path(__file__).parent
-SCHEMAS = ("facts", "plan", "plans", "result", "event", "status", "verify", "prompts")
+SCHEMAS = ("facts", "plan", "plans", "result", "event", "status", "verify", "prompts", "doctor", "rollout", "rollouts")
 
 
 def load_table(path: Path | None = None) -> ResourceTable:
