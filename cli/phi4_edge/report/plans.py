@@ -56,20 +56,23 @@ def _speed(forecast: Mapping[str, Any] | None) -> str:
 def explain(plan: PlanDict, width: int) -> list[str]:
     """Everything that one host's plan says, a topic per paragraph."""
     lines = wrap(_headline(plan), width)
-    topics = _fitting_topics(plan) if plan["fits"] else [("missing", "; ".join(plan["missing"]))]
-    topics += [("why", reason) for reason in plan["reasons"]]
-    topics += [("blocked", blocker) for blocker in plan["blockers"]]
-    topics += [("warning", warning) for warning in plan["warnings"]]
-    topics += [("rejected", _rejected(entry)) for entry in plan["rejected"]]
-    topics += [("also fits", _candidate(entry)) for entry in _others(plan)]
     before = ""
-    for topic, text in topics:
-        if not text:
-            continue
+    for topic, text in topics(plan):
         label = "" if topic == before else topic
         before = topic
         lines += wrap(text, width, first=f"  {label:<11}", rest=" " * 13)
     return lines
+
+
+def topics(plan: PlanDict) -> list[tuple[str, str]]:
+    """What one host's plan says, as (topic, text); neither cleaned nor cut, and a topic may have several texts."""
+    found = _fitting_topics(plan) if plan["fits"] else [("missing", "; ".join(plan["missing"]))]
+    found += [("why", reason) for reason in plan["reasons"]]
+    found += [("blocked", blocker) for blocker in plan["blockers"]]
+    found += [("warning", warning) for warning in plan["warnings"]]
+    found += [("rejected", _rejected(entry)) for entry in plan["rejected"]]
+    found += [("also fits", _candidate(entry)) for entry in _others(plan)]
+    return [(topic, text) for topic, text in found if text]
 
 
 def _headline(plan: PlanDict) -> str:

@@ -1,0 +1,143 @@
+"""The page of a rollout as text: one file that loads and runs nothing, whatever hosts have said."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from rollout_support import WRITTEN, Page, documents, parse
+
+from phi4_edge.report.rollout_page import page
+from phi4_edge.report.rollout_page_markup import Markup, bar, isolated, join, tag
+from phi4_edge.report.text import cut
+
+ELEMENTS = (
+    "html head meta title style body header main footer nav section h1 h2 h3 p div span strong bdi a ul ol li dl dt dd "
+    "table thead tbody tr th td details summary pre svg rect"
+)
+ATTRIBUTES = (
+    "lang charset http-equiv content name class id href title scope colspan open dir aria-label aria-labelledby "
+    "aria-hidden viewbox preserveaspectratio x width height"
+)
+every = pytest.mark.parametrize("name", list(documents.ALL))
+
+
+def made(name: str) -> tuple[dict[str, Any], str, Page]:
+    document = documents.ALL[name]()
+    text = page(document, WRITTEN)
+    return document, text, parse(text)
+
+
+@every
+def test_only_elements_and_attributes_that_do_nothing(name: str) -> None:
+    _, text, found = made(name)
+    assert {element for element, _ in found.elements} <= set(ELEMENTS.split())
+    assert {key for _, attributes in found.elements for key in attributes} <= set(ATTRIBUTES.split())
+    assert not found.wrong
+    assert not found.open
+    text.encode("utf-8")
+    assert not [char for char in text if (char < " " and char != "\n") or "\x7f" <= char <= "\x9f"]
+
+
+@every
+def test_links_stay_on_the_page(name: str) -> None:
+    _, _, found = made(name)
+    ids = found.attributes("id")
+    assert len(ids) == len(set(ids))
+    assert {link.removeprefix("#") for link in found.attributes("href")} <= set(ids)
+    assert set(found.attributes("aria-labelledby")) <= set(ids)
+
+
+@every
+def test_the_page_forbids_itself_everything_but_its_style(name: str) -> None:
+    _, text, found = made(name)
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policies = [each["content"] for _, each in found.elements if each.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == [f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+@every
+def test_every_host_is_told_with_its_outcome(name: str) -> None:
+    document, _, found = made(name)
+    titles = [title for title in found.attributes("title") if ": " in title]
+    for number, host in enumerate(document["hosts"]):
+        assert f"h{number}" in found.attributes("id")
+        assert any(title.startswith(cut(host["host"], 200)) for title in titles)
+    assert WRITTEN in found.text
+
+
+@every
+def test_headings_follow_each_other(name: str) -> None:
+    _, _, found = made(name)
+    levels = [int(element[1]) for element, _ in found.elements if re.fullmatch(r"h[1-6]", element)]
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_tables_have_heads() -> None:
+    _, _, found = made("contained")
+    scopes = found.attributes("scope")
+    assert {"col", "row", "rowgroup"} == set(scopes)
+    assert found.attributes("lang") == ["en"]
+
+
+def test_a_bad_release_is_told_at_the_top() -> None:
+    _, _, found = made("contained")
+    top = found.text[: found.text.index("Fleet by wave")]
+    for said in ("Stopped: 1 bad of 8 hosts", "Bad in canary: gw2.", "Why: generate: found no answer"):
+        assert said in top
+    assert "read of model.onnx.data stopped at 1 734 213 632 bytes: Input/output error" in found.text
+    assert "phi4-edge status inventory/gateways.ini --limit gw2" in found.text
+    assert "onnx int4: needs 4.7 GB with context 4096" in found.text
+
+
+def test_a_good_rollout_has_no_section_of_troubles() -> None:
+    _, _, found = made("good")
+    assert "trouble" not in found.attributes("id")
+    assert "#trouble" not in found.attributes("href")
+    assert "Done: 8 hosts, all good" in found.text
+
+
+def test_a_rollout_of_200_hosts_stays_small() -> None:
+    document, text, _ = made("large")
+    assert len(document["hosts"]) == 200
+    assert len(text.encode()) < 1_000_000
+
+
+def test_many_logs_are_cut_to_their_last_lines() -> None:
+    document = documents.contained()
+    bad = document["hosts"][1]
+    log = "why\n" + "\n".join(f"  line {number}" for number in range(30))
+    document["hosts"] = [{**bad, "host": f"gw{number}", "reason": log} for number in range(30)]
+    text = page(document, WRITTEN)
+    assert text.count("line 0\n") == 12
+    assert text.count("line 29</pre>") == 30
+    assert "30 lines, the last 5" in text
+
+
+def test_notes_of_the_journal_are_told() -> None:
+    document = {**documents.good(), "notes": ["2 of 90 lines of events.jsonl cannot be read, and are left out"]}
+    assert "2 of 90 lines of events.jsonl" in parse(page(document, WRITTEN)).text
+
+
+def test_what_is_not_markup_becomes_text() -> None:
+    assert tag("p", "<b>", 3, None, ["&", isolated("'")]) == "<p>&lt;b&gt;3&amp;<bdi>&#x27;</bdi></p>"
+    assert tag("a", href='"><script>', title="a\x1b[2Jb\u202e") == (
+        '<a href="&quot;&gt;&lt;script&gt;" title="ab?"></a>'
+    )
+    assert tag("details", open=False) == "<details></details>"
+    assert join(Markup("<i>"), "<i>") == "<i>&lt;i&gt;"
+
+
+def test_a_bar_stays_in_its_frame() -> None:
+    drawn = parse(bar([(0, 50), (90, 1000), (-5, 1)], 100))
+    boxes = [(float(str(each["x"])), float(str(each["width"]))) for name, each in drawn.elements if name == "rect"]
+    assert boxes == [(0, 50), (90, 100), (0, 1)]
+    assert "rect" in bar([(0, 1)], 0)
