@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from phi4_edge.commands._view_lines import Writer
 from phi4_edge.report import machine
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ class JsonView:
         self._making = ("", "")
         self._told = 0.0
         self._budget = ""
+        self._spent = (0, False)
+        self._writer = Writer(err=False)
 
     def __enter__(self) -> JsonView:
         return self
@@ -34,7 +35,7 @@ class JsonView:
 
     def emit(self, event: str, **fields: Any) -> None:
         """One line: `event` names it, the rest is its data."""
-        click.echo(machine.to_line({"event": event, **fields}))
+        self._writer.line(machine.to_line({"event": event, **fields}))
 
     def phase(self, text: str) -> None:
         self.emit("phase", text=text)
@@ -64,7 +65,7 @@ class JsonView:
         self.emit("host", host=host, outcome=outcome)
 
     def rollout(self, id: str, waves: Sequence[Wave], budget: str) -> None:
-        self._budget = budget
+        self._budget, self._spent = budget, (0, False)
         listed = [{"name": wave.name, "number": wave.number, "hosts": list(wave.hosts)} for wave in waves]
         self.emit("rollout", id=id, waves=listed, budget=budget)
 
@@ -75,4 +76,7 @@ class JsonView:
         self.emit("bake", name=wave.name, number=wave.number, seconds=seconds)
 
     def spent(self, bad: int, exceeded: bool) -> None:
+        if (bad, exceeded) == self._spent:
+            return
+        self._spent = (bad, exceeded)
         self.emit("budget", bad=bad, budget=self._budget, exceeded=exceeded)

@@ -16,24 +16,37 @@ _ESCAPES = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]?"
 )
-# Characters that reorder, hide or break a line although they are not control characters.
-_SLY = frozenset(map(chr, [*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x206A), 0xFEFF]))
+# Kinds of characters that a terminal obeys, or that reorder, hide or break a line: controls, formats (marks of
+# direction, joiners, tags), halves of pairs, private and unassigned ones, separators of lines and paragraphs.
+_SLY = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_MARKS = ("Mn", "Me")  # drawn over the character before them
+_MOST_MARKS = 2  # on one character; more of them cover the lines above
 
 
 def clean(text: object, lines: bool = True) -> str:
     """The text without anything that a terminal obeys; with `lines` false line breaks become spaces."""
-    kept = _ESCAPES.sub("", str(text)).replace("\r\n", "\n").replace("\t", "    ")
+    raw = str(text)
+    if raw.isascii() and raw.isprintable():
+        return raw
+    kept = _ESCAPES.sub("", raw).replace("\r\n", "\n").replace("\t", "    ")
     if not lines:
         kept = " ".join(kept.split("\n"))
-    return "".join(
-        char if char == "\n" or not (char in _SLY or unicodedata.category(char) in ("Cc", "Cs", "Co")) else "?"
-        for char in kept
-    )
+    shown, marks = [], 0
+    for char in kept:
+        kind = unicodedata.category(char)
+        marks = marks + 1 if kind in _MARKS else 0
+        if marks <= _MOST_MARKS:
+            shown.append("?" if kind in _SLY and char != "\n" else char)
+    return "".join(shown)
 
 
 def cells(text: str) -> int:
     """Columns that the text takes on a terminal."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.category(c) in _MARKS else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
 
 
 def cut(text: object, width: int) -> str:
