@@ -38,6 +38,9 @@ COMMANDS = {
     "lab": "Make disposable gateways on this machine to try all this on.",
 }
 
+# What this program starts itself on other machines.
+HIDDEN = frozenset({"worker"})
+
 
 @contextlib.contextmanager
 def _exit_codes(debug: bool) -> Iterator[None]:
@@ -73,7 +76,7 @@ class Program(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in COMMANDS and cmd_name not in HIDDEN:
             return None
         command: click.Command = importlib.import_module(f"phi4_edge.commands.{cmd_name}").command
         return command

@@ -26,9 +26,9 @@ from phi4_edge.runner_process import MARKER, guarded, private_directory, reap
 __all__ = ["HostEvent", "HostOutcome", "Run", "RunResult", "build_run", "execute"]
 
 # Ansible's exit codes for a run that took place: all well, a host failed, a host unreachable (with both: 4 or 6).
-_TOOK_PLACE = frozenset({0, 2, 4, 6})
+TOOK_PLACE = frozenset({0, 2, 4, 6})
 # ansible-runner asks whether to go on once in this many seconds (its default is 5).
-_POLL_SECONDS = 0.2
+POLL_SECONDS = 0.2
 # What ansible-runner itself must find in the environment; everything else is decided by build_env().
 _RUNNER_ENV = ("AWX_ISOLATED_DATA_DIR", "ANSIBLE_CALLBACK_PLUGINS", "ANSIBLE_STDOUT_CALLBACK", "RUNNER_OMIT_EVENTS")
 
@@ -113,7 +113,7 @@ def _env(environ: Mapping[str, str], cwd: Path, task_timeout: int) -> dict[str, 
 
 
 _SETTINGS = {
-    "pexpect_timeout": _POLL_SECONDS,
+    "pexpect_timeout": POLL_SECONDS,
     "pexpect_use_poll": True,  # select() cannot watch more than 1024 files
     "suppress_output_file": True,
     "suppress_ansible_output": True,
@@ -148,7 +148,7 @@ def execute(
             left = reap(private.name)
     if left:
         raise RunnerError(f"processes {sorted(left)} of the run could not be ended: end them by hand")
-    if not state["cancelled"] and (collector.stats is None or status not in _TOOK_PLACE):
+    if not state["cancelled"] and (collector.stats is None or status not in TOOK_PLACE):
         said = collector.words() or "it said nothing"
         raise RunnerError(f"ansible-playbook could not run the playbook (exit status {status}):\n{said}")
     return RunResult(collector.outcomes(state["cancelled"]), state["cancelled"], status)
@@ -175,10 +175,10 @@ def _ansible(
         suppress_env_files=True,
     )
     config.prepare()
-    config.command = [_place(word, private) for word in run.argv]
+    config.command = [place(word, private) for word in run.argv]
     config.env = {
         **{name: config.env[name] for name in _RUNNER_ENV if name in config.env},
-        **{name: _place(value, private) for name, value in run.env.items()},
+        **{name: place(value, private) for name, value in run.env.items()},
         **extra,
     }
     config.env["ANSIBLE_STDOUT_CALLBACK"] = "awx_display"
@@ -193,7 +193,8 @@ def _ansible(
     return 254 if exit_status is None else int(exit_status)
 
 
-def _place(text: str, private: Path) -> str:
+def place(text: str, private: Path) -> str:
+    """`text` with the private directory where it was left open."""
     return text.replace(PRIVATE, str(private))
 
 

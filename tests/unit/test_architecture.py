@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"main"},
     "commands": COMMANDS | {"__init__"},
     "rollout": {"runner", "core", "content", "data", "errors", "__init__"},
-    "runner": {"content", "errors"},
+    "runner": {"content", "errors", "__init__"},
     "artifacts": EDGE | {"__init__"},
     "lab": EDGE | {"__init__"},
     "preflight": EDGE,

@@ -31,13 +31,13 @@ def create(
 
     The file is complete or not there. Raises ArtifactError when something is missing or damaged, or disk will not do.
     """
-    contents, bill = _collect(store, [plan for plan in plans if plan["fits"]], content)
+    contents, bill = collect(store, [plan for plan in plans if plan["fits"]], content)
     size = form.size_of(contents)
     resources.require_disk(path.parent, size + _SPARE, f"the bundle {path.name}")
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as out:
-            _write(store, contents, bill, out, lambda done: progress(Event(path.name, "writing", "", done, size)))
+            write(store, contents, bill, out, lambda done: progress(Event(path.name, "writing", "", done, size)))
             out.flush()
             os.fsync(out.fileno())
         part.replace(path)
@@ -89,7 +89,7 @@ class Bundle:
         Raises ArtifactError when disk will not do, or what is in the bundle does not fit together.
         """
         shelf = Images(store)
-        folders = [*self._artifacts(store), *self._wheelhouses(store), *self._images(shelf)]
+        folders = self.lacking(store)
         need = sum(entry.size for folder in folders for entry in self._inside(folder))
         resources.require_disk(store.root, need + _SPARE, f"unpacking {self.path.name}")
         for folder in folders:
@@ -100,6 +100,10 @@ class Bundle:
         for key, entry in self.contents.images.items():
             if not entry["path"]:
                 shelf.pin(key, entry)
+
+    def lacking(self, store: Store) -> list[str]:
+        """Folders of the bundle that are not whole in the store."""
+        return [*self._artifacts(store), *self._wheelhouses(store), *self._images(Images(store))]
 
     def _name(self, folder: str) -> str:
         """What `folder` is called: an artifact's id, an image's key, or its own name."""
@@ -184,8 +188,9 @@ def _copy(stream: Any, out: Any, size: int) -> None:
         left -= len(block)
 
 
-def _collect(store: Store, plans: list[Mapping[str, Any]], content: Content) -> tuple[Contents, bytes]:
+def collect(store: Store, plans: Iterable[Mapping[str, Any]], content: Content) -> tuple[Contents, bytes]:
     """What the plans need, as the manifest says it, and the bill of materials."""
+    plans = list(plans)
     shelf = Images(store)
     names = {str(plan["model"]["artifact"]) for plan in plans}
     names |= {str(plan["runtime"]["artifact"]) for plan in plans if (plan["runtime"] or {}).get("artifact")}
@@ -233,7 +238,11 @@ def _need(plan: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write(store: Store, contents: Contents, bill: bytes, out: Any, seen: Any) -> None:
+def write(store: Store, contents: Contents, bill: bytes, out: Any, seen: Any) -> None:
+    """Write the bundle to `out`, which need only write and tell; `seen` hears how many bytes there are.
+
+    Raises ArtifactError for a file of the store that is not what it was.
+    """
     raw = contents.encode()
     out.write(form.header(form.NAME, len(raw)) + raw + form.padding(len(raw)))
     for member, entry in contents.members:

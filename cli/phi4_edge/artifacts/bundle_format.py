@@ -102,7 +102,7 @@ def read_contents(stream: IO[bytes], where: str) -> Contents:
     raw = stream.read(info.size)
     if first != header(NAME, info.size) or len(raw) != info.size:
         raise ArtifactError(f"{where}: {NAME} was changed or cut off; copy the bundle again")
-    contents = _decode(raw, where)
+    contents = decode(raw, where)
     if stream.read(len(padding(info.size))) != padding(info.size):
         raise ArtifactError(f"{where}: {NAME} was changed or cut off; copy the bundle again")
     return contents
@@ -146,7 +146,8 @@ def _text(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode()
 
 
-def _decode(raw: bytes, where: str) -> Contents:
+def decode(raw: bytes, where: str) -> Contents:
+    """What the bytes of a manifest.json say. Raises ArtifactError where `encode` would not have written them."""
     try:
         document = json.loads(raw)
         version = str(document["phi4_edge_version"])

@@ -1,0 +1,42 @@
+"""Real workers without ssh: the worker's own program as a process of this machine, with playbooks of the test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from phi4_edge import runner_link
+from phi4_edge.runner_link import Hello, Link
+
+_WORKER = """
+import sys, pathlib
+from phi4_edge import content
+folder = pathlib.Path(sys.argv[1])
+content.playbook = lambda name: folder / f"{name}.yml"
+from phi4_edge.commands.worker import command
+sys.argv[1:] = []
+command()
+"""
+
+
+def argv(folder: Path) -> list[str]:
+    """A worker whose playbooks are in `folder`."""
+    return [sys.executable, "-c", _WORKER, str(folder)]
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Link]:
+    """Every connection leads to a process of this machine; those that were made are in the list."""
+    links: list[Link] = []
+    real: Callable[..., tuple[Link, Hello]] = runner_link.connect
+
+    def connect(target: str) -> tuple[Link, Hello]:
+        link, hello = real(target, argv(folder))
+        links.append(link)
+        return link, hello
+
+    monkeypatch.setattr("phi4_edge.rollout.workers.connect", connect)
+    monkeypatch.setattr("phi4_edge.content.playbook", lambda name: folder / f"{name}.yml")
+    return links
