@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from phi4_edge.core.reach import Host
@@ -57,10 +59,20 @@ def _check(host: Host, become: bool, become_password: str | None, password: str 
         if become if host.become is None else host.become:
             _check_sudo(transport, host, target, host.become_password or become_password or "")
     except session.Refused as refused:
-        return refused.finding(host.name)
+        finding = refused.finding(host.name)
+        inside = refused.kind in ("no_python", "no_sudo")
+        return replace(finding, user=target.user, system=_system(transport)) if inside else finding
     finally:
         transport.close()
     return Finding(host.name, "ok")
+
+
+def _system(transport: Transport) -> str:
+    """ID and ID_LIKE of the host's distribution in one line, "" where it does not say: for advice alone."""
+    _, said = session.run(transport, "cat /etc/os-release")
+    values = dict(line.partition("=")[::2] for line in said.splitlines())
+    names = " ".join(values.get(key, "") for key in ("ID", "ID_LIKE"))
+    return re.sub(r"[^a-z0-9_ -]", "", names.lower())[:100].strip()
 
 
 def _check_sudo(transport: Transport, host: Host, target: Target, password: str) -> None:

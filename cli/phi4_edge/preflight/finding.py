@@ -21,12 +21,17 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Finding:
-    """One host: `reason` says found and needed, `next_step` what to do; both empty where it is ok."""
+    """One host: `reason` says found and needed, `next_step` what to do; both empty where it is ok.
+
+    `user` and `system` (ID and ID_LIKE of os-release) are those of a host that let us in and then was refused.
+    """
 
     host: str
     kind: Kind
     reason: str = ""
     next_step: str = ""
+    user: str = ""
+    system: str = ""
 
     @property
     def ok(self) -> bool:

@@ -1,0 +1,72 @@
+"""`phi4-edge doctor`: what would be in the way, and how to mend it. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.commands._options import Reach
+from phi4_edge.errors import Phi4EdgeError
+from phi4_edge.report import doctor as report
+from phi4_edge.report import machine
+
+if TYPE_CHECKING:
+    from phi4_edge.rollout.planning import Planner
+
+
+@click.command("doctor")
+@_options.inventory_argument
+@_options.output_option
+@_options.reach_options
+def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
+    """Look for everything that would be in the way of provisioning, and say what mends it.
+
+    Looks at this machine and at each host: the way in, clock, disk, package manager, name resolution, systemd, Docker,
+    control groups, GPU, known flaws, ports, and what the plan itself says. Nothing is changed anywhere.
+
+    \b
+    Examples:
+      phi4-edge doctor inventory/gateways.ini
+      phi4-edge doctor inventory/gateways.ini --limit gw1 -K
+      phi4-edge doctor inventory/gateways.ini -o json | jq -r '.hosts[].findings[] | select(.level == "problem") | .fix'
+
+    \b
+    Exit codes: 0 nothing in the way (notes and warnings at most), 1 usage,
+    3 a problem that would stop provisioning, 5 a host is unreachable.
+    """
+    document = _examine(inventory, reach)
+    if output == "table":
+        _options.show(report.lines(document, _options.width()))
+    else:
+        click.echo(machine.dump(document, output))
+    raise click.exceptions.Exit(document["exit_code"])
+
+
+def _examine(inventory: Sequence[str], reach: Reach) -> dict[str, Any]:
+    from phi4_edge.commands import _doctor_controller, _doctor_looking
+    from phi4_edge.commands._fleet import Fleet
+    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.core import doctor, doctor_controller
+
+    planner, store_error = _planner()
+    fleet = Fleet.open(inventory, reach)
+    with progress_view() as view:
+        looked = _doctor_looking.look(fleet, planner, view)
+    readings = _doctor_controller.read(inventory, reach, fleet.hosts, looked.plans, store_error)
+    findings = [*doctor_controller.examine(readings), *looked.findings]
+    return doctor.document([host.name for host in fleet.hosts], findings, looked.unreachable)
+
+
+def _planner() -> tuple[Planner, str]:
+    """Plans with what the store holds; one that cannot be read is a finding, and the plans go on without it."""
+    from phi4_edge.artifacts.store import Store
+    from phi4_edge.rollout.planning import Planner
+
+    store = Store()
+    try:
+        return Planner(store.digests(), store.image_digests()), ""
+    except (Phi4EdgeError, OSError) as error:
+        return Planner({}), str(error)

@@ -1,0 +1,144 @@
+"""Checks of what was planned: whether anything fits, what blocks it, who is at work, what an earlier run left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from phi4_edge.core import doctor_fix
+from phi4_edge.core.doctor_case import Case, Finding
+from phi4_edge.core.text import clean
+
+MANY_RESTARTS = 3
+
+
+def fit(case: Case) -> Iterator[Finding]:
+    """Whether there is a plan for the host at all."""
+    plan = case.plan
+    if plan is None:
+        return
+    see = f"see why: phi4-edge plan INVENTORY --limit {case.host}"
+    if not plan.fits:
+        found = "; ".join(plan.missing) or "nothing that the catalog offers fits"
+        yield case.problem("plan", found, f"what the profile {plan.nearest_profile} needs at least", see)
+    elif not plan.applicable:
+        yield case.problem("plan", plan.not_applicable or "no way to install it", "another engine: phi4_engine", see)
+    for name in case.facts.truncated if case.facts is not None else ():
+        yield case.note("plan", f"the host's {name} was longer than is read", "all of it", see)
+
+
+def blockers(case: Case) -> Iterator[Finding]:
+    """What the plan itself says stands in its way, each with the command that removes it."""
+    for text in case.plan.blockers if case.plan is not None else ():
+        if re.match(r"[a-z-]+ [\d.]+ is older than ", text):
+            continue  # told by the check of known flaws, with what it takes to update
+        for shape, make in _BLOCKERS:
+            match = re.search(shape, text)
+            if match:
+                yield make(case, text, match)
+                break
+        else:
+            found, _, fix = text.removeprefix("found ").partition(": ")
+            yield case.problem("plan", found, "a host that the plan can be applied to", fix or "mend that")
+
+
+def _port(case: Case, text: str, match: re.Match[str]) -> Finding:
+    port, address, variable = match[1], match[2], match[3]
+    owners = [line.split(" ", 2) for line in case.root.lines("listeners") if line.startswith(f"{port} ")]
+    by = f" by process {owners[0][1]} ({owners[0][2]})" if owners and len(owners[0]) == 3 else ""
+    fix = f"stop it (see it: sudo ss -ltnp 'sport = :{port}'), or set {variable}={_free(case, int(port))}"
+    return case.problem("port", f"port {port} is in use on {address}{by}", "it free", f"{fix} in the inventory")
+
+
+def _free(case: Case, port: int) -> int:
+    taken = {number for _, number in case.facts.listening} if case.facts is not None else set()
+    return next(number for number in range(port + 1, port + 5000) if number not in taken)
+
+
+def _disk(case: Case, text: str, _match: re.Match[str]) -> Finding:
+    before, _, free = text.removeprefix("disk: ").rpartition(", ")
+    clear = doctor_fix.clear_cache(case.system, case.root.text("package_manager"))
+    fix = (
+        f"{clear}; sudo journalctl --vacuum-size=100M; see what is large: sudo du -xh -d2 /var /opt | sort -h | tail; "
+        "or mount a larger disk at /var/lib/phi4-edge"
+    )
+    return case.problem("disk", free, before, fix)
+
+
+def _memory(case: Case, text: str, _match: re.Match[str]) -> Finding:
+    found, _, needed = text.partition(";")[0].removeprefix("memory: ").partition(", ")
+    fix = "stop what takes it (see it: ps -eo pid,rss,comm --sort=-rss | head), or set phi4_force=true"
+    return case.problem("memory", found, needed, fix)
+
+
+def _masked(case: Case, text: str, _match: re.Match[str]) -> Finding:
+    found = text.partition(";")[0]
+    return case.problem("unit", found, "a unit that may be started", "sudo systemctl unmask phi4-edge.service")
+
+
+def _foreign(case: Case, text: str, _match: re.Match[str]) -> Finding:
+    fix = (
+        "see it: systemctl cat phi4-edge.service; if it is not needed: sudo systemctl disable --now phi4-edge.service, "
+        "then move its file away and sudo systemctl daemon-reload"
+    )
+    return case.problem("unit", text.partition(";")[0], "the name phi4-edge.service for ours", fix)
+
+
+def _standing(case: Case, text: str, match: re.Match[str]) -> Finding:
+    fix = f"sudo mv {match[1]} {match[1]}.old, or mount a disk there"
+    return case.problem("paths", text.partition(",")[0], "a directory of root there, or nothing", fix)
+
+
+_BLOCKERS = (
+    (r"^port (\d{1,5}) is in use on (\S+); set (\w+)", _port),
+    (r"^disk: ", _disk),
+    (r"^memory: ", _memory),
+    (r"^phi4-edge\.service is masked", _masked),
+    (r"^phi4-edge\.service .* is not ours", _foreign),
+    (r"^(/\S+) is (?:a symbolic link|no directory|another user's directory)", _standing),
+)
+
+
+def service(case: Case) -> Iterator[Finding]:
+    """How what an earlier run installed stands: its unit, its files, its receipt."""
+    if case.facts is None:
+        return
+    unit, receipt = case.facts.service, case.facts.receipt
+    see = f"phi4-edge status INVENTORY --limit {case.host}; journalctl -u phi4-edge -n 50 on it"
+    if unit is not None and not unit.foreign and unit.active == "failed":
+        yield case.warning("service", "phi4-edge.service has failed", "one that runs", see)
+    elif unit is not None and not unit.foreign and unit.restarts >= MANY_RESTARTS:
+        yield case.warning("service", f"phi4-edge.service was restarted {unit.restarts} times", "none", see)
+    again = f"phi4-edge provision INVENTORY --limit {case.host} puts them right"
+    if receipt.present and receipt.error:
+        yield case.warning("receipt", receipt.error, "a receipt that can be read", again)
+    elif receipt.drift:
+        found = f"{len(receipt.drift)} managed files are not as committed, such as {receipt.drift[0].path}"
+        yield case.warning("receipt", found, "the files of the release", again)
+
+
+def at_work(case: Case) -> Iterator[Finding]:
+    """A run that holds the host now, and a run that was cut off there."""
+    plain = case.facts.to_dict() if case.facts is not None else {}
+    lock, journal = plain.get("lock"), plain.get("journal")
+    if isinstance(lock, dict) and lock.get("present"):
+        who = f"{clean(lock.get('user'), 60)}@{clean(lock.get('host'), 80)}"
+        said = f"the lock of {who} ({clean(lock.get('operation'), 40)} since {clean(lock.get('started'), 40)})"
+        held = lock.get("state") == "held"
+        release = f"phi4-edge lock release INVENTORY --limit {case.host}"
+        fix = f"wait for it, or run with --lock-wait 600; if that run is dead: {release}"
+        if held:
+            yield case.problem("lock", said, "the host free", fix)
+        else:
+            yield case.note("lock", f"{said}, whose run is gone", "none", f"the next run takes it over; or {release}")
+    if isinstance(journal, dict) and journal.get("present") and _open(case, journal):
+        step = f"{clean(journal.get('step'), 20)} ({clean(journal.get('phase'), 20)})"
+        yield case.warning(
+            "journal", f"a run was cut off here at step {step}, release {clean(journal.get('release'), 60)}",
+            "a finished one", f"phi4-edge provision INVENTORY --limit {case.host} finishes or undoes it first",
+        )  # fmt: skip
+
+
+def _open(case: Case, journal: dict[str, object]) -> bool:
+    found = getattr(case.facts, "journal", None)
+    return bool(getattr(found, "open", journal.get("open")))

@@ -1,0 +1,289 @@
+"""What could stand in the way on a host and is no fact of the hardware: raw text per source, or why there is none.
+
+Runs on the host behind the probe's tools.py: Python 3.8, standard library, any user, writes nothing, never fails.
+Parsing and judging happen on the controller.
+"""
+
+import fcntl
+import glob
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import sys
+import threading
+import time
+
+ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
+Gap, clean, run, tool = (globals()[name] for name in ("Gap", "clean", "run", "tool"))
+ROOT = ARGS.get("root", "")  # a test's stand-in for "/"
+SOURCE_SECONDS = 15
+NAME_SECONDS = 8.0  # glibc asks two servers twice, five seconds each; half of that is slow enough
+TEXT_LIMIT = 16 * 1024
+PATHS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/var/lib/dpkg", "/etc")
+FLAGS = (("ro", os.ST_RDONLY), ("noexec", os.ST_NOEXEC), ("nosuid", os.ST_NOSUID))
+LOCKS = (
+    "/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock",
+)  # fmt: skip
+MANAGERS = ("apt-get", "dnf", "apk", "zypper", "pacman")
+DOCKER_KEYS = (
+    "CgroupVersion", "CgroupDriver", "MemoryLimit", "CpuCfsQuota", "PidsLimit", "Warnings", "Runtimes", "Driver",
+    "DockerRootDir", "CDISpecDirs", "ServerVersion",
+)  # fmt: skip
+UNIT_FIELDS = "Id,LoadState,ActiveState,SubState,UnitFileState,Result"
+MOST = 200
+
+
+def read(path, limit=TEXT_LIMIT):
+    with open(ROOT + path, "rb") as stream:
+        return clean(stream.read(limit))
+
+
+def ntp():
+    return tool("timedatectl", "show", "-p", "NTPSynchronized", "-p", "NTP")
+
+
+def standing(path):
+    """The nearest folder that is there, and the mount point that it lies on."""
+    while path != "/" and not os.path.isdir(ROOT + path):
+        path = os.path.dirname(path)
+    point = path
+    while point != "/" and os.stat(ROOT + os.path.dirname(point)).st_dev == os.stat(ROOT + point).st_dev:
+        point = os.path.dirname(point)
+    return path, point
+
+
+def filesystems():
+    lines = []
+    for path in PATHS:
+        there, point = standing(path)
+        found = os.statvfs(ROOT + there)
+        flags = ",".join(name for name, bit in FLAGS if found.f_flag & bit) or "-"
+        free = found.f_bavail * found.f_frsize
+        lines.append("%s %s %s %d %d %d" % (path, point, flags, found.f_files, found.f_favail, free))
+    return "\n".join(lines)
+
+
+def filesystem_errors():
+    lines = []
+    for path in sorted(glob.glob(ROOT + "/sys/fs/ext4/*/errors_count")):
+        count = read(path[len(ROOT) :], 64).strip()
+        if count != "0":
+            lines.append("%s %s" % (path.split("/")[-2], count))
+    return "\n".join(lines)
+
+
+def holder(path):
+    """The process that holds the record lock of a file, as apt and dpkg take it; 0: nobody. Asking takes no lock."""
+    handle = os.open(ROOT + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, process = struct.unpack("hhqqi4x", fcntl.fcntl(handle, fcntl.F_GETLK, asked))
+        return 0 if kind == fcntl.F_UNLCK else process
+    finally:
+        os.close(handle)
+
+
+def program(process):
+    try:
+        return read("/proc/%d/cmdline" % process, 200).replace("\0", " ").strip() or read("/proc/%d/comm" % process)
+    except OSError:
+        return "unknown"
+
+
+def dpkg_locks():
+    lines = []
+    for path in LOCKS:
+        if os.path.exists(ROOT + path):
+            process = holder(path)
+            if process:
+                lines.append("%s %d %s" % (path, process, program(process)))
+    return "\n".join(lines)
+
+
+def dpkg_state():
+    folder = ROOT + "/var/lib/dpkg/updates"
+    if any(name.isdigit() for name in os.listdir(folder)):
+        return "interrupted"
+    return "audit " + " ".join(run("dpkg", "--audit")[1].split())[:600]
+
+
+def package_manager():
+    return " ".join(name for name in MANAGERS if shutil.which(name)) or "none"
+
+
+def names():
+    """The names that this host must be able to resolve: its own (sudo asks for it) and those of its package sources."""
+    wanted = [socket.gethostname()]
+    files = [ROOT + "/etc/apt/sources.list", *sorted(glob.glob(ROOT + "/etc/apt/sources.list.d/*"))]
+    for path in files:
+        if path.endswith((".list", ".sources")) and os.path.isfile(path):
+            text = "\n".join(line for line in read(path[len(ROOT) :]).split("\n") if not line.startswith("#"))
+            wanted += re.findall(r"https?://([A-Za-z0-9.-]+)", text)
+    return list(dict.fromkeys(wanted))[:6]
+
+
+def resolve(name, answers):
+    began = time.monotonic()
+    try:
+        socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM)
+        answers[name] = "ok %.2f" % (time.monotonic() - began)
+    except OSError as error:
+        answers[name] = "failed %.2f %s" % (time.monotonic() - began, error.strerror or error)
+
+
+def dns():
+    answers = {}
+    asked = names()
+    for name in asked:
+        threading.Thread(target=resolve, args=(name, answers), daemon=True).start()
+    end = time.monotonic() + NAME_SECONDS
+    while len(answers) < len(asked) and time.monotonic() < end:
+        time.sleep(0.02)
+    path = "/etc/resolv.conf"
+    servers = re.findall(r"^nameserver\s+(\S+)", read(path), re.MULTILINE) if os.path.exists(ROOT + path) else []
+    late = "failed %.2f no answer in time" % NAME_SECONDS
+    return "\n".join(["servers " + " ".join(servers), *("%s %s" % (name, answers.get(name, late)) for name in asked)])
+
+
+def systemd():
+    state = run("systemctl", "is-system-running")[1].strip()
+    failed = run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")[1]
+    return "\n".join([state, *(line.split()[0] for line in failed.split("\n") if line.split())][:MOST])
+
+
+def docker_units():
+    return tool("systemctl", "show", "docker.service", "docker.socket", "-p", UNIT_FIELDS)
+
+
+def docker_info():
+    found = json.loads(tool("docker", "info", "--format", "{{json .}}"))
+    return json.dumps({name: found[name] for name in DOCKER_KEYS if name in found})
+
+
+def docker_command():
+    path = shutil.which("docker")
+    if path is None:
+        raise Gap("missing", "docker")
+    return os.path.realpath(path)
+
+
+def controllers():
+    if os.path.exists(ROOT + "/sys/fs/cgroup/cgroup.controllers"):
+        return read("/sys/fs/cgroup/cgroup.controllers").strip()
+    rows = [line.split() for line in read("/proc/cgroups").split("\n") if not line.startswith("#")]
+    return " ".join(row[0] for row in rows if len(row) == 4 and row[3] == "1")
+
+
+def nvidia_versions():
+    """The kernel's driver and the libraries that programs load: they must be of one version."""
+    kernel = re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", read("/proc/driver/nvidia/version"))
+    found = glob.glob(ROOT + "/usr/lib/*/libnvidia-ml.so.[0-9]*.*") + glob.glob(ROOT + "/usr/lib64/libnvidia-ml.so.*.*")
+    libraries = sorted({path.rpartition(".so.")[2] for path in found})
+    return "kernel %s\nlibrary %s" % (kernel.group(1) if kernel else "unknown", " ".join(libraries))
+
+
+def cdi():
+    lines = []
+    for folder in ("/etc/cdi", "/run/cdi"):
+        for path in sorted(glob.glob(ROOT + folder + "/*.yaml") + glob.glob(ROOT + folder + "/*.json")):
+            text = read(path[len(ROOT) :], 1 << 20)
+            if "nvidia.com/gpu" in text:
+                version = re.search(r"libcuda\.so\.(\d+\.\d+(?:\.\d+)?)", text)
+                lines.append("%s %s" % (path[len(ROOT) :], version.group(1) if version else "unknown"))
+    return "\n".join(lines)
+
+
+def sudoers():
+    lines = []
+    for path in [ROOT + "/etc/sudoers", *sorted(glob.glob(ROOT + "/etc/sudoers.d/*"))]:
+        for line in read(path[len(ROOT) :], 1 << 20).split("\n"):
+            if re.match(r"\s*Defaults\S*\s.*(?<!!)\brequiretty\b", line):
+                lines.append("%s %s" % (path[len(ROOT) :], line.strip()[:200]))
+    return "\n".join(lines)
+
+
+def listeners():
+    """Who listens on which port: by the inode of the socket, which the process holds open."""
+    ports = {}
+    for name in ("tcp", "tcp6"):
+        for row in read("/proc/net/" + name, 1 << 20).split("\n")[1:]:
+            words = row.split()
+            if len(words) > 9 and words[3] == "0A":
+                ports["socket:[%s]" % words[9]] = int(words[1].rpartition(":")[2], 16)
+    found = set()
+    for folder in glob.glob("/proc/[0-9]*/fd") if ports else ():
+        process = folder.split("/")[2]
+        try:
+            held = {os.readlink(folder + "/" + name) for name in os.listdir(folder)}
+        except OSError:
+            continue  # it ended meanwhile, or is another user's
+        found |= {"%d %s %s" % (ports[link], process, program(int(process))) for link in held if link in ports}
+    return "\n".join(sorted(found)[:MOST])
+
+
+def oom_kills():
+    return str(re.search(r"^oom_kill (\d+)", read("/proc/vmstat", 1 << 18), re.MULTILINE).group(1))
+
+
+def throttled():
+    path = "/sys/devices/platform/soc/soc:firmware/get_throttled"
+    return read(path, 64).strip() if os.path.exists(ROOT + path) else tool("vcgencmd", "get_throttled").strip()
+
+
+SOURCES = {
+    "ntp": ntp,
+    "filesystems": filesystems,
+    "filesystem_errors": filesystem_errors,
+    "dpkg_locks": dpkg_locks,
+    "dpkg_state": dpkg_state,
+    "package_manager": package_manager,
+    "dns": dns,
+    "systemd": systemd,
+    "docker_units": docker_units,
+    "docker_info": docker_info,
+    "docker_command": docker_command,
+    "cgroup_controllers": controllers,
+    "nvidia_versions": nvidia_versions,
+    "cdi": cdi,
+    "sudoers": sudoers,
+    "listeners": listeners,
+    "machine_id": lambda: read("/etc/machine-id", 64).strip(),
+    "oom_kills": oom_kills,
+    "throttled": throttled,
+    "selinux": lambda: read("/sys/fs/selinux/enforce", 8).strip(),
+    "uid": lambda: str(os.geteuid()),
+}
+
+
+def gather(name, answers):
+    try:
+        answers[name] = {"text": SOURCES[name]()[:TEXT_LIMIT]}
+    except Gap as gap:
+        answers[name] = {"gap": gap.args[0], "detail": gap.args[1][:300]}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        answers[name] = {"gap": "missing", "detail": str(error)[:300]}
+    except PermissionError as error:
+        answers[name] = {"gap": "denied", "detail": str(error)[:300]}
+    except Exception as error:  # whatever a strange host provokes is a gap in one source, never a failed host
+        answers[name] = {"gap": "failed", "detail": ("%s: %s" % (type(error).__name__, error))[:300]}
+
+
+def main():
+    first, start = time.time(), time.monotonic()
+    answers, threads = {}, []
+    for name in SOURCES:
+        threads.append(threading.Thread(target=gather, args=(name, answers), daemon=True))
+        threads[-1].start()
+    for thread in threads:
+        thread.join(max(0, start + SOURCE_SECONDS - time.monotonic()))
+    late = {"gap": "timeout", "detail": "no answer in %d s" % SOURCE_SECONDS}
+    found = {name: answers.get(name, late) for name in SOURCES}
+    EMIT({"format": "phi4-edge/doctor-root/1", "sources": found, "first": first, "last": time.time()})
+    sys.stdout.flush()
+    os._exit(0)  # a thread that hangs in a dead file system must not keep the connection open
+
+
+main()
