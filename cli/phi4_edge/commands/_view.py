@@ -79,6 +79,6 @@ def view(output: str = "table", steps: Mapping[str, str] = STEPS) -> View:
     """The view that fits: JSON Lines when asked, a live board on a terminal that can redraw, lines otherwise."""
     if output == "json":
         return JsonView()
-    if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+    if sys.stderr.isatty() and (os.environ.get("TERM") or "dumb") != "dumb":
         return LiveView(steps, sys.stderr)
     return PlainView(steps)

@@ -11,7 +11,7 @@ from phi4_edge.report.text import cells, count, cut, duration, pad
 
 # Parts of a row: clean text that holds no line break, and its style ("" is plain).
 Row = tuple[tuple[str, str], ...]
-STYLES = {
+STYLES: dict[str, str] = {
     **dict.fromkeys(TROUBLE, "warn"),
     **dict.fromkeys(BAD, "bad"),
     Outcome.DONE: "good",
@@ -83,7 +83,8 @@ def _groups(board: Board) -> list[Group]:
     """All hosts: each in its wave, and before the waves those in none."""
     if not board.waves:
         return [Group("", list(board.lines.values()))]
-    groups, member = [], set()
+    groups: list[Group] = []
+    member: set[str] = set()
     for wave in board.waves:
         span = board.spans[wave.number]
         now = board.current is not None and wave.number == board.current.number
