@@ -13,6 +13,8 @@ from phi4_edge.core.text import clean, gb, gib, integer
 SKEW_NOTED, SKEW_WARNED, SKEW_REFUSED = 5.0, 60.0, 3600.0
 # An engine of ours has some thousand files; a release beside it as many again.
 FEWEST_INODES, LOW_INODES = 10_000, 50_000
+# What clocks of a few decimal places may contradict each other by.
+ROUNDING = 0.001
 LOW_SPACE = 500_000_000
 SMALL_MEMORY = 5 << 30
 SLOW_NAME = 2.0
@@ -37,7 +39,7 @@ def skew(document: Mapping[str, object]) -> tuple[float, float] | None:
         if len(times) == 4:
             before, first, last, after = times
             low, high, rounds = max(low, last - after), min(high, first - before), rounds + 1
-    return (low, high) if rounds and low <= high else None
+    return (min(low, high), max(low, high)) if rounds and low <= high + ROUNDING else None
 
 
 def clock(case: Case) -> Iterator[Finding]:
