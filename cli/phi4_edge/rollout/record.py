@@ -20,12 +20,21 @@ def ids(root: Path) -> list[str]:
     """All rollouts that are on record, the newest first."""
     folder = root / journal.FOLDER
     try:
-        found = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RecordError(f"found {folder}, which cannot be read ({error.strerror}): see who owns it") from error
-    return sorted(found, reverse=True)
+    return [path.name for path in sorted(found, key=_age, reverse=True)]
+
+
+def _age(folder: Path) -> tuple[str, int, str]:
+    """Sorts by the time in the id; those of one second by when they were written."""
+    try:
+        written = (folder / journal.HEADER).stat().st_mtime_ns
+    except OSError:
+        written = 0
+    return folder.name.partition("-")[0], written, folder.name
 
 
 def find(root: Path, word: str) -> str:

@@ -1,0 +1,87 @@
+"""`phi4-edge rollout`: what was done to fleets from this controller, and how it ended. Contacts no host."""
+
+from __future__ import annotations
+
+import click
+
+from phi4_edge.commands import _options
+
+
+@click.group("rollout")
+def command() -> None:
+    """List past rollouts, and show one.
+
+    Every `provision` and `rollback` that changes hosts leaves a record on this controller: the plans as they were
+    applied, the waves, what happened when, and what each host came to.
+    """
+
+
+@command.command("list")
+@click.option("--number", "-n", type=click.IntRange(0), default=20, show_default=True, help="How many; 0 is all.")
+@_options.output_option
+def list_rollouts(number: int, output: str) -> None:
+    """List the rollouts on record, the newest first.
+
+    \b
+    Examples:
+      phi4-edge rollout list
+      phi4-edge rollout list -o json | jq -r '.rollouts[] | select(.state == "dead") | .id'
+
+    \b
+    Exit codes: 0 listed, also when there are none, 1 usage.
+    """
+    from phi4_edge.report import machine, rollout_text
+    from phi4_edge.rollout import record
+    from phi4_edge.rollout.journal import state_root
+
+    root = state_root()
+    names = record.ids(root)
+    kept = names[:number] if number else names
+    found = [record.summary(root, name) for name in kept]
+    if output != "table":
+        click.echo(machine.dump({"format": "phi4-edge/rollouts/1", "rollouts": found}, output))
+    elif found:
+        _options.show(rollout_text.listed(found, len(names) - len(kept), _options.width()))
+    else:
+        click.echo("no rollout on record: phi4-edge provision makes them")
+
+
+@command.command("show")
+@click.argument("rollout", default="last", metavar="[ROLLOUT]")
+@click.option("--events", is_flag=True, help="What happened, event by event; with -o json as JSON Lines.")
+@_options.output_option
+def show(rollout: str, events: bool, output: str) -> None:
+    """Show one rollout: hosts wave by wave, what went wrong and why, and what to run next.
+
+    ROLLOUT is an id, the beginning of one, or `last`, which is the default.
+
+    \b
+    Examples:
+      phi4-edge rollout show
+      phi4-edge rollout show 20261122T15 --events
+      phi4-edge rollout show last -o json | jq '.hosts[] | select(.outcome != "done") | .host'
+
+    \b
+    Exit codes: 0 shown, 1 no such rollout, or a record that cannot be read.
+    """
+    from phi4_edge.report import machine, rollout_text
+    from phi4_edge.rollout import record
+    from phi4_edge.rollout.journal import state_root
+
+    root = state_root()
+    name = record.find(root, rollout)
+    if not events:
+        document = record.load(root, name)
+        table = output == "table"
+        click.echo(
+            "\n".join(rollout_text.shown(document, _options.width())) if table else machine.dump(document, output)
+        )
+        return
+    found = record.events(root, name)
+    if output == "yaml":
+        click.echo(machine.to_yaml(found))
+    elif output == "json":
+        for event in found:
+            click.echo(machine.to_line(event))
+    else:
+        _options.show(rollout_text.told(found, _options.width()))
