@@ -10,9 +10,9 @@ from typing import Any
 from phi4_edge import content
 from phi4_edge.core import framing
 
-FILES = content.roles() / "probe" / "files"
-PARTS = ("tools", "receipt", "probe")
-SCRIPT = "\n".join((FILES / f"{name}.py").read_text(encoding="utf-8") for name in PARTS)
+ROLES = content.roles()
+PARTS = ("probe/files/tools", "probe/files/receipt", "receipt/files/hostlockstate", "probe/files/probe")
+SCRIPT = "\n".join((ROLES / f"{name}.py").read_text(encoding="utf-8") for name in PARTS)
 NONCE = "n0nce"
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from probe_run import FILES, PARTS, SCRIPT, place, probe
+from probe_run import PARTS, ROLES, SCRIPT, place, probe
 
 
 def fake_tool(folder: Path, name: str, body: str) -> None:
@@ -20,7 +20,7 @@ def fake_tool(folder: Path, name: str, body: str) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_it_is_python_3_8(part: str) -> None:
-    ast.parse((FILES / f"{part}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+    ast.parse((ROLES / f"{part}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
 def test_it_imports_only_the_standard_library() -> None:

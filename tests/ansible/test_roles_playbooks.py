@@ -12,7 +12,9 @@ PLAYBOOKS = sorted(ROOT.glob("playbooks/*.yml"))
 
 
 def test_the_playbooks_are_the_ones_of_the_manual() -> None:
-    assert [path.stem for path in PLAYBOOKS] == ["detect", "driver", "provision", "remove", "rollback", "status"]
+    assert [path.stem for path in PLAYBOOKS] == [
+        "detect", "driver", "lock", "provision", "remove", "rollback", "status", "unlock",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)

@@ -6,25 +6,35 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi4_edge.core.host import HostFacts
+from phi4_edge.core.host_steps import Recovery, recovery
 from phi4_edge.core.plan_types import Install
 from phi4_edge.core.receipt import status
 
 Change = dict[str, Any]
+# Role service takes a repair for which only this is to be done for no reason to restart.
+JOURNAL = "half-done run"
 # What some releases have and others have not; receipts tell it since they name the service manager.
 _NOT_ALWAYS = ("engine files", "image", "web page")
 
 
-def action(facts: HostFacts, fingerprint: str, install: Install) -> str:
+def recover(facts: HostFacts, release: str) -> Recovery:
+    """Return what a run that shall bring `release` does first about what the last one left half done."""
+    return recovery(facts.journal, facts.receipt.release, release)
+
+
+def action(facts: HostFacts, fingerprint: str, install: Install, first: Recovery) -> str:
     """Return none, install (no receipt), change (another release), or repair (this release, but not as committed).
 
-    A driver that is to be installed is a repair too: it makes no other release, but something is to be done.
+    A driver that is to be installed is a repair too: it makes no other release, but something is to be done. So is a
+    switch that was cut, `first`, even where all is as committed: it must not stay half done for ever.
     """
     if not facts.receipt.present:
         return "install"
     state = status(facts.receipt, facts.service)
     if facts.receipt.fingerprint != fingerprint and state != "unreadable":
         return "change"
-    return "none" if state == "serving" and not install.nvidia_driver else "repair"
+    done = state == "serving" and not install.nvidia_driver and first is Recovery.NONE
+    return "none" if done else "repair"
 
 
 def changes(
@@ -59,10 +69,22 @@ def changes(
         if (before or kind == "install" or (what in _NOT_ALWAYS and receipt.service_manager))
         and (before or None) != wanted.get(what)
     ]
+    listed += _half_done(facts, release)
     listed += _put_right(facts, kind)
     if install.nvidia_driver:
         listed.append({"what": "NVIDIA driver", "before": None, "after": "installed"})
     return tuple(listed)
+
+
+def _half_done(facts: HostFacts, release: str) -> list[Change]:
+    """Return how the host comes out of a run that was cut."""
+    journal, first = facts.journal, recover(facts, release)
+    if first is Recovery.NONE:
+        return []
+    of = f" of {journal.release}" if journal.release else ""
+    before = f"{journal.operation or 'a run'} was cut in {journal.step}{of} ({journal.at or 'at an unknown time'})"
+    undone = f"back to {facts.receipt.release} first"
+    return [{"what": JOURNAL, "before": before, "after": undone if first is Recovery.UNDO else "finished"}]
 
 
 def _put_right(facts: HostFacts, kind: str) -> list[Change]:

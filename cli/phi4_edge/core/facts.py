@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.core import facts_cpu, facts_gpu, facts_memory
+from phi4_edge.core import facts_cpu, facts_gpu, facts_memory, facts_run
 from phi4_edge.core.facts_source import FORMAT, Sources
 from phi4_edge.core.host import Disk, HostFacts, Libc, OperatingSystem, Python
 from phi4_edge.core.receipt import ABSENT, Receipt, Service
@@ -72,15 +72,14 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
         secure_boot={"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
         reboot_required=sources.text("reboot_required").lstrip().startswith("yes"),
         init=clean(sources.text("init").strip().partition(" ")[0], 32),
-        **{name: dotted(version_of(sources.text(source))) for name, source in _VERSIONS.items()},
-        docker_storage=clean(sources.text("docker_info").partition(" ")[0], 32),
-        containerd_store="io.containerd.snapshotter" in sources.text("docker_info"),
-        docker_configured=integer(sources.text("daemon_json")) is not None,
+        **_programs(sources),
         uid=integer(sources.text("uid")),
         boot_id=clean(sources.text("boot_id"), 64),
         listening=_listening(sources),
         service=_service(sources),
         receipt=_receipt(sources),
+        lock=facts_run.lock(sources),
+        journal=facts_run.journal(sources),
         gaps=sources.gaps,
         truncated=sources.truncated,
     )
@@ -140,6 +139,15 @@ def _python(sources: Sources) -> Python:
         sources.gap("python", "nonsense", "no version")
         return Python("", "")
     return Python(dotted(version_of(words[0])), clean(words[1], 200) if len(words) > 1 else "")
+
+
+def _programs(sources: Sources) -> dict[str, Any]:
+    return {
+        **{name: dotted(version_of(sources.text(source))) for name, source in _VERSIONS.items()},
+        "docker_storage": clean(sources.text("docker_info").partition(" ")[0], 32),
+        "containerd_store": "io.containerd.snapshotter" in sources.text("docker_info"),
+        "docker_configured": integer(sources.text("daemon_json")) is not None,
+    }
 
 
 def _listening(sources: Sources) -> tuple[tuple[str, int], ...]:

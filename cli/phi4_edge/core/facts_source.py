@@ -49,6 +49,13 @@ class Sources:
             self._truncated.add(name)
         return text[:MOST_TEXT]
 
+    def text_or_none(self, name: str) -> str | None:
+        """Return the text of a source that most hosts have not, None where it is missing; that is no gap then."""
+        entry = self._sources.get(name)
+        if entry is None or (isinstance(entry, Mapping) and entry.get("gap") == "missing"):
+            return None
+        return self.text(name)
+
     def lines(self, name: str) -> list[str]:
         """Return the lines of a source without surrounding white space and without empty ones."""
         return [line.strip() for line in self.text(name).splitlines() if line.strip()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from phi4_edge.core.host_steps import Journal
 from phi4_edge.core.receipt import Receipt, Service
 
 MODELS_PATH = "/var/lib/phi4-edge"
@@ -141,6 +142,30 @@ class Nvidia:
 
 
 @dataclass(frozen=True, slots=True)
+class Lock:
+    """Which run has the host to itself, in its own words.
+
+    `state`: "" for nobody, held (that run lives), ending (it does not, but its last sign of life is not long ago),
+    stale (anyone may take the lock over). `age`: seconds since that sign. `started` is the time of its controller.
+    """
+
+    state: str = ""
+    id: str = ""
+    user: str = ""
+    host: str = ""
+    pid: int = 0
+    operation: str = ""
+    version: str = ""
+    started: str = ""
+    age: float = 0.0
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a lock at all."""
+        return self.state != ""
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """Everything that a plan may depend on.
 
@@ -182,6 +207,8 @@ class HostFacts:
     listening: tuple[tuple[str, int], ...]
     service: Service | None
     receipt: Receipt
+    lock: Lock
+    journal: Journal
     gaps: tuple[Gap, ...]
     truncated: tuple[str, ...]
 

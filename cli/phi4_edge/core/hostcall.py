@@ -26,6 +26,19 @@ def compose(script: str, modules: Mapping[str, str]) -> str:
     return "\n".join(head) + "\n"
 
 
+def held(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What scripts on a host are told about the lock that this run has there, from the fact of role lock; {} for none.
+
+    `variables` are those of a task.
+    """
+    facts = variables.get("ansible_facts")
+    lock = facts.get("phi4_lock") if isinstance(facts, Mapping) else None
+    if not isinstance(lock, Mapping) or lock.get("state") != "taken":
+        return {}
+    texts = {name: str(lock.get(name) or "") for name in ("id", "operation", "folder")}
+    return {**texts, "controller": dict(lock.get("controller") or {})}
+
+
 def call(
     execute: Execute,
     nonce: str,
@@ -34,13 +47,15 @@ def call(
     args: Mapping[str, Any],
     payload: bytes = b"",
     seconds: float = 0.0,
+    lock: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The answer of `script` on the host. Raises FactsError with the host's own words when there is none.
 
-    `seconds`: what is left of the time that the task may take, which the script keeps to; 0 means for ever.
+    `seconds`: what is left of the time that the task may take, which the script keeps to; 0 means for ever. `lock`:
+    that of the run, from `held`; without one the host's journal is not written.
     """
     line = framing.command(python, nonce, len(script.encode()))
-    given = {**args, "seconds_left": seconds} if seconds else args
+    given = {**args, **({"seconds_left": seconds} if seconds else {}), **({"lock": dict(lock)} if lock else {})}
     done = execute(line, in_data=framing.stdin(script, given, payload))
     try:
         return framing.parse(str(done["stdout"]), nonce)
@@ -57,10 +72,11 @@ def task(
     args: Mapping[str, Any],
     payload: bytes = b"",
     seconds: float = 0.0,
+    lock: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The answer as an Ansible task result. No answer, or one with `error`, is a failed task with that message."""
     try:
-        answer = call(execute, nonce, python, script, args, payload, seconds)
+        answer = call(execute, nonce, python, script, args, payload, seconds, lock)
     except FactsError as error:
         return {"changed": False, "failed": True, "msg": str(error)}
     shown = {"changed": False, **{key: value for key, value in answer.items() if key != "error"}}

@@ -12,7 +12,7 @@ from typing import Any
 
 from phi4_edge.core import advice, floors, gates, parts, prepare
 from phi4_edge.core.catalog import Catalog
-from phi4_edge.core.changes import action, changes
+from phi4_edge.core.changes import action, changes, recover
 from phi4_edge.core.choose import Attempt, choose, nearest, rejections
 from phi4_edge.core.chosen import Chosen, Inputs
 from phi4_edge.core.host import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, HostFacts, to_plain
@@ -72,7 +72,8 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
     release = f"r-{fingerprint[:12]}"
     install = prepare.install(it)
     steps = prepare.steps(it, install)
-    kind = action(it.facts, fingerprint, install)
+    first = recover(it.facts, release)
+    kind = action(it.facts, fingerprint, install, first)
     memory, disk = _memory(it, applied["knobs"]), _disk(it, applied)
     reason = _not_applicable(it)
     too_old, accepted = floors.sentences(it, steps, install)
@@ -98,6 +99,7 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
         candidates=_candidates(it.attempt),
         action=kind,
         changes=changes(it.facts, _compared(applied), release, kind, install),
+        recovery=str(first),
         release=release,
         fingerprint=fingerprint,
         **{**common, **applied},

@@ -130,6 +130,7 @@ class Plan:
     `blockers` stand in the way of applying it now (memory or disk that others take, a port in use) without
     making it another plan. `stability_seconds` is how long the service must stay up to be committed. `steps` are the
     roles to apply, in order; `content` is the digest of the files of our own that the release is made of.
+    `recovery`: what comes first where a run was cut: none, finish (these steps), undo (back to the committed release).
     """
 
     host: str
@@ -175,6 +176,7 @@ class Plan:
     release: str | None = None
     fingerprint: str | None = None
     unit: str = UNIT
+    recovery: str = "none"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document `phi4-edge/plan/1`; `from_dict` of it gives an equal plan."""

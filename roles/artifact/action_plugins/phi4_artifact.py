@@ -146,6 +146,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     args,
                     payload,
                     seconds=getitimer(ITIMER_REAL)[0],
+                    lock=hostcall.held(self._templar.available_variables),
                 )
             except AnsibleConnectionFailure:
                 if left == 0:

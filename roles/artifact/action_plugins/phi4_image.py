@@ -140,6 +140,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._script,
             args,
             seconds=getitimer(ITIMER_REAL)[0],
+            lock=hostcall.held(self._templar.available_variables),
         )
 
 

@@ -88,6 +88,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             text,
             {**args, "do": do},
             seconds=getitimer(ITIMER_REAL)[0],
+            lock=hostcall.held(self._templar.available_variables),
         )
 
     def _inspect(self, args: dict[str, Any]) -> dict[str, Any]:

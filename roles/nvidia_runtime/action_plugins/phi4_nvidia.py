@@ -69,6 +69,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             script,
             args,
             seconds=getitimer(ITIMER_REAL)[0],
+            lock=hostcall.held(self._templar.available_variables),
         )
 
     def _driver(self, args: dict[str, Any]) -> dict[str, Any]:

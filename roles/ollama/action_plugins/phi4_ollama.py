@@ -79,6 +79,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             text,
             args,
             seconds=getitimer(ITIMER_REAL)[0],
+            lock=hostcall.held(self._templar.available_variables),
         )
 
 

@@ -60,6 +60,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             args,
             payload,
             seconds=getitimer(ITIMER_REAL)[0],
+            lock=hostcall.held(self._templar.available_variables),
         )
         return {**result, **done}
 

@@ -30,7 +30,11 @@ options:
   store: {description: Store of artifacts on the controller., type: path, required: true}
   expected: {description: Fingerprint that was agreed to; empty for any., type: str}
 """
-RESULTS = ("phi4_facts", "phi4_plan")  # with fact injection on, our own facts look like variables of the inventory
+RESULTS = (
+    "phi4_facts",
+    "phi4_lock",
+    "phi4_plan",
+)  # with fact injection on, our own facts look like variables of the inventory
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

@@ -29,8 +29,8 @@ options:
     default: 120
 """
 
-FILES = Path(__file__).resolve().parent.parent / "files"
-PARTS = ("tools", "receipt", "probe")
+ROLES = Path(__file__).resolve().parents[2]
+PARTS = ("probe/files/tools", "probe/files/receipt", "receipt/files/hostlockstate", "probe/files/probe")
 # The connection plugin collects all output in memory, and copies it a few times. 25 answers of the largest size.
 MEMORY_LIMIT = 128 * 1024 * 1024
 
@@ -70,7 +70,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             ) from error
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
-        script = "\n".join((FILES / f"{name}.py").read_text(encoding="utf-8") for name in PARTS)
+        script = "\n".join((ROLES / f"{name}.py").read_text(encoding="utf-8") for name in PARTS)
         nonce = secrets.token_hex(8)
         python = self._templar.template(variables.get("ansible_python_interpreter"))
         seconds = int(self._task.args.get("verify_seconds", 120))

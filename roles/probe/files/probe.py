@@ -1,7 +1,7 @@
 """What a host says about itself: raw text per source, or the reason why there is none.
 
-Runs on the host, sent over standard input behind tools.py and receipt.py: Python 3.8, standard library, any user,
-writes nothing, never fails. Parsing and deciding happen on the controller.
+Runs on the host, sent over standard input behind tools.py, receipt.py and role receipt's hostlockstate.py: Python 3.8,
+standard library, any user, writes nothing, never fails. Parsing and deciding happen on the controller.
 """
 
 import glob
@@ -16,6 +16,9 @@ import time
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
 Gap, clean, ranges, run, standing, tool, verify = (
     globals()[name] for name in ("Gap", "clean", "ranges", "run", "standing", "tool", "verify")
+)
+LOCK_FOLDER, LOCK_BEAT, lock_status, lock_journal = (
+    globals()[name] for name in ("LOCK_FOLDER", "LOCK_BEAT", "lock_status", "lock_journal")
 )
 ROOT = ARGS.get("root", "")  # a test's stand-in for "/"
 SOURCE_SECONDS = 15  # up to three tools in a row, or a file system that hangs
@@ -215,12 +218,11 @@ def listening():
     return "\n".join(sorted(lines)[:500])
 
 
-def service():
-    return tool("systemctl", "show", "phi4-edge.service", "-p", UNIT_FIELDS)
-
-
-def receipt():
-    return json.dumps(verify(ROOT, VERIFY_SECONDS))
+def journal():
+    found = lock_journal(LOCK_FOLDER, ROOT)
+    if found is None:
+        raise Gap("missing", "no journal")
+    return json.dumps(found)
 
 
 SOURCES = {
@@ -255,8 +257,10 @@ SOURCES = {
     "hostname": socket.gethostname,
     "boot_id": lambda: read("/proc/sys/kernel/random/boot_id").strip(),
     "listening": listening,
-    "service": service,
-    "receipt": receipt,
+    "service": lambda: tool("systemctl", "show", "phi4-edge.service", "-p", UNIT_FIELDS),
+    "receipt": lambda: json.dumps(verify(ROOT, VERIFY_SECONDS)),
+    "lock": lambda: json.dumps(lock_status(LOCK_FOLDER, LOCK_BEAT, ROOT)),
+    "journal": journal,
 }
 LIMITS = {"cpuinfo": CPUINFO_LIMIT, "receipt": 4 * TEXT_LIMIT}
 

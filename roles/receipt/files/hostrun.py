@@ -13,6 +13,8 @@ import subprocess
 import time
 from typing import Any, Callable, Iterator, Mapping
 
+import hostjournal
+import hostlock
 from hostlib import HostError, Json, disk_full
 from hosttime import OutOfTime, bounded, late
 
@@ -69,6 +71,16 @@ def alone(seconds: float) -> Iterator[None]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def idle() -> Iterator[bool]:
+    """Whether no script of ours is at work on this host; if so, none begins meanwhile."""
+    handle = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield locked(handle)
+    finally:
+        os.close(handle)
+
+
 def locked(handle: int) -> bool:
     """True when this process holds the lock from now on."""
     try:
@@ -85,13 +97,15 @@ def serve(
 
     The payload is read whole first: a script that stopped reading would look like a lost connection. `changes`: the
     operations are for one script at a time. `ARGS["seconds_left"]`: how long the controller will wait for the answer.
+    `ARGS["lock"]`: the lock of the run, which must still be its own; the journal has the operation then.
     """
     os.umask(0o022)
-    began, do, seconds = time.monotonic(), scope["ARGS"]["do"], float(scope["ARGS"].get("seconds_left") or 0)
+    args, began = scope["ARGS"], time.monotonic()
+    do, seconds = args["do"], float(args.get("seconds_left") or 0)
     payload = scope["PAYLOAD"].read()
     try:
         with bounded(seconds, began, do, scope["EMIT"]), alone(LOCK_SECONDS) if changes else contextlib.nullcontext():
-            answer = operations[do](scope["ARGS"], payload)
+            answer = under_lock(operations[do], args, payload)
     except OutOfTime:
         answer = late(do, seconds)
     except HostError as error:
@@ -100,3 +114,11 @@ def serve(
         full = "the disk is full: " if disk_full(error) else ""
         answer = {"error": f"{full}{error.strerror or error}: {error.filename or do}"}
     scope["EMIT"](answer)
+
+
+def under_lock(operation: Callable[[Json, bytes], Json], args: Json, payload: bytes) -> Json:
+    """The operation's answer, of a run that still has the lock of this host, and recorded in its journal."""
+    if args.get("lock") and not os.geteuid():
+        hostlock.renew(args["lock"])
+    with hostjournal.recorded(args):
+        return operation(args, payload)

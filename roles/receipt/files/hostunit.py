@@ -24,6 +24,8 @@ CREATE = "phi4-edge-create.service"
 # Gone after a reboot: a rehearsal has nothing to do there.
 REHEARSAL_UNIT = "/run/systemd/system/" + REHEARSAL
 REHEARSAL_FOLDER = "/run/phi4-edge-rehearsal"
+# What the gate let pass last, for the watch after it. Gone after a reboot too, like systemd's count of restarts.
+PASSED = "/run/phi4-edge-gate.json"
 PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID"
 
 

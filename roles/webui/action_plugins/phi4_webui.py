@@ -66,6 +66,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             script,
             args,
             seconds=getitimer(ITIMER_REAL)[0],
+            lock=hostcall.held(self._templar.available_variables),
         )
         return {"changed": False, **result, **done}
 
