@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from phi4_edge.commands._fleet import Fleet
+from phi4_edge.commands._rolling import Rolling
 from phi4_edge.commands._view import View
 from phi4_edge.core.plan import Plan
 from phi4_edge.report.text import count
@@ -31,15 +31,16 @@ def waiting(plans: Mapping[str, Plan]) -> list[str]:
     return [host for host, plan in plans.items() if plan.install and plan.install.nvidia_driver]
 
 
-def install(fleet: Fleet, hosts: Sequence[str], seen: Survey, allow_reboot: bool, view: View) -> Driven:
+def install(rolling: Rolling, hosts: Sequence[str], seen: Survey, allow_reboot: bool, view: View) -> Driven:
     """Install the driver on `hosts`, and look at those where that went well again.
 
     Raises RunnerError when Ansible itself cannot run, and InterruptedRunError for Ctrl-C while looking.
     """
     view.phase(f"Installing the NVIDIA driver on {count(len(hosts), 'host')}")
-    job = Job(fleet.access, PLAYBOOK, {"nvidia_runtime_allow_reboot": allow_reboot})
+    fleet, wanted = rolling.fleet, {"nvidia_runtime_allow_reboot": allow_reboot}
+    job = Job(PLAYBOOK, wanted, task_timeout=rolling.waving.task_timeout, lock=rolling.lock)
     with Interrupts() as interrupts:
-        results = apply(job, hosts, interrupts, view.event, lambda result: None)
+        results = apply(rolling.executor, job, hosts, interrupts, view.event)
     failed = tuple(result for result in results if result.outcome not in (Outcome.DONE, Outcome.UNCHANGED))
     for result in failed:
         view.finished(result.host, str(result.outcome))

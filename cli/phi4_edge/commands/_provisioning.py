@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,42 @@ from phi4_edge import artifacts, content
 from phi4_edge.artifacts import delivery
 from phi4_edge.artifacts.bundle import Bundle
 from phi4_edge.artifacts.store import Store
-from phi4_edge.commands import _drivers
+from phi4_edge.commands import _drivers, _workers
 from phi4_edge.commands._fleet import Fleet
 from phi4_edge.commands._options import Reach
+from phi4_edge.commands._rolling import Rolling
 from phi4_edge.commands._telling import teller
 from phi4_edge.commands._view import View
+from phi4_edge.commands._wave_options import Waving
 from phi4_edge.core.catalog import Catalog
+from phi4_edge.core.host import HostFacts
 from phi4_edge.core.plan import Plan
+from phi4_edge.core.wave_plan import Wave, kind_of
+from phi4_edge.core.waves import BAD
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import InterruptedRunError, PreflightError
-from phi4_edge.report import diff
 from phi4_edge.report.text import count
-from phi4_edge.rollout.apply import Job, apply
-from phi4_edge.rollout.interrupt import Interrupts
+from phi4_edge.rollout.apply import Job
+from phi4_edge.rollout.drive_resume import newest
+from phi4_edge.rollout.drive_start import locked_out, too_many_down
+from phi4_edge.rollout.journal import state_root
 from phi4_edge.rollout.outcome import HostResult, Outcome
 from phi4_edge.rollout.planning import Planned, Planner
 from phi4_edge.rollout.survey import Survey
 from phi4_edge.rollout.triage import Triage, triage
-from phi4_edge.runner import HostEvent
 
 NOTHING_MORE = "interrupted after the driver; nothing else was changed"
 NOTHING_CHANGED = "nothing was changed on any host; run the same command again"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the operator wants beside the waves. `check`: nothing is changed. `resume`: go on with the last rollout."""
+
+    check: bool = False
+    diff: bool = False
+    allow_reboot: bool = False
+    resume: bool = False
 
 
 @dataclass
@@ -40,22 +55,26 @@ class Provisioning:
 
     fleet: Fleet
     store: Store
-    check: bool = False
-    diff: bool = False
+    rolling: Rolling
+    names: tuple[str, ...]
     bundle: Bundle | None = None
     allow_reboot: bool = False
     seen: Survey = field(default_factory=lambda: Survey({}, ()))
     planned: dict[str, Planned] = field(default_factory=dict)
     troubles: list[HostResult] = field(default_factory=list)
-    interrupted: bool = False
     sorted: Triage = field(default_factory=lambda: Triage({}, ()))
 
     @classmethod
-    def open(
-        cls, inventory: Sequence[str], reach: Reach, check: bool, diff: bool, allow_reboot: bool = False
-    ) -> Provisioning:
-        """Reads the inventory; contacts no host. Raises InventoryError."""
-        return cls(Fleet.open(inventory, reach), Store(), check, diff, allow_reboot=allow_reboot)
+    def open(cls, inventory: Sequence[str], reach: Reach, waving: Waving, wish: Wish) -> Provisioning:
+        """Reads the inventory; contacts no host. Raises InventoryError, and RecordError for nothing to go on with."""
+        resumed = newest(state_root(), inventory, "provision") if wish.resume else None
+        if resumed:
+            waving, reach = waving.recorded(resumed.options), replace(reach, limit=reach.limit or resumed.limit)
+        fleet = Fleet.open(inventory, reach)
+        rolling = Rolling(fleet, waving, "provision", wish.check, wish.diff, reach.limit, resumed)
+        names = tuple(host.name for host in fleet.hosts)
+        left = tuple(host for host in fleet.hosts if not resumed or host.name not in resumed.finished)
+        return cls(replace(fleet, hosts=left), Store(), rolling, names, allow_reboot=wish.allow_reboot)
 
     def unpack(self, path: Path, view: View) -> None:
         """Everything that this run pushes comes from the bundle `path`; the network of this controller is not used.
@@ -66,7 +85,8 @@ class Provisioning:
         self.bundle.bring(self.store, teller(view))
 
     def look(self, view: View) -> None:
-        """Every host is planned for, or has a problem, afterwards."""
+        """Every host is planned for, or has a problem, afterwards; workers that were named have answered."""
+        self.rolling.connect(view, str(self.store.root))
         self.seen = self.fleet.survey(view)
         self._decide()
 
@@ -90,6 +110,36 @@ class Provisioning:
         """All plans, as data."""
         return [found.plan.to_dict() for found in self.planned.values()]
 
+    def waves(self, beside: Collection[str] = ()) -> tuple[Wave, ...]:
+        """Who is to be changed when, without the hosts in `beside`."""
+        return self.rolling.waves({host: kind_of(plan) for host, plan in self.todo.items() if host not in beside})
+
+    def hindrance(self) -> dict[str, HostResult]:
+        """What is said of the hosts that were to be changed, where none may be touched at all; else {}."""
+        if not self.todo or self.rolling.check:
+            return {}
+        held = {host: words for host in self.todo if (words := _holder(self.planned[host].facts))}
+        if not self.rolling.waving.lock_wait and (found := locked_out(self.todo, held)):
+            self.rolling.stopped = "locked"
+            return found
+        found = too_many_down(self.rolling.start(self.waves(), self._bad(())))
+        self.rolling.stopped = "budget" if found else None
+        return found
+
+    def _bad(self, beside: Iterable[HostResult]) -> dict[str, Outcome]:
+        """Hosts that count against the budget before the first wave begins."""
+        return {result.host: result.outcome for result in (*self.problems, *beside) if result.outcome in BAD}
+
+    def leave(self, hindered: Mapping[str, HostResult]) -> list[HostResult]:
+        """Every host's result, where nothing was changed on any."""
+        return self._all({result.host: result for result in (*self.problems, *self.sorted.settled)} | dict(hindered))
+
+    def _all(self, results: Mapping[str, HostResult]) -> list[HostResult]:
+        """The results of all hosts in inventory order, of those that were finished before this run too."""
+        resumed = self.rolling.resumed
+        known = {**(resumed.finished if resumed else {}), **results}
+        return [known[name] for name in self.names]
+
     def finish(self, view: View) -> list[HostResult]:
         """Every host's result, in inventory order. Raises InterruptedRunError when Ctrl-C came before any change."""
         unready = self._install_drivers(view)
@@ -97,19 +147,22 @@ class Provisioning:
         if unready or self.todo:
             self._decide()
         results = {result.host: result for result in (*self.problems, *self.sorted.settled, *unready)}
-        hosts = [host for host in self.todo if host not in results]
-        for result in self._apply(view, hosts) if hosts else ():
-            results[result.host] = result
-        return [results[host.name] for host in self.fleet.hosts]
+        waves = self.waves(results)
+        if self.rolling.resumed:
+            self.rolling.begin(self.documents())
+        if waves:
+            results |= self._apply(view, waves, self._bad(unready))
+        return self._all(results)
 
     def _install_drivers(self, view: View) -> list[HostResult]:
         """Hosts that shall get a driver have it afterwards and are planned for anew; those that failed come back."""
         hosts = _drivers.waiting(self.todo)
-        if not hosts or self.check:
+        if not hosts or self.rolling.check:
             return []
         before = dict(self.todo)
-        done = _drivers.install(self.fleet, hosts, self.seen, self.allow_reboot, view)
-        self.seen, self.interrupted = done.seen, done.interrupted
+        self.rolling.begin(self.documents())
+        done = _drivers.install(self.rolling, hosts, self.seen, self.allow_reboot, view)
+        self.seen, self.rolling.interrupted = done.seen, done.interrupted
         self._decide()
         untouched = [host for host in self.todo if done.interrupted and host not in {one.host for one in done.failed}]
         for host in hosts:
@@ -137,7 +190,7 @@ class Provisioning:
 
     def _ensure(self, catalog: Catalog, wanted: Mapping[str, Any], view: View) -> str:
         """Empty when all is there; else why it is not."""
-        if self.check and (lacking := delivery.missing(self.store, wanted)):
+        if self.rolling.check and (lacking := delivery.missing(self.store, wanted)):
             return f"{', '.join(lacking)}: not in the store, and --check makes and fetches nothing"
         bundle = str(self.bundle.path) if self.bundle else ""
         try:
@@ -148,31 +201,25 @@ class Provisioning:
             raise InterruptedRunError(f"interrupted while preparing artifacts; {NOTHING_CHANGED}") from error
         return ""
 
-    def _apply(self, view: View, hosts: Sequence[str]) -> tuple[HostResult, ...]:
+    def _apply(self, view: View, waves: Sequence[Wave], bad: Mapping[str, Outcome]) -> dict[str, HostResult]:
+        hosts = [host for wave in waves for host in wave.hosts]
         plans = {host: self.todo[host] for host in hosts}
         variables = {
             "plan_expected": {host: plan.fingerprint for host, plan in plans.items()},
             **dict.fromkeys(("plan_store", "artifact_store", "onnx_store", "ollama_store"), str(self.store.root)),
         }
-        job = Job(
-            self.fleet.access,
-            "provision",
-            variables,
-            self.check,
-            self.diff,
-            {host: plan.release or "" for host, plan in plans.items()},
-        )
-        view.phase(f"{'Checking' if self.check else 'Provisioning'} {count(len(hosts), 'host')}")
+        if self.rolling.workers:
+            _workers.supply(self.rolling.workers, [plan.to_dict() for plan in plans.values()], self.store, view)
+        self.rolling.begin(self.documents())
+        view.phase(f"{'Checking' if self.rolling.check else 'Provisioning'} {count(len(hosts), 'host')}")
+        job = Job("provision", variables, releases={host: plan.release or "" for host, plan in plans.items()})
+        serves = {host: self.planned[host].facts.receipt.release for host in hosts}
+        return self.rolling.drive(waves, bad, job, serves, view)
 
-        def stopping() -> None:
-            view.note("stopping: hosts that are switching finish or go back first; Ctrl-C again ends it at once")
 
-        def hear(event: HostEvent) -> None:
-            view.event(event)
-            if self.diff and (found := diff.lines(event.host, event.result.get("diff"))):
-                view.note("\n".join(found))
-
-        with Interrupts(on_first=stopping) as interrupts:
-            done = apply(job, hosts, interrupts, hear, lambda result: view.finished(result.host, str(result.outcome)))
-        self.interrupted = interrupts.stopping
-        return done
+def _holder(facts: HostFacts) -> str:
+    """Who holds the host, in words; "" where nobody does that lives."""
+    lock = facts.lock
+    who = f"{lock.user or 'somebody'}@{lock.host or 'somewhere'}"
+    about = f"{lock.operation or 'a run'} since {lock.started}, pid {lock.pid}"
+    return f"the lock of {who} ({about})" if lock.state == "held" else ""

@@ -11,6 +11,7 @@ import click
 from phi4_edge.commands import _options
 from phi4_edge.commands._confirm import confirm
 from phi4_edge.commands._options import Reach
+from phi4_edge.commands._wave_options import Waving, wave_options
 from phi4_edge.report import machine, plans, summary
 from phi4_edge.report.text import count, cut, wrap
 
@@ -19,69 +20,98 @@ if TYPE_CHECKING:
     from phi4_edge.rollout.outcome import HostResult
 
 
-@click.command("provision")
+HELP = """Look at the hosts, plan, ask, bring each one to its plan, and prove that it answers.
+
+Hosts that are as planned are not touched. The others have their turn in waves: first one host per distinct plan, then
+a part of the fleet at a time, each watched before the next. A host whose new release does not answer goes back to the
+one before; when more hosts are bad than --max-failures allows, their wave goes back and no other host is touched.
+
+After a Ctrl-C, or anything else that ended a run, --resume goes on where it stopped.
+
+\b
+Examples:
+  phi4-edge provision inventory/gateways.ini
+  phi4-edge provision inventory/gateways.ini --limit 'eu_*' --check --diff
+  phi4-edge provision inventory/gateways.ini --canary 2 --wave 10% --bake 300 --max-failures 2%
+  phi4-edge provision inventory/gateways.ini --resume
+  phi4-edge provision inventory/gateways.ini --bundle fleet.tar
+  phi4-edge provision inventory/gateways.ini --yes --output json | tail -n 1 | jq .counts
+
+\b
+--output json writes one JSON object per line: events as they happen, and last the result.
+Exit codes: 0 done or nothing to do, 1 usage or not confirmed, 3 preflight or no fit, 4 a host failed,
+5 a host is unreachable, 6 another run holds a host, 130 Ctrl-C. With several, 4 goes before 5 before 6 before 3.
+"""
+
+
+@click.command("provision", help=HELP)
 @_options.inventory_argument
 @click.option("--check", is_flag=True, help="Only say what would change on the hosts (Ansible check mode).")
 @click.option("--diff", is_flag=True, help="Show the differences of changed files.")
 @click.option("--bundle", "bundle", type=_options.existing_file, metavar="FILE", help=_options.BUNDLE_HELP)
+@click.option("--resume", is_flag=True, help="Go on with the last rollout of this inventory that did not end well.")
 @click.option("--allow-reboot", is_flag=True, help="Reboot hosts that get an NVIDIA driver, where that needs it.")
+@wave_options()
 @_options.yes_option
 @_options.events_option
 @_options.reach_options
 def command(
     inventory: tuple[str, ...],
-    check: bool,
-    diff: bool,
     bundle: Path | None,
-    allow_reboot: bool,
+    waving: Waving,
     yes: bool,
     output: str,
     reach: Reach,
+    **wishes: bool,
 ) -> None:
-    """Look at the hosts, plan, ask, bring each one to its plan, and prove that it answers.
-
-    Hosts that are as planned are not touched. A host whose new release does not answer goes back to the one before.
-    After a Ctrl-C, or anything else that ended a run, the same command goes on where it stopped.
-
-    \b
-    Examples:
-      phi4-edge provision inventory/gateways.ini
-      phi4-edge provision inventory/gateways.ini --limit 'eu_*' --check --diff
-      phi4-edge provision inventory/gateways.ini --bundle fleet.tar
-      phi4-edge provision inventory/gateways.ini --yes --output json | tail -n 1 | jq .counts
-
-    \b
-    --output json writes one JSON object per line: events as they happen, and last the result.
-    Exit codes: 0 done or nothing to do, 1 usage or not confirmed, 3 preflight or no fit,
-    4 a host failed, 5 a host is unreachable, 130 Ctrl-C. With several, 4 goes before 5 before 3.
-    """
-    from phi4_edge.commands._provisioning import Provisioning
+    from phi4_edge.commands._provisioning import Provisioning, Wish
     from phi4_edge.commands._view import view as progress_view
 
-    run = Provisioning.open(inventory, reach, check=check, diff=diff, allow_reboot=allow_reboot)
+    if wishes["check"] and wishes["resume"]:
+        raise click.UsageError("found --check and --resume, needed one of them: --check changes nothing")
+    run = Provisioning.open(inventory, reach, waving, Wish(**wishes))
+    if run.rolling.resumed:
+        again = run.rolling.resumed
+        click.echo(f"going on with rollout {again.id}: {count(len(again.finished), 'host')} finished", err=True)
     with progress_view(output) as view:
         if bundle:
             run.unpack(bundle, view)
         run.look(view)
     _show_plans(run.documents(), run.problems, output)
-    if run.todo and not check:
+    hindered = run.hindrance()
+    if run.todo and not wishes["check"] and not hindered:
+        _show_waves(run, output)
         confirm(f"Change {count(len(run.todo), 'host')}?", yes)
-    _finish(run, check, output)
+    _finish(run, hindered, output)
 
 
-def _finish(run: Provisioning, check: bool, output: str) -> NoReturn:
+def _finish(run: Provisioning, hindered: Mapping[str, HostResult], output: str) -> NoReturn:
     """Apply the plans, show what became of each host, and end with the exit code."""
     from phi4_edge.commands._view import view as progress_view
-    from phi4_edge.rollout.outcome import document
 
-    with progress_view(output) as view:
-        results = run.finish(view)
-    result = document(results, run.interrupted)
+    if hindered:
+        results = run.leave(hindered)
+    else:
+        with progress_view(output) as view:
+            results = run.finish(view)
+    result = run.rolling.close(results)
     if output == "json":
         click.echo(machine.to_line(result))
     else:
-        _options.show(["", *summary.summary(result, "would change" if check else "provisioned", _options.width())])
+        verb = "would change" if run.rolling.check else "provisioned"
+        _options.show(["", *summary.summary(result, verb, _options.width())])
     raise click.exceptions.Exit(result["exit_code"])
+
+
+def _show_waves(run: Provisioning, output: str) -> None:
+    """Who would have its turn when; the events of JSON Lines say that when it begins."""
+    waves = run.waves()
+    if output == "json" or len(waves) < 2:
+        return
+    waving = run.rolling.waving
+    lines = ["waves:", *summary.waves_text(waves, _options.width())]
+    lines.append(f"watched for {waving.bake:g} s between waves; bad hosts allowed: {waving.max_failures}")
+    _options.show(lines)
 
 
 def _show_plans(made: Sequence[Mapping[str, Any]], problems: Sequence[HostResult], output: str) -> None:

@@ -10,6 +10,7 @@ import click
 from phi4_edge.commands import _options
 from phi4_edge.commands._confirm import confirm
 from phi4_edge.commands._options import Reach
+from phi4_edge.commands._wave_options import Waving, single_wave_options
 from phi4_edge.report import machine, summary
 from phi4_edge.report.text import count
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 @_options.inventory_argument
 @_options.yes_option
 @_options.events_option
+@single_wave_options
 @_options.reach_options
-def command(inventory: tuple[str, ...], yes: bool, output: str, reach: Reach) -> None:
+def command(inventory: tuple[str, ...], yes: bool, output: str, waving: Waving, reach: Reach) -> None:
     """Take the service, its releases, models and receipt off the hosts, and nothing else.
 
     \b
@@ -34,7 +36,7 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, reach: Reach) ->
 
     \b
     Exit codes: 0 done, 1 usage or not confirmed, 3 a host cannot be looked at,
-    4 a host failed, 5 a host is unreachable, 130 Ctrl-C.
+    4 a host failed, 5 a host is unreachable, 6 another run holds a host, 130 Ctrl-C.
     """
     from phi4_edge.commands._fleet import Fleet
     from phi4_edge.commands._view import STEPS
@@ -45,7 +47,7 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, reach: Reach) ->
     names = ", ".join(host.name for host in fleet.hosts[:5]) + (", ..." if len(fleet.hosts) > 5 else "")
     confirm(f"Remove phi4-edge's service, releases and models from {count(len(fleet.hosts), 'host')} ({names})?", yes)
     with progress_view(output, {**STEPS, "service": "removing"}) as view:
-        results, interrupted = _remove(fleet, view)
+        results, interrupted = _remove(fleet, waving, view)
     result = document(results, interrupted)
     if output == "json":
         click.echo(machine.to_line(result))
@@ -54,20 +56,21 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, reach: Reach) ->
     raise click.exceptions.Exit(result["exit_code"])
 
 
-def _remove(fleet: Fleet, view: View) -> tuple[Sequence[HostResult], bool]:
+def _remove(fleet: Fleet, waving: Waving, view: View) -> tuple[Sequence[HostResult], bool]:
     """Every host's result, in inventory order; and whether Ctrl-C was pressed."""
+    from phi4_edge.commands._rolling import connected, lock_variables, new_id
     from phi4_edge.rollout.apply import Job, apply
+    from phi4_edge.rollout.executor import Local
     from phi4_edge.rollout.interrupt import Interrupts
 
+    executor = connected(fleet, waving, view) if waving.workers else Local(fleet.access)
+    lock = lock_variables(new_id(), "remove", waving.lock_wait)
+    job = Job("remove", task_timeout=waving.task_timeout, lock=lock)
     with Interrupts(on_first=lambda: view.note("stopping; Ctrl-C again ends it at once")) as interrupts:
         seen = fleet.survey(view, interrupts)
         view.phase(f"Removing from {count(len(seen.documents), 'host')}")
-        done = apply(
-            Job(fleet.access, "remove"),
-            list(seen.documents),
-            interrupts,
-            view.event,
-            lambda result: view.finished(result.host, str(result.outcome)),
-        )
+        done = apply(executor, job, list(seen.documents), interrupts, view.event)
+    for result in done:
+        view.finished(result.host, str(result.outcome))
     found = {result.host: result for result in (*seen.problems, *done)}
     return [found[host.name] for host in fleet.hosts], interrupts.stopping

@@ -37,15 +37,50 @@ def summary(result: Mapping[str, Any], verb: str, width: int, idle: str = "up to
     if done:
         rows = [(h["host"], verb, h["release"] or "-", h["changed"], duration(h["seconds"])) for h in done]
         lines += [*table(("HOST", "RESULT", "RELEASE", "CHANGED", "TIME"), rows, width, right=(3, 4)), ""]
-    for host in bad:
+    for host in _alike(bad):
         lines += trouble(host, width)
     if bad:
         lines.append("")
     lines += wrap(headline(result, verb, idle), width, rest="")
+    return lines + _ways_on(result, width)
+
+
+def _alike(hosts: Sequence[HostDict]) -> list[HostDict]:
+    """Hosts whose turn did not come for the same reason are named together."""
+    kept: dict[object, dict[str, Any]] = {}
+    for host in hosts:
+        one = host["outcome"] != "untouched"
+        found = kept.setdefault((host["host"] if one else "", host["reason"], host["next_step"]), {**host, "names": []})
+        found["names"].append(host["host"])
+    return [{**host, "host": shortened(host["names"])} for host in kept.values()]
+
+
+def shortened(names: Sequence[str], most: int = 8) -> str:
+    """Names in one line, the first of them where there are many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _ways_on(result: Mapping[str, Any], width: int) -> list[str]:
+    """What to run next: to go on, and to see what happened."""
+    lines: list[str] = []
+    rollout = result.get("rollout")
     if result["interrupted"]:
-        left = any(host["outcome"] in ("interrupted", "untouched") for host in hosts)
-        again = "run the same command again to go on; what is done is not done again"
+        left = any(host["outcome"] in ("interrupted", "untouched") for host in result["hosts"])
+        command = "the same command with --resume goes on" if rollout else "run the same command again to go on"
+        again = f"{command}; what is done is not done again"
         lines += wrap(f"interrupted: {again if left else 'nothing was left to do'}", width)
+    if rollout:
+        lines.append(f"what happened: phi4-edge rollout show {rollout}")
+        lines.append(f"as a page:     phi4-edge report {rollout} -o report.html")
+    return lines
+
+
+def waves_text(waves: Sequence[Any], width: int) -> list[str]:
+    """One paragraph per wave: its name and its hosts."""
+    lines: list[str] = []
+    for wave in waves:
+        size = "" if len(wave.hosts) == 1 else f" ({len(wave.hosts)} hosts)"
+        lines += wrap(f"{wave.name}{size}: {shortened(wave.hosts, 20)}", width, first="  ", rest="      ")
     return lines
 
 

@@ -1,126 +1,82 @@
-"""Runs a playbook on hosts, a batch of `forks` at a time, and says what became of each.
+"""Runs a playbook once on some hosts, all of them in one Ansible run, and says what became of each.
 
-Ctrl-C starts no further batch; hosts that have begun to switch are let through, or rolled back by their own play.
+After the first Ctrl-C hosts between switch and commit are let through, or rolled back by their own play; then the locks
+that the run left on hosts are given back.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from phi4_edge import runner
-from phi4_edge.rollout.access import Access
+from phi4_edge.errors import RunnerError
+from phi4_edge.rollout.drive_results import Track, result_of, untouched
+from phi4_edge.rollout.executor import Call, Executor
 from phi4_edge.rollout.interrupt import Interrupts
-from phi4_edge.rollout.outcome import HostResult, Outcome
+from phi4_edge.rollout.outcome import HostResult
 
-# From the role that switches the release until the receipt is written a host must not be left alone, ...
-SWITCHING_ROLES = frozenset({"service", "health", "receipt"})
-# ... and neither in the middle of packages that are being installed.
-CRITICAL_ROLES = SWITCHING_ROLES | {"docker", "nvidia_runtime"}
-
-_ENDS = {
-    "failed": (Outcome.FAILED, "mend the cause, then run again; the log of the service: journalctl -u phi4-edge"),
-    "unreachable": (Outcome.UNREACHABLE, "see whether the host is up, then run again"),
-    "cancelled": (Outcome.INTERRUPTED, "run the same command again"),
-}
+UNLOCK = "unlock"
 
 OnEvent = Callable[[runner.HostEvent], None]
-OnResult = Callable[[HostResult], None]
-
-
-@dataclass
-class Track:
-    """What is known about the hosts of a batch while it runs."""
-
-    roles: dict[str, str] = field(default_factory=dict)
-    began: dict[str, float] = field(default_factory=dict)
-    ended: dict[str, float] = field(default_factory=dict)
-
-    def take(self, event: runner.HostEvent) -> None:
-        """Records one event."""
-        now = time.monotonic()
-        self.began.setdefault(event.host, now)
-        self.ended[event.host] = now
-        if event.role:
-            self.roles[event.host] = event.role
-
-    @property
-    def critical(self) -> bool:
-        """Whether a host of the batch is between switch and commit."""
-        return any(role in CRITICAL_ROLES for role in self.roles.values())
-
-    def seconds(self, host: str) -> float:
-        """Seconds from the host's first event to its last."""
-        return self.ended.get(host, 0.0) - self.began.get(host, 0.0)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is done to hosts: a playbook with its variables. `releases`: the release that each host has afterwards."""
+    """What is done to hosts: a playbook with its variables. `releases`: the release that each host has afterwards.
 
-    access: Access
+    `lock`: variables of role lock; {} where no lock is to be released by us. `through`: whether hosts that have begun
+    are let through after a Ctrl-C; None: only those that are between switch and commit. `task_timeout`: seconds that
+    one task may take on one host; 0 sets no limit.
+    """
+
     playbook: str
     extra_vars: Mapping[str, Any] = field(default_factory=dict)
     check: bool = False
     diff: bool = False
+    task_timeout: int = 0
     releases: Mapping[str, str] = field(default_factory=dict)
+    lock: Mapping[str, Any] = field(default_factory=dict)
+    through: bool | None = None
+
+    @property
+    def call(self) -> Call:
+        """What an executor is asked to do."""
+        return Call(self.playbook, {**self.lock, **self.extra_vars}, self.check, self.diff, self.task_timeout)
 
 
 def apply(
-    job: Job, hosts: Sequence[str], interrupts: Interrupts, on_event: OnEvent, on_result: OnResult
+    executor: Executor, job: Job, hosts: Sequence[str], interrupts: Interrupts, on_event: OnEvent
 ) -> tuple[HostResult, ...]:
-    """Every host has a result afterwards, in the given order; `on_result` hears each as soon as its batch is through.
-
-    Raises RunnerError when Ansible itself cannot run.
-    """
-    results: list[HostResult] = []
-    for first in range(0, len(hosts), job.access.forks):
-        batch = hosts[first : first + job.access.forks]
-        if interrupts.stopping:
-            done = [_untouched(host) for host in batch]
-        else:
-            done = _apply_batch(job, batch, interrupts, on_event)
-        for result in done:
-            on_result(result)
-        results += done
-    return tuple(results)
-
-
-def _untouched(host: str) -> HostResult:
-    return HostResult(
-        host, Outcome.UNTOUCHED, "interrupted before its turn; nothing was changed", "run the same command again"
-    )
-
-
-def _apply_batch(job: Job, hosts: Sequence[str], interrupts: Interrupts, on_event: OnEvent) -> list[HostResult]:
+    """Every host has a result afterwards, in the given order. Raises RunnerError when Ansible itself cannot run."""
+    if interrupts.stopping and not job.through:
+        return tuple(untouched(host) for host in hosts)
     track = Track()
 
     def hear(event: runner.HostEvent) -> None:
         track.take(event)
         on_event(event)
 
-    run = job.access.run(job.playbook, hosts, job.extra_vars, job.check, job.diff)
-    outcome = runner.execute(run, hear, lambda: interrupts.must_end(track.critical))
-    return [_result(job, host, outcome.hosts.get(host), track, outcome.cancelled) for host in hosts]
+    def ended() -> bool:
+        return interrupts.must_end(track.critical if job.through is None else job.through)
+
+    outcome = executor.execute(job.call, hosts, hear, ended)
+    if outcome.cancelled:
+        _unlock(executor, job, [host for host in hosts if host in track.began], interrupts)
+    return tuple(
+        result_of(host, outcome.hosts.get(host), track, outcome.cancelled, job.releases.get(host)) for host in hosts
+    )
 
 
-def _result(job: Job, host: str, end: runner.HostOutcome | None, track: Track, cancelled: bool) -> HostResult:
-    changed, seconds = end.changed if end else 0, track.seconds(host)
-    status = end.status if end else "cancelled" if cancelled else "failed"
-    if status == "ok":
-        outcome = Outcome.DONE if changed else Outcome.UNCHANGED
-        return HostResult(host, outcome, "", "", job.releases.get(host), changed, seconds)
-    outcome, step = _ENDS[status]
-    reason = end.message if end else "Ansible ran no task on it"
-    if outcome is Outcome.INTERRUPTED:
-        reason = _where(track.roles.get(host, ""))
-    return HostResult(host, outcome, reason, step, None, changed, seconds)
+def _unlock(executor: Executor, job: Job, hosts: Sequence[str], interrupts: Interrupts) -> None:
+    """The locks of a cancelled run are given back, so that the next run need not wait until they are stale.
 
-
-def _where(role: str) -> str:
-    """What an interruption in this role leaves behind."""
-    if role in SWITCHING_ROLES:
-        return f"ended in role {role}: the switch may be half done, the next run finishes or undoes it"
-    return f"ended in role {role}: it serves what it served before" if role else "ended before its first task"
+    A second Ctrl-C ends this too; then, and where it fails, the locks become stale by themselves.
+    """
+    if not job.lock or not hosts or interrupts.count > 1:
+        return
+    try:
+        executor.execute(Call(UNLOCK, job.lock), hosts, lambda event: None, lambda: interrupts.count > 1)
+    except RunnerError:
+        return

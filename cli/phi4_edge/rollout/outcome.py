@@ -17,7 +17,7 @@ INTERRUPTED = InterruptedRunError.exit_code
 
 @dataclass(frozen=True)
 class HostResult:
-    """One host's end: `changed` counts changed tasks, `seconds` is wall time under way."""
+    """One host's end: `changed` counts changed tasks, `seconds` is wall time under way, `wave` its wave's number."""
 
     host: str
     outcome: Outcome
@@ -26,6 +26,7 @@ class HostResult:
     release: str | None = None
     changed: int = 0
     seconds: float = 0.0
+    wave: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The host's line of a result document."""
@@ -45,16 +46,24 @@ def exit_code(results: Iterable[HostResult], interrupted: bool = False) -> int:
     return INTERRUPTED if interrupted else waves.exit_code(result.outcome for result in results)
 
 
-def document(results: Sequence[HostResult], interrupted: bool = False) -> dict[str, Any]:
-    """The result document `phi4-edge/result/1` of a command that changes hosts (schema: data/result.schema.json)."""
+def document(
+    results: Sequence[HostResult], interrupted: bool = False, rollout: str | None = None, stopped: str | None = None
+) -> dict[str, Any]:
+    """The result document `phi4-edge/result/1` of a command that changes hosts (schema: data/result.schema.json).
+
+    `rollout`: id of its record. `stopped`: why it ended before every host had its turn (budget, locked, interrupted).
+    """
     run = RunState({result.host: result.outcome for result in results})
     code = exit_code(results, interrupted)
+    ended = code == INTERRUPTED
     return {
         "format": "phi4-edge/result/1",
         "event": "result",
+        "rollout": rollout,
         "exit_code": code,
-        "interrupted": code == INTERRUPTED,
+        "interrupted": ended,
+        "stopped": stopped or ("interrupted" if ended else None),
         "changed": sum(result.changed for result in results),
         "counts": run.counts,
-        "hosts": [result.to_dict() for result in results],
+        "hosts": [{**result.to_dict(), "wave": result.wave} for result in results],
     }

@@ -1,134 +1,154 @@
-"""Applying in batches: results per host, Ctrl-C between batches and inside the critical roles."""
+"""One run on some hosts: a result for each, Ctrl-C inside and outside of the critical roles, locks given back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
+from fake_executor import BACK, FakeExecutor
 
-from phi4_edge import runner
-from phi4_edge.errors import InterruptedRunError
+from phi4_edge.errors import InterruptedRunError, RunnerError
+from phi4_edge.rollout import survey as survey_module
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.apply import Job, apply
+from phi4_edge.rollout.drive_results import Track, result_of
+from phi4_edge.rollout.executor import Call, OnEvent
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.outcome import HostResult, Outcome
 from phi4_edge.rollout.survey import survey
+from phi4_edge.runner import HostEvent, HostOutcome, Run, RunResult
+
+HOSTS = ("gw1", "gw2", "gw3")
+JOB = Job("provision", {"plan_expected": {}}, releases=dict.fromkeys(HOSTS, "r-1"), lock={"lock_id": "id"})
 
 
-class FakeRunner:
-    """Stands in for `runner.execute`: plays given events and asks `cancelled` after each, as the real one does.
-
-    Leaves out Ansible, processes and files. A host without an end was cancelled, or not touched at all.
-    """
-
-    def __init__(self, events: Iterable[runner.HostEvent], ends: dict[str, runner.HostOutcome]) -> None:
-        self.events, self.ends = list(events), ends
-        self.batches: list[list[str]] = []
-        self.after: Callable[[runner.HostEvent], None] = lambda event: None
-
-    def __call__(
-        self, run: runner.Run, on_event: Callable[[runner.HostEvent], None], cancelled: Callable[[], bool]
-    ) -> runner.RunResult:
-        hosts = run.files["limit"].split()
-        self.batches.append(hosts)
-        for event in self.events:
-            if event.host not in hosts:
-                continue
-            on_event(event)
-            self.after(event)
-            if cancelled():
-                return runner.RunResult({host: runner.HostOutcome(host, "cancelled") for host in hosts}, True, 254)
-        return runner.RunResult({host: end for host, end in self.ends.items() if host in hosts}, False, 0)
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Job:
-    (tmp_path / "hosts").write_text("gw1\ngw2\ngw3\n")
-    access = Access((str(tmp_path / "hosts"),), forks=2)
-    return Job(access, "provision", {"plan_expected": {}}, releases={"gw1": "r-1", "gw2": "r-2", "gw3": "r-3"})
-
-
-def go(job: Job, fake: FakeRunner, monkeypatch: pytest.MonkeyPatch, interrupts: Interrupts) -> dict[str, HostResult]:
-    monkeypatch.setattr(runner, "execute", fake)
-    heard: list[HostResult] = []
-    results = apply(job, ["gw1", "gw2", "gw3"], interrupts, lambda event: None, heard.append)
-    assert tuple(heard) == results
-    assert [result.host for result in results] == ["gw1", "gw2", "gw3"]
+def go(fake: FakeExecutor, interrupts: Interrupts | None = None, job: Job = JOB) -> dict[str, HostResult]:
+    results = apply(fake, job, HOSTS, interrupts or Interrupts(), lambda event: None)
+    assert tuple(result.host for result in results) == HOSTS
     return {result.host: result for result in results}
 
 
-def test_hosts_are_changed_a_batch_at_a_time(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeRunner(
-        [],
-        {
-            "gw1": runner.HostOutcome("gw1", "ok", changed=5),
-            "gw2": runner.HostOutcome("gw2", "failed", "found no space, needed 3 GB"),
-            "gw3": runner.HostOutcome("gw3", "unreachable", "connection lost"),
-        },
-    )
-    results = go(job, fake, monkeypatch, Interrupts())
-    assert fake.batches == [["gw1", "gw2"], ["gw3"]]
-    assert (results["gw1"].outcome, results["gw1"].release, results["gw1"].changed) == (Outcome.DONE, "r-1", 5)
-    assert (results["gw2"].outcome, results["gw2"].reason) == (Outcome.FAILED, "found no space, needed 3 GB")
+def test_all_hosts_are_one_run() -> None:
+    fake = FakeExecutor({"provision": {"gw2": "failed", "gw3": "unreachable"}})
+    results = go(fake)
+    assert [hosts for _, hosts in fake.calls] == [HOSTS]
+    assert (results["gw1"].outcome, results["gw1"].release, results["gw1"].changed) == (Outcome.DONE, "r-1", 3)
+    assert (results["gw2"].outcome, results["gw2"].reason) == (Outcome.FAILED, "found no space")
     assert results["gw2"].release is None
     assert results["gw3"].outcome is Outcome.UNREACHABLE
 
 
-def test_a_host_that_nothing_changed_on_is_unchanged(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    ends = {host: runner.HostOutcome(host, "ok") for host in ("gw1", "gw2", "gw3")}
-    results = go(job, FakeRunner([], ends), monkeypatch, Interrupts())
-    assert {result.outcome for result in results.values()} == {Outcome.UNCHANGED}
+@pytest.mark.parametrize("end", ["unchanged", "timed_out", "rolled_back", "locked"])
+def test_how_a_host_ended_is_told_apart(end: str) -> None:
+    result = go(FakeExecutor({"provision": {"gw2": end}}))["gw2"]
+    assert result.outcome == end
+    assert bool(result.next_step) is (end != "unchanged")
 
 
-def test_a_host_that_ansible_left_out_has_failed(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = go(job, FakeRunner([], {}), monkeypatch, Interrupts())
-    assert {result.outcome for result in results.values()} == {Outcome.FAILED}
+def test_a_host_that_ansible_left_out_has_failed() -> None:
+    assert result_of("gw1", None, Track(), cancelled=False, release="r-1").outcome is Outcome.FAILED
 
 
-def test_ctrl_c_before_the_switch_ends_the_batch_and_begins_no_other(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeRunner([runner.HostEvent("gw1", "ok", role="artifact"), runner.HostEvent("gw1", "ok", role="onnx")], {})
+@pytest.mark.parametrize(("failures", "outcome"), [(1, Outcome.ROLLED_BACK), (2, Outcome.FAILED)])
+def test_a_way_back_that_failed_itself_is_no_rollback(failures: int, outcome: Outcome) -> None:
+    track = Track()
+    track.take(HostEvent("gw1", "failed", "health", "Prove", "no answer"))
+    track.take(HostEvent("gw1", "changed", "service", "Bring back", result={"ansible_facts": BACK}))
+    for _ in range(failures):
+        track.take(HostEvent("gw1", "failed", "health", "Prove", "no answer either"))
+    end = HostOutcome("gw1", "failed", "no answer", BACK)
+    assert result_of("gw1", end, track, cancelled=False, release="r-1").outcome is outcome
+
+
+@pytest.mark.parametrize("told", [{"to": "r-0", "restarted": False}, {"to": "", "restarted": True}, "nonsense"])
+def test_a_host_that_never_left_its_release_has_failed(told: object) -> None:
+    end = HostOutcome("gw1", "failed", "no", {"phi4_rollback": told, "phi4_lock": told})
+    assert result_of("gw1", end, Track(), cancelled=False, release="r-1").outcome is Outcome.FAILED
+
+
+def test_ctrl_c_before_the_switch_ends_the_run_and_gives_the_locks_back() -> None:
     interrupts = Interrupts()
-    fake.after = lambda event: interrupts.request()
-    results = go(job, fake, monkeypatch, interrupts)
-    assert fake.batches == [["gw1", "gw2"]]
+    fake = FakeExecutor(role={"provision": "artifact"}, after=lambda playbook, host: _once(interrupts))
+    results = go(fake, interrupts)
+    assert [(call.playbook, hosts) for call, hosts in fake.calls] == [("provision", HOSTS), ("unlock", ("gw1",))]
+    assert fake.calls[1][0].extra_vars == {"lock_id": "id"}
     assert results["gw1"].outcome is Outcome.INTERRUPTED
     assert "serves what it served before" in results["gw1"].reason
     assert results["gw3"].outcome is Outcome.UNTOUCHED
     assert "nothing was changed" in results["gw3"].reason
 
 
-def test_ctrl_c_during_the_switch_lets_the_batch_finish(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    events = [runner.HostEvent("gw1", "changed", role=role) for role in ("service", "health", "receipt")]
-    ends = {host: runner.HostOutcome(host, "ok", changed=1) for host in ("gw1", "gw2")}
-    fake = FakeRunner(events, ends)
+def test_ctrl_c_during_the_switch_lets_the_run_finish() -> None:
     interrupts = Interrupts()
-    fake.after = lambda event: interrupts.request() if event.role == "service" else None
-    results = go(job, fake, monkeypatch, interrupts)
-    assert [results[host].outcome for host in ("gw1", "gw2", "gw3")] == [Outcome.DONE, Outcome.DONE, Outcome.UNTOUCHED]
+    fake = FakeExecutor(role={"provision": "service"}, after=lambda playbook, host: _once(interrupts))
+    results = go(fake, interrupts)
+    assert [call.playbook for call, _ in fake.calls] == ["provision"]
+    assert {result.outcome for result in results.values()} == {Outcome.DONE}
 
 
-def test_a_second_ctrl_c_during_the_switch_ends_it(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeRunner([runner.HostEvent("gw1", "changed", role="service")] * 2, {})
+def test_a_second_ctrl_c_during_the_switch_ends_it_and_starts_nothing_more() -> None:
     interrupts = Interrupts()
-    fake.after = lambda event: interrupts.request()
-    results = go(job, fake, monkeypatch, interrupts)
+    fake = FakeExecutor(role={"provision": "service"}, after=lambda playbook, host: interrupts.request())
+    results = go(fake, interrupts)
+    assert [call.playbook for call, _ in fake.calls] == ["provision"]
     assert results["gw1"].outcome is Outcome.INTERRUPTED
     assert "the next run finishes or undoes it" in results["gw1"].reason
 
 
-def test_a_survey_tells_unreachable_from_not_usable(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeRunner(
-        [],
-        {
-            "gw1": runner.HostOutcome("gw1", "ok", facts={"phi4_facts": {"host": "liar", "sources": {}}}),
-            "gw2": runner.HostOutcome("gw2", "failed", "sudo: a password is required"),
-        },
-    )
-    monkeypatch.setattr(runner, "execute", fake)
+def test_a_run_that_must_go_through_is_begun_and_finished_after_a_ctrl_c() -> None:
+    interrupts = Interrupts()
+    interrupts.request()
+    assert {result.outcome for result in go(FakeExecutor(), interrupts).values()} == {Outcome.UNTOUCHED}
+    through = go(FakeExecutor(), interrupts, replace(JOB, through=True))
+    assert {result.outcome for result in through.values()} == {Outcome.DONE}
+
+
+def test_locks_that_cannot_be_given_back_are_no_new_trouble() -> None:
+    class Deaf(FakeExecutor):
+        def execute(
+            self, call: Call, hosts: Sequence[str], on_event: OnEvent, cancelled: Callable[[], bool]
+        ) -> RunResult:
+            if call.playbook == "unlock":
+                self.calls.append((call, tuple(hosts)))
+                raise RunnerError("Ansible is gone")
+            return super().execute(call, hosts, on_event, cancelled)
+
+    interrupts = Interrupts()
+    fake = Deaf(after=lambda playbook, host: _once(interrupts))
+    assert go(fake, interrupts)["gw1"].outcome is Outcome.INTERRUPTED
+    assert fake.calls[-1][0].playbook == "unlock"
+
+
+def _once(interrupts: Interrupts) -> None:
+    if not interrupts.stopping:
+        interrupts.request()
+
+
+class FakeRunner:
+    """Stands in for `runner.execute` in a survey: gives given ends, and asks `cancelled` once."""
+
+    def __init__(self, ends: Mapping[str, HostOutcome], asked: Callable[[], None] = lambda: None) -> None:
+        self.ends, self.asked = ends, asked
+        self.hosts: list[str] = []
+
+    def __call__(self, run: Run, on_event: OnEvent, cancelled: Callable[[], bool]) -> RunResult:
+        self.hosts = run.files["limit"].split()
+        self.asked()
+        ended = cancelled()
+        return RunResult({} if ended else {host: self.ends[host] for host in self.hosts}, ended, 0)
+
+
+def test_a_survey_tells_unreachable_from_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = {
+        "gw1": HostOutcome("gw1", "ok", facts={"phi4_facts": {"host": "liar", "sources": {}}}),
+        "gw2": HostOutcome("gw2", "failed", "sudo: a password is required"),
+    }
+    fake = FakeRunner(ends)
+    monkeypatch.setattr(survey_module.runner, "execute", fake)
     refused = [HostResult("gw3", Outcome.UNREACHABLE, "down")]
-    seen = survey(job.access, ["gw1", "gw2", "gw3"], refused, Interrupts(), lambda event: None)
-    assert fake.batches == [["gw1", "gw2"]]
+    seen = survey(Access(("gw1,gw2,gw3",)), HOSTS, refused, Interrupts(), lambda event: None)
+    assert fake.hosts == ["gw1", "gw2"]
     assert seen.documents == {"gw1": {"host": "gw1", "sources": {}}}
     assert [(result.host, result.outcome) for result in seen.problems] == [
         ("gw2", Outcome.PREFLIGHT),
@@ -136,10 +156,8 @@ def test_a_survey_tells_unreachable_from_not_usable(job: Job, monkeypatch: pytes
     ]
 
 
-def test_ctrl_c_during_a_survey_says_that_nothing_was_changed(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeRunner([runner.HostEvent("gw1", "start", role="probe")], {})
+def test_ctrl_c_during_a_survey_says_that_nothing_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupts = Interrupts()
-    fake.after = lambda event: interrupts.request()
-    monkeypatch.setattr(runner, "execute", fake)
+    monkeypatch.setattr(survey_module.runner, "execute", FakeRunner({}, interrupts.request))
     with pytest.raises(InterruptedRunError, match="nothing was changed on any host"):
-        survey(job.access, ["gw1"], [], interrupts, lambda event: None)
+        survey(Access(("gw1,",)), ["gw1"], [], interrupts, lambda event: None)

@@ -32,14 +32,17 @@ class View:
 
 
 def fleet(*names: str) -> Any:
-    return FakeFleet(tuple(SimpleNamespace(name=name) for name in names))
+    """A rollout that has begun, over these hosts."""
+    made = FakeFleet(tuple(SimpleNamespace(name=name) for name in names))
+    waving = SimpleNamespace(task_timeout=60)
+    return SimpleNamespace(fleet=made, waving=waving, lock={"lock_id": "x"}, executor=None)
 
 
 def applied(monkeypatch: pytest.MonkeyPatch, outcomes: dict[str, Outcome]) -> list[Any]:
     """Runs of the playbook instead of Ansible's."""
     jobs = []
 
-    def apply(job: Any, hosts: Sequence[str], *_: object) -> tuple[HostResult, ...]:
+    def apply(executor: object, job: Any, hosts: Sequence[str], *_: object) -> tuple[HostResult, ...]:
         jobs.append(job)
         return tuple(HostResult(host, outcomes[host]) for host in hosts)
 
@@ -60,6 +63,7 @@ def test_only_plans_that_install_a_driver_wait() -> None:
 def test_hosts_with_a_new_driver_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = applied(monkeypatch, {"gw1": Outcome.DONE, "gw2": Outcome.FAILED})
     done = _drivers.install(fleet("gw1", "gw2", "gw3"), ["gw1", "gw2"], BEFORE, True, View())  # type: ignore[arg-type]
+    assert (jobs[0].lock, jobs[0].task_timeout) == ({"lock_id": "x"}, 60)
     assert (jobs[0].playbook, jobs[0].extra_vars) == ("driver", {"nvidia_runtime_allow_reboot": True})
     assert done.seen.documents["gw1"] == {"seen": "again"}
     assert done.seen.documents["gw2"] == done.seen.documents["gw3"] == {"seen": "first"}

@@ -36,5 +36,6 @@ def test_an_interrupted_run_says_so_even_when_every_host_was_finished() -> None:
             "release": "r-1",
             "changed": 7,
             "seconds": 1.235,
+            "wave": None,
         }
     ]
