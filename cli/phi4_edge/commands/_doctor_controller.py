@@ -28,9 +28,7 @@ SSH_SECONDS = 10
 MOST_FILES, MOST_BYTES = 500, 1 << 20
 OTHERS = 0o044
 # A password in clear: no reference, and nothing that the vault encrypts.
-_PASSWORD = re.compile(
-    r"ansible_(?:ssh_|become_|sudo_)?pass(?:word)?[\"']?\s*[=:]\s*(?![\"']?\{\{|!vault|\s*$)\S", re.MULTILINE
-)
+_PASSWORD = re.compile(r"ansible_(?:ssh_|become_|sudo_)?pass(?:word)?[\"']?[ \t]*[=:][ \t]*(?![\"']?\{\{|!vault)\S")
 
 
 def read(

@@ -1,4 +1,4 @@
-"""What is in the way, for people: the worst host first, hosts without a finding on one line. Pure."""
+"""What is in the way, for people: the worst host first, hosts of which the same is said together. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from phi4_edge.report.text import cells, count, pad, wrap
 Entry = Mapping[str, Any]
 
 ORDER = ("problem", "warning", "note")
+FIELDS = ("level", "check", "found", "needed", "fix")
 # Below this width a table of three columns leaves no room for what was found.
 WIDE = 120
 CONTROLLER = "(controller)"
@@ -18,12 +19,15 @@ CONTROLLER = "(controller)"
 def lines(document: Mapping[str, Any], width: int) -> list[str]:
     """The document `phi4-edge/doctor/1` as text of at most `width` columns; words that are longer stay whole."""
     hosts: Sequence[Entry] = document["hosts"]
-    shown = [host for host in hosts if _told(host)]
+    groups: dict[tuple[object, ...], list[Entry]] = {}
+    for host in hosts:
+        if _told(host):
+            groups.setdefault(_said(host), []).append(host)
     # A host that was not reached is worse than any; then by its worst finding, as often as it has one.
-    shown.sort(key=lambda host: (host["reached"], [-number for number in _tally(host)]))
+    shown = sorted(groups.values(), key=lambda group: (group[0]["reached"], [-number for number in _tally(group[0])]))
     told: list[str] = []
-    for host in shown:
-        told += [*_host(host, width), ""]
+    for group in shown:
+        told += [*_group(group, width), ""]
     quiet = [host["host"] for host in hosts if not _told(host) and host["host"] != CONTROLLER]
     if quiet:
         told += [*wrap(f"nothing found: {', '.join(quiet)}", width, rest="    "), ""]
@@ -53,10 +57,18 @@ def _tally(host: Entry) -> list[int]:
     return [sum(finding["level"] == level for finding in host["findings"]) for level in ORDER]
 
 
-def _host(host: Entry, width: int) -> list[str]:
+def _said(host: Entry) -> tuple[object, ...]:
+    """All that is said of a host but its name: of a fleet in one state it is said once."""
+    return host["reached"], *(tuple(finding[key] for key in FIELDS) for finding in _told(host))
+
+
+def _group(group: Sequence[Entry], width: int) -> list[str]:
+    host = group[0]
     parts = [count(number, level) for number, level in zip(_tally(host), ORDER, strict=True) if number]
-    title = f"{host['host']}: {'' if host['reached'] else 'unreachable, '}{', '.join(parts)}"
-    told = wrap(title, width)
+    names = ", ".join(entry["host"] for entry in group)
+    each = " each" if len(group) > 1 else ""
+    title = f"{names}: {'' if host['reached'] else 'unreachable, '}{', '.join(parts)}{each}"
+    told = wrap(title, width, rest="    ")
     findings = sorted(_told(host), key=lambda finding: ORDER.index(finding["level"]))
     room = max((cells(finding["check"]) for finding in findings), default=0)
     for finding in findings:
