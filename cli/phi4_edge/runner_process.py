@@ -18,7 +18,7 @@ from pathlib import Path
 # that title is the path of its socket, in the same directory.
 MARKER = "PHI4_EDGE_RUN"
 _PREFIX = "phi4-edge-run-"
-_MIN_FREE = 64 * 1024 * 1024  # Docker gives a container 64 MiB of /dev/shm; events are deleted as they are read
+_MIN_FREE = 32 * 1024 * 1024  # Docker gives a container 64 MiB of /dev/shm; events are deleted as they are read
 _PROC = Path("/proc")
 
 

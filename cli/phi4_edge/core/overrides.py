@@ -60,6 +60,7 @@ class Overrides:
     webui_enabled: bool = False
     webui_port: int = 3000
     driver_install: bool = False
+    worker: str = ""
 
     @classmethod
     def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
@@ -184,6 +185,15 @@ def _mirror(value: Any) -> str:
     return text
 
 
+def _worker(value: Any) -> str:
+    text = "" if value is None else str(value).strip()
+    if text.lower() in ("", NONE):
+        return ""
+    if not text.isprintable() or any(map(str.isspace, text)) or text.startswith("-"):
+        raise ValueError("none, or a worker as --worker names it: host, or user@host[:port]")
+    return text
+
+
 def _components(value: Any) -> tuple[str, ...]:
     words = value.split(",") if isinstance(value, str) else [] if value is None else value
     if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
@@ -213,6 +223,7 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_image_delivery": _one_of(*DELIVERIES),
     "phi4_image_mirror": _mirror,
     "phi4_accept_below_floor": _components,
+    "phi4_worker": _worker,
 }
 # Variables of roles that the plan depends on: name here, and the check. Others of these roles are not looked at.
 EXTRA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {

@@ -138,7 +138,7 @@ def pool(
         with link:
             workers.append(Worker(target, hello.store, hello.cpus))
     known = {host.name: host for host in hosts}
-    near = {name: str(host.vars["phi4_worker"]) for name, host in known.items() if host.vars.get("phi4_worker")}
+    near = {name: str(host.vars["phi4_worker"]).strip() for name, host in known.items() if "phi4_worker" in host.vars}
     return Pool(access, workers, known, near, os.fspath(store), note)
 
 

@@ -33,6 +33,7 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         "phi4_image_delivery": "Registry",
         "phi4_image_mirror": "mirror.example:5000/edge/",
         "phi4_accept_below_floor": "docker, RUNC",
+        "phi4_worker": "ops@jump.example:2222",
         "webui_enabled": "true",
         "webui_port": "3001",
         "nvidia_runtime_driver_install": "no",
@@ -43,6 +44,7 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         "gw1", "edge_optimized", "ollama", "q4_K_M", 2048, 2, "compose", 9000, "::1", True, "tiny", None, 2.5,
         {"terse": {"from": "phi-4-mini-instruct", "parameters": {}, "system": "Be brief."}, "phi4-mini-coder": None},
         "registry", "mirror.example:5000/edge", ("docker", "runc"), True, 3001, False,
+        "ops@jump.example:2222",
     )  # fmt: skip
     assert found.asks == (
         "phi4_profile=edge_optimized",
@@ -73,6 +75,8 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         ("phi4_bind", "fe80::1%eth0", "an IP address"),
         ("phi4_force", "maybe", "needed true or false"),
         ("phi4_stability_seconds", "nan", "a number of seconds"),
+        ("phi4_worker", "-oProxyCommand=x", "none, or a worker"),
+        ("phi4_worker", "two words", "none, or a worker"),
         ("phi4_stability_seconds", False, "a number of seconds"),
         ("phi4_stability_seconds", [], "a number of seconds"),
         ("phi4_model", "phi-4", "needed one of phi-4-mini-instruct, tiny"),
