@@ -15,7 +15,7 @@ JOBS ?= 2
 DEMO_LAB := demo
 DEMO_INVENTORY := build/demo/inventory.ini
 
-.PHONY: help setup host demo test lint format lock bench clean
+.PHONY: help setup host browser demo test lint format lock bench clean
 help:
 	@echo "make demo    boot three lab gateways, provision them over SSH, ask each one, run again"
 	@echo "make test    set up and run every test"
@@ -25,6 +25,10 @@ help:
 
 host:
 	@.ci/host-setup
+
+# Only tests look at pages: nothing else waits for a browser.
+browser: host
+	@.ci/browser-setup
 
 $(VENV)/.ready: requirements/dev.lock pyproject.toml
 	@echo "==> Python environment in $(VENV) (hash-locked)"
@@ -58,7 +62,7 @@ demo: setup
 	@echo "The gateways stay up: $(BIN)/phi4-edge status $(DEMO_INVENTORY)"
 	@echo "Take them away with:  $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
 
-test: setup $(ENGINE_VENV)/.ready
+test: setup browser $(ENGINE_VENV)/.ready
 	@echo "==> Model for the tests: a tiny stand-in, made and converted by the real tools"
 	@$(BIN)/phi4-edge model tiny
 	@echo "==> Tests of the engine"

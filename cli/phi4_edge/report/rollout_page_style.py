@@ -77,6 +77,7 @@ table{width:100%;border-collapse:collapse}
 th,td{text-align:left;padding:.3rem .75rem .3rem 0;vertical-align:top;border-top:1px solid var(--line)}
 thead th,thead td{border-top:0;color:var(--soft);font-weight:500;font-size:.867rem;vertical-align:bottom}
 tbody th{font-weight:500;min-width:4.8rem}
+table .tag{white-space:normal}
 .group th{font-weight:700;padding-top:.9rem}
 .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .chart{width:32%;min-width:4rem;vertical-align:middle;padding-right:0}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
+from referencing import Registry, Resource
 from rollout_support import documents
 
 from phi4_edge.core.waves import Outcome
+from phi4_edge.data import SCHEMAS, schema
 from phi4_edge.report import rollout_next
 from phi4_edge.report import rollout_story as story
 
@@ -166,3 +169,10 @@ def test_the_way_back_names_the_hosts_that_are_done_and_no_other() -> None:
 def test_words_of_a_command_are_quoted() -> None:
     document = {**documents.good(), "inventory": ["my fleet.ini", "$(reboot)"], "limit": "eu_*;x"}
     assert commands(document) == ["phi4-edge verify 'my fleet.ini' '$(reboot)' --limit 'eu_*;x'"]
+
+
+@pytest.mark.parametrize("name", [name for name in documents.ALL if name != "hostile"])
+def test_the_samples_are_what_the_record_gives(name: str) -> None:
+    resources = [(f"{each}.schema.json", Resource.from_contents(schema(each))) for each in SCHEMAS]
+    registry = Registry().with_resources(resources)
+    jsonschema.Draft202012Validator(schema("rollout"), registry=registry).validate(documents.ALL[name]())
