@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from phi4_edge.core import doctor_fix
 from phi4_edge.core.doctor_case import Case, Finding
-from phi4_edge.core.text import clean
 
 MANY_RESTARTS = 3
 
@@ -119,26 +118,20 @@ def service(case: Case) -> Iterator[Finding]:
 
 def at_work(case: Case) -> Iterator[Finding]:
     """A run that holds the host now, and a run that was cut off there."""
-    plain = case.facts.to_dict() if case.facts is not None else {}
-    lock, journal = plain.get("lock"), plain.get("journal")
-    if isinstance(lock, dict) and lock.get("present"):
-        who = f"{clean(lock.get('user'), 60)}@{clean(lock.get('host'), 80)}"
-        said = f"the lock of {who} ({clean(lock.get('operation'), 40)} since {clean(lock.get('started'), 40)})"
-        held = lock.get("state") == "held"
+    if case.facts is None:
+        return
+    lock, journal = case.facts.lock, case.facts.journal
+    if lock.present:
+        who = f"{lock.user or 'somebody'}@{lock.host or 'somewhere'}"
+        said = f"the lock of {who} ({lock.operation or 'a run'} since {lock.started or 'unknown'})"
         release = f"phi4-edge lock release INVENTORY --limit {case.host}"
-        fix = f"wait for it, or run with --lock-wait 600; if that run is dead: {release}"
-        if held:
+        if lock.state == "held":
+            fix = f"wait for that run, or give provision --lock-wait 600; if it is dead: {release}"
             yield case.problem("lock", said, "the host free", fix)
         else:
-            yield case.note("lock", f"{said}, whose run is gone", "none", f"the next run takes it over; or {release}")
-    if isinstance(journal, dict) and journal.get("present") and _open(case, journal):
-        step = f"{clean(journal.get('step'), 20)} ({clean(journal.get('phase'), 20)})"
-        yield case.warning(
-            "journal", f"a run was cut off here at step {step}, release {clean(journal.get('release'), 60)}",
-            "a finished one", f"phi4-edge provision INVENTORY --limit {case.host} finishes or undoes it first",
-        )  # fmt: skip
-
-
-def _open(case: Case, journal: dict[str, object]) -> bool:
-    found = getattr(case.facts, "journal", None)
-    return bool(getattr(found, "open", journal.get("open")))
+            fix = f"nothing to do: the next run takes it over; or {release}"
+            yield case.note("lock", f"{said}, whose run is gone", "none", fix)
+    if journal.open and lock.state != "held":  # the run that holds it is in the middle of it
+        where = f"{journal.step or 'unknown'} ({journal.phase or 'unknown'}) of release {journal.release or 'unknown'}"
+        fix = f"phi4-edge provision INVENTORY --limit {case.host} finishes or undoes it first"
+        yield case.warning("journal", f"a run was cut off at step {where}", "a finished one", fix)

@@ -87,10 +87,16 @@ def holder(path):
 
 
 def program(process):
-    try:
-        return read("/proc/%d/cmdline" % process, 200).replace("\0", " ").strip() or read("/proc/%d/comm" % process)
-    except OSError:
-        return "unknown"
+    """What a process was started with; kernel threads have only a name."""
+    for name in ("cmdline", "comm"):
+        try:
+            with open("/proc/%d/%s" % (process, name), "rb") as stream:
+                said = clean(stream.read(200)).replace("\0", " ").strip()
+        except OSError:
+            return "unknown"
+        if said:
+            return said
+    return "unknown"
 
 
 def dpkg_locks():
