@@ -11,9 +11,8 @@ from typing import Any
 import click
 
 from phi4_edge.core.overrides import EXTRA
-from phi4_edge.core.plan import Plan
 from phi4_edge.errors import FactsError
-from phi4_edge.rollout.planning import Planner, Seen
+from phi4_edge.rollout.planning import Planned, Planner, Seen
 
 # Larger than any honest document (the probe bounds its own to 4 MiB) times a fleet in JSON Lines.
 MAX_BYTES = 512 * 1024 * 1024
@@ -34,10 +33,10 @@ def read(files: Sequence[str], variables: Mapping[str, Any]) -> list[Seen]:
     return seen
 
 
-def decide(planner: Planner, seen: Seen) -> Plan:
-    """The plan for one document. Raises FactsError that names the host when the facts are not enough."""
+def decide(planner: Planner, seen: Seen) -> Planned:
+    """The plan for one document and its facts. Raises FactsError that names the host when they are not enough."""
     try:
-        return planner.decide(seen).plan
+        return planner.decide(seen)
     except FactsError as error:
         raise FactsError(f"{seen.host}: {error}") from error
 

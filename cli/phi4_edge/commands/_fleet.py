@@ -19,7 +19,7 @@ from phi4_edge.report.text import count
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.outcome import HostResult, Outcome
-from phi4_edge.rollout.planning import Planned, Planner, PlanSet, Seen, check_variables
+from phi4_edge.rollout.planning import Planned, Planner, PlanSet, Seen, Source, check_variables
 from phi4_edge.rollout.survey import Survey, survey
 
 
@@ -79,4 +79,9 @@ class Fleet:
     def plan(self, planner: Planner, seen: Survey) -> PlanSet:
         """The plans of all hosts, and every host that has none."""
         planned, troubles = self.decide(planner, seen)
-        return PlanSet(tuple(found.plan for found in planned.values()), (*seen.problems, *troubles))
+        return PlanSet.of(planned, (*seen.problems, *troubles), self.source())
+
+    def source(self, limit: str | None = None) -> Source:
+        """Where the hosts came from, and what is said of each; `limit` as it was given."""
+        pairs = ((host, self.variables(host)) for host in self.hosts)
+        return Source.of(self.access.inventory, limit, pairs)

@@ -156,7 +156,7 @@ class _Making:
 
         if self.facts:
             found = _facts_files.read([*self.facts, *self.inventory], settings)
-            return lambda: PlanSet(tuple(_facts_files.decide(planner(), seen) for seen in found))
+            return lambda: PlanSet.of({seen.host: _facts_files.decide(planner(), seen) for seen in found})
         fleet = Fleet.open(self.inventory, self.reach, settings)
         survey = fleet.survey(self.view)
         return lambda: fleet.plan(planner(), survey)

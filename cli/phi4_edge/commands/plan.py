@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ def command(
       phi4-edge plan inventory/gateways.ini --limit gw1 --set phi4_context_length=2048
       phi4-edge plan --facts gw1.json gw2.json --output json | jq '.plans[].engine'
       phi4-edge plan inventory/gateways.ini --detailed-exitcode --brief
+      phi4-edge plan inventory/gateways.ini -o json > reviewed.json
 
     \b
     Exit codes: 0 planned, 1 usage, 2 changes pending (with --detailed-exitcode),
@@ -74,7 +76,7 @@ def _from_files(files: Sequence[str], pairs: Sequence[str], bundle: Path | None)
 
     planner = _planner(bundle)
     found = _facts_files.read(files, _facts_files.settings(pairs))
-    return PlanSet(tuple(_facts_files.decide(planner, seen) for seen in found))
+    return PlanSet.of({seen.host: _facts_files.decide(planner, seen) for seen in found})
 
 
 def _planner(bundle: Path | None) -> Planner:
@@ -102,7 +104,8 @@ def _from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach, bu
     planner = _planner(bundle)
     fleet = Fleet.open(inventory, reach, _facts_files.settings(pairs))
     with progress_view() as view:
-        return fleet.plan(planner, fleet.survey(view))
+        planned = fleet.plan(planner, fleet.survey(view))
+    return replace(planned, source=fleet.source(reach.limit))
 
 
 def _text(found: Mapping[str, Any], brief: bool, width: int) -> list[str]:

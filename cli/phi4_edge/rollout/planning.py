@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from phi4_edge import content
 from phi4_edge.core import facts as core_facts
+from phi4_edge.core.facts_digest import facts_digest
 from phi4_edge.core.overrides import Overrides
 from phi4_edge.core.plan import Inputs, Plan, decide
+from phi4_edge.core.reach import Host
+from phi4_edge.core.text import canonical
 from phi4_edge.data import load_catalog, load_table
 from phi4_edge.errors import FactsError
 from phi4_edge.rollout.outcome import HostResult, Outcome, exit_code
+
+FORMAT = "phi4-edge/plans/1"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the hosts of plans came from. `hosts`: in inventory order, with the digest of what is said of each."""
+
+    inventory: tuple[str, ...]
+    limit: str | None
+    hosts: Mapping[str, str]
+
+    @classmethod
+    def of(cls, inventory: Sequence[str], limit: str | None, hosts: Iterable[tuple[Host, Mapping[str, Any]]]) -> Source:
+        """The source with these hosts, each with its `phi4_*` variables as they are used."""
+        return cls(tuple(inventory), limit, {host.name: _host_digest(host, variables) for host, variables in hosts})
+
+    @property
+    def digest(self) -> str:
+        """One for all hosts and their order."""
+        return _sha256({"hosts": [list(each) for each in self.hosts.items()]})
+
+
+def _host_digest(host: Host, variables: Mapping[str, Any]) -> str:
+    """Of what decides which machine is meant and what it gets; who logs in there, and how, may differ."""
+    return _sha256({"name": host.name, "address": host.address, "port": host.port, "variables": dict(variables)})
+
+
+def _sha256(data: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(data).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -34,10 +68,23 @@ class Planned:
 
 @dataclass(frozen=True)
 class PlanSet:
-    """The plans of some hosts, and the hosts that none could be made for."""
+    """The plans of some hosts, and the hosts that none could be made for.
+
+    `facts` are those that the plans were made from; `source` is None where no inventory was read.
+    """
 
     plans: tuple[Plan, ...]
     problems: tuple[HostResult, ...] = ()
+    facts: Mapping[str, core_facts.HostFacts] = field(default_factory=dict)
+    source: Source | None = None
+
+    @classmethod
+    def of(
+        cls, planned: Mapping[str, Planned], problems: Iterable[HostResult] = (), source: Source | None = None
+    ) -> PlanSet:
+        """The plans with the facts that they were made from."""
+        facts = {host: found.facts for host, found in planned.items()}
+        return cls(tuple(found.plan for found in planned.values()), tuple(problems), facts, source)
 
     @property
     def exit_code(self) -> int:
@@ -47,10 +94,22 @@ class PlanSet:
 
     def to_dict(self) -> dict[str, Any]:
         """The document `phi4-edge/plans/1` (schema: data/plans.schema.json)."""
+        source = self.source
         return {
-            "format": "phi4-edge/plans/1",
-            "plans": [plan.to_dict() for plan in self.plans],
+            "format": FORMAT,
+            "inventory": list(source.inventory) if source else [],
+            "limit": source.limit if source else None,
+            "inventory_digest": source.digest if source else None,
+            "plans": [plan.to_dict() | self._digests(plan.host) for plan in self.plans],
             "problems": [result.to_dict() for result in self.problems],
+        }
+
+    def _digests(self, host: str) -> dict[str, Any]:
+        """What a reviewed plan is compared by when it is applied."""
+        facts = self.facts.get(host)
+        return {
+            "facts_digest": facts_digest(facts) if facts else None,
+            "inventory_digest": self.source.hosts.get(host) if self.source else None,
         }
 
 
