@@ -11,6 +11,7 @@ from typing import Any
 from ansible_support import ROOT
 
 sys.path.insert(0, str(ROOT / "roles" / "health" / "files"))
+sys.path.insert(0, str(ROOT / "roles" / "service" / "files"))
 sys.path.insert(0, str(ROOT / "roles" / "receipt" / "files"))
 import hostdocker
 import hostlib

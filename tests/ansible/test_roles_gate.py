@@ -55,7 +55,7 @@ def args(tmp_path: Path) -> Iterator[dict[str, Any]]:
             "address": "127.0.0.1", "port": server.server_address[1], "model": MODEL, "release": ONE, "gpu": False,
             "releases": str(tmp_path / "releases"), "answers": server.answers,  # type: ignore[attr-defined]
             "project": "phi4-edge", "gpu_uuid": "GPU-1", "weights": 4 << 30, "held_by_others": 0,
-            "generation_seconds": 5.0,
+            "generation_seconds": 5.0, "rehearsal": False, "receipt": str(tmp_path / "receipt.json"),
         }  # fmt: skip
         server.shutdown()
 

@@ -208,7 +208,7 @@ def test_there_is_no_way_back_to_a_release_whose_image_is_gone(host: Host, monke
     host.receipt.parent.mkdir()
     host.receipt.write_text(json.dumps({"release": "r-222222222222", "previous_release": ONE}))
     docker_that(monkeypatch, state=0, answer=0)
-    assert release.previous(args(host), b"") == {"plan": {"release": ONE}, "images": {"engine": image}}
+    assert release.previous(args(host), b"")["images"] == {"engine": image}
     docker_that(monkeypatch, state=0, answer=1)
     with pytest.raises(release.HostError, match=f"found no image {image} on this host, .* Nothing was switched"):
         release.previous(args(host), b"")

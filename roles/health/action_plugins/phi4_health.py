@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The health gate: passes only when the planned release really generates, and stays up."""
+"""The health gate and the watch after it: pass only when the planned release really generates, and stays up."""
 
 from __future__ import annotations
 
@@ -23,34 +23,43 @@ short_description: Prove on the host that a release serves
 description:
   - Unit active, health path, the planned release, the planned model, a real generation, where the plan wants it, and
     no restart in between. Under Compose also its container, its image and its own health check.
+  - With O(watch_seconds) the same for a service that passed before; it must be the same process all the time.
   - A failure names the step and brings the last lines of the journal. Skipped in check mode.
 options:
   rehearsal: {description: Ask the rehearsal and not the service., type: bool, default: false}
   plan: {description: The plan whose release shall be serving., type: dict, required: true}
-  start_seconds: {description: Longest time until the service is healthy., type: int, required: true}
-  generation_seconds: {description: Longest time for the first short answer., type: int, required: true}
-  stability_seconds: {description: Time for which it must stay up afterwards., type: float, required: true}
+  generation_seconds: {description: Longest time for one short answer., type: int, required: true}
+  start_seconds: {description: Longest time until the service is healthy (gate)., type: int}
+  stability_seconds: {description: Time for which it must stay up afterwards (gate)., type: float}
+  watch_seconds: {description: Watch for so long what passed the gate before., type: float}
+  state: {description: Directory of the receipt., type: path, required: true}
 """
+# Seconds of each, by operation.
+TIMES = {"gate": ("start_seconds", "generation_seconds", "stability_seconds"),
+         "watch": ("generation_seconds", "watch_seconds")}  # fmt: skip
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """`phi4_health`: fails unless the plan's release serves."""
+    """`phi4_health`: fails unless the plan's release serves. A watch sets the fact `phi4_watch`, also when it fails."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"plan", "rehearsal", "start_seconds", "generation_seconds", "stability_seconds"})
+    _VALID_ARGS = frozenset(
+        {"plan", "rehearsal", "start_seconds", "generation_seconds", "stability_seconds", "watch_seconds", "state"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The result of files/gate.py on the host."""
+        """The result of files/gate.py or files/watch.py on the host."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         if self._task.check_mode:
             return {**result, "changed": False, "skipped": True, "msg": "check mode: nothing was started"}
-        script = hostcall.compose(*content.host_script("health", "gate"))
+        do = "watch" if "watch_seconds" in self._task.args else "gate"
+        script = hostcall.compose(*content.host_script("health", do))
         python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
         rehearsal = boolean(self._task.args.get("rehearsal", False))
-        args = {"do": "gate", **serving.question(self._task.args["plan"], rehearsal)}
-        for name in ("start_seconds", "generation_seconds", "stability_seconds"):
-            args[name] = float(self._task.args[name])
+        args = {"do": do, "rehearsal": rehearsal, **serving.question(self._task.args["plan"], rehearsal)}
+        args |= {name: float(self._task.args[name]) for name in TIMES[do]}
+        args["receipt"] = f"{self._task.args['state']}/receipt.json"
         done = hostcall.task(
             self._low_level_execute_command,
             secrets.token_hex(8),
@@ -58,5 +67,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             script,
             args,
             seconds=getitimer(ITIMER_REAL)[0],
+            lock=hostcall.held(self._templar.available_variables),
         )
+        if "watch" in done:
+            done["ansible_facts"] = {"phi4_watch": done["watch"]}
         return {**result, **done}

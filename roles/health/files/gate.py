@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any, Mapping
 
 import gatedocker
 import gateollama
 from gatehttp import StepError, ask, generating, listed, page
 from gateport import owned, stranger
-from hostlib import HostError, Json
+from hostlib import HostError, Json, read_json, write_json
 from hostrun import clean, command, serve
-from hostunit import WEBUI, shown
+from hostunit import PASSED, WEBUI, shown
 
 POLL_SECONDS = 0.5
 JOURNAL_LINES = 30
-PROPERTIES = "ActiveState,SubState,Result,NRestarts,MainPID,ExecStart,Job"
+PROPERTIES = "ActiveState,SubState,Result,NRestarts,MainPID,InvocationID,ActiveEnterTimestampMonotonic,ExecStart,Job"
+# How often systemd and Docker started it over, and what is another one as soon as anything was.
+COUNTS = ("NRestarts", "container_restarts")
+PROCESS = (*COUNTS, "InvocationID", "MainPID", "container_id", "container_pid")
 
 
 def gate(args: Json, _payload: bytes) -> Json:
@@ -43,7 +47,17 @@ def gate(args: Json, _payload: bytes) -> Json:
     except StepError as failure:
         args["failed"] = failure.step
         raise HostError(explain(args, failure), step=failure.step, journal=journal(args)) from None
+    if not args["rehearsal"]:
+        write_json(
+            PASSED, dict({name: state[name] for name in COUNTS if name in state}, release=args["release"]), 0o600
+        )
     return {"ready_seconds": round(ready, 1), "generation": words}
+
+
+def passed(release: str) -> Json:
+    """What the gate noted when this release passed; {} where it did not, or before the last boot."""
+    noted = read_json(PASSED)
+    return noted if isinstance(noted, dict) and noted.get("release") == release else {}
 
 
 def running(args: Json, end: float) -> dict[str, str]:
@@ -74,9 +88,9 @@ def now(args: Json) -> dict[str, str]:
     return dict(state, **gatedocker.state(args)) if args["compose"] else state
 
 
-def restarts(state: dict[str, str]) -> int:
+def restarts(state: Mapping[str, str]) -> int:
     """How often systemd or Docker started it over."""
-    return int(state.get("NRestarts") or 0) + int(state.get("container_restarts") or 0)
+    return sum(int(state.get(name) or 0) for name in COUNTS)
 
 
 def healthy(args: Json, before: dict[str, str], end: float) -> None:
@@ -99,10 +113,10 @@ def healthy(args: Json, before: dict[str, str], end: float) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def probed(args: Json) -> tuple[bool, str]:
-    """Whether the health path says healthy, and what it said."""
+def probed(args: Json, seconds: float = 10.0) -> tuple[bool, str]:
+    """Whether the health path says healthy within `seconds`, and what it said."""
     try:
-        status, report = ask(args, "GET", args["health"], plain=not args["names_release"])
+        status, report = ask(args, "GET", args["health"], seconds=seconds, plain=not args["names_release"])
     except (OSError, ValueError) as error:
         return False, str(error)
     found = f"status {status}, {clean(json.dumps(report), 300)}"
@@ -156,14 +170,19 @@ def steady(args: Json, before: dict[str, str]) -> None:
     """The same process and container are still there, and healthy, after the stability window."""
     time.sleep(args["stability_seconds"])
     state = now(args)
-    names = ("ActiveState", "MainPID", "NRestarts", "container", "container_id", "container_restarts")
-    changed = [name for name in names if state.get(name) != before.get(name)]
-    if changed:
-        found = ", ".join(f"{name} {state.get(name)} (was {before.get(name)})" for name in changed)
+    found = differs(state, before)
+    if found:
         raise StepError("stability", f"the service did not stay up for {args['stability_seconds']} s: {found}")
     good, found = probed(args)
     if not good:
         raise StepError("stability", f"unhealthy after it had generated: {found}")
+
+
+def differs(state: Mapping[str, str], before: Mapping[str, Any]) -> str:
+    """What of the service is not as it was: its state, process or container; "" when it is the same one."""
+    names = [name for name in ("ActiveState", "container", *PROCESS) if name in before]
+    changed = [name for name in names if state.get(name) != before[name]]
+    return ", ".join(f"{name} {state.get(name)} (was {clean(str(before[name]), 80)})" for name in changed)
 
 
 def explain(args: Json, failure: StepError) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import hostdocker
 from gatehttp import StepError
 from gateport import owned
-from hostlib import Json
+from hostlib import Json, read_json
 from hostrun import clean
 
 QUERY = "--query-gpu=uuid,memory.used"
@@ -38,6 +38,7 @@ def state(args: Json) -> dict[str, str]:
         "container_health": str((about.get("Health") or {}).get("Status") or ""),
         "container_restarts": str(found.get("RestartCount") or 0),
         "container_id": str(found.get("Id") or "")[:12],
+        "container_pid": str(about.get("Pid") or 0),
     }
 
 
@@ -77,10 +78,19 @@ def sees_gpu(args: Json) -> None:
         raise StepError("gpu", f"the container sees {', '.join(sorted(found))}, needed {args['gpu_uuid']}")
 
 
+def beside(args: Json) -> int:
+    """Bytes of the GPU's memory that the release beside a rehearsal takes, as its receipt says."""
+    receipt = read_json(args["receipt"]) if args["rehearsal"] else None
+    if not isinstance(receipt, dict) or args["gpu_uuid"] not in ("", receipt.get("gpu")):
+        return 0
+    need = receipt.get("vram_need")
+    return need if isinstance(need, int) else 0
+
+
 def uses_gpu(args: Json) -> None:
     """After a generation at least half of the weights lie in the memory of a GPU that the container sees."""
     found = seen(args)
-    used = found.get(args["gpu_uuid"], max(found.values())) - args["held_by_others"]
+    used = found.get(args["gpu_uuid"], max(found.values())) - args["held_by_others"] - beside(args)
     if used < args["weights"] // 2:
         raise StepError(
             "gpu", f"the model fell back to the CPU: {max(0, used)} bytes of GPU memory used, {args['weights']} needed"

@@ -21,6 +21,10 @@ class StepError(Exception):
         self.step = step
 
 
+class BusyError(StepError):
+    """The engine said that it has no room for one more request just now: a sign of life."""
+
+
 def ask(
     args: Json, method: str, path: str, body: Any = None, seconds: float = 10.0, plain: bool = False
 ) -> tuple[int, Any]:
@@ -70,7 +74,8 @@ def generating(args: Json) -> Json:
     try:
         text, tokens = report["choices"][0]["message"]["content"], int(report["usage"]["completion_tokens"])
     except (LookupError, TypeError, ValueError):
-        raise StepError("generation", f"status {status}, {clean(json.dumps(report), 500)}") from None
+        kind = BusyError if status in (429, 503) else StepError
+        raise kind("generation", f"status {status}, {clean(json.dumps(report), 500)}") from None
     if status != 200 or tokens < 1 or not isinstance(text, str) or not text:
         raise StepError("generation", f"the model generated no text: status {status}, {tokens} tokens")
     return {"tokens": tokens, "seconds": round(time.monotonic() - start, 2)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from signal import ITIMER_REAL, getitimer
 from typing import Any
 
@@ -28,7 +28,7 @@ options:
     description: What to do. C(remove) leaves the files below O(root) and O(state) to C(erase).
     type: str
     required: true
-    choices: [stage, verify, rehearse, rest, switch, previous, rollback, remove, erase]
+    choices: [stage, verify, rehearse, rest, switch, committed, previous, rollback, remove, erase]
   root: {description: Directory of releases and engines., type: path, required: true}
   state: {description: Directory of models and receipt., type: path, required: true}
   release: {description: Release that is staged, verified, rehearsed or switched to., type: str}
@@ -37,10 +37,19 @@ options:
   files: {description: Further text files of the release or its rehearsal by name., type: dict}
   links: {description: Symlinks of the release by name (stage)., type: dict}
   restart: {description: Restart even where nothing that systemd knows of changed (switch)., type: bool}
+  to: {description: Release to go back to (previous); the one before the committed one without., type: str}
+  failed: {description: Release that is gone back from (rollback)., type: str}
   why: {description: "Returned as it is (rollback): if going back fails too, the first reason must not be lost."}
 """
 CHECK = {"verify": "not verified", "rehearse": "nothing was started", "rest": "nothing was started",
          "rollback": "nothing was switched"}  # fmt: skip
+# Facts that a result sets.
+FACTS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "committed": lambda done: {"phi4_plan": done["plan"]},
+    "previous": lambda done: {"phi4_plan": done["plan"], "phi4_images": done["images"]},
+    "rollback": lambda done: {"phi4_rollback": {
+        **{name: done[name] for name in ("to", "restarted", "kept")}, "removed": not (done["to"] or done["kept"])}},
+}  # fmt: skip
 NOTE = "# Managed by phi4-edge. Changes here are found by `phi4-edge status` and undone by `phi4-edge provision`.\n"
 # What the release keeps of its plan: all that was applied, nothing that differs from one look at the host to the next.
 PLAN_KEYS = (
@@ -53,12 +62,18 @@ MEMORY_KEYS = ("weights", "ram_need", "vram_need", "held_by_others")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """`phi4_release`: one step in a release's life; `previous` also sets the facts `phi4_plan` and `phi4_images`."""
+    """`phi4_release`: one step in a release's life.
+
+    `committed` and `previous` set the fact `phi4_plan`, `previous` also `phi4_images`, `rollback` `phi4_rollback`: what
+    serves now (`to`), whether it was started for that, and whether everything was left (`kept`) or is to be `removed`.
+    """
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_diff = True
-    _VALID_ARGS = frozenset({"do", "root", "state", "release", "plan", "images", "files", "links", "restart", "why"})
+    _VALID_ARGS = frozenset(
+        {"do", "root", "state", "release", "plan", "images", "files", "links", "restart", "to", "failed", "why"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of one operation of files/release.py."""
@@ -81,9 +96,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             script,
             args,
             seconds=getitimer(ITIMER_REAL)[0],
+            lock=hostcall.held(self._templar.available_variables),
         )
-        if args["do"] == "previous" and not done.get("failed"):
-            done["ansible_facts"] = {"phi4_plan": done["plan"], "phi4_images": done["images"]}
+        if args["do"] in FACTS and not done.get("failed"):
+            done["ansible_facts"] = FACTS[args["do"]](done)
         return {**result, **done}
 
 

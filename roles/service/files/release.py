@@ -9,20 +9,16 @@ import hostdocker
 from hostlib import (
     HostError,
     Json,
-    fsync_directory,
     inside,
     link_atomic,
     link_target,
-    mounts,
     own_directory,
     read_bytes,
     read_json,
-    remove_tree,
     write_atomic,
 )
 from hostrun import clean, command, serve
 from hostunit import (
-    CREATE,
     FOLDER,
     MAIN,
     PROJECTS,
@@ -30,7 +26,6 @@ from hostunit import (
     REHEARSAL_FOLDER,
     REHEARSAL_UNIT,
     UNITS,
-    WEBUI,
     drop,
     enable,
     end_rehearsal,
@@ -39,6 +34,7 @@ from hostunit import (
     stop,
     traces,
 )
+from removal import erase, remove
 
 RELEASE = re.compile(r"r-[0-9a-f]{12}")
 
@@ -188,7 +184,7 @@ def rest(args: Json, _payload: bytes) -> Json:
     return {"changed": False, "ended": end_rehearsal()}
 
 
-def committed(args: Json) -> Json:
+def receipt_of(args: Json) -> Json:
     """The receipt on the host, {} where there is none."""
     receipt = read_json(args["receipt"])
     return receipt if isinstance(receipt, dict) else {}
@@ -202,11 +198,34 @@ def plan_of(args: Json, name: str) -> Json:
     return plan
 
 
-def previous(args: Json, _payload: bytes) -> Json:
-    """The plan and the images of the release before the committed one, so that it can be made the current one again."""
-    name = str(committed(args).get("previous_release") or "")
+def committed(args: Json, _payload: bytes) -> Json:
+    """The plan of the release that the receipt names. Raises HostError where there is none."""
+    name = str(receipt_of(args).get("release") or "")
     if not name:
-        raise HostError("found no previous release on this host, needed one to go back to: it was provisioned once")
+        raise HostError("found no committed release on this host, needed one: provision it first")
+    return {"plan": plan_of(args, name)}
+
+
+def previous(args: Json, _payload: bytes) -> Json:
+    """The plan and images of a release that is kept, so that it can be made the current one again.
+
+    `to` names it; without, it is the one before the committed one. The plan's action is none for the committed one
+    itself, else restore. Raises HostError for a release that is not kept, naming those that are.
+    """
+    receipt = receipt_of(args)
+    now, before = (str(receipt.get(key) or "") for key in ("release", "previous_release"))
+    name = str(args.get("to") or before)
+    if not name or (not before and name != now):
+        found = f"only {now}, which serves now" if now else "none"
+        raise HostError(
+            f"found no previous release on this host ({found}), needed {name or 'one'} to go back to: "
+            "it was provisioned once"
+        )
+    if name not in (now, before):
+        raise HostError(
+            f"found no release {name!r} on this host, needed one that it keeps: {before} (the one before), "
+            f"or {now} (serves now)"
+        )
     images = hostdocker.named(release_of(dict(args, release=name)))
     lost = hostdocker.lost(images)
     if lost:
@@ -214,66 +233,34 @@ def previous(args: Json, _payload: bytes) -> Json:
             f"found no image {lost[0]} on this host, needed it to go back to {name}: something else removed it "
             "(`docker image prune`). Nothing was switched; provision the host with the settings that it had then"
         )
-    return {"plan": plan_of(args, name), "images": images}
+    return {"plan": dict(plan_of(args, name), action="none" if name == now else "restore"), "images": images}
 
 
 def rollback(args: Json, _payload: bytes) -> Json:
     """What the receipt says is current again. Says in `to` which release serves, and its plan where that can be read.
 
     `to` is "" on a host without a receipt: what was brought is the caller's to remove, unless `kept`: there is a
-    receipt that names no release; the host may be serving, so nothing is done.
+    receipt that names no release, or none and another release than `failed` runs; the host may be serving, so nothing
+    is done.
     """
     end_rehearsal()
-    name = str(committed(args).get("release") or "")
+    name = str(receipt_of(args).get("release") or "")
     if not RELEASE.fullmatch(name):
-        return {"changed": False, "to": "", "restarted": False, "kept": os.path.lexists(args["receipt"])}
+        return {"changed": False, "to": "", "restarted": False, "kept": os.path.lexists(args["receipt"]) or other(args)}
     done = switch(dict(args, release=name, restart=False, check=False), b"")
     plan = read_json(os.path.join(release_of(dict(args, release=name)), "plan.json"))
-    return {"changed": done["changed"], "to": name, "restarted": done["restarted"], "plan": plan}
+    return {"changed": done["changed"], "to": name, "restarted": done["restarted"], "kept": False, "plan": plan}
 
 
-def remove(args: Json, _payload: bytes) -> Json:
-    """No unit, container, network or image of ours is left. `docker`: role docker has left notes to undo.
-
-    What lies below `root` and `state` is for `erase`: the notes are there.
-    """
-    root, state = str(args["root"]), str(args["state"])
-    docker = os.path.lexists(os.path.join(state, "docker.json"))
-    if args["check"]:
-        found = [path for unit in UNITS for path in traces(unit) if os.path.lexists(path)]
-        found += [f"image {name}" for _image, name in hostdocker.ours()]
-        return {"changed": bool(found), "changes": found, "docker": docker}
-    gone = ["rehearsal"] if end_rehearsal() else []
-    stop(CREATE, shown(CREATE))
-    containers = hostdocker.wanted(root)
-    found = [path for unit in (WEBUI, MAIN) for path in drop(unit)]
-    if found:
-        must("daemon-reload")
-    if containers:
-        gone += [item for project in PROJECTS for item in hostdocker.down(project)]
-    gone += hostdocker.remove_images(set())
-    return {"changed": bool(found or gone), "changes": found + gone, "docker": docker}
-
-
-def erase(args: Json, _payload: bytes) -> Json:
-    """Releases, engines, models, receipt: nothing that was installed is left. Nothing else is touched."""
-    found = [path for path in (args["root"], args["state"]) if os.path.lexists(path) and not bare(path)]
-    for path in found if not args["check"] else ():
-        remove_tree(path)
-        fsync_directory(os.path.dirname(path))
-    return {"changed": bool(found), "changes": found}
-
-
-def bare(path: str) -> bool:
-    """True for a directory that holds nothing but mount points: they belong to the host, not to us."""
-    if os.path.islink(path) or not os.path.isdir(path) or not mounts(path):
-        return False
-    return all(bare(os.path.join(path, name)) for name in os.listdir(path))
+def other(args: Json) -> bool:
+    """True when a release runs that is not the one that failed: only its receipt was lost, and nobody switched yet."""
+    current = os.path.basename(link_target(os.path.join(str(args["root"]), "current")) or "")
+    return current not in ("", args.get("failed") or current) and shown(MAIN).get("ActiveState") == "active"
 
 
 if __name__ == "__main__":
     operations = {
-        "stage": stage, "verify": verify, "rehearse": rehearse, "rest": rest, "switch": switch,
+        "stage": stage, "verify": verify, "rehearse": rehearse, "rest": rest, "switch": switch, "committed": committed,
         "previous": previous, "rollback": rollback, "remove": remove, "erase": erase,
     }  # fmt: skip
     serve(globals(), operations)
