@@ -17,9 +17,7 @@ Document = Mapping[str, Any]
 
 def lines(document: Document, written: str) -> list[str]:
     """The whole text. `written`: when, for the reader of a rollout that goes on."""
-    found = [f"# {escaped(rollout_story.verdict(document))}", ""]
-    if said := rollout_story.reach(document):
-        found += [escaped(said), ""]
+    found = [f"# {escaped(rollout_story.verdict(document))}", "", escaped(rollout_story.reach(document)), ""]
     found += [f"- {name}: {escaped(value)}" for name, value in _facts(document, written)]
     found += _troubles(document) + _next(document) + _waves(document) + _times(document) + _hosts(document)
     return [*found, *_plans(document)]

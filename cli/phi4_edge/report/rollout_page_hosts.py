@@ -23,7 +23,7 @@ from phi4_edge.report.text import cut, duration
 Document = Mapping[str, Any]
 _COLUMNS = (
     ("Host", None),
-    ("Outcome", None),
+    ("Outcome", "outcome"),
     ("Release", "wide"),
     ("Changed", "number wide"),
     ("Began", "number wide"),
@@ -50,7 +50,7 @@ def _row(host: Host, place: int, longest: float) -> Markup:
     return tag(
         "tr",
         tag("th", tag("a", isolated(cut(host["host"], 80)), href=f"#h{place}"), scope="row"),
-        tag("td", _label(host)),
+        tag("td", _label(host), class_="outcome"),
         tag("td", isolated(cut(host.get("release") or "-", 40)), class_="wide mono"),
         tag("td", host.get("changed") or 0, class_="number wide"),
         tag("td", clock(host.get("began")), class_="number wide"),
@@ -86,7 +86,9 @@ def _host(document: Document, host: Host, place: int, longest: float) -> Markup:
 def _what(plan: Mapping[str, Any] | None) -> str:
     if not plan:
         return ""
-    return f"{plan['engine']} {plan['quantization']}, {plan['profile']}" if plan["fits"] else "no fit"
+    if not plan.get("fits"):
+        return "no fit"
+    return f"{plan.get('engine')} {plan.get('quantization')}, {plan.get('profile')}"
 
 
 def _why(document: Document, host: Host) -> Part:

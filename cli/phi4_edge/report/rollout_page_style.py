@@ -49,7 +49,7 @@ nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;list-style:none;margin-top
 nav a{display:inline-block;padding:.2rem 0}
 """
 _FLEET = """
-.wave{display:grid;grid-template-columns:14rem 1fr;gap:.35rem 1rem;padding:.6rem 0;border-top:1px solid var(--line)}
+.wave{display:grid;grid-template-columns:18rem 1fr;gap:.35rem 1rem;padding:.6rem 0;border-top:1px solid var(--line)}
 .wave:first-of-type{border-top:0;padding-top:0}
 .wave p{font-size:.867rem}
 .wave ul{display:flex;flex-wrap:wrap;gap:.3rem;list-style:none;align-content:flex-start}
@@ -77,7 +77,8 @@ table{width:100%;border-collapse:collapse}
 th,td{text-align:left;padding:.3rem .75rem .3rem 0;vertical-align:top;border-top:1px solid var(--line)}
 thead th,thead td{border-top:0;color:var(--soft);font-weight:500;font-size:.867rem;vertical-align:bottom}
 tbody th{font-weight:500;min-width:4.8rem}
-table .tag{white-space:normal}
+.outcome{min-width:8.2rem}
+.outcome .tag{white-space:normal}
 .group th{font-weight:700;padding-top:.9rem}
 .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .chart{width:32%;min-width:4rem;vertical-align:middle;padding-right:0}
@@ -107,7 +108,7 @@ h1{font-size:1.3rem}
 .facts dd+dd{grid-column:1}
 .facts dt{margin-top:.35rem}
 .inside{padding-left:.25rem}
-.chart{width:24%}
+.chart{width:19%;min-width:3rem}
 }"""
 _PRINT = """@media print{
 html{font-size:11px}

@@ -155,7 +155,7 @@ def reach(document: Document) -> str:
     parts = [f"{count(backs, 'host')} back on the release before"] if backs else []
     parts += [f"{count(alone, 'host')} not touched"] if alone and document["state"] != "running" else []
     parts += [f"{count(new, 'host')} changed and ready"] if new and (said or alone) else []
-    return text + (", ".join(parts) + "." if parts else "")
+    return text + (", ".join(parts) or counted(hosts)) + "."
 
 
 @dataclass(frozen=True)
@@ -241,6 +241,10 @@ def timings(document: Document) -> list[Timing]:
 
 
 def plan_topics(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a plan says as (topic, text), the reasons first."""
+    """What a plan says as (topic, text), the reasons first. One of another version may lack what we ask for."""
     first = ("missing", "not yet", "blocked", "why", "warning", "rejected")
-    return sorted(plans.topics(plan), key=lambda each: first.index(each[0]) if each[0] in first else len(first))
+    try:
+        found = plans.topics(plan)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return [("plan", "was made by another version of phi4-edge; it is in the record: --output json")]
+    return sorted(found, key=lambda each: first.index(each[0]) if each[0] in first else len(first))

@@ -9,6 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rollout_support import WRITTEN, Page, documents, parse
 
 from phi4_edge.report.rollout_page import page
@@ -141,3 +143,38 @@ def test_a_bar_stays_in_its_frame() -> None:
     boxes = [(float(str(each["x"])), float(str(each["width"]))) for name, each in drawn.elements if name == "rect"]
     assert boxes == [(0, 50), (90, 100), (0, 1)]
     assert "rect" in bar([(0, 1)], 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(words=st.lists(st.text(max_size=60), min_size=9, max_size=9), name=st.sampled_from(["contained", "interrupted"]))
+def test_no_words_of_a_host_become_markup(words: list[str], name: str) -> None:
+    document = documents.ALL[name]()
+    host, plan = document["hosts"][1], document["hosts"][1]["plan"]
+    host["host"], host["reason"], host["next_step"], host["release"], host["outcome"] = words[:5]
+    plan["reasons"], plan["warnings"], document["notes"] = [words[5]], [words[6]], [words[7]]
+    host["steps"] = [{"role": words[8], "began": words[7], "seconds": None}]
+    found = parse(page(document, WRITTEN))
+    assert {element for element, _ in found.elements} <= set(ELEMENTS.split())
+    assert {key for _, attributes in found.elements for key in attributes} <= set(ATTRIBUTES.split())
+    assert (found.wrong, found.open) == ([], [])
+    assert {link.removeprefix("#") for link in found.attributes("href")} <= set(found.attributes("id"))
+
+
+def test_a_record_that_knows_little_is_told_all_the_same() -> None:
+    document = {
+        **documents.contained(),
+        "waves": [],
+        "ended": None,
+        "exit_code": None,
+        "state": "dead",
+        "stopped": None,
+    }
+    document["budget"] = {"size": None, "bad": 0, "exceeded": False}
+    assert "Died without a result" in parse(page(document, WRITTEN)).text
+    assert "0 bad, ? allowed" in parse(page({**document, "hosts": []}, WRITTEN)).text
+
+
+def test_a_plan_of_another_version_is_passed_over() -> None:
+    document = documents.contained()
+    document["hosts"][0]["plan"] = {"host": "gw1", "fits": True, "engine": "onnx"}
+    assert "was made by another version of phi4-edge" in parse(page(document, WRITTEN)).text
