@@ -94,10 +94,20 @@ def write(folder: str, held: Json, step: str, phase: str, args: Json) -> None:
     if same and step == "probe" and (before.get("step"), before.get("phase")) == ("rollback", "after"):
         # The gate of the release that was gone back to begins nothing.
         head = {name: before.get(name) for name in head}
+    if step in BEFORE_SWITCH and switched(before):
+        # It stays half done until a later step takes over: a cut now must not look like one before the switch.
+        head = dict({name: before.get(name) for name in head}, id=head["id"], operation=head["operation"])
     records = before.get("records")
     kept = records[1 - MOST_RECORDS :] if isinstance(records, list) else []
     own_directory(folder, 0o755)
     write_json(path, dict(head, records=[*kept, record]))
+
+
+def switched(journal: Json) -> bool:
+    """Whether this entry leaves open what the host runs, as `phi4_edge.core.host_steps` says."""
+    step, phase = journal.get("step"), journal.get("phase")
+    open_ = step in ("switch", "probe", "commit", "rollback") and not journal.get("closed")
+    return open_ and (step, phase) not in (("commit", "after"), ("rollback", "after"))
 
 
 def close(folder: str) -> None:
