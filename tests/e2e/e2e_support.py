@@ -11,13 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+from referencing import Registry, Resource
+
 from phi4_edge import lab as lab_room
+from phi4_edge.data import schema
 
 ROOT = Path(__file__).parents[2]
 PORT = 8080
 # Most tests are about a host, not about a fleet: they do not wait for a canary, and each host is for itself.
 ALL_AT_ONCE = ("--canary", "0", "--wave", "100%", "--bake", "0", "--max-failures", "100%")
 WAVES = ("--canary", "--wave", "--bake", "--max-failures", "--resume", "--plan", "--check")
+
+_SCHEMAS = ((f"{name}.schema.json", schema(name)) for name in ("event", "result", "plan", "facts"))
+EVENT = jsonschema.Draft202012Validator(
+    schema("event"),
+    registry=Registry().with_resources((name, Resource.from_contents(found)) for name, found in _SCHEMAS),
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +48,12 @@ class Done:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The result document that ends a JSON Lines stream."""
-        last: dict[str, Any] = json.loads(self.out.strip().splitlines()[-1])
-        return last
+        """The result document that ends a JSON Lines stream, each line of which is as its schema says."""
+        lines: list[dict[str, Any]] = [json.loads(line) for line in self.out.splitlines()]
+        for line in lines:
+            EVENT.validate(line)
+        assert [number for number, line in enumerate(lines, 1) if line["event"] == "result"] == [len(lines)]
+        return lines[-1]
 
     def outcomes(self) -> dict[str, str]:
         """Outcome by host, of a command that changes hosts."""

@@ -122,7 +122,7 @@ class Board:
     def wave(self, wave: Wave, now: float) -> None:
         """The work on a wave begins."""
         self._end_wave(now)
-        self.current, self.title = wave, ""
+        self.current, self.title = wave, "" if self.waves else self.title
         self.spans[wave.number] = Span(now)
         for host in wave.hosts:
             self.line(host)
