@@ -83,8 +83,8 @@ def test_a_log_says_what_happens_to_whom_and_when(capsys: pytest.CaptureFixture[
         "  gw3  T  done",
         "bad hosts: 1 (allowed: 0), stopping: no further host starts",
         "gw3 goes back no answer",
-        "  gw3  T  reverted",
-        "NOW  wave 1 (2 of 2) is over: 1 rolled back, 1 reverted",
+        "  gw3  T  taken back",
+        "NOW  wave 1 (2 of 2) is over: 1 rolled back, 1 taken back",
     ]
 
 

@@ -143,7 +143,7 @@ def test_at_the_end_nobody_waits_and_no_time_goes_on() -> None:
     board.end("gw001", "interrupted", 5.0)
     board.close(6.0)
     assert shown(board, 6.0)[2:] == shown(board, 500.0)[2:]
-    assert shown(board, 6.0)[-1].split() == ["gw002", "untouched"]
+    assert shown(board, 6.0)[-1].split() == ["gw002", "not", "begun"]
 
 
 def test_hosts_in_no_wave_are_kept_only_with_their_trouble() -> None:

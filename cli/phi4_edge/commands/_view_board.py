@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from phi4_edge.core.waves import BAD, Outcome
+from phi4_edge.report.summary import WORDS
 from phi4_edge.report.text import cut, size_of
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class Board:
 
 def word(state: str) -> str:
     """A state or an outcome for people."""
-    return cut(state.replace("_", " "), 20)
+    return WORDS.get(state) or cut(state, 20)
 
 
 def counts(lines: Sequence[Line]) -> str:

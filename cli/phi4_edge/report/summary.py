@@ -9,7 +9,8 @@ from phi4_edge.report.text import count, duration, table, wrap
 
 HostDict = Mapping[str, Any]
 
-_WORDS = {
+# How a host ended, for people; the live view says it in the same words.
+WORDS = {
     "failed": "failed",
     "rolled_back": "rolled back",
     "unhealthy": "unhealthy",
@@ -90,14 +91,14 @@ def headline(result: Mapping[str, Any], verb: str, idle: str = "up to date") -> 
     changed = f"changed={result['changed']}"
     if set(counts) <= {"unchanged"}:
         return f"nothing to do: {count(counts.get('unchanged', 0), 'host')} {idle}, {changed}"
-    words = {**_WORDS, "done": verb, "unchanged": idle}
+    words = {**WORDS, "done": verb, "unchanged": idle}
     parts = [f"{number} {words.get(name, name)}" for name, number in counts.items()]
     return f"{count(len(result['hosts']), 'host')}: {', '.join(parts)}, {changed}"
 
 
 def trouble(host: HostDict, width: int) -> list[str]:
     """A bad host: its name and end, the reason, and what to do next."""
-    word = _WORDS.get(host["outcome"], host["outcome"])
+    word = WORDS.get(host["outcome"], host["outcome"])
     lines = wrap(f"{host['host']}: {word}: {host.get('reason') or 'no reason given'}", width, rest="    ")
     if host.get("next_step"):
         lines += wrap(str(host["next_step"]), width, first="    next: ", rest="          ")
