@@ -19,19 +19,19 @@ from phi4_edge.commands._telling import teller
 from phi4_edge.commands._view import View
 from phi4_edge.commands._wave_options import Waving
 from phi4_edge.core.catalog import Catalog
-from phi4_edge.core.host import HostFacts
 from phi4_edge.core.plan import Plan
 from phi4_edge.core.wave_plan import Wave, kind_of
 from phi4_edge.core.waves import BAD
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import InterruptedRunError, PreflightError
 from phi4_edge.report.text import count
+from phi4_edge.rollout import plan_file
 from phi4_edge.rollout.apply import Job
 from phi4_edge.rollout.drive_resume import newest
-from phi4_edge.rollout.drive_start import locked_out, too_many_down
 from phi4_edge.rollout.journal import state_root
 from phi4_edge.rollout.outcome import HostResult, Outcome
-from phi4_edge.rollout.planning import Planned, Planner
+from phi4_edge.rollout.plan_file import PlanFile
+from phi4_edge.rollout.planning import Planned, Planner, PlanSet
 from phi4_edge.rollout.survey import Survey
 from phi4_edge.rollout.triage import Triage, triage
 
@@ -116,15 +116,14 @@ class Provisioning:
 
     def hindrance(self) -> dict[str, HostResult]:
         """What is said of the hosts that were to be changed, where none may be touched at all; else {}."""
-        if not self.todo or self.rolling.check:
-            return {}
-        held = {host: words for host in self.todo if (words := _holder(self.planned[host].facts))}
-        if not self.rolling.waving.lock_wait and (found := locked_out(self.todo, held)):
-            self.rolling.stopped = "locked"
-            return found
-        found = too_many_down(self.rolling.start(self.waves(), self._bad(())))
-        self.rolling.stopped = "budget" if found else None
-        return found
+        facts = {host: self.planned[host].facts for host in self.todo}
+        return self.rolling.hindrance(facts, self.waves(), self._bad(())) if facts else {}
+
+    def review(self, file: PlanFile) -> None:
+        """The plans are those that were reviewed. Raises PreflightError that says what is not so any more."""
+        now = PlanSet.of(self.planned, self.problems, self.fleet.source(self.rolling.limit))
+        if found := plan_file.differences(file, now):
+            raise plan_file.refuse(file, found)
 
     def _bad(self, beside: Iterable[HostResult]) -> dict[str, Outcome]:
         """Hosts that count against the budget before the first wave begins."""
@@ -215,11 +214,3 @@ class Provisioning:
         job = Job("provision", variables, releases={host: plan.release or "" for host, plan in plans.items()})
         serves = {host: self.planned[host].facts.receipt.release for host in hosts}
         return self.rolling.drive(waves, bad, job, serves, view)
-
-
-def _holder(facts: HostFacts) -> str:
-    """Who holds the host, in words; "" where nobody does that lives."""
-    lock = facts.lock
-    who = f"{lock.user or 'somebody'}@{lock.host or 'somewhere'}"
-    about = f"{lock.operation or 'a run'} since {lock.started}, pid {lock.pid}"
-    return f"the lock of {who} ({about})" if lock.state == "held" else ""

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from phi4_edge.commands._fleet import Fleet
 from phi4_edge.commands._view import View
 from phi4_edge.commands._wave_options import Waving
 from phi4_edge.core.budget import Budget
+from phi4_edge.core.host import HostFacts
 from phi4_edge.core.rollout_machine import Rollout
 from phi4_edge.core.wave_plan import Size, Wave, plan_waves
 from phi4_edge.errors import Phi4EdgeError
@@ -24,6 +25,7 @@ from phi4_edge.report.text import count
 from phi4_edge.rollout.apply import Job
 from phi4_edge.rollout.drive import Driver, NoLog, stopped
 from phi4_edge.rollout.drive_resume import Resumed
+from phi4_edge.rollout.drive_start import locked_out, too_many_down
 from phi4_edge.rollout.executor import Executor, Local
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.journal import Journal, state_root
@@ -77,6 +79,7 @@ class Rolling:
     diff: bool = False
     limit: str | None = None
     resumed: Resumed | None = None
+    options: dict[str, Any] = field(default_factory=dict)
     journal: Journal | None = None
     workers: Pool | None = None
     interrupted: bool = False
@@ -105,7 +108,7 @@ class Rolling:
             "operation": self.operation,
             "inventory": list(access.inventory),
             "limit": self.limit,
-            "options": {**self.waving.to_dict(), "forks": access.forks},
+            "options": {**self.waving.to_dict(), "forks": access.forks, **self.options},
         }
 
     @property
@@ -136,6 +139,23 @@ class Rolling:
         if self.check:
             return Rollout.start(waves, Budget(Size(100, percent=True)), 0.0, {})
         return Rollout.start(waves, Budget(self.waving.max_failures), self.waving.bake, before)
+
+    def hindrance(
+        self, facts: Mapping[str, HostFacts], waves: Sequence[Wave], bad: Mapping[str, Outcome]
+    ) -> dict[str, HostResult]:
+        """What is said of the hosts of the waves, where none of them may be touched at all; else {}.
+
+        That is so where another run holds one of them, and where `bad` hosts are more than the budget allows.
+        """
+        if self.check:
+            return {}
+        held = {host: words for host, found in facts.items() if (words := _holder(found))}
+        if not self.waving.lock_wait and (found := locked_out(facts, held)):
+            self.stopped = "locked"
+            return found
+        found = too_many_down(self.start(waves, bad))
+        self.stopped = "budget" if found else None
+        return found
 
     def drive(
         self, waves: Sequence[Wave], before: Mapping[str, Outcome], job: Job, serves: Mapping[str, str], view: View
@@ -181,6 +201,14 @@ class Rolling:
         if self.journal:
             self.journal.result(result)
         return result
+
+
+def _holder(facts: HostFacts) -> str:
+    """Who holds the host, in words; "" where nobody does that lives."""
+    lock = facts.lock
+    who = f"{lock.user or 'somebody'}@{lock.host or 'somewhere'}"
+    about = f"{lock.operation or 'a run'} since {lock.started}, pid {lock.pid}"
+    return f"the lock of {who} ({about})" if lock.state == "held" else ""
 
 
 def connected(fleet: Fleet, waving: Waving, view: View, store: str = "") -> Pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,9 +11,10 @@ import click
 
 from phi4_edge.commands import _options
 from phi4_edge.commands._confirm import confirm
+from phi4_edge.commands._ending import end, show_waves, tell_resumed
 from phi4_edge.commands._options import Reach
 from phi4_edge.commands._wave_options import Waving, wave_options
-from phi4_edge.report import machine, plans, summary
+from phi4_edge.report import machine, plans
 from phi4_edge.report.text import count, cut, wrap
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ Examples:
   phi4-edge provision inventory/gateways.ini --limit 'eu_*' --check --diff
   phi4-edge provision inventory/gateways.ini --canary 2 --wave 10% --bake 300 --max-failures 2%
   phi4-edge provision inventory/gateways.ini --resume
+  phi4-edge provision inventory/gateways.ini --plan reviewed.json
   phi4-edge provision inventory/gateways.ini --bundle fleet.tar
   phi4-edge provision inventory/gateways.ini --yes --output json | tail -n 1 | jq .counts
 
@@ -49,6 +52,13 @@ Exit codes: 0 done or nothing to do, 1 usage or not confirmed, 3 preflight or no
 @click.option("--check", is_flag=True, help="Only say what would change on the hosts (Ansible check mode).")
 @click.option("--diff", is_flag=True, help="Show the differences of changed files.")
 @click.option("--bundle", "bundle", type=_options.existing_file, metavar="FILE", help=_options.BUNDLE_HELP)
+@click.option(
+    "--plan",
+    "plan_path",
+    type=_options.existing_file,
+    metavar="FILE",
+    help="Apply what was reviewed (plan -o json > FILE); refuse when anything changed since.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the last rollout of this inventory that did not end well.")
 @click.option("--allow-reboot", is_flag=True, help="Reboot hosts that get an NVIDIA driver, where that needs it.")
 @wave_options()
@@ -58,6 +68,7 @@ Exit codes: 0 done or nothing to do, 1 usage or not confirmed, 3 preflight or no
 def command(
     inventory: tuple[str, ...],
     bundle: Path | None,
+    plan_path: Path | None,
     waving: Waving,
     yes: bool,
     output: str,
@@ -66,21 +77,27 @@ def command(
 ) -> None:
     from phi4_edge.commands._provisioning import Provisioning, Wish
     from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.rollout import plan_file
 
     if wishes["check"] and wishes["resume"]:
         raise click.UsageError("found --check and --resume, needed one of them: --check changes nothing")
+    if wishes["resume"] and plan_path:
+        raise click.UsageError("found --resume and --plan, needed one of them: a resumed rollout has its plans")
+    reviewed = plan_file.read(plan_path) if plan_path else None
+    if reviewed:
+        reach = replace(reach, limit=reach.limit or reviewed.limit)
     run = Provisioning.open(inventory, reach, waving, Wish(**wishes))
-    if run.rolling.resumed:
-        again = run.rolling.resumed
-        click.echo(f"going on with rollout {again.id}: {count(len(again.finished), 'host')} finished", err=True)
+    tell_resumed(run.rolling.resumed)
     with progress_view(output) as view:
         if bundle:
             run.unpack(bundle, view)
         run.look(view)
+    if reviewed:
+        run.review(reviewed)
     _show_plans(run.documents(), run.problems, output)
     hindered = run.hindrance()
     if run.todo and not wishes["check"] and not hindered:
-        _show_waves(run, output)
+        show_waves(run.waves(), run.rolling.waving, output)
         confirm(f"Change {count(len(run.todo), 'host')}?", yes)
     _finish(run, hindered, output)
 
@@ -94,24 +111,7 @@ def _finish(run: Provisioning, hindered: Mapping[str, HostResult], output: str) 
     else:
         with progress_view(output) as view:
             results = run.finish(view)
-    result = run.rolling.close(results)
-    if output == "json":
-        click.echo(machine.to_line(result))
-    else:
-        verb = "would change" if run.rolling.check else "provisioned"
-        _options.show(["", *summary.summary(result, verb, _options.width())])
-    raise click.exceptions.Exit(result["exit_code"])
-
-
-def _show_waves(run: Provisioning, output: str) -> None:
-    """Who would have its turn when; the events of JSON Lines say that when it begins."""
-    waves = run.waves()
-    if output == "json" or len(waves) < 2:
-        return
-    waving = run.rolling.waving
-    lines = ["waves:", *summary.waves_text(waves, _options.width())]
-    lines.append(f"watched for {waving.bake:g} s between waves; bad hosts allowed: {waving.max_failures}")
-    _options.show(lines)
+    end(run.rolling.close(results), output, "would change" if run.rolling.check else "provisioned")
 
 
 def _show_plans(made: Sequence[Mapping[str, Any]], problems: Sequence[HostResult], output: str) -> None:

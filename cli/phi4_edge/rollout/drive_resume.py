@@ -73,9 +73,13 @@ def resumed(document: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) ->
 
 
 def _result(host: Mapping[str, Any]) -> HostResult:
-    texts = (str(host[name] or "") for name in ("reason", "next_step"))
     return HostResult(
-        host["host"], Outcome(host["outcome"]), *texts, host["release"], int(host["changed"]), float(host["seconds"])
+        host["host"],
+        Outcome(host["outcome"]),
+        str(host["reason"] or ""),
+        release=host["release"],
+        changed=int(host["changed"]),
+        seconds=float(host["seconds"]),
     )
 
 

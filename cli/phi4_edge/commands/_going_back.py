@@ -1,0 +1,108 @@
+"""One run of rollback: look at what each host serves and what it served before, then bring it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from phi4_edge.commands._fleet import Fleet
+from phi4_edge.commands._options import Reach
+from phi4_edge.commands._rolling import Rolling
+from phi4_edge.commands._view import View
+from phi4_edge.commands._wave_options import Waving
+from phi4_edge.core import facts as core_facts
+from phi4_edge.core.host import HostFacts
+from phi4_edge.core.receipt import status
+from phi4_edge.core.wave_plan import Wave
+from phi4_edge.core.waves import BAD
+from phi4_edge.errors import FactsError
+from phi4_edge.report.text import count
+from phi4_edge.rollout.apply import Job
+from phi4_edge.rollout.drive_resume import newest
+from phi4_edge.rollout.journal import state_root
+from phi4_edge.rollout.outcome import HostResult, Outcome
+
+
+@dataclass
+class GoingBack:
+    """`to`: the release that is wanted on all hosts, "" for the one before. `look` first, then `finish`.
+
+    `targets`: the release that each host is to go back to; `settled`: hosts that nothing is done to.
+    """
+
+    fleet: Fleet
+    rolling: Rolling
+    names: tuple[str, ...]
+    to: str = ""
+    facts: dict[str, HostFacts] = field(default_factory=dict)
+    targets: dict[str, str] = field(default_factory=dict)
+    settled: dict[str, HostResult] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, inventory: Sequence[str], reach: Reach, waving: Waving, to: str, resume: bool) -> GoingBack:
+        """Reads the inventory; contacts no host. Raises InventoryError, and RecordError for nothing to go on with."""
+        resumed = newest(state_root(), inventory, "rollback") if resume else None
+        if resumed:
+            waving, reach = waving.recorded(resumed.options), replace(reach, limit=reach.limit or resumed.limit)
+        fleet = Fleet.open(inventory, reach)
+        names = tuple(host.name for host in fleet.hosts)
+        left = tuple(host for host in fleet.hosts if not resumed or host.name not in resumed.finished)
+        rolling = Rolling(fleet, waving, "rollback", limit=reach.limit, resumed=resumed)
+        return cls(replace(fleet, hosts=left), rolling, names, to)
+
+    def look(self, view: View) -> None:
+        """Every host has a target or is settled afterwards."""
+        self.rolling.connect(view)
+        seen = self.fleet.survey(view)
+        self.settled = {result.host: result for result in seen.problems}
+        for host, document in seen.documents.items():
+            try:
+                self._decide(host, core_facts.parse({**document, "host": host}))
+            except FactsError as error:
+                step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host}"
+                self.settled[host] = HostResult(host, Outcome.PREFLIGHT, str(error), step)
+
+    def _decide(self, host: str, facts: HostFacts) -> None:
+        receipt = facts.receipt
+        meant = self.rolling.resumed.options.get("to", {}) if self.rolling.resumed else {}
+        target = str(meant.get(host) or self.to or receipt.previous_release)
+        if not receipt.present:
+            reason = "found no release on this host, needed one to go back from: nothing was provisioned here"
+            self.settled[host] = HostResult(host, Outcome.PREFLIGHT, reason, "leave it out with --limit")
+        elif not target:
+            reason = "found no release before, needed one to go back to: this host was provisioned once"
+            self.settled[host] = HostResult(host, Outcome.PREFLIGHT, reason, "leave it out with --limit")
+        elif target == receipt.release and status(receipt, facts.service) == "serving" and not facts.journal.open:
+            self.settled[host] = HostResult(host, Outcome.UNCHANGED, release=target)
+        else:
+            self.facts[host], self.targets[host] = facts, target
+
+    def waves(self) -> tuple[Wave, ...]:
+        """Who has its turn when; hosts that go from one engine's release to the same one are alike."""
+        return self.rolling.waves({host: (self.facts[host].receipt.engine, to) for host, to in self.targets.items()})
+
+    def _bad(self) -> dict[str, Outcome]:
+        return {host: result.outcome for host, result in self.settled.items() if result.outcome in BAD}
+
+    def hindrance(self) -> dict[str, HostResult]:
+        """What is said of the hosts that were to go back, where none may be touched at all; else {}."""
+        return self.rolling.hindrance(self.facts, self.waves(), self._bad()) if self.targets else {}
+
+    def all(self, results: Mapping[str, HostResult]) -> list[HostResult]:
+        """These results and those of all other hosts, in inventory order."""
+        resumed = self.rolling.resumed
+        known = {**(resumed.finished if resumed else {}), **self.settled, **results}
+        return [known[name] for name in self.names]
+
+    def finish(self, view: View) -> list[HostResult]:
+        """Every host's result, in inventory order."""
+        if not self.targets:
+            if self.rolling.resumed:
+                self.rolling.begin(())
+            return self.all({})
+        self.rolling.options["to"] = dict(self.targets)
+        self.rolling.begin(())
+        view.phase(f"Going back on {count(len(self.targets), 'host')}")
+        job = Job("rollback", {"service_rollback_to": dict(self.targets)}, releases=self.targets)
+        serves = {host: facts.receipt.release for host, facts in self.facts.items()}
+        return self.all(self.rolling.drive(self.waves(), self._bad(), job, serves, view))
