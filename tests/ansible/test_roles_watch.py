@@ -235,3 +235,19 @@ def test_an_engine_that_has_no_room_is_asked_again(
     monkeypatch.setattr(watch, "generating", lambda _args: (_ for _ in ()).throw(watch.BusyError("generation", "x")))
     with pytest.raises(watch.BusyError):
         watch.generated(dict(args, generation_seconds=0.3), seen)
+
+
+def test_a_gate_that_is_out_of_time_still_brings_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why it took too long stands there, and nowhere else."""
+
+    def running(_args: dict[str, Any], _end: float) -> dict[str, str]:
+        raise gate.OutOfTime
+
+    monkeypatch.setattr(gate, "running", running)
+    monkeypatch.setattr(gate, "journal", lambda args: ["loading weights"])
+    monkeypatch.setattr(gate, "stranger", lambda port, unit: "")
+    args = {"start_seconds": 600.0, "seconds_left": 20.0, "port": 1, "unit": "phi4-edge.service", "compose": False}
+    with pytest.raises(hostlib.HostError, match="step time: found no end of gate after 17 s") as raised:
+        gate.gate(args, b"")
+    assert raised.value.details == {"step": "time", "journal": ["loading weights"], "timedout": {"period": 20}}
+    assert "loading weights" in str(raised.value)

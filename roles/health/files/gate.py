@@ -16,6 +16,7 @@ from gatehttp import StepError, ask, generating, listed, page
 from gateport import owned, stranger
 from hostlib import HostError, Json, read_json, write_json
 from hostrun import clean, command, serve
+from hosttime import OutOfTime, late
 from hostunit import PASSED, WEBUI, shown
 
 POLL_SECONDS = 0.5
@@ -47,6 +48,11 @@ def gate(args: Json, _payload: bytes) -> Json:
     except StepError as failure:
         args["failed"] = failure.step
         raise HostError(explain(args, failure), step=failure.step, journal=journal(args)) from None
+    except OutOfTime:
+        args["failed"] = "time"
+        answer = late("gate", args["seconds_left"])
+        message = explain(args, StepError("time", answer["error"]))
+        raise HostError(message, step="time", journal=journal(args), timedout=answer["timedout"]) from None
     if not args["rehearsal"]:
         write_json(
             PASSED, dict({name: state[name] for name in COUNTS if name in state}, release=args["release"]), 0o600
