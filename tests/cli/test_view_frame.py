@@ -103,7 +103,7 @@ def test_hosts_in_trouble_stay_in_sight_and_leave_room_for_those_at_work() -> No
     assert lines[0].startswith("wave 1 (2 of 2)   147 of 200 hosts through   bad: 146 (allowed: 10%), stop")
     assert sum("  rolled back  " in line for line in lines) == 10
     assert sum("  running  " in line for line in lines) == 8
-    assert lines[3] == "  gw001  rolled back      0s  proving that it answers: no answer"
+    assert lines[3] == "  gw001  rolled back      0s  no answer (proving that it answers)"
     assert lines[-1] == "  and 178 more: 42 running, 136 rolled back"
 
 
@@ -119,7 +119,7 @@ def test_a_host_that_holds_the_others_up_comes_first_with_the_time_of_its_task()
 def test_a_host_that_goes_back_says_what_went_wrong_before() -> None:
     board, _ = begun(1)
     board.take(HostEvent("gw001", "failed", "health", "Ask", "no\nanswer"), 1.0)
-    assert shown(board, 1.0)[3].split(None, 3) == ["gw001", "failed", "0s", "proving that it answers: no answer"]
+    assert shown(board, 1.0)[3].split(None, 3) == ["gw001", "failed", "0s", "no answer (proving that it answers)"]
     work(board, "gw001", 2.0, "service", "Go back")
     assert shown(board, 2.0)[3].split(None, 3) == ["gw001", "running", "1s", "switching the release after: no answer"]
 

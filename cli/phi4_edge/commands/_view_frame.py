@@ -179,15 +179,15 @@ def _host(line: Line, wide: int, width: int, now: float) -> Row:
 
 
 def _said(line: Line, now: float) -> str:
-    """What the host does, or what went wrong with it."""
+    """What the host does, or what went wrong with it and where."""
     if line.state in TROUBLE:
-        parts = [line.step, line.trouble[:_TEXT]]
-    elif line.state in (RUNNING, BAKING):
-        slow = line.task_seconds(now)
-        step = line.step + (f" {_clock(slow)}" if slow >= SLOW_SECONDS else "")
-        parts = [f"{step} after", line.trouble[:_TEXT]] if line.trouble else [step, line.task[:_TEXT]]
-    else:
+        where = f" ({line.step})" if line.step else ""
+        return cut(line.trouble[:_TEXT] + where if line.trouble else line.step, 2 * _TEXT)
+    if line.state not in (RUNNING, BAKING):
         return ""
+    slow = line.task_seconds(now)
+    step = line.step + (f" {_clock(slow)}" if slow >= SLOW_SECONDS else "")
+    parts = [f"{step} after", line.trouble[:_TEXT]] if line.trouble else [step, line.task[:_TEXT]]
     return cut(": ".join(part for part in parts if part), _TEXT)
 
 
