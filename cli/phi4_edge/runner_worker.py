@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import select
 import shlex
 import threading
 import time
@@ -26,16 +27,19 @@ from phi4_edge.runner_process import MARKER, guarded, private_directory, reap
 
 # The controller says something every BEAT seconds; one that is not heard for SILENCE seconds is gone.
 BEAT, SILENCE = 5.0, 45.0
+# A process that was told to end and does not, because nobody reads what it writes, is ended after so many seconds.
+_LEAVE = 5.0
 INVENTORY = "inventory.yml"
 _KNOWN_HOSTS = "known_hosts"
 
 
-def serve(request: Mapping[str, Any], source: IO[bytes], sink: IO[bytes]) -> None:
+def serve(request: Mapping[str, Any], source: io.BufferedReader, sink: IO[bytes]) -> None:
     """The job has ended, whatever ended it. Its events were written to `sink` as ansible-runner's worker writes them.
 
     Raises RunnerError for a request that makes no run.
     """
-    run, files = _decide(request), {str(name): str(text) for name, text in request["files"].items()}
+    run = _decide(request)
+    files = {str(name): str(text) for name, text in request["files"].items()}
     job = _until_eof(source)
     with private_directory({**run.files, **files}) as private:
         (private / INVENTORY).write_text(place(str(request["inventory"]), private), encoding="utf-8")
@@ -150,26 +154,32 @@ class _Ear:
     too when it does not come back from a write that nobody reads. The guard clears up behind it then.
     """
 
-    def __init__(self, source: IO[bytes], marker: str) -> None:
+    def __init__(self, source: io.BufferedReader, marker: str) -> None:
         self._source, self._marker = source, marker
         self._heard = time.monotonic()
         self._over = threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._listen, self._watch)]
         self.told_to_end = False
 
     def __enter__(self) -> _Ear:
-        for target in (self._listen, self._watch):
-            threading.Thread(target=target, daemon=True).start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *ended: object) -> None:
         self._over.set()
+        for thread in self._threads:
+            thread.join()
 
     def _listen(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            for line in iter(self._source.readline, b""):
-                self._heard = time.monotonic()
-                if b"cancel" in line:
-                    break
+        while not self._over.is_set():
+            # Never in a read that nothing comes to: a thread in one could not be ended.
+            if not select.select([self._source], [], [], POLL_SECONDS)[0]:
+                continue
+            said = self._source.read1(65536)
+            self._heard = time.monotonic()
+            if not said or b"cancel" in said:
+                break
         self.told_to_end = True
 
     def _watch(self) -> None:
@@ -178,6 +188,6 @@ class _Ear:
                 self.told_to_end = True
             if self.told_to_end:
                 reap(self._marker)
-                if not self._over.wait(SILENCE / 9):
+                if not self._over.wait(_LEAVE):
                     os._exit(1)
                 return

@@ -45,9 +45,7 @@ def install(lab: lab_room.Lab, name: str, folder: Path) -> Gateway:
 
 def send(lab: lab_room.Lab, name: str, folder: Path, target: str) -> None:
     """The files of `folder` are in `target` on the host."""
-    argv = lab_room.ssh_command(
-        lab, lab.host(name), ["sudo", "sh", "-c", f"mkdir -p {target} && tar -x -C {target}"]
-    )
+    argv = lab_room.ssh_command(lab, lab.host(name), ["sudo", "sh", "-c", f"mkdir -p {target} && tar -x -C {target}"])
     with subprocess.Popen(["tar", "-c", "-C", str(folder), "."], stdout=subprocess.PIPE) as tar:
         subprocess.run(argv, stdin=tar.stdout, check=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import IO, Any
 
 import click
@@ -21,7 +20,7 @@ def command() -> None:
 
     A controller starts this itself, for `phi4-edge provision --worker user@host`.
     """
-    source = sys.stdin.buffer
+    source = os.fdopen(os.dup(0), "rb")
     # Only the protocol may go to standard output; whatever a library prints is a message.
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

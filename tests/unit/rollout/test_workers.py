@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from phi4_edge.rollout.workers import Pool, Worker
 from phi4_edge.rollout.workers_course import spread
 from phi4_edge.runner import HostEvent
 from phi4_edge.runner_link import Link, WorkerLostError
+from phi4_edge.runner_remote import Job
 
 PLAYBOOK = """\
 - hosts: all
@@ -46,12 +48,17 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def links(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Link]]:
-    before = set(Path("/dev/shm").glob("phi4-edge-run-*"))
-    yield install(folder, monkeypatch)
+    made = install(folder, monkeypatch)
+    yield made
+    ours = tuple(f"phi4-edge-run-{pid}-" for pid in (os.getpid(), *(link._process.pid for link in made)))
+
+    def left() -> list[str]:
+        return [path.name for path in Path("/dev/shm").iterdir() if path.name.startswith(ours)]
+
     end = time.monotonic() + 5  # the guard of a killed worker clears up behind it
-    while (left := set(Path("/dev/shm").glob("phi4-edge-run-*")) - before) and time.monotonic() < end:
+    while left() and time.monotonic() < end:
         time.sleep(0.1)
-    assert not left
+    assert not left()
 
 
 def call(**changes: object) -> Call:
@@ -109,7 +116,7 @@ def test_a_killed_worker_loses_its_hosts_to_the_others(folder: Path, links: list
     def kill_one() -> bool:
         if not killed and wait_for(folder, HOSTS):
             killed.extend(pid for host in ("a", "c") for pid in began(folder, host))
-            os.kill(links[2]._process.pid, 9)
+            os.kill(next(link for link in links[2:] if link.name == "w1")._process.pid, 9)
             assert gone(killed), "the tasks of a killed worker go on"
             (folder / "go").touch()
             os.kill(began(folder, "b")[0], 15)
@@ -117,12 +124,15 @@ def test_a_killed_worker_loses_its_hosts_to_the_others(folder: Path, links: list
         return False
 
     ended = pool.execute(call(), HOSTS, lambda event: None, kill_one)
-    again = {host: len(began(folder, host)) for host in HOSTS}
-    assert again == {"a": 2, "b": 1, "c": 2, "d": 1} or again == {"a": 1, "b": 2, "c": 1, "d": 2}
-    twice = [host for host in HOSTS if again[host] == 2]
-    assert {host for host, end in ended.hosts.items() if end.status == "ok"} == set(twice)
-    assert all(" 120" in str(ended.hosts[host].facts["said"]) for host in twice), "they wait for the old lock"
-    assert len(pool.workers) == 1
+    assert {host: len(began(folder, host)) for host in HOSTS} == {"a": 2, "b": 1, "c": 2, "d": 1}
+    assert {host: end.status for host, end in ended.hosts.items()} == {
+        "a": "ok",
+        "b": "failed",
+        "c": "ok",
+        "d": "failed",
+    }
+    assert all(" 120" in str(ended.hosts[host].facts["said"]) for host in "ac"), "they wait for the old lock"
+    assert [worker.target for worker in pool.workers] == ["w2"]
     assert "is given up" in told[0]
 
 
@@ -157,6 +167,26 @@ def test_an_interruption_ends_all_workers_within_two_seconds(folder: Path, links
     assert ended.cancelled
     assert {end.status for end in ended.hosts.values()} <= {"cancelled"}
     assert gone([began(folder, host)[0] for host in HOSTS])
+
+
+def test_a_controller_that_says_nothing_is_given_up(folder: Path, links: list[Link]) -> None:
+    made_here = made(folder, ("w1",))
+    inventory = made_here._portable()
+    link, _ = runner_link.connect("w1", argv(folder, silence=1))
+    with link:
+        link.say(Job("work", HOSTS, inventory.text, {"word": "x", "some_store": "y"}, inventory.files).request(1))
+        link.sink.write(b'{"kwargs": {}}\n{"eof": true}\n')
+        link.sink.flush()
+        words = link.source.read()
+    assert b'"canceled"' in words
+    assert gone([pid for host in HOSTS for pid in began(folder, host)])
+
+
+@pytest.mark.parametrize("request_line", [b"no request\n", b"[]\n", b'{"do": "else"}\n', b'{"do": "run"}\n'])
+def test_what_is_no_request_ends_in_words(folder: Path, request_line: bytes) -> None:
+    done = subprocess.run(argv(folder), input=request_line, capture_output=True, check=False)
+    assert b"RunnerError: found a request" in done.stderr
+    assert runner_link.Hello.read(done.stdout.splitlines()[0])
 
 
 def test_secrets_are_in_no_argument_and_on_no_disk(folder: Path, links: list[Link]) -> None:

@@ -13,8 +13,9 @@ from phi4_edge.runner_link import Hello, Link
 
 _WORKER = """
 import sys, pathlib
-from phi4_edge import content
+from phi4_edge import content, runner_worker
 folder = pathlib.Path(sys.argv[1])
+runner_worker.SILENCE = float(sys.argv[2])
 content.playbook = lambda name: folder / f"{name}.yml"
 from phi4_edge.commands.worker import command
 sys.argv[1:] = []
@@ -22,9 +23,9 @@ command()
 """
 
 
-def argv(folder: Path) -> list[str]:
-    """A worker whose playbooks are in `folder`."""
-    return [sys.executable, "-c", _WORKER, str(folder)]
+def argv(folder: Path, silence: float = 45) -> list[str]:
+    """A worker whose playbooks are in `folder`, which gives a controller up that says nothing for `silence` seconds."""
+    return [sys.executable, "-c", _WORKER, str(folder), str(silence)]
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Link]:
