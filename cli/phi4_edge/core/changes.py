@@ -82,7 +82,7 @@ def _half_done(facts: HostFacts, release: str) -> list[Change]:
     if first is Recovery.NONE:
         return []
     of = f" of {journal.release}" if journal.release else ""
-    before = f"{journal.operation or 'a run'} was cut in {journal.step}{of} ({journal.at or 'at an unknown time'})"
+    before = f"{journal.operation or 'a run'} got as far as {journal.step}{of} ({journal.at or 'at an unknown time'})"
     undone = f"back to {facts.receipt.release} first"
     return [{"what": JOURNAL, "before": before, "after": undone if first is Recovery.UNDO else "finished"}]
 

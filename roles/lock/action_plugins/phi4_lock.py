@@ -135,7 +135,7 @@ def wanted(args: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         "pid": int(holder["pid"]),
         "id": str(args.get("id") or f"play-{made[:12]}"),
         "operation": str(args.get("operation") or "")[:MOST_TEXT],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "asked": time.time(),
         "stale_seconds": float(args.get("stale_seconds") or 30),
         "heartbeat_seconds": float(args.get("heartbeat_seconds") or 10),
     }
@@ -153,7 +153,7 @@ def readable(holder: Mapping[str, Any]) -> dict[str, Any]:
 def told(done: Mapping[str, Any], lock: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """The fact `phi4_lock`. `message`: who was in the way, in words."""
     if done["state"] == "taken":
-        fact = {name: lock[name] for name in ("id", "operation", "folder", "started")}
+        fact = {name: lock[name] for name in ("id", "operation", "folder")}
         before = readable(done.get("taken_from") or {})
         message = f"took over the lock of {described(before)}, whose last sign of life was long ago" if before else ""
         return {**fact, "state": "taken", "controller": dict(own), "waited": done["waited"], "message": message}

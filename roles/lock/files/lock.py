@@ -26,12 +26,13 @@ def take(args: Json, _payload: bytes) -> Json:
     A living run is waited for `wait` seconds; one whose connection is gone until its lock is stale, as long as that
     is about as far away as with a lock of ours. `gone`: the id of a run whose controller is known to be dead.
     """
-    if os.geteuid():
-        raise HostError(f"found uid {os.geteuid()} on this host, needed root for its lock: set ansible_become=true")
+    must_be_root(os.geteuid())
     hostjournal.boundary("lock", "before")
     wish = dict(args["wish"], watch=hostlock.ancestor(args["controller"]), controller=args["controller"])
-    begun, before = time.monotonic(), None
+    asked, begun, before = wish.pop("asked"), time.monotonic(), None
     while True:
+        # In the time of the controller, which the holder's user can compare with his own.
+        wish["started"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(asked + time.monotonic() - begun))
         found = attempt(wish, args)
         waited = time.monotonic() - begun
         if found["state"] == "taken":
@@ -44,6 +45,12 @@ def take(args: Json, _payload: bytes) -> Json:
         if not lock_lives(wish["watch"]):
             raise HostError("the connection ended while the lock was waited for")
         time.sleep(POLL)
+
+
+def must_be_root(uid: int) -> None:
+    """Raises HostError for a user who could not keep others out."""
+    if uid:
+        raise HostError(f"found uid {uid} on this host, needed root for its lock: set ansible_become=true")
 
 
 def limit(found: Json, args: Json) -> float:

@@ -15,6 +15,7 @@ from typing import Any, Callable, Iterator, Mapping
 
 import hostjournal
 import hostlock
+from hostjournal import unprivileged
 from hostlib import HostError, Json, disk_full
 from hosttime import OutOfTime, bounded, late
 
@@ -118,7 +119,7 @@ def serve(
 
 def under_lock(operation: Callable[[Json, bytes], Json], args: Json, payload: bytes) -> Json:
     """The operation's answer, of a run that still has the lock of this host, and recorded in its journal."""
-    if args.get("lock") and not os.geteuid():
+    if args.get("lock") and not unprivileged():
         hostlock.renew(args["lock"])
     with hostjournal.recorded(args):
         return operation(args, payload)

@@ -1,0 +1,102 @@
+"""`phi4-edge lock`: who has the hosts to themselves, and taking a lock away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.commands._confirm import confirm
+from phi4_edge.commands._options import Reach
+from phi4_edge.report import locks as report
+from phi4_edge.report import machine, summary
+from phi4_edge.report.text import count
+
+if TYPE_CHECKING:
+    from phi4_edge.rollout.locks import Locks
+
+
+@click.group("lock")
+def command() -> None:
+    """Show who is at work on the hosts, or take a dead run's lock away.
+
+    Every run that changes hosts locks them first. The lock of a run that was killed is free again 30 seconds later by
+    itself; nobody needs to take it away.
+    """
+
+
+@command.command("show")
+@_options.inventory_argument
+@_options.output_option
+@_options.reach_options
+def show(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
+    """Say for each host which run has it, since when, and whether that run lives. Changes nothing.
+
+    \b
+    Examples:
+      phi4-edge lock show inventory/gateways.ini
+      phi4-edge lock show inventory/gateways.ini -o json | jq '.hosts[] | select(.state == "held")'
+
+    \b
+    Exit codes: 0 shown, 1 usage, 3 a host cannot be looked at, 5 a host is unreachable.
+    """
+    _tell(_ask(inventory, reach), output)
+
+
+@command.command("release")
+@_options.inventory_argument
+@click.option("--force", is_flag=True, help="Take it away from a run that lives, too.")
+@_options.yes_option
+@_options.output_option
+@_options.reach_options
+def release(inventory: tuple[str, ...], force: bool, yes: bool, output: str, reach: Reach) -> None:
+    """Take away the locks of runs that are dead; with --force also of those that live.
+
+    A run that loses its lock ends with an error at its next step, once another run has taken the host.
+
+    \b
+    Examples:
+      phi4-edge lock release inventory/gateways.ini --limit gw1
+      phi4-edge lock release inventory/gateways.ini --limit gw1 --force --yes
+
+    \b
+    Exit codes: 0 released or free, 1 usage or not confirmed, 3 a host cannot be looked at,
+    5 a host is unreachable, 6 a run that lives holds a host.
+    """
+    what = "all locks, also those of runs that live," if force else "the locks of dead runs"
+    confirm(f"Take {what} away from the hosts of {', '.join(inventory)}?", yes)
+    _tell(_ask(inventory, reach, True, force), output)
+
+
+def _ask(inventory: tuple[str, ...], reach: Reach, take_away: bool = False, force: bool = False) -> Locks:
+    """Who holds each host, or held it until now."""
+    from phi4_edge.commands._fleet import Fleet
+    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.rollout.executor import Local
+    from phi4_edge.rollout.interrupt import Interrupts
+    from phi4_edge.rollout.locks import ask
+
+    fleet = Fleet.open(inventory, reach)
+
+    def ended() -> bool:
+        return interrupts.must_end(critical=False)
+
+    with progress_view() as view, Interrupts() as interrupts:
+        view.phase(f"Asking {count(len(fleet.hosts), 'host')}")
+        names = [host.name for host in fleet.hosts]
+        locks = ask(Local(fleet.access), names, fleet._refused(), view.event, ended, take_away, force)
+    if interrupts.stopping:
+        raise KeyboardInterrupt
+    return locks
+
+
+def _tell(locks: Locks, output: str) -> None:
+    document = locks.to_dict()
+    if output == "table":
+        _options.show(report.lines(document, _options.width()))
+    else:
+        click.echo(machine.dump(document, output))
+    for problem in locks.problems:
+        click.echo("\n".join(summary.trouble(problem.to_dict(), _options.width())), err=True)
+    raise click.exceptions.Exit(locks.exit_code)
