@@ -66,12 +66,15 @@ class GoingBack:
         receipt = facts.receipt
         meant = self.rolling.resumed.options.get("to", {}) if self.rolling.resumed else {}
         target = str(meant.get(host) or self.to or receipt.previous_release)
+        lacking = ""
         if not receipt.present:
-            reason = "found no release on this host, needed one to go back from: nothing was provisioned here"
-            self.settled[host] = HostResult(host, Outcome.PREFLIGHT, reason, "leave it out with --limit")
+            lacking = "found no release on this host, needed one to go back from: nothing was provisioned here"
+        elif receipt.error and not target:
+            lacking = f"found a receipt that cannot be read ({receipt.error}), needed it to know the release before"
         elif not target:
-            reason = "found no release before, needed one to go back to: this host was provisioned once"
-            self.settled[host] = HostResult(host, Outcome.PREFLIGHT, reason, "leave it out with --limit")
+            lacking = "found no release before, needed one to go back to: this host was provisioned once"
+        if lacking:
+            self.settled[host] = HostResult(host, Outcome.PREFLIGHT, lacking, "leave it out with --limit")
         elif target == receipt.release and status(receipt, facts.service) == "serving" and not facts.journal.open:
             self.settled[host] = HostResult(host, Outcome.UNCHANGED, release=target)
         else:

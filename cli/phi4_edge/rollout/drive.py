@@ -131,7 +131,7 @@ class Driver:
         """Hosts that were `good` before, and are found bad now; none after a Ctrl-C."""
         found = self.watched(hosts, seconds)
         bad = [result for result in found if result.outcome not in _WELL | _CUT]
-        return {result.host: drive_texts.unhealthy(good[result.host], result) for result in bad}
+        return {result.host: drive_texts.unhealthy_since(good[result.host], result) for result in bad}
 
     def _revert(self, rollout: Rollout, revert: Revert) -> Rollout:
         here = {host: self.results[host] for host in revert.hosts}

@@ -18,6 +18,12 @@ def unhealthy(good: HostResult, found: HostResult) -> HostResult:
     return replace(good, outcome=outcome, reason=reason, next_step=found.next_step)
 
 
+def unhealthy_since(good: HostResult, found: HostResult) -> HostResult:
+    """The same of a host that was changed by an earlier run, which knew the release before."""
+    step = f"take it back: phi4-edge rollback INVENTORY --limit {good.host}; or mend it, then run again"
+    return replace(unhealthy(good, found), next_step=step)
+
+
 def reverted(host: HostResult, back: HostResult, to: str, why: str) -> HostResult:
     """A host that was to go back to the release `to`, where `back` is how that ended.
 

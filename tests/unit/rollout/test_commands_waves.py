@@ -1,0 +1,167 @@
+"""`provision` as an operator calls it: waves, budget, record, resume, reviewed plans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fake_executor import FakeExecutor
+from played_site import HOSTS, Site, outcomes, press_in, result, site_state
+
+from phi4_edge.main import cli
+
+
+def test_the_waves_are_shown_before_and_run_one_by_one(site: Site) -> None:
+    found = site.run("provision", "--wave", "2", "--bake", "7")
+    assert found.exit_code == 0, found.output
+    assert [line.strip() for line in found.stdout.splitlines() if line.startswith("  canary") or "wave" in line][
+        :4
+    ] == [
+        "waves:",
+        "canary: gw1",
+        "wave 1 (2 hosts): gw2, gw3",
+        "wave 2 (2 hosts): gw4, gw5",
+    ]
+    assert [call.playbook for call, _ in site.fake.calls] == ["provision", "bake", "provision", "bake", "provision"]
+    lock = site.fake.calls[0][0].extra_vars
+    assert lock["lock_operation"] == "provision"
+    assert set(lock["lock_holder"]) == {"user", "host", "pid", "version"}
+    assert f"phi4-edge rollout show {lock['lock_id']}" in found.stdout
+    assert site.fake.calls[0][0].task_timeout == 1800
+
+
+def test_a_bad_canary_stops_the_rollout(site: Site) -> None:
+    site.fake.plays = {"provision": {"gw1": "rolled_back"}}
+    found = site.run("provision", "--output", "json")
+    assert found.exit_code == 4
+    assert result(found)["stopped"] == "budget"
+    assert site.fake.hosts_of("provision") == ["gw1"]
+    assert outcomes(found) == {"gw1": "rolled_back", **dict.fromkeys(HOSTS[1:], "untouched")}
+    assert [host["wave"] for host in result(found)["hosts"]] == [0, 1, 2, 3, 4]
+
+
+def test_a_failure_within_the_budget_is_still_an_exit_code(site: Site) -> None:
+    site.fake.plays = {"provision": {"gw1": "failed"}}
+    found = site.run("provision", "--max-failures", "1", "--bake", "0", "--output", "json")
+    assert found.exit_code == 4
+    assert result(found)["stopped"] is None
+    assert site.fake.hosts_of("provision") == list(HOSTS)
+
+
+def test_hosts_that_are_down_count_from_the_start(site: Site) -> None:
+    site.down = ("gw5",)
+    found = site.run("provision")
+    assert found.exit_code == 5
+    assert site.fake.calls == []
+    assert "gw1, gw2, gw3, gw4: not begun" in found.stdout
+    assert "--max-failures 1" in found.stdout
+    assert not list(Path(site_state()).glob("rollouts/*"))
+    allowed = site.run("provision", "--max-failures", "1", "--bake", "0")
+    assert allowed.exit_code == 5
+    assert site.fake.hosts_of("provision") == ["gw1", "gw2", "gw3", "gw4"]
+
+
+def test_check_mode_is_one_wave_without_record_and_lock(site: Site) -> None:
+    site.down = ("gw5",)
+    found = site.run("provision", "--check", "--output", "json")
+    assert [(call.playbook, call.check, hosts) for call, hosts in site.fake.calls] == [
+        ("provision", True, ("gw1", "gw2", "gw3", "gw4"))
+    ]
+    assert "lock_id" not in site.fake.calls[0][0].extra_vars
+    assert result(found)["rollout"] is None
+    assert not Path(site_state()).exists()
+
+
+def test_resume_looks_only_at_what_is_left_and_keeps_the_options(site: Site) -> None:
+    site.fake.plays = {"provision": {"gw2": "failed"}}
+    first = site.run("provision", "--wave", "2", "--bake", "0", "--output", "json")
+    assert outcomes(first) == {"gw1": "done", "gw2": "failed", "gw3": "done", "gw4": "untouched", "gw5": "untouched"}
+    site.fake, site.seen = FakeExecutor(), []
+    found = site.run("provision", "--resume", "--output", "json")
+    assert found.exit_code == 0, found.output
+    assert site.seen == ["gw2", "gw4", "gw5"]
+    assert [hosts for _, hosts in site.fake.calls] == [("gw2",), ("gw4", "gw5")]
+    assert outcomes(found) == dict.fromkeys(HOSTS, "done")
+    assert result(found)["rollout"] == result(first)["rollout"]
+    again = site.run("provision", "--resume")
+    assert again.exit_code == 1
+    assert "run without --resume" in again.stderr
+
+
+def test_ctrl_c_in_the_watching_is_130_and_the_wave_is_watched_again_before_the_next(site: Site) -> None:
+    site.fake = press_in("bake", "gw1")
+    first = site.run("provision", "--wave", "4", "--output", "json")
+    assert first.exit_code == 130
+    assert (result(first)["stopped"], result(first)["interrupted"]) == ("interrupted", True)
+    assert [call.playbook for call, _ in site.fake.calls] == ["provision", "bake", "unlock"]
+    site.fake = FakeExecutor({"bake": {"gw1": "failed"}})
+    found = site.run("provision", "--resume", "--output", "json")
+    assert [(call.playbook, hosts) for call, hosts in site.fake.calls] == [("bake", ("gw1",))]
+    assert found.exit_code == 4
+    assert outcomes(found) == {"gw1": "unhealthy", **dict.fromkeys(HOSTS[1:], "untouched")}
+
+
+def test_ctrl_c_says_how_to_go_on(site: Site) -> None:
+    site.fake = press_in("provision", "gw1")
+    found = site.run("provision")
+    assert found.exit_code == 130
+    assert "the same command with --resume goes on" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--wave", "0"), "needed at least 1"),
+        (("--wave", "120%"), "needed a number of hosts such as 3"),
+        (("--max-failures", "few"), "needed a number of hosts such as 3"),
+        (("--bake", "-1"), "-1.0 is not in the range"),
+        (("--check", "--resume"), "needed one of them"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(site: Site, words: tuple[str, ...], message: str) -> None:
+    found = site.run("provision", *words)
+    assert found.exit_code == 1
+    assert message in found.stderr
+    assert site.seen == []
+
+
+@pytest.fixture
+def reviewed(site: Site, tmp_path: Path) -> Callable[[], Path]:
+    """Writes what `plan -o json` says now."""
+
+    def write() -> Path:
+        path = tmp_path / "reviewed.json"
+        made = CliRunner().invoke(cli, ["plan", ",".join(HOSTS), "-o", "json"], prog_name="phi4-edge")
+        assert made.exit_code == 0, made.output
+        path.write_text(made.stdout)
+        return path
+
+    return write
+
+
+def test_a_reviewed_plan_is_applied_and_refused_when_a_host_changed(site: Site, reviewed: Callable[[], Path]) -> None:
+    path = str(reviewed())
+    site.sources = {"gw3": {"libc": "glibc 2.30"}}
+    refused = site.run("provision", "--plan", path)
+    assert refused.exit_code == 3
+    assert "gw3" in refused.stderr
+    assert site.fake.calls == []
+    site.sources = {}
+    assert site.run("provision", "--plan", path, "--bake", "0").exit_code == 0
+    assert site.fake.hosts_of("provision") == list(HOSTS)
+
+
+def test_a_host_that_another_run_holds_keeps_all_untouched(site: Site) -> None:
+    held = {"state": "held", "id": "x", "user": "eve", "host": "other", "pid": 7, "operation": "provision"}
+    site.sources = {"gw3": {"lock": json.dumps({"present": True, **held, "started": "noon", "age": 1.0})}}
+    found = site.run("provision", "--output", "json")
+    assert found.exit_code == 6
+    assert site.fake.calls == []
+    assert result(found)["stopped"] == "locked"
+    assert "eve@other" in result(found)["hosts"][2]["reason"]
+    waited = site.run("provision", "--bake", "0", "--lock-wait", "60")
+    assert waited.exit_code == 0
+    assert site.fake.calls[0][0].extra_vars["lock_wait"] == 60
