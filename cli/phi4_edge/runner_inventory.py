@@ -78,9 +78,9 @@ def _listed(inventory: Sequence[str], vault: Path | None, environ: Mapping[str, 
     for source in inventory:
         argv += ["--inventory", source if "," in source else str(Path(source).expanduser().absolute())]
     argv += ["--vault-password-file", str(vault)] if vault else []
-    done = subprocess.run(
-        argv, capture_output=True, text=True, check=False, env={**scrub(environ), "ANSIBLE_NOCOLOR": "1"}
-    )
+    # With "export" variables of groups would stay with the groups, which this does not read.
+    env = {**scrub(environ), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_INVENTORY_EXPORT": "False"}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
     try:
         found = json.loads(done.stdout)
     except ValueError as error:

@@ -45,14 +45,15 @@ class Worker:
 class Pool:
     """Executes calls on workers; see Executor. `note` hears what becomes of them.
 
-    `near` says by host which worker is wanted. `store` is this controller's: variables of a call that end in `_store`
-    and name it name the worker's own there.
+    `near` says by host which worker is wanted; those in `here` are for this controller only. `store` is this
+    controller's: variables of a call that end in `_store` and name it name the worker's own there.
     """
 
     access: Access
     workers: list[Worker]
     hosts: Mapping[str, Host] = field(default_factory=dict)
     near: Mapping[str, str] = field(default_factory=dict)
+    here: frozenset[str] = frozenset()
     store: str = ""
     note: Callable[[str], None] = lambda text: None
     _inventory: Portable | None = None
@@ -139,7 +140,9 @@ def pool(
             workers.append(Worker(target, hello.store, hello.cpus))
     known = {host.name: host for host in hosts}
     near = {name: str(host.vars["phi4_worker"]).strip() for name, host in known.items() if "phi4_worker" in host.vars}
-    return Pool(access, workers, known, near, os.fspath(store), note)
+    # Another connection than ssh may mean this very machine, or a container on it.
+    here = frozenset(name for name, host in known.items() if not host.over_ssh)
+    return Pool(access, workers, known, near, here, os.fspath(store), note)
 
 
 def _settings(host: Host) -> dict[str, str]:

@@ -39,19 +39,19 @@ class _End:
 
 def spread(hosts: Sequence[str], pool: Pool) -> list[Part]:
     """Each host on the worker that it is near, the others where there is most room; here without any worker."""
-    if not pool.workers:
-        return [Part(None, tuple(hosts))]
-    taken: dict[Worker, list[str]] = {worker: [] for worker in pool.workers}
+    taken: dict[Worker | None, list[str]] = {None: [], **{worker: [] for worker in pool.workers}}
     free = []
     for host in hosts:
         wanted = pool.near.get(host)
         worker = next((one for one in pool.workers if wanted in (one.target, one.host)), None) if wanted else None
-        if worker is None:
+        if host in pool.here or not pool.workers:
+            taken[None].append(host)
+        elif worker is None:
             free.append(host)
         else:
             taken[worker].append(host)
     for host in free:
-        taken[min(taken, key=lambda worker: len(taken[worker]) / worker.cpus)].append(host)
+        taken[min(pool.workers, key=lambda worker: len(taken[worker]) / worker.cpus)].append(host)
     order = {host: index for index, host in enumerate(hosts)}
     return [Part(one, tuple(sorted(names, key=order.__getitem__))) for one, names in taken.items() if names]
 

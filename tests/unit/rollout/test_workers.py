@@ -238,5 +238,7 @@ def test_hosts_go_where_they_are_near_and_else_where_there_is_room() -> None:
     pool = Pool(Access(()), [one, two], near={"a": "w1", "b": "ops@w1:22", "c": "elsewhere"})
     parts = {part.worker: part.hosts for part in spread("abcdefgh", pool)}
     assert parts == {one: ("a", "b"), two: ("c", "d", "e", "f", "g", "h")}
+    pool.here = frozenset("ah")
+    assert {part.worker: part.hosts for part in spread("abh", pool)} == {None: ("a", "h"), one: ("b",)}
     pool.workers.clear()
     assert [part.worker for part in spread("ab", pool)] == [None]
