@@ -124,7 +124,7 @@ class Sample:
             "hosts": [each["host"] for each in members],
             "began": at(begin) if ran else None,
             "ended": at(begin + seconds) if ran else None,
-            "bake_seconds": self.bake if ran and number + 1 < len(self.names) else 0,
+            "bake_seconds": self.bake if ran and not self.stopped and number + 1 < len(self.names) else 0,
         }
 
 

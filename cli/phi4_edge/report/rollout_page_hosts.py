@@ -10,12 +10,12 @@ from phi4_edge.report.rollout_story import (
     GOOD,
     Host,
     clock,
-    elapsed,
     next_step,
     outcome,
     plan_topics,
     sections,
     split,
+    step_turns,
     word,
 )
 from phi4_edge.report.text import cut, duration
@@ -103,33 +103,22 @@ def _why(document: Document, host: Host) -> Part:
 
 
 def _span(host: Host) -> float:
-    ends = [first + length for _, first, length in _clocked(host)]
-    return max(ends, default=0.0)
-
-
-def _clocked(host: Host) -> list[tuple[str, float, float]]:
-    """Steps as (name, seconds after the host's first, seconds); one without a time follows the one before."""
-    found: list[tuple[str, float, float]] = []
-    begin = next((step.get("began") for step in host.get("steps") or ()), None)
-    for step in host.get("steps") or ():
-        after = sum(found[-1][1:]) if found else 0.0
-        offset = elapsed(begin, step.get("began"))
-        found.append((str(step["role"]), after if offset is None else offset, float(step.get("seconds") or 0)))
-    return found
+    return max((first + length for turns in step_turns(host).values() for first, length in turns), default=0.0)
 
 
 def _steps(host: Host, longest: float) -> Markup | None:
-    found = _clocked(host)
+    """One row per step; a step that the host came to in several turns has as many pieces in its bar."""
+    found = step_turns(host)
     if not found:
         return None
     rows = [
         tag(
             "tr",
             tag("th", isolated(cut(name, 40)), scope="row"),
-            tag("td", duration(length), class_="number"),
-            tag("td", bar([(first, length)], longest), class_="chart"),
+            tag("td", duration(sum(length for _, length in turns)), class_="number"),
+            tag("td", bar(turns, longest), class_="chart"),
         )
-        for name, first, length in found
+        for name, turns in found.items()
     ]
     titles = (("Step", None), ("Took", "number"), (f"From {clock(host.get('began'))}", "chart"))
     head = tag("tr", [tag("th", name, scope="col", class_=style) for name, style in titles])

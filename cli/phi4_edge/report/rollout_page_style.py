@@ -69,7 +69,7 @@ _BODY = """
 .next{list-style:none}
 .next li+li{margin-top:.8rem}
 pre{margin:.25rem 0 0;padding:.6rem .75rem;background:var(--code);border-radius:.35rem;white-space:pre-wrap}
-pre.log{max-height:20rem;overflow-y:auto}
+pre.log{max-height:24.5rem;overflow-y:auto}
 .next pre{max-height:9.5rem;overflow-y:auto}
 summary{cursor:pointer;padding:.3rem 0}
 .frame{overflow-x:auto}

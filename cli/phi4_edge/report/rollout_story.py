@@ -50,6 +50,7 @@ GOOD = ("done", "unchanged")
 BAD = ("failed", "rolled_back", "unhealthy", "timed_out", "unreachable")
 # Hosts that the rollout has in its list and that nothing was done to, nor should be.
 QUIET = (*GOOD, "untouched", "running")
+_AFTERWARDS = re.compile(r" \((?:the host is back on|and going back to|there is no release before) .*\)$")
 _UNENDED = {"running": "Still running", "dead": "Died without a result, its process is gone"}
 
 
@@ -175,11 +176,16 @@ def next_step(host: Host, document: Document) -> str:
 
 
 def split(reason: object) -> tuple[str, tuple[str, ...]]:
-    """A message as what happened and the host's log lines under it, whose deepest common indent goes."""
+    """A message as what happened and the host's log lines under it, whose deepest common indent goes.
+
+    What the rollout says after the log, that is where the host is now, goes to what happened.
+    """
     first, _, rest = str(reason or "").partition("\n")
     lines = [line.rstrip() for line in rest.splitlines() if line.strip()]
-    indent = min((len(line) - len(line.lstrip(" ")) for line in lines), default=0)
     told = first.strip().removesuffix("; the last lines of its journal:")
+    if lines and (after := _AFTERWARDS.search(lines[-1])):
+        told, lines[-1] = f"{told} {after[0].strip()}", lines[-1][: after.start()]
+    indent = min((len(line) - len(line.lstrip(" ")) for line in lines), default=0)
     return told, tuple(line[indent:] for line in lines)
 
 
@@ -230,14 +236,27 @@ class Timing:
 
 
 def timings(document: Document) -> list[Timing]:
-    """Every step that ran, in the order in which they first occur."""
+    """Every step that ran, in the order in which they first occur. What a host did in several turns counts once."""
     found: dict[str, list[tuple[float, str]]] = {}
     for host in document["hosts"]:
-        for step in host.get("steps") or ():
-            found.setdefault(str(step["role"]), []).append((float(step.get("seconds") or 0), str(host["host"])))
+        for name, turns in step_turns(host).items():
+            found.setdefault(name, []).append((sum(seconds for _, seconds in turns), str(host["host"])))
     return [
         Timing(name, len(times), median(seconds for seconds, _ in times), *max(times)) for name, times in found.items()
     ]
+
+
+def step_turns(host: Host) -> dict[str, list[tuple[float, float]]]:
+    """Step → its turns as (seconds after the host's first, seconds). One without a time follows the one before."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    steps, after = host.get("steps") or (), 0.0
+    begin = next((step.get("began") for step in steps), None)
+    for step in steps:
+        offset = elapsed(begin, step.get("began"))
+        first, length = after if offset is None else offset, float(step.get("seconds") or 0)
+        found.setdefault(str(step["role"]), []).append((first, length))
+        after = first + length
+    return found
 
 
 def plan_topics(plan: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -81,6 +81,7 @@ def test_a_reason_and_the_log_under_it_part() -> None:
     assert len(log) == 7
     assert story.split("one line") == ("one line", ())
     assert story.split(None) == ("", ())
+    assert story.split("why\n  a\n  b (the host is back on r-1)") == ("why (the host is back on r-1)", ("a", "b"))
     assert story.split("why:\n    a\n      b\n\n") == ("why:", ("a", "  b"))
 
 
@@ -108,6 +109,18 @@ def test_times_of_steps_over_the_fleet() -> None:
     assert found["artifact"].slowest == pytest.approx(38 * 3.1)
     open_step = {"role": "artifact", "began": None, "seconds": None}
     assert story.timings({"hosts": [{"host": "gw1", "steps": [open_step]}]})[0].slowest == 0
+
+
+def test_a_step_in_several_turns_is_one_step() -> None:
+    began = ("2026-11-22T15:30:00Z", "2026-11-22T15:30:04Z", "2026-11-22T15:30:10Z")
+    roles = ("lock", "plan", "lock")
+    steps = [{"role": role, "began": at, "seconds": 2.0} for role, at in zip(roles, began, strict=True)]
+    host = {"host": "gw1", "steps": steps}
+    assert story.step_turns(host) == {"lock": [(0.0, 2.0), (10.0, 2.0)], "plan": [(4.0, 2.0)]}
+    found = story.timings({"hosts": [host]})
+    assert [(each.step, each.hosts, each.slowest) for each in found] == [("lock", 1, 4.0), ("plan", 1, 2.0)]
+    steps[1]["began"] = "no time"
+    assert story.step_turns(host)["plan"] == [(2.0, 2.0)]
 
 
 def test_short_names_tell_hosts_apart() -> None:
