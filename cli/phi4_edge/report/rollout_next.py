@@ -34,8 +34,10 @@ def steps(document: Mapping[str, Any]) -> list[Step]:
     if bad or by.get("interrupted"):
         names = [*bad, *by.get("interrupted", ())]
         found.append(Step("See what these hosts serve now.", _command("status", document, names)))
-    if by.get("unreachable"):
-        found.append(Step("See why they cannot be reached.", _command("doctor", document, by["unreachable"])))
+    if kept := [*by.get("unreachable", ()), *by.get("preflight", ())]:
+        found.append(Step("See what is in the way on these, and what mends it.", _command("doctor", document, kept)))
+    if by.get("no_fit"):
+        found.append(Step("See what these lack, and what would fit.", _command("plan", document, by["no_fit"])))
     if by.get("locked"):
         found.append(Step("See who is at work there.", _command("lock show", document, by["locked"])))
     left = any(outcome(host) not in GOOD for host in document["hosts"])

@@ -167,6 +167,17 @@ def test_what_to_run_when_hosts_are_locked_or_gone() -> None:
     assert any(command.startswith("phi4-edge doctor ") for command in commands(documents.large()))
 
 
+def test_what_to_run_for_hosts_that_were_left_out() -> None:
+    hosts = [documents.host("gw1", None, "no_fit"), documents.host("gw2", None, "preflight")]
+    document = {**documents.good(), "state": "failed", "exit_code": 3, "hosts": hosts}
+    assert commands(document) == [
+        "phi4-edge doctor inventory/gateways.ini --limit gw2",
+        "phi4-edge plan inventory/gateways.ini --limit gw1",
+        "phi4-edge provision inventory/gateways.ini",
+    ]
+    assert story.tone(document) == "warn"
+
+
 def test_the_way_back_names_the_hosts_that_are_done_and_no_other() -> None:
     document = documents.large()
     back = commands(document)[-1]
