@@ -24,7 +24,7 @@ FORMAT = "phi4-edge/worker/1"
 SSH_ARGS = "PHI4_EDGE_WORKER_SSH_ARGS"
 # The other end's shell may be any; programs of one user are often only in the last of these folders.
 REMOTE = "sh -c 'PATH=\"$PATH:/usr/local/bin:$HOME/.local/bin\"; export PATH; exec phi4-edge worker'"
-_ANSWER_SECONDS = 30.0
+_ANSWER_SECONDS = 60.0
 _NOISE = 65536  # bytes that a login may print before the worker speaks
 _TARGET = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@)?(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?"

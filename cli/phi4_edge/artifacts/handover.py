@@ -6,6 +6,7 @@ broke off. What is sent is a bundle of just that, every byte of which is checked
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -63,7 +64,7 @@ def send(
 def receive(store: Store, content: Content, source: IO[bytes], sink: IO[bytes], progress: Progress = silent) -> None:
     """The other end of `send`: what was offered is in `store`, checked. A transfer that breaks off is gone on with.
 
-    Raises ArtifactError, which the sender hears too.
+    Raises ArtifactError and OSError, which the sender hears too.
     """
     try:
         contents = form.decode(str(_heard(source, "the sender")["offer"]).encode("ascii"), "what was offered")
@@ -78,8 +79,9 @@ def receive(store: Store, content: Content, source: IO[bytes], sink: IO[bytes], 
                 Bundle(Path("what was offered"), part, {}).bring(store)  # what keys stand for, without files
                 _say(sink, {"lacking": [], "from": 0})
         _say(sink, {"done": True})
-    except ArtifactError as error:
-        _say(sink, {"error": str(error)})
+    except (ArtifactError, OSError) as error:
+        with contextlib.suppress(OSError):  # it may be the connection that ended
+            _say(sink, {"error": str(error)})
         raise
 
 
