@@ -28,6 +28,7 @@ from phi4_edge.report.text import count
 from phi4_edge.rollout import plan_file
 from phi4_edge.rollout.apply import Job
 from phi4_edge.rollout.drive_resume import newest
+from phi4_edge.rollout.drive_start import locked_out
 from phi4_edge.rollout.journal import state_root
 from phi4_edge.rollout.outcome import HostResult, Outcome
 from phi4_edge.rollout.plan_file import PlanFile
@@ -142,6 +143,9 @@ class Provisioning:
     def finish(self, view: View) -> list[HostResult]:
         """Every host's result, in inventory order. Raises InterruptedRunError when Ctrl-C came before any change."""
         unready = self._install_drivers(view)
+        if held := {one.host: one.reason for one in unready if one.outcome is Outcome.LOCKED}:
+            self.rolling.stopped = "locked"
+            return self.leave(locked_out(self.todo, held) | {one.host: one for one in unready})
         unready += self._prepare(view, {result.host for result in unready})
         if unready or self.todo:
             self._decide()

@@ -18,6 +18,8 @@ from phi4_edge.runner import HostEvent
 BAKE, ROLLBACK = "bake", "rollback"
 # What a bake takes beside the watching itself: a generation at its begin and at its end.
 _BAKE_MARGIN = 300
+# Hosts of ours may be held for a moment by somebody who came in between two plays, and found nothing to do there.
+_LOCK_WAIT = 60
 _WELL = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 _CUT = frozenset({Outcome.INTERRUPTED, Outcome.UNTOUCHED})
 
@@ -120,10 +122,14 @@ class Driver:
     def watched(self, hosts: Sequence[str], seconds: float) -> tuple[HostResult, ...]:
         """What became of hosts while they were watched for so long; a Ctrl-C ends that at once."""
         limit = self.job.task_timeout and max(self.job.task_timeout, int(seconds) + _BAKE_MARGIN)
-        wanted = {"health_watch_seconds": seconds}
+        wanted = {"health_watch_seconds": seconds, **self._patience()}
         return self._apply(
             replace(self.job, playbook=BAKE, extra_vars=wanted, task_timeout=limit, through=False), hosts
         )
+
+    def _patience(self) -> dict[str, int]:
+        """Waiting for hosts that were ours until a moment ago."""
+        return {"lock_wait": max(int(self.job.lock.get("lock_wait", 0)), _LOCK_WAIT)} if self.job.lock else {}
 
     def watch_again(
         self, hosts: Sequence[str], seconds: float, good: Mapping[str, HostResult]
@@ -137,7 +143,7 @@ class Driver:
         here = {host: self.results[host] for host in revert.hosts}
         back = {host: to for host in revert.hosts if (to := self.before.get(host, "")) and to != here[host].release}
         self.log.event("revert", number=revert.wave.number, hosts=list(back), why=revert.why)
-        wanted = {"service_rollback_to": back}
+        wanted = {"service_rollback_to": back, **self._patience()}
         job = replace(self.job, playbook=ROLLBACK, extra_vars=wanted, releases=back, through=True)
         gone = {result.host: result for result in (self._apply(job, list(back)) if back else ())}
         told = [

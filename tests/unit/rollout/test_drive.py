@@ -84,7 +84,7 @@ def test_waves_run_one_after_the_other_with_a_bake_between() -> None:
         ("provision", ("b1", "b2")),
     ]
     assert fake.calls[0][0].extra_vars == {"lock_id": "id", "plan_store": "x"}
-    assert fake.calls[1][0].extra_vars == {"lock_id": "id", "health_watch_seconds": 30.0}
+    assert fake.calls[1][0].extra_vars == {"lock_id": "id", "lock_wait": 60, "health_watch_seconds": 30.0}
     assert ended.stop is None
     assert set(outcomes(driver).values()) == {"done"}
     assert [driver.results[host].wave for host in HOSTS] == [0, 1, 1, 2, 2]
@@ -109,7 +109,7 @@ def test_the_good_hosts_of_a_wave_go_back_when_the_budget_is_spent() -> None:
     driver, _ = drive(fake)
     back = fake.calls[-1]
     assert (back[0].playbook, back[1]) == ("rollback", ("a1",))
-    assert back[0].extra_vars == {"lock_id": "id", "service_rollback_to": {"a1": "r-0"}}
+    assert back[0].extra_vars == {"lock_id": "id", "lock_wait": 60, "service_rollback_to": {"a1": "r-0"}}
     assert outcomes(driver) == {"c1": "done", "a1": "reverted", "a2": "failed", "b1": "untouched", "b2": "untouched"}
     assert driver.results["a1"].release == "r-0"
     assert "is back on r-0" in driver.results["a1"].reason
