@@ -117,6 +117,21 @@ def test_a_host_that_holds_the_others_up_comes_first_with_the_time_of_its_task()
     assert shown(board, 65.0)[3].split(None, 3) == ["gw100", "running", "1m05s", "receiving files 1m05s: Push"]
 
 
+def test_hosts_that_wait_for_others_say_so_and_come_after_them() -> None:
+    board, waves = begun(40)
+    for host in waves[0].hosts:
+        work(board, host, 0.0)
+    for host in waves[0].hosts[:39]:
+        board.take(HostEvent(host, "ok", "artifact", "Push"), 1.0)
+    assert shown(board, 2.9)[3].split(None, 3) == ["gw001", "running", "2s", "receiving files: Push"]
+    assert [line.split(None, 3) for line in shown(board, 3.1)[3:5]] == [
+        ["gw040", "running", "3s", "receiving files: Push"],
+        ["gw001", "running", "3s", "waits after receiving files: Push"],
+    ]
+    work(board, "gw001", 4.0, "health", "Ask")
+    assert shown(board, 9.0)[3].split(None, 3)[3] == "proving that it answers: Ask"
+
+
 def test_a_host_that_goes_back_says_what_went_wrong_before() -> None:
     board, _ = begun(1)
     board.take(HostEvent("gw001", "failed", "health", "Ask", "no\nanswer"), 1.0)
@@ -136,6 +151,20 @@ def test_a_watched_host_is_what_it_was_when_nothing_else_was_said() -> None:
     board.spent(1, False, 70.0)
     assert [board.lines[host].state for host in ("gw001", "gw002")] == ["done", "unhealthy"]
     assert board.lines["gw001"].seconds(500.0) == 59.0
+
+
+def test_a_good_host_that_is_worked_on_again_goes_back() -> None:
+    board, _ = begun(2)
+    for host in ("gw001", "gw002"):
+        work(board, host, 1.0)
+        board.end(host, "done" if host == "gw001" else "rolled_back", 9.0)
+    board.spent(1, True, 9.0)
+    work(board, "gw001", 10.0, "service", "Roll back")
+    lines = shown(board, 11.0)
+    assert lines[2].endswith("  1 going back, 1 rolled back")
+    assert lines[3].split(None, 4) == ["gw001", "going", "back", "10s", "switching the release: Roll back"]
+    board.end("gw001", "reverted", 12.0)
+    assert shown(board, 13.0)[3].split() == ["gw001", "taken", "back", "11s", *["switching", "the", "release"]]
 
 
 def test_at_the_end_nobody_waits_and_no_time_goes_on() -> None:

@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from phi4_edge.core.wave_plan import Wave
     from phi4_edge.runner import HostEvent
 
-WAITING, RUNNING, BAKING = "waiting", "running", "baking"
+WAITING, RUNNING, BAKING, BACK = "waiting", "running", "baking", "going back"
+WORKED_ON = (RUNNING, BAKING, BACK)
 GOOD = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 # Words that are no success and no work either: they stay in sight.
 TROUBLE = frozenset(Outcome) - GOOD - {Outcome.UNTOUCHED}
 ENDS = ("failed", "unreachable")
+_IDLE_SECONDS = 2.0  # shorter waits are between any two tasks
 _ARGUMENTS = "Validating arguments"  # the task that Ansible adds to every role
 
 
 @dataclass(slots=True)
 class Line:
-    """One host: its state (waiting, running, baking, or how it ended), and since when, in seconds of a clock.
+    """One host: its state (waiting, one of `WORKED_ON`, or how it ended), and since when, in seconds of a clock.
 
     `trouble` is the last thing that went wrong; `outcome` is what the run said of it, "" while it has said nothing.
     """
@@ -37,6 +39,7 @@ class Line:
     outcome: str = ""
     began: float | None = None
     task_began: float | None = None
+    task_ended: float | None = None
     ended: float | None = None
 
     def seconds(self, now: float) -> float:
@@ -46,6 +49,10 @@ class Line:
     def task_seconds(self, now: float) -> float:
         """Time of the task that runs; 0 when none does."""
         return 0.0 if self.task_began is None else max(now - self.task_began, 0.0)
+
+    def waits(self, now: float) -> bool:
+        """Whether its task is over for a while: Ansible begins the next one when the other hosts are there too."""
+        return self.task_ended is not None and now - self.task_ended >= _IDLE_SECONDS
 
 
 @dataclass(slots=True)
@@ -94,14 +101,19 @@ class Board:
         if line.began is None:
             line.began = now
         line.task = "" if event.task.startswith(_ARGUMENTS) else event.task
-        line.task_began = now if event.kind == "start" else None
+        line.task_began, line.task_ended = (now, None) if event.kind == "start" else (None, now)
         line.step = self.steps.get(event.role, event.role or line.step)
         if event.kind in ENDS:
             line.state, line.trouble, line.ended = event.kind, event.message or line.trouble, now
         elif event.kind == "start" or not line.outcome:
-            # A host that was through is worked on again: it goes back, or it is watched.
-            line.state, line.ended = RUNNING if self.bake_ends is None else BAKING, None
+            line.state, line.ended = self._work(line), None
         return (line.state, line.step) != before
+
+    def _work(self, line: Line) -> str:
+        """What a task on the host means: one that was through is watched, or it goes back."""
+        if self.bake_ends is not None:
+            return BAKING
+        return BACK if line.outcome in GOOD | {Outcome.UNHEALTHY} else RUNNING
 
     def end(self, host: str, outcome: str, now: float) -> None:
         """A host is through."""
@@ -134,7 +146,7 @@ class Board:
         for host in wave.hosts:
             line = self.line(host)
             if line.outcome in GOOD:
-                line.state, line.step, line.task = BAKING, "", ""
+                line.state, line.step, line.task, line.task_ended = BAKING, "", "", None
 
     def spent(self, bad: int, exceeded: bool, now: float) -> bool:
         """So many hosts count against the budget; true when that is news. It is counted when a bake is over too."""
@@ -173,7 +185,7 @@ class Board:
         """Hosts that were worked on again, and of which nothing else was said since, are what they were before."""
         self.bake_ends = None
         for line in self.lines.values():
-            if line.state in (RUNNING, BAKING) and line.outcome:
+            if line.state in WORKED_ON and line.outcome:
                 line.state, line.task_began = line.outcome, None
                 line.ended = now if line.ended is None else line.ended
 
@@ -185,7 +197,7 @@ def word(state: str) -> str:
 
 def counts(lines: Sequence[Line]) -> str:
     """How many hosts are in which state: at work, then good, then in trouble, then those whose turn will come."""
-    order = (RUNNING, BAKING, Outcome.DONE, Outcome.UNCHANGED, *sorted(BAD), *sorted(TROUBLE - BAD))
+    order = (*WORKED_ON, Outcome.DONE, Outcome.UNCHANGED, *sorted(BAD), *sorted(TROUBLE - BAD))
     found: dict[str, int] = {}
     for line in lines:
         found[line.state] = found.get(line.state, 0) + 1

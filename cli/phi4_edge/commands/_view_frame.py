@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from phi4_edge.commands._view_board import BAKING, RUNNING, TROUBLE, WAITING, Board, Line, counts, word
+from phi4_edge.commands._view_board import BACK, BAKING, TROUBLE, WAITING, WORKED_ON, Board, Line, counts, word
 from phi4_edge.core.waves import BAD, Outcome
 from phi4_edge.report.text import cells, count, cut, duration, pad
 
@@ -17,6 +17,7 @@ STYLES: dict[str, str] = {
     Outcome.DONE: "good",
     Outcome.UNCHANGED: "good",
     BAKING: "bake",
+    BACK: "warn",
     WAITING: "faint",
     Outcome.UNTOUCHED: "faint",
 }
@@ -123,7 +124,7 @@ def _choose(groups: Sequence[Group], space: int, now: float) -> None:
     newest = [line for group in reversed(groups) for line in group.lines if group.at == 0 or line.state in TROUBLE]
     trouble = sorted((line for line in newest if line.state in TROUBLE), key=lambda line: line.state not in BAD)
     others = sorted((line for line in newest if line.state not in TROUBLE), key=lambda line: _turn(line, now))
-    busy = sum(line.state in (RUNNING, BAKING) for line in others)
+    busy = sum(line.state in WORKED_ON for line in others)
     for rows in range(max(space, 0), -1, -1):
         # Trouble leaves half of the rows to hosts that are at work.
         chosen = trouble[: rows - min(busy, rows // 2)]
@@ -139,10 +140,10 @@ def _choose(groups: Sequence[Group], space: int, now: float) -> None:
 
 
 def _turn(line: Line, now: float) -> int:
-    """Hosts that hold the others up, then those at work, those that are through, those whose turn will come."""
-    if line.state in (RUNNING, BAKING):
-        return 0 if line.task_seconds(now) >= SLOW_SECONDS else 1
-    return 2 if line.outcome else 3
+    """Hosts that hold the others up, then those at work, those that wait for them, are through, have not begun."""
+    if line.state in WORKED_ON:
+        return 0 if line.task_seconds(now) >= SLOW_SECONDS else 2 if line.waits(now) else 1
+    return 3 if line.outcome else 4
 
 
 def _body(groups: Sequence[Group], width: int, now: float) -> list[Row]:
@@ -182,11 +183,14 @@ def _said(line: Line, now: float) -> str:
     """What the host does, or what went wrong with it and where."""
     if line.state in TROUBLE:
         where = f" ({line.step})" if line.step else ""
-        return cut(line.trouble[:_TEXT] + where if line.trouble else line.step, 2 * _TEXT)
-    if line.state not in (RUNNING, BAKING):
+        step = "" if line.state == Outcome.REVERTED else line.step  # nothing went wrong there
+        return cut(line.trouble[:_TEXT] + where if line.trouble else step, 2 * _TEXT)
+    if line.state not in WORKED_ON:
         return ""
     slow = line.task_seconds(now)
     step = line.step + (f" {_clock(slow)}" if slow >= SLOW_SECONDS else "")
+    if line.step and line.waits(now):
+        step = f"waits after {line.step}"
     parts = [f"{step} after", line.trouble[:_TEXT]] if line.trouble else [step, line.task[:_TEXT]]
     return cut(": ".join(part for part in parts if part), _TEXT)
 
