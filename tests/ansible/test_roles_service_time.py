@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_support import ROOT
 
 from phi4_edge import content
 from phi4_edge.core import framing, hostcall
@@ -102,3 +105,23 @@ def test_what_is_left_of_the_task_is_told_only_where_it_has_an_end() -> None:
         with pytest.raises(framing.FactsError):
             hostcall.call(execute, "n", None, "", {"do": "x"}, seconds=seconds)
     assert [json.loads(line) for line in said] == [{"do": "x"}, {"do": "x", "seconds_left": 7.5}]
+
+
+@pytest.mark.parametrize("answer", [{"error": "late", "timedout": {"period": 3}}, {"error": "no room"}])
+def test_an_artifact_that_is_not_delivered_in_time_says_so_too(
+    answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its plugin asks the host many times in one task, and fails by itself."""
+    path = ROOT / "roles" / "artifact" / "action_plugins" / "phi4_artifact.py"
+    spec = importlib.util.spec_from_file_location("phi4_artifact_out_of_time", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    plugin = SimpleNamespace(
+        _common={}, _vars={}, _task=SimpleNamespace(args={"retries": 0}), _script="",
+        _low_level_execute_command=None, _templar=SimpleNamespace(available_variables={}),
+    )  # fmt: skip
+    monkeypatch.setattr(module.hostcall, "call", lambda *_args, **_more: answer)
+    with pytest.raises(module.AnsibleActionFail, match=answer["error"]) as raised:
+        module.ActionModule._ask(plugin, "survey")
+    assert raised.value.result.get("timedout") == answer.get("timedout")

@@ -64,6 +64,11 @@ def call(
         raise FactsError(f"{error} (exit status {done.get('rc')}{f': {said}' if said else ''})") from None
 
 
+def out_of_time(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What Ansible calls it when a task took too long, of an answer that says so; {} for any other."""
+    return {name: answer[name] for name in ("timedout",) if name in answer}
+
+
 def task(
     execute: Execute,
     nonce: str,

@@ -155,7 +155,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 time.sleep(2.0)
                 continue
             if "error" in answer:
-                raise AnsibleActionFail(str(answer["error"]))
+                raise AnsibleActionFail(str(answer["error"]), result=hostcall.out_of_time(answer))
             return answer
 
 

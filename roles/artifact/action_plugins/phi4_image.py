@@ -103,7 +103,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             # Docker lost a layer between the look and the load.
             answer = self._push(image, frozenset())
         if "error" in answer:
-            raise AnsibleActionFail(str(answer["error"]))
+            raise AnsibleActionFail(str(answer["error"]), result=hostcall.out_of_time(answer))
         return str(answer["id"]), f"{image.key}: {answer['sent']} bytes sent and loaded"
 
     def _push(self, image: Image, skip: frozenset[str]) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return expected, f"would be done: {words}"
         answer = self._ask(what, {"image": image.to_dict()})
         if "error" in answer:
-            raise AnsibleActionFail(str(answer["error"]))
+            raise AnsibleActionFail(str(answer["error"]), result=hostcall.out_of_time(answer))
         return str(answer["id"]), words
 
     def _ask(self, what: str, more: Mapping[str, Any]) -> dict[str, Any]:
