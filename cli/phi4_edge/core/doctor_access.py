@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from phi4_edge.core import doctor_fix
-from phi4_edge.core.doctor_case import Case, Finding, Level, median, milliseconds
+from phi4_edge.core.doctor_case import Case, Finding, Level, least, milliseconds
 from phi4_edge.core.host import OperatingSystem
 from phi4_edge.core.text import clean
 
@@ -102,7 +102,7 @@ def login_shell(case: Case) -> Iterator[Finding]:
     shell, fix = clean(login.get("shell"), 100) or "/bin/sh", _shell_fix(case)
     cost = shell_cost(case)
     if cost is not None and cost >= SLOW_SHELL:
-        trip = median(case.host_document.get("trips"))
+        trip = least(case.host_document.get("trips"))
         whole = f" (of {milliseconds(trip)} for a command that does nothing)" if trip is not None else ""
         yield case.warning(
             "login shell", f"{shell} adds {milliseconds(cost)} to every task{whole}",
@@ -120,7 +120,7 @@ def login_shell(case: Case) -> Iterator[Finding]:
 
 def shell_cost(case: Case) -> float | None:
     """Return the seconds that the login shell adds to a command, both measured on the host; None: not measured."""
-    with_shell, without = median(case.part("login").get("with_shell")), median(case.part("login").get("without"))
+    with_shell, without = least(case.part("login").get("with_shell")), least(case.part("login").get("without"))
     return None if with_shell is None or without is None else max(0.0, with_shell - without)
 
 
@@ -141,14 +141,14 @@ def _shell_fix(case: Case) -> str:
 
 def connection(case: Case) -> Iterator[Finding]:
     """How long the way takes when the login shell is not counted, and what sudo adds."""
-    trip, cost = median(case.host_document.get("trips")), shell_cost(case) or 0.0
+    trip, cost = least(case.host_document.get("trips")), shell_cost(case) or 0.0
     if trip is not None and trip - cost >= SLOW_TRIP:
         yield case.note(
             "connection", f"a command that does nothing takes {milliseconds(trip - cost)} besides the login shell",
             f"less than {milliseconds(SLOW_TRIP)}: a slow line or a busy host; each task waits for it",
             f"ping {case.host}; uptime on it; UseDNS no in /etc/ssh/sshd_config",
         )  # fmt: skip
-    sudo = median(case.host_document.get("sudo_trips"))
+    sudo = least(case.host_document.get("sudo_trips"))
     if trip is not None and sudo is not None and sudo - trip >= SLOW_SUDO:
         yield case.warning(
             "sudo", f"sudo adds {milliseconds(sudo - trip)} to every task", f"less than {milliseconds(SLOW_SUDO)}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -166,10 +165,12 @@ def numbers(value: object, most: int = 50) -> list[float]:
     return [float(item) for item in listed if isinstance(item, int | float) and math.isfinite(item) and item >= 0]
 
 
-def median(value: object) -> float | None:
-    """Return the middle of the numbers of a list that a host sent, None where there is none."""
-    found = numbers(value)
-    return statistics.median(found) if found else None
+def least(value: object) -> float | None:
+    """Return the smallest of the numbers of a list that a host sent, None where there is none.
+
+    Of times this is the cost itself: what is above it is other work of a busy host, which also moves their middle.
+    """
+    return min(numbers(value), default=None)
 
 
 def milliseconds(seconds: float) -> str:

@@ -21,7 +21,7 @@ short_description: Returns what may be in the way of provisioning a host, as raw
 description: Changes nothing; supports check mode. Sets the fact C(phi4_doctor).
 options:
   rounds:
-    description: Trivial commands over the connection, of which the middle one counts.
+    description: Trivial commands over the connection, of which the quickest counts.
     type: int
     default: 5
 """
