@@ -152,7 +152,27 @@ def test_a_record_that_cannot_be_read_is_no_traceback(invoke: Invoke, state: Pat
 
 
 def test_a_resumed_rollout_shows_both_parts(invoke: Invoke, state: Path) -> None:
+    from phi4_edge.core.budget import Budget
+    from phi4_edge.core.wave_plan import Size, Wave
+
     journal = cut(state)
     journal.close()
-    Journal.reopen(state, journal.id).close()
-    assert "note: resumed at" in invoke("rollout", "show").output
+    again = Journal.reopen(state, journal.id)
+    again.waves((Wave("wave 1", 0, ("gw2", "gw3")),), Budget(Size(0)))
+    again.close()
+    output = invoke("rollout", "show").output
+    assert "note: resumed at" in output
+    waves = [line for line in output.partition("\nWAVE ")[2].splitlines() if "wave 1" in line]
+    assert "cut; its hosts are below" in waves[0]
+    assert "(resumed)" in waves[1]
+
+
+def test_the_lock_is_no_step_that_says_anything(invoke: Invoke, state: Path) -> None:
+    from phi4_edge.runner import HostEvent
+
+    journal = begin(state)
+    for role in ("lock", "service", "lock"):
+        journal.host_event(HostEvent("gw1", "ok", role, "does something"))
+    journal.close()
+    table = invoke("rollout", "show").output
+    assert next(line for line in table.splitlines() if line.startswith("gw1 ")).split()[4] == "service"

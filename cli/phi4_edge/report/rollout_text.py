@@ -123,12 +123,18 @@ def _row(host: Document, wave: str) -> list[object]:
         wave,
         rollout_story.word(rollout_story.outcome(host)).text,
         host["release"] or "-",
-        host["steps"][-1]["role"] if host["steps"] else "-",
+        _last_step(host),
         duration(host["seconds"]) if host["began"] or host["seconds"] else "-",
         rollout_story.clock(host["began"]),
         f"{plan.get('engine') or ''} {plan.get('quantization') or ''}".strip() or "-",
         rollout_story.split(host["reason"])[0],
     ]
+
+
+def _last_step(host: Document) -> str:
+    """Where the host came to; that its lock is given back at the end says nothing of it."""
+    roles = [str(step["role"]) for step in host["steps"]]
+    return next((role for role in reversed(roles) if role != "lock"), roles[-1] if roles else "-")
 
 
 def _waves(document: Document, width: int) -> list[str]:
@@ -137,9 +143,10 @@ def _waves(document: Document, width: int) -> list[str]:
         wave = section.wave or {}
         took = rollout_story.elapsed(wave.get("began"), wave.get("ended"))
         watched = wave.get("bake_seconds")
-        state = rollout_story.counted(section.hosts)
+        size = len(wave.get("hosts") or section.hosts)
+        state = rollout_story.counted(section.hosts) or "cut; its hosts are below"
         times = ["-" if took is None else duration(took), duration(watched) if watched else "-"]
-        rows.append([section.name, len(section.hosts), rollout_story.clock(wave.get("began")), *times, state])
+        rows.append([section.name, size, rollout_story.clock(wave.get("began")), *times, state])
     return table(["WAVE", "HOSTS", "BEGAN", "TOOK", "WATCHED", "RESULT"], rows, width, right=(1, 3, 4))
 
 

@@ -13,6 +13,7 @@ from phi4_edge.errors import PreflightError
 from phi4_edge.rollout.planning import FORMAT, PlanSet
 
 MOST_BYTES = 256 * 1024 * 1024
+MOST_TOLD = 20
 # What is carried out: the names of a plan's document, in the order in which a reader wants to hear of them.
 _CARRIED = (
     *("engine", "quantization", "accelerator", "service_manager", "context_length", "parallel", "kv_cache_type"),
@@ -161,6 +162,8 @@ def _plain(value: Any) -> Any:
 
 
 def refuse(file: PlanFile, found: Sequence[str]) -> PreflightError:
-    """The error of a plan that cannot be applied as it was reviewed."""
-    told = "; ".join(found[:20]) + (f"; and {len(found) - 20} more" if len(found) > 20 else "")
-    return PreflightError(f"{clean(str(file.path), 200)} cannot be applied as it was reviewed: {told}; {AGAIN}")
+    """The error of a plan that cannot be applied as it was reviewed, a line for each difference."""
+    told = [f"  {line}" for line in found[:MOST_TOLD]]
+    told += [f"  and {len(found) - MOST_TOLD} more"] if len(found) > MOST_TOLD else []
+    head = f"{clean(str(file.path), 200)} cannot be applied as it was reviewed, and nothing was changed:"
+    return PreflightError("\n".join([head, *told, AGAIN]))
