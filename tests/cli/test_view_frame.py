@@ -187,6 +187,21 @@ def test_hosts_in_no_wave_are_kept_only_with_their_trouble() -> None:
     assert lines[-2].split() == ["gw001", "waiting"]
 
 
+def test_check_mode_has_a_wave_and_no_rollout() -> None:
+    board, (wave,) = Board(STEPS), fleet(2)
+    board.phase("Checking 2 hosts", 0.0)
+    board.wave(wave, 0.0)
+    work(board, "gw001", 1.0)
+    board.end("gw001", "done", 2.0)
+    board.spent(0, False, 2.0)
+    assert [line.split() for line in shown(board, 3.0)] == [
+        ["Checking", "2", "hosts"],
+        ["gw001", "done", "1s"],
+        ["gw002", "waiting"],
+    ]
+    assert board.place == "canary"
+
+
 def test_without_a_rollout_hosts_at_work_come_first_and_the_rest_is_counted() -> None:
     board = Board(STEPS)
     board.phase("Looking at 200 hosts", 0.0)
