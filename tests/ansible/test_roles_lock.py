@@ -254,3 +254,25 @@ def test_a_script_begins_to_beat_again_for_a_run_whose_keeper_ended(
     found = hostlock.state(str(folder))
     assert found["state"] == "held"
     assert found["left"] > 200, "its connection is not shared by its tasks: it may think longer between two of them"
+
+
+def test_a_connection_that_nobody_can_watch_gets_a_lock_that_is_stale_much_later(folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hostlock, "SERVERS", ())
+        assert take(folder, "a", stale=30)["state"] == "taken"
+    found = hostlock.state(str(folder))
+    assert found["state"] == "held"
+    assert found["left"] > 200
+
+
+def test_on_the_controller_itself_the_process_of_the_play_is_watched() -> None:
+    found = state.lock_process(os.getppid())
+    assert found is not None
+    play = {"boot_id": state.lock_boot(), "pid": os.getppid(), "start": found[2]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hostlock, "SERVERS", ())
+        assert hostlock.ancestor(play) == [os.getppid(), found[2]]
+        assert hostlock.ancestor({**play, "boot_id": "another"})[0] == os.getpid()
+        assert hostlock.ancestor({**play, "start": 1})[0] == os.getpid()
+        patch.setattr(hostlock, "SERVERS", (found[0],))
+        assert hostlock.ancestor({})[0] in (os.getpid(), os.getppid())

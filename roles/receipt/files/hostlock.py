@@ -72,6 +72,8 @@ def claim(wish: Json, folder: str) -> None:
     own_directory(folder, 0o755)
     lock = {name: value for name, value in wish.items() if name != "watch"}
     lock.update(format=LOCK_FORMAT, boot_id=lock_boot(), at=lock_now(), made=made)
+    if wish["watch"][0] == os.getpid():
+        lock["stale_seconds"] = max(lock_stale(lock), UNSHARED_STALE_SECONDS)
     if before is None:
         create(path_of(folder), lock)
     else:
