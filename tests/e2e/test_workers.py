@@ -88,8 +88,8 @@ def left_on(worker: Gateway, key: Path) -> str:
     """What a run left on a worker: processes, private files, and the key that opens the gateways, anywhere."""
     secret = key.read_text().splitlines()[2]
     found = worker.sh("pgrep -af '[a]nsible|[p]hi4-edge' || true") + worker.sh("ls /dev/shm")
-    search = f"grep -rlF -e '{secret}' / --exclude-dir=proc --exclude-dir=sys || true"
-    return found + worker.sh(search)
+    # Not as an argument: sudo writes those into the journal, where the search would find them.
+    return found + worker.sh("grep -rlF -f - / --exclude-dir=proc --exclude-dir=sys || true", stdin=secret)
 
 
 def test_gateways_are_provisioned_by_workers_that_keep_nothing(site: Site) -> None:
@@ -146,11 +146,11 @@ def test_a_worker_that_is_something_else_is_refused_before_any_host_is_touched(s
     before = site.serving()
     site.want(1216)
     worker = Gateway(site.lab, "gw4")
-    role = "/opt/worker/lib/python3*/site-packages/phi4_edge/_content/playbooks/provision.yml"
-    worker.sh(f"cp {role} /root/kept && echo '# changed' >> {role}")
+    playbook = worker.sh("ls /opt/worker/lib/python3*/site-packages/phi4_edge/_content/playbooks/provision.yml").strip()
+    worker.sh(f"cp {playbook} /root/kept && echo '# changed' >> {playbook}")
     refused = site.cli.run(*site.words(), timeout=120).expect(3)
     assert "found other files of phi4-edge" in refused.err
-    worker.sh(f"cp /root/kept {role}")
+    worker.sh(f"cp /root/kept {playbook}")
     worker.sh("mv /usr/local/bin/phi4-edge /usr/local/bin/elsewhere")
     missing = site.cli.run(*site.words(), timeout=120).expect(3)
     assert "on which phi4-edge is installed" in missing.err
