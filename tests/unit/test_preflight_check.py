@@ -215,6 +215,19 @@ def test_sudo_with_a_password(tmp_path: Path, password: str | None, kind: str) -
     assert not [command for command, _ in server.commands if password and password in command]
 
 
+def test_a_host_that_lets_us_in_and_not_work_there_says_which_distribution_it_is(tmp_path: Path) -> None:
+    release = 'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos \x1b[31m"\n'
+
+    def answer(command: str, stdin: str) -> tuple[int, str]:
+        return (0, release) if "os-release" in command else sudo_with("right")(command, stdin)
+
+    with serving(answer) as (port, _):
+        finding = found(host(tmp_path, port))
+    assert (finding.kind, finding.user) == ("no_sudo", host(tmp_path, port).user)
+    assert finding.system.split()[:3] == ["rocky", "rhel", "centos"]
+    assert finding.system.isprintable()
+
+
 @pytest.mark.parametrize(
     "changes", [{"become": False}, {"user": "root"}, {"become_method": "doas"}, {"become_user": "svc"}]
 )

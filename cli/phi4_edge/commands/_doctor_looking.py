@@ -65,9 +65,12 @@ def _case(
     """What is known of a host, what is said of it already, and whether it was lost on the way."""
     facts: Mapping[str, Any] = end.facts if end is not None else {}
     message = end.message if end is not None else "Ansible did not reach it"
-    if end is None or (end.status == "unreachable" and "phi4_doctor" not in facts):
+    if end is None or end.status == "unreachable":
         return None, [_trouble(host, "ssh", message, f"try it: ansible -i INVENTORY {host.name} -m raw -a true")], True
     own, seen = _mapping(facts.get("phi4_doctor")), _mapping(facts.get("phi4_facts"))
+    if not own:  # nothing was looked at: to examine that would call it well
+        step = f"run doctor again; try it: ansible -i INVENTORY {host.name} -m raw -a true"
+        return None, [_trouble(host, "ssh", message or "the host gave no answer", step)], False
     troubles = []
     if end.status != "ok":
         step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host.name}"

@@ -11,7 +11,11 @@ from phi4_edge.core.host import OperatingSystem
 from phi4_edge.core.text import clean
 
 # A heavy .bashrc was measured to cost 170 ms; a fifth of that is a distribution's own.
-SLOW_SHELL, SLOW_TRIP, SLOW_SUDO = 0.05, 0.5, 0.3
+SLOW_SHELL, SLOW_TRIP = 0.05, 0.5
+# A name server that does not answer makes sudo wait five seconds; a loaded board takes some tenths by itself.
+SLOW_SUDO = 1.0
+# Sources of the script that any Linux host answers; the checks of the others say themselves what silence means.
+ESSENTIAL = ("filesystems", "dpkg_locks", "dpkg_state", "cgroup_controllers", "sudoers", "listeners")
 # The check that a refusal of preflight belongs to, by its kind.
 REFUSALS = {
     "unreachable": "ssh",
@@ -86,6 +90,14 @@ def scripts(case: Case) -> Iterator[Finding]:
         error = clean(case.part(name).get("error"), 300)
         if error:
             yield case.problem(check, error, "an answer of a script that looks at the host", _SEE_SHELL)
+    for name in ESSENTIAL:
+        gap = case.root.gap(name)
+        if gap in ("timeout", "failed", "nonsense"):
+            said = case.root.detail(name)
+            found = f"{name.replace('_', ' ')} could not be looked at ({gap}{f': {said}' if said else ''})"
+            yield case.note(
+                "scripts", found, "an answer", f"look there: ssh {case.host}; a disk that hangs shows in dmesg"
+            )
     if case.root.text("uid") not in ("", "0"):
         yield case.warning(
             "sudo", "the host was looked at without root rights", "root: locks and sudo's rules stay unseen",

@@ -25,7 +25,7 @@ options:
     type: int
     default: 5
 """
-SUDO_ROUNDS = 3
+SUDO_ROUNDS = 5
 OVER_SSH = ("ssh", "smart")
 
 

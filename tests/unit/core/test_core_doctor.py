@@ -166,3 +166,12 @@ def test_the_line_for_a_shell_is_one_that_the_shell_takes() -> None:
     found = doctor.examine(case(load(next(path for path in FAULTS if path.stem == "slow-shell"))))
     fix = next(finding.fix for finding in found if finding.check == "login shell")
     assert shlex.split(fix.partition(": ")[2])[0] == "case"
+
+
+def test_what_could_not_be_looked_at_is_not_called_well() -> None:
+    whole = case({"host": "n150-8gb"})
+    blind = doctor.examine(replace(whole, facts=None, plan=None))
+    assert not {"docker", "driver", "plan", "lock"} & {finding.check for finding in blind}
+    mute = doctor.examine(replace(whole, host_document={**healthy(), "root": {"error": "killed"}}))
+    assert not {"disk", "dpkg", "dns", "cgroups"} & {finding.check for finding in mute}
+    assert mute[0].level is Level.PROBLEM
