@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from phi4_edge import __version__
 from phi4_edge.commands._fleet import Fleet
 from phi4_edge.commands._view import View
@@ -200,6 +202,8 @@ class Rolling:
         result = document(results, self.interrupted, self.id, self.stopped)
         if self.journal:
             self.journal.result(result)
+            if self.journal.problem:
+                click.echo(self.journal.problem, err=True)
         return result
 
 

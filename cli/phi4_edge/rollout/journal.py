@@ -61,7 +61,7 @@ def absolute(inventory: Sequence[str]) -> list[str]:
 class Journal:
     """One rollout's directory while the rollout runs; made with `begin` or `reopen`.
 
-    `problem` says why something could not be written, "" while all could; `on_problem` hears of the first.
+    `problem` says that something could not be written and why, "" while all could; `on_problem` hears of the first.
     """
 
     def __init__(self, folder: Path, on_problem: Callable[[str], None] | None = None) -> None:
@@ -200,12 +200,14 @@ class Journal:
             self._failed(error)
 
     def _failed(self, error: OSError) -> None:
-        first, self.problem = not self.problem, f"{error.strerror or error}"
-        if first and self._tell is not None:
-            self._tell(
-                f"the record of this rollout is incomplete from here on: {self.problem} in {self.folder}; "
-                "the hosts are changed all the same"
-            )
+        if self.problem:
+            return
+        self.problem = (
+            f"the record of this rollout is incomplete: found {error.strerror or error} in {self.folder}; the hosts were "
+            "changed all the same, see phi4-edge status INVENTORY"
+        )
+        if self._tell is not None:
+            self._tell(self.problem)
 
 
 def hold(path: Path, tries: int = 10) -> int:

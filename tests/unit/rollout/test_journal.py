@@ -187,3 +187,17 @@ def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         break
     assert point > 5
     assert json.loads(path.read_text())["is"] == "new"
+
+
+def test_an_incomplete_record_is_told_after_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from phi4_edge.commands._rolling import Rolling
+
+    rolling = Rolling(fleet=Any, waving=Any, operation="provision")  # type: ignore[arg-type]
+    rolling.journal = begin(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(journals.os, "write", full)
+        result = rolling.close([done("gw1")])
+    assert result["exit_code"] == 0
+    assert "the record of this rollout is incomplete: found No space left on device" in capsys.readouterr().err
