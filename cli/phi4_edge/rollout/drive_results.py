@@ -23,7 +23,7 @@ _NEXT = {
     Outcome.ROLLED_BACK: "mend the cause, then run again; the log of the service: journalctl -u phi4-edge",
     Outcome.UNREACHABLE: "see whether the host is up, then run again",
     Outcome.TIMED_OUT: "see what it waited for, then run again; --step-timeout gives a step longer",
-    Outcome.LOCKED: "wait for that run, or give --lock-wait; of a run that is dead: phi4-edge lock release INVENTORY",
+    Outcome.LOCKED: "then run the same command again",
     Outcome.INTERRUPTED: AGAIN,
 }
 
