@@ -52,12 +52,10 @@ def command(
     Exit codes: 0 planned, 1 usage, 2 changes pending (with --detailed-exitcode),
     3 a host fits nothing, 5 a host is unreachable.
     """
-    if facts:
-        planned = _from_files([*facts, *inventory], pairs, bundle)
-    elif inventory:
-        planned = _from_hosts(inventory, pairs, reach, bundle)
-    else:
+    if not (facts or inventory):
         raise click.UsageError("needed an INVENTORY to look at, or --facts FILE")
+    files = [*facts, *inventory]
+    planned = _from_files(files, pairs, bundle) if facts else _from_hosts(inventory, pairs, reach, bundle)
     found = planned.to_dict()
     if output == "table":
         _options.show(_text(found, brief, _options.width()))

@@ -156,7 +156,10 @@ class Rollout:
         """
         revert = self._expected(Revert)
         good = set(self._with(revert.hosts, Outcome.DONE))
-        after = self._told({host: outcome for host, outcome in results.items() if host in good}, revert.hosts)
+        told = {host: outcome for host, outcome in results.items() if host in good}
+        if Outcome.UNTOUCHED in told.values():
+            raise WaveError("found a host that was changed and is told as untouched, needed interrupted")
+        after = self._told(told, revert.hosts)
         if Outcome.INTERRUPTED in results.values():
             return after._end(Stop.INTERRUPTED)
         return after._end(Stop.BUDGET) if after.exceeded else after._begin(revert.wave.number + 1)

@@ -39,7 +39,9 @@ def reverted(host: HostResult, back: HostResult, to: str, why: str) -> HostResul
         reason = f"it was good, and is back on {to}, because the rollout was stopped: {why}"
         return replace(now, outcome=Outcome.REVERTED, reason=reason, next_step=_MEND)
     reason = f"it was good; the rollout was stopped ({why}), and going back to {to} did not end well: {back.reason}"
-    return replace(now, outcome=back.outcome, reason=reason, next_step=back.next_step)
+    # It was changed before: whatever became of the way back, it is not untouched.
+    outcome = Outcome.INTERRUPTED if back.outcome is Outcome.UNTOUCHED else back.outcome
+    return replace(now, outcome=outcome, reason=reason, next_step=back.next_step)
 
 
 def stayed(host: HostResult, why: str) -> HostResult:

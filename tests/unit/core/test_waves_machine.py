@@ -145,6 +145,7 @@ def test_what_cannot_have_happened_is_refused() -> None:
         lambda: bake.bake_ended({"a": Outcome.FAILED}),
         lambda: bake.bake_ended({"c": Outcome.UNHEALTHY}),
         lambda: begin(a=Outcome.UNREACHABLE),
+        lambda: bake.bake_ended({"b": Outcome.UNHEALTHY}).reverted({"a": Outcome.UNTOUCHED}),
     ):
         with pytest.raises(WaveError, match=r"found .*, needed"):
             wrong()
