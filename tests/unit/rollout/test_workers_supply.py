@@ -82,5 +82,5 @@ def test_what_is_lacking_is_copied_once_and_a_lost_worker_is_given_up(store: Sto
 def test_a_worker_that_does_not_take_it_says_why(store: Store, there: Store) -> None:
     there.root.mkdir()
     (there.root / "partial").write_text("in the way")
-    with pytest.raises(ArtifactError, match="worker w1 did not get what its hosts need: w1: .*partial"):
+    with pytest.raises(ArtifactError, match=r"worker w1 did not get what its hosts need: w1: .*partial"):
         supply(store)
