@@ -23,6 +23,11 @@ def command() -> None:
 
     Every run that changes hosts locks them first. The lock of a run that was killed is free again 30 seconds later by
     itself; nobody needs to take it away.
+
+    \b
+    Examples:
+      phi4-edge lock show inventory/gateways.ini
+      phi4-edge lock release inventory/gateways.ini --limit gw1
     """
 
 

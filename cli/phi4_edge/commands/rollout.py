@@ -13,6 +13,11 @@ def command() -> None:
 
     Every `provision` and `rollback` that changes hosts leaves a record on this controller: the plans as they were
     applied, the waves, what happened when, and what each host came to.
+
+    \b
+    Examples:
+      phi4-edge rollout list
+      phi4-edge rollout show last
     """
 
 
