@@ -106,7 +106,7 @@ class Sample:
             "pid": 71302,
             "inventory": ["inventory/gateways.ini"],
             "limit": None,
-            "options": {"canary": None, "wave": "20%", "bake": self.bake, "max_failures": "0", "step_timeout": 1800},
+            "options": {"canary": None, "wave": "20%", "bake": self.bake, "max_failures": "0", "step_timeout": 2700},
             "exit_code": self.exit_code,
             "budget": {"size": "0", "bad": self.bad, "exceeded": self.stopped == "budget"},
             "waves": [self._wave(number, name, seconds) for number, name in enumerate(self.names)],

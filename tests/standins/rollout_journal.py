@@ -15,7 +15,7 @@ from phi4_edge.runner import HostEvent
 
 WAVES = (Wave("canary", 0, ("gw1",)), Wave("wave 1", 1, ("gw2", "gw3")), Wave("wave 2", 2, ("gw4",)))
 ROLES = ("artifact", "onnx", "service", "health", "receipt")
-OPTIONS = {"canary": None, "wave": "50%", "bake": 60.0, "max_failures": "0", "step_timeout": 1800}
+OPTIONS = {"canary": None, "wave": "50%", "bake": 60.0, "max_failures": "0", "step_timeout": 2700}
 
 
 def begin(root: Path, inventory: Sequence[str] = ("hosts.ini",), **header: Any) -> Journal:

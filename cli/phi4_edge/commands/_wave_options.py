@@ -30,7 +30,7 @@ class Waving:
     wave: Size = _FIFTH
     bake: float = 60.0
     max_failures: Size = _NONE
-    step_timeout: int = 1800
+    step_timeout: int = 2700
     lock_wait: int = 0
     workers: tuple[str, ...] = ()
     given: frozenset[str] = frozenset()
@@ -107,7 +107,7 @@ run_options = (
     click.option(
         "--step-timeout",
         type=click.IntRange(1),
-        default=1800,
+        default=2700,
         show_default=True,
         metavar="SECONDS",
         help="The longest that one step on one host may take.",

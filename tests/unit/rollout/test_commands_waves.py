@@ -30,7 +30,7 @@ def test_the_waves_are_shown_before_and_run_one_by_one(site: Site) -> None:
     assert lock["lock_operation"] == "provision"
     assert set(lock["lock_holder"]) == {"user", "host", "pid", "version"}
     assert f"phi4-edge rollout show {lock['lock_id']}" in found.stdout
-    assert site.fake.calls[0][0].task_timeout == 1800
+    assert site.fake.calls[0][0].task_timeout == 2700
 
 
 def test_a_bad_canary_stops_the_rollout(site: Site) -> None:
