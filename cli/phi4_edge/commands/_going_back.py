@@ -95,7 +95,8 @@ class GoingBack:
         """These results and those of all other hosts, in inventory order."""
         resumed = self.rolling.resumed
         known = {**(resumed.finished if resumed else {}), **self.settled, **results}
-        return [known[name] for name in self.names]
+        found = [known[name] for name in self.names]
+        return [_with_resume(result) for result in found] if self.rolling.journal else found
 
     def finish(self, view: View) -> list[HostResult]:
         """Every host's result, in inventory order."""
@@ -109,3 +110,11 @@ class GoingBack:
         job = Job("rollback", {"service_rollback_to": dict(self.targets)}, releases=self.targets)
         serves = {host: facts.receipt.release for host, facts in self.facts.items()}
         return self.all(self.rolling.drive(self.waves(), self._bad(), job, serves, view))
+
+
+def _with_resume(result: HostResult) -> HostResult:
+    """Run again without --resume would take hosts that are back forth again: what it says to do next must not."""
+    step = result.next_step
+    for words in ("run the same command again", "run again"):
+        step = step.replace(words, f"{words} with --resume")
+    return replace(result, next_step=step)

@@ -65,6 +65,12 @@ def _again(document: Mapping[str, Any], operation: str, bad: bool) -> Step:
             "Go on where it ended; hosts that are finished are not touched again.",
             _command("provision", document, resume=True),
         )
+    if operation == "rollback":  # the release before of a host that is back is the one that it came from
+        why = "When the cause is mended, go on with it" if bad else "Then go on with it"
+        return Step(
+            f"{why}; without --resume the hosts that are back would go forth again.",
+            _command(operation, document, resume=True),
+        )
     why = "When the cause is mended, run it again" if bad else "Then run it again"
     return Step(f"{why}; hosts that are up to date are left alone.", _command(operation, document))
 

@@ -162,7 +162,7 @@ def test_what_to_run_when_all_is_well_or_goes_on() -> None:
 def test_what_to_run_when_hosts_are_locked_or_gone() -> None:
     assert commands(documents.without_plans()) == [
         "phi4-edge lock show inventory/gateways.ini --limit gw2",
-        "phi4-edge rollback inventory/gateways.ini",
+        "phi4-edge rollback inventory/gateways.ini --resume",
     ]
     assert any(command.startswith("phi4-edge doctor ") for command in commands(documents.large()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from fake_executor import FakeExecutor
-from played_site import HOSTS, Site, outcomes, press_in
+from played_site import HOSTS, Site, outcomes, press_in, result
 
 from phi4_edge.core.receipt import FORMAT
 
@@ -58,3 +58,13 @@ def test_a_release_that_is_none_is_refused(site: Site) -> None:
     found = site.run("rollback", "--to", "latest")
     assert found.exit_code == 1
     assert "needed a release such as r-175772f43a53" in found.stderr
+
+
+def test_what_to_do_next_never_takes_hosts_forth_again(site: Site) -> None:
+    site.sources = dict.fromkeys(HOSTS, receipt("r-bbbbbbbbbbbb", "r-aaaaaaaaaaaa"))
+    site.fake = FakeExecutor({"rollback": {"gw2": "failed", "gw3": "unreachable", "gw4": "locked"}})
+    found = site.run("rollback", "--output", "json")
+    assert found.exit_code == 4
+    steps = {host["host"]: host["next_step"] for host in result(found)["hosts"] if host["next_step"]}
+    assert set(steps) == {"gw2", "gw3", "gw4"}
+    assert all("again with --resume" in step for step in steps.values())
