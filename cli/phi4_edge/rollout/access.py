@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phi4_edge import content, runner
+from phi4_edge.errors import RunnerError
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,12 @@ class Access:
         diff: bool = False,
         task_timeout: int = 0,
     ) -> runner.Run:
-        """One run of a playbook of ours on exactly these hosts; `task_timeout`: seconds that a task may take."""
+        """One run of a playbook of ours on exactly these hosts; `task_timeout`: seconds that a task may take.
+
+        Raises RunnerError for no hosts: Ansible without a limit takes all of the inventory.
+        """
+        if not hosts:
+            raise RunnerError(f"found no hosts to run {playbook} on, needed at least one")
         return runner.build_run(
             playbook=content.playbook(playbook),
             inventory=self.inventory,

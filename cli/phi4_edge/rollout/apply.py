@@ -50,6 +50,8 @@ def apply(
     executor: Executor, job: Job, hosts: Sequence[str], interrupts: Interrupts, on_event: OnEvent
 ) -> tuple[HostResult, ...]:
     """Every host has a result afterwards, in the given order. Raises RunnerError when Ansible itself cannot run."""
+    if not hosts:
+        return ()
     if interrupts.stopping and not job.through:
         return tuple(untouched(host) for host in hosts)
     track = Track()

@@ -39,6 +39,15 @@ def test_all_hosts_are_one_run() -> None:
     assert results["gw3"].outcome is Outcome.UNREACHABLE
 
 
+def test_no_hosts_are_not_all_hosts() -> None:
+    """Ansible without a limit takes the whole inventory: `remove --limit gw9` with gw9 down must remove nothing."""
+    fake = FakeExecutor()
+    assert apply(fake, Job("remove"), (), Interrupts(), lambda event: None) == ()
+    assert fake.calls == []
+    with pytest.raises(RunnerError, match="no hosts to run remove on"):
+        Access(("hosts.ini",)).run("remove", ())
+
+
 @pytest.mark.parametrize("end", ["unchanged", "timed_out", "rolled_back", "locked"])
 def test_how_a_host_ended_is_told_apart(end: str) -> None:
     result = go(FakeExecutor({"provision": {"gw2": end}}))["gw2"]
