@@ -155,7 +155,7 @@ class Rolling:
         if not self.waving.lock_wait and (found := locked_out(facts, held)):
             self.stopped = "locked"
             return found
-        found = too_many_down(self.start(waves, bad))
+        found = too_many_down(self.start(waves, bad), self.limit)
         self.stopped = "budget" if found else None
         return found
 

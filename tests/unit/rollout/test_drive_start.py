@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from phi4_edge.core.budget import Budget
 from phi4_edge.core.rollout_machine import Rollout
 from phi4_edge.core.wave_plan import Size, Wave
@@ -33,6 +35,21 @@ def test_too_many_hosts_down_is_said_with_the_ways_out() -> None:
     assert "--limit 'all,!gw3'" in found["gw1"].next_step
     assert "--max-failures 1" in found["gw1"].next_step
     assert [result.wave for result in found.values()] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("limit", "advised"),
+    [("eu_*", "'eu_*,!gw3'"), ("eu_1:&gw", "'eu_1:&gw:!gw3'"), ("a,b:c", "'a,b:c,!gw3'"), (None, "'all,!gw3'")],
+)
+def test_leaving_hosts_out_reaches_no_host_beyond_the_limit(limit: str | None, advised: str) -> None:
+    begun = Rollout.start(WAVES, Budget(Size(0)), 1.0, {"gw3": Outcome.UNREACHABLE})
+    assert f"(--limit {advised})" in too_many_down(begun, limit)["gw1"].next_step
+
+
+def test_a_command_that_would_leave_out_only_some_is_not_advised() -> None:
+    down = dict.fromkeys([f"down{number}" for number in range(6)], Outcome.UNREACHABLE)
+    step = too_many_down(Rollout.start(WAVES, Budget(Size(0)), 1.0, down))["gw1"].next_step
+    assert "leave them out with --limit, or allow them: --max-failures 6" in step
 
 
 def test_hosts_down_within_the_budget_keep_nobody_back() -> None:
