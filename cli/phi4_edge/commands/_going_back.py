@@ -109,6 +109,7 @@ class GoingBack:
         view.phase(f"Going back on {count(len(self.targets), 'host')}")
         job = Job("rollback", {"service_rollback_to": dict(self.targets)}, releases=self.targets)
         serves = {host: facts.receipt.release for host, facts in self.facts.items()}
+        self.rolling.ready = {host: one for host, one in self.settled.items() if one.outcome is Outcome.UNCHANGED}
         return self.all(self.rolling.drive(self.waves(), self._bad(), job, serves, view))
 
 

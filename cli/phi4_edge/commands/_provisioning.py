@@ -217,4 +217,6 @@ class Provisioning:
         view.phase(f"{'Checking' if self.rolling.check else 'Provisioning'} {count(len(hosts), 'host')}")
         job = Job("provision", variables, releases={host: plan.release or "" for host, plan in plans.items()})
         serves = {host: self.planned[host].facts.receipt.release for host in hosts}
+        settled = {result.host: result for result in self.sorted.settled}
+        self.rolling.ready = {host: one for host, one in settled.items() if one.outcome is Outcome.UNCHANGED}
         return self.rolling.drive(waves, bad, job, serves, view)

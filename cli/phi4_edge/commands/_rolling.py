@@ -72,7 +72,10 @@ class Shown:
 
 @dataclass
 class Rolling:
-    """A rollout that may begin. In check mode there is no record and no lock, and all hosts are one wave."""
+    """A rollout that may begin. In check mode there is no record and no lock, and all hosts are one wave.
+
+    `ready`: hosts that were found to be as planned.
+    """
 
     fleet: Fleet
     waving: Waving
@@ -82,6 +85,7 @@ class Rolling:
     limit: str | None = None
     resumed: Resumed | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    ready: Mapping[str, HostResult] = field(default_factory=dict)
     journal: Journal | None = None
     workers: Pool | None = None
     interrupted: bool = False
@@ -185,13 +189,15 @@ class Rolling:
         return {**sick, **driver.results}
 
     def _watch_again(self, driver: Driver, view: View) -> dict[str, HostResult]:
-        """Finished hosts of a resumed rollout that turn out bad: a wave whose watching was cut is watched again."""
-        hosts = self.resumed.unwatched if self.resumed and self.waving.bake else ()
+        """Ready hosts of a resumed rollout that turn out bad: a wave whose watching was cut is watched again."""
+        if not self.resumed or not self.waving.bake:
+            return {}
+        hosts = self.resumed.doubtful(self.ready, {host.name for host in self.fleet.hosts})
         if not hosts:
             return {}
         view.phase(f"Watching {count(len(hosts), 'host')} for {self.waving.bake:g} s, which was cut short before")
         log, driver.log = driver.log, NoLog()
-        sick = driver.watch_again(hosts, self.waving.bake, self.resumed.finished if self.resumed else {})
+        sick = driver.watch_again(list(hosts), self.waving.bake, hosts)
         driver.log = log
         for result in sick.values():
             log.event("host", result=result.to_dict(), wave=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,26 @@ _AGAIN = " (resumed)"
 @dataclass(frozen=True)
 class Resumed:
     """A rollout to go on with. `finished` hosts are not touched again; `unwatched` are those of them whose wave was not
-    watched to the end. `waves`: name and hosts of each, without the finished ones."""
+    watched to the end, and `cut` the other hosts of that wave. `waves`: name and hosts of each, without the finished
+    ones."""
 
     id: str
     limit: str | None
     options: Mapping[str, Any]
     finished: Mapping[str, HostResult]
     unwatched: tuple[str, ...] = ()
+    cut: tuple[str, ...] = ()
     waves: tuple[tuple[str, tuple[str, ...]], ...] = ()
     plans: tuple[Mapping[str, Any], ...] = field(default=())
+
+    def doubtful(self, ready: Mapping[str, HostResult], hosts: Container[str]) -> dict[str, HostResult]:
+        """Those of `hosts` that are to be watched before another one is changed, with what became of them so far.
+
+        `ready`: hosts that turned out to be as planned. One of a wave that was killed may be so because it was changed
+        just before, when nobody could say so any more.
+        """
+        known = {host: self.finished[host] for host in self.unwatched if host in hosts}
+        return known | {host: ready[host] for host in self.cut if host in ready and host in hosts}
 
     def waves_of(self, kinds: Mapping[str, Hashable], wave: Size) -> tuple[Wave, ...]:
         """The waves as they were planned, with those of their hosts that are in `kinds`; new hosts come last."""
@@ -54,6 +65,7 @@ def resumed(document: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) ->
     """What is left, from the document `phi4-edge/rollout/1` and its events. Pure."""
     finished = {host["host"]: _result(host) for host in document["hosts"] if host["outcome"] in _GOOD}
     place = {host["host"]: host["wave"] for host in document["hosts"]}
+    changed, wave_hosts = _unwatched(events)
     waves = tuple(
         (
             wave["name"].removesuffix(_AGAIN),
@@ -66,7 +78,8 @@ def resumed(document: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) ->
         limit=document["limit"],
         options=document["options"],
         finished=finished,
-        unwatched=tuple(host for host in _unwatched(events) if host in finished),
+        unwatched=tuple(host for host in changed if host in finished),
+        cut=tuple(host for host in wave_hosts if host not in finished),
         waves=waves,
         plans=tuple(host["plan"] for host in document["hosts"] if host["plan"] and host["host"] in finished),
     )
@@ -83,13 +96,14 @@ def _result(host: Mapping[str, Any]) -> HostResult:
     )
 
 
-def _unwatched(events: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Hosts that were changed in the wave that began last, unless its bake came to its end."""
+def _unwatched(events: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Of the wave that began last, unless its bake came to its end: hosts that are known as changed, and all of it."""
     waiting: list[str] = []
+    wave: list[str] = []
     for event in events:
         name = event["event"]
         if name in ("wave", "bake_end", "revert"):
-            waiting = []
+            waiting, wave = [], list(event["hosts"]) if name == "wave" else []
         elif name == "host" and event["result"]["outcome"] == Outcome.DONE:
             waiting.append(event["result"]["host"])
-    return waiting
+    return waiting, wave

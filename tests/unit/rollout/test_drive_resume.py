@@ -81,6 +81,20 @@ def test_a_wave_that_was_not_watched_to_the_end_is_watched_again(tmp_path: Path)
     assert left(tmp_path).unwatched == ("c1",)
 
 
+def test_hosts_of_a_cut_wave_that_are_ready_are_watched_too(tmp_path: Path) -> None:
+    cut(tmp_path, *at("provision", "a2"))
+    found = left(tmp_path)
+    assert (found.unwatched, found.cut) == (("a1",), ("a2",))
+    ready = {host: HostResult(host, Outcome.UNCHANGED) for host in ("a2", "b1")}
+    assert list(found.doubtful(ready, HOSTS)) == ["a1", "a2"]
+    assert list(found.doubtful({}, HOSTS)) == ["a1"]
+
+
+def test_hosts_that_left_the_inventory_are_not_watched(tmp_path: Path) -> None:
+    cut(tmp_path, *at("bake", "c1"))
+    assert left(tmp_path).doubtful({}, ["a1", "a2"]) == {}
+
+
 def test_a_wave_that_was_watched_is_not_watched_again(tmp_path: Path) -> None:
     cut(tmp_path, *at("provision", "a1"))
     assert left(tmp_path).unwatched == ()
