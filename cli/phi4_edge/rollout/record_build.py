@@ -6,15 +6,17 @@ Events of a resumed rollout follow those of its earlier parts: its waves come af
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from phi4_edge.core.waves import BAD
+from phi4_edge.core.waves import BAD, Outcome
 
 Event = Mapping[str, Any]
 _ENDED = ("outcome", "reason", "next_step", "release", "changed", "seconds")
 _STATES = {"budget": "stopped", "locked": "stopped", "interrupted": "interrupted"}
+_READY = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 _DEAD = "the run on the controller died while this host was under way: the next run finishes or undoes what it began"
 _AGAIN = "run the same command again"
 
@@ -47,7 +49,7 @@ def build(parts: Parts) -> dict[str, Any]:
         "format": "phi4-edge/rollout/1",
         "id": str(header["id"]),
         "operation": str(header["operation"]),
-        "state": _state(parts, code, stopped),
+        "state": _state(parts, code, stopped, {str(entry["outcome"]) for entry in hosts}),
         "stopped": stopped,
         "started": str(header["started"]),
         "ended": story.ended,
@@ -64,10 +66,13 @@ def build(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _state(parts: Parts, code: int | None, stopped: str | None) -> str:
+def _state(parts: Parts, code: int | None, stopped: str | None, outcomes: AbstractSet[str]) -> str:
     if parts.result is None:
         return "running" if parts.alive else "dead"
-    return _STATES.get(stopped or "", "failed" if code else "done")
+    if code or stopped or outcomes <= _READY:
+        return _STATES.get(stopped or "", "failed" if code else "done")
+    # Its last part went well, for fewer hosts: `--resume --limit` does not end what the others wait for.
+    return "failed" if outcomes & BAD else "interrupted"
 
 
 @dataclass
@@ -102,7 +107,10 @@ class Story:
             handle(event, str(event["at"]))
 
     def _on_waves(self, event: Event, at: str) -> None:
+        gone = [wave for wave in self.waves if not wave["began"]]
         self.waves = [wave for wave in self.waves if wave["began"]]
+        for name in (name for wave in gone for name in wave["hosts"]):  # their numbers are given to other waves
+            self.host(name)["wave"] = None
         self._offset = len(self.waves)
         again = " (resumed)" if self._offset else ""
         for wave in event["waves"]:

@@ -91,6 +91,20 @@ def test_resume_looks_only_at_what_is_left_and_keeps_the_options(site: Site) -> 
     assert "run without --resume" in again.stderr
 
 
+def test_resuming_some_hosts_does_not_end_the_rollout_of_the_others(site: Site) -> None:
+    site.fake = press_in("provision", "gw2")
+    site.run("provision", "--wave", "2", "--bake", "0")
+    site.fake = FakeExecutor()
+    some = site.run("provision", "--resume", "--limit", "gw2,gw3", "--output", "json")
+    assert some.exit_code == 0
+    assert outcomes(some) == {"gw2": "done", "gw3": "done"}
+    assert "interrupted" in CliRunner().invoke(cli, ["rollout", "list"], prog_name="phi4-edge").stdout
+    rest = site.run("provision", "--resume", "--output", "json")
+    assert site.fake.hosts_of("provision") == ["gw2", "gw3", "gw4", "gw5"]
+    assert outcomes(rest) == dict.fromkeys(HOSTS, "done")
+    assert site.run("provision", "--resume").exit_code == 1
+
+
 def test_ctrl_c_in_the_watching_is_130_and_the_wave_is_watched_again_before_the_next(site: Site) -> None:
     site.fake = press_in("bake", "gw1")
     first = site.run("provision", "--wave", "4", "--output", "json")
