@@ -203,8 +203,8 @@ class Journal:
         if self.problem:
             return
         self.problem = (
-            f"the record of this rollout is incomplete: found {error.strerror or error} in {self.folder}; the hosts were "
-            "changed all the same, see phi4-edge status INVENTORY"
+            f"the record of this rollout is incomplete: found {error.strerror or error} in {self.folder}; the hosts "
+            "were changed all the same, see phi4-edge status INVENTORY"
         )
         if self._tell is not None:
             self._tell(self.problem)

@@ -107,13 +107,17 @@ def summary(root: Path, name: str) -> dict[str, Any]:
 def newest_unfinished(root: Path, inventory: Sequence[str], operation: str = "provision") -> str | None:
     """The rollout that `--resume` goes on with: the newest of this inventory that has not come to its good end.
 
-    None when there is none, or when a later one of the same hosts has. Raises LockedError while one is running.
+    None when there is none, or when a later one of the same hosts has. Raises LockedError while one is running, and
+    RecordError when hosts of this inventory were brought elsewhere since: what was finished may be so no more.
     """
-    wanted, over = journal.absolute(inventory), set[str | None]()
+    wanted, over, other = journal.absolute(inventory), set[str | None](), ""
     for name in ids(root):
         folder = root / journal.FOLDER / name
         header = _header(folder, name)
-        if header is None or header.get("operation") != operation or header.get("inventory_paths") != wanted:
+        if header is None or header.get("inventory_paths") != wanted:
+            continue
+        if header.get("operation") != operation:
+            other = other or f"{header.get('operation')} {name}"
             continue
         state = summary(root, name)["state"]
         if state == "running":
@@ -123,6 +127,11 @@ def newest_unfinished(root: Path, inventory: Sequence[str], operation: str = "pr
             )
         limit = str(header["limit"]) if header.get("limit") else None
         if state not in _OVER and not over & {None, limit}:
+            if other:
+                raise RecordError(
+                    f"found {clean(other, 80)} of this inventory after {name}, needed none: hosts that were finished "
+                    "may be so no more; run without --resume, which looks at all of them"
+                )
             return name
         if state == "done":
             over.add(limit)

@@ -123,6 +123,19 @@ def test_a_rollout_that_ended_well_is_not_gone_on_with(tmp_path: Path) -> None:
         left(tmp_path)
 
 
+def test_after_a_way_back_nobody_goes_on_with_what_was_before_it(tmp_path: Path) -> None:
+    """Hosts that the rollout finished are on another release now: they would be told as done."""
+    cut(tmp_path, *at("provision", "a2"))
+    back = Journal.begin(tmp_path, {"operation": "rollback", "inventory": ["gw.ini"], "limit": "c1", "options": {}})
+    back.close()
+    record_of = tmp_path / "rollouts" / back.id
+    later = record_of.rename(record_of.with_name("20990101T000000Z-ffffff"))
+    with pytest.raises(RecordError, match=f"found rollback {later.name} of this inventory after .*without --resume"):
+        left(tmp_path)
+    later.rename(later.with_name("20000101T000000Z-ffffff"))
+    assert list(left(tmp_path).finished) == ["c1", "a1"]
+
+
 def test_a_rollout_that_still_runs_is_not_gone_on_with(tmp_path: Path) -> None:
     journal = Journal.begin(tmp_path, {"operation": "provision", "inventory": ["gw.ini"], "limit": None, "options": {}})
     with pytest.raises(LockedError, match="still running"):
