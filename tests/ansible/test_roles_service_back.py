@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_support import ROOT, play, write_inventory, write_playbook
-from host_support import ONE, THREE, TWO, Host, args, hostdocker, load, release, stage
+from host_support import ONE, THREE, TWO, Host, args, hostdocker, hostunit, load, release, stage
 
 gatedocker = load("health", "gatedocker")
 GIB = 1 << 30
@@ -21,6 +21,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """TWO serves, ONE is the release before."""
     monkeypatch.setattr(release, "end_rehearsal", lambda: False)
     monkeypatch.setattr(hostdocker, "lost", lambda images: [])
+    monkeypatch.setattr(release, "shown", lambda unit: {"ActiveState": "active"})
+    for module in (release, hostunit):
+        monkeypatch.setattr(module, "FOLDER", str(tmp_path / "units"))
     made = Host(tmp_path)
     for name in (ONE, TWO):
         stage(made, name, {"plan.json": json.dumps({"release": name, "port": 1})}, {})
@@ -31,9 +34,26 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 @pytest.mark.parametrize(("to", "name", "action"), [("", ONE, "restore"), (ONE, ONE, "restore"), (TWO, TWO, "none")])
 def test_the_release_to_go_back_to(host: Host, to: str, name: str, action: str) -> None:
+    (host.root / "current").symlink_to(f"releases/{TWO}")
     plan = release.previous(args(host, to=to), b"")["plan"]
     assert plan == {"release": name, "port": 1, "action": action}
     assert release.committed(args(host), b"")["plan"] == {"release": TWO, "port": 1}
+
+
+@pytest.mark.parametrize(("current", "journal", "active"), [
+    (ONE, "commit", "active"),  # a switch that was cut
+    (TWO, "switch", "active"),
+    (TWO, "commit", "failed"),
+])  # fmt: skip
+def test_the_committed_release_is_brought_back_where_another_one_may_run(
+    host: Host, monkeypatch: pytest.MonkeyPatch, current: str, journal: str, active: str
+) -> None:
+    stage(host, TWO, {"plan.json": json.dumps({"release": TWO}), "phi4-edge.service": "[Unit]\n"}, {})
+    (host.root / "current").symlink_to(f"releases/{current}")
+    (host.receipt.parent / "journal.json").write_text(json.dumps({"step": journal, "phase": "after"}))
+    monkeypatch.setattr(release, "shown", lambda unit: {"ActiveState": active})
+    monkeypatch.setattr(release, "pending", lambda args, wanted: [current] if current != TWO else [])
+    assert release.previous(args(host, to=TWO), b"")["plan"]["action"] == "restore"
 
 
 @pytest.mark.parametrize(

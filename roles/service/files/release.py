@@ -6,6 +6,7 @@ import os
 import re
 
 import hostdocker
+import hostjournal
 from hostlib import (
     HostError,
     Json,
@@ -210,7 +211,7 @@ def previous(args: Json, _payload: bytes) -> Json:
     """The plan and images of a release that is kept, so that it can be made the current one again.
 
     `to` names it; without, it is the one before the committed one. The plan's action is none for the committed one
-    itself, else restore. Raises HostError for a release that is not kept, naming those that are.
+    where it runs, else restore. Raises HostError for a release that is not kept, naming those that are.
     """
     receipt = receipt_of(args)
     now, before = (str(receipt.get(key) or "") for key in ("release", "previous_release"))
@@ -233,7 +234,16 @@ def previous(args: Json, _payload: bytes) -> Json:
             f"found no image {lost[0]} on this host, needed it to go back to {name}: something else removed it "
             "(`docker image prune`). Nothing was switched; provision the host with the settings that it had then"
         )
-    return {"plan": dict(plan_of(args, name), action="none" if name == now else "restore"), "images": images}
+    done = name == now and runs(dict(args, release=name))
+    return {"plan": dict(plan_of(args, name), action="none" if done else "restore"), "images": images}
+
+
+def runs(args: Json) -> bool:
+    """Whether the host runs the release `args["release"]`, and no run was cut behind a switch to another one."""
+    journal, wanted = read_json(os.path.join(str(args["state"]), hostjournal.NAME)), units_of(release_of(args))
+    cut = isinstance(journal, dict) and hostjournal.switched(journal)
+    up = all(shown(unit).get("ActiveState") == "active" for unit in wanted)
+    return not cut and up and not pending(args, wanted)
 
 
 def rollback(args: Json, _payload: bytes) -> Json:
