@@ -130,6 +130,23 @@ def test_a_full_disk_keeps_nobody_from_going_back(tmp_path: Path, monkeypatch: p
     did(tmp_path, "rollback")
 
 
+def test_a_gate_that_outlives_its_run_does_not_write_over_the_next_one_s_steps(tmp_path: Path) -> None:
+    with journal.recorded({"do": "gate", "release": ONE, "lock": {**HELD, "folder": str(tmp_path)}}):
+        (tmp_path / "lock").write_text(json.dumps({"id": "run-2"}))
+        did(tmp_path, "commit", held={**HELD, "id": "run-2"}, body={"release": TWO})
+    assert (head(tmp_path).id, head(tmp_path).step, head(tmp_path).phase) == ("run-2", "commit", "after")
+
+
+def test_a_full_disk_keeps_nobody_from_releasing_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: str, document: object) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    did(tmp_path, "build")
+    monkeypatch.setattr(journal, "write_json", full)
+    journal.close(str(tmp_path))
+    assert not read(tmp_path)["closed"]
+
+
 def test_every_step_and_phase_is_one_that_core_knows() -> None:
     assert set(journal.STEPS.values()) <= {*STEPS, ROLLBACK}
     source = (ROOT / "roles" / "receipt" / "files" / "hostjournal.py").read_text()

@@ -13,6 +13,7 @@ import time
 from typing import Iterator
 
 from hostlib import HostError, Json, own_directory, read_bytes, read_json, write_json
+from hostlockstate import lock_read
 
 FORMAT = "phi4-edge/journal/1"
 NAME = "journal.json"
@@ -63,9 +64,15 @@ def recorded(args: Json) -> Iterator[None]:
 
 
 def noted(args: Json, step: str, phase: str, error: str = "") -> None:
-    """The journal says that this run is there, durably. Nothing happens outside of a lock, nor without root."""
+    """The journal says that this run is there, durably. Nothing happens outside of a lock, nor without root.
+
+    Nor where another run has the lock by now: a gate that goes on after its run must not write over that run's steps.
+    """
     held = args.get("lock") or {}
     if not held or unprivileged():
+        return
+    lock = lock_read(os.path.join(str(held["folder"]), "lock"))
+    if lock is not None and lock.get("id") != held["id"]:
         return
     try:
         write(str(held["folder"]), held, step, phase, dict(args, error=error))
@@ -120,7 +127,8 @@ def close(folder: str) -> None:
     path = os.path.join(folder, NAME)
     journal = read_json(path)
     if isinstance(journal, dict) and journal.get("step") in BEFORE_SWITCH and not journal.get("closed"):
-        write_json(path, dict(journal, closed=True))
+        with contextlib.suppress(OSError):  # a full disk must not keep the lock; nobody undoes what was not switched
+            write_json(path, dict(journal, closed=True))
 
 
 def boundary(step: str, phase: str) -> None:
