@@ -147,6 +147,18 @@ def test_the_same_run_takes_it_again_at_once(folder: Path, connection: subproces
     assert hostlock.state(str(folder))["state"] == "held"
 
 
+def test_the_same_run_in_another_process_that_lives_is_held(folder: Path, connection: subprocess.Popen[bytes]) -> None:
+    here, there = {**NOBODY, "pid": 2}, {**NOBODY, "pid": 3}
+    assert take(folder, "a", watched(connection), controller=here)["state"] == "taken"
+    hostlock.renew({"id": "a", "folder": str(folder), "controller": here})
+    assert take(folder, "a", watched_self(), controller=there)["state"] == "held"
+    connection.kill()
+    connection.wait()
+    assert take(folder, "a", watched_self(), controller=there, wait=5)["state"] == "taken"
+    with pytest.raises(hostlib.HostError, match="another run took over"):
+        hostlock.renew({"id": "a", "folder": str(folder), "controller": here})
+
+
 def test_a_living_run_is_waited_for_as_long_as_wanted(folder: Path, connection: subprocess.Popen[bytes]) -> None:
     take(folder, "a", watched(connection))
     began = time.monotonic()
@@ -274,5 +286,8 @@ def test_on_the_controller_itself_the_process_of_the_play_is_watched() -> None:
         assert hostlock.ancestor(play) == [os.getppid(), found[2]]
         assert hostlock.ancestor({**play, "boot_id": "another"})[0] == os.getpid()
         assert hostlock.ancestor({**play, "start": 1})[0] == os.getpid()
+        # The login over SSH of whoever called the play goes on after it.
+        patch.setattr(hostlock, "SERVERS", tuple(name for name, *_ in [state.lock_process(found[1])] if name))
+        assert hostlock.ancestor(play) == [os.getppid(), found[2]]
         patch.setattr(hostlock, "SERVERS", (found[0],))
         assert hostlock.ancestor({})[0] in (os.getpid(), os.getppid())

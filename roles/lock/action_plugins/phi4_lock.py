@@ -104,8 +104,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 def controller() -> dict[str, Any]:
     """The process that runs the play, so that whoever is on the same machine can see whether it lives."""
     pid = os.getppid()  # a task runs in a child of it
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return {"boot_id": boot.read_text().strip() if boot.exists() else "", "pid": pid, "start": started(pid)}
+    boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    return {
+        "boot_id": boot.read_text().strip() if boot.exists() else "",
+        "space": str(space.readlink()) if space.is_symlink() else "",
+        "pid": pid,
+        "start": started(pid),
+    }
 
 
 def started(pid: int) -> int:
@@ -117,9 +122,15 @@ def started(pid: int) -> int:
 
 
 def gone(holder: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
-    """Whether the holder ran its play on this machine and that has ended without a release."""
+    """Whether the holder ran its play on this machine and that has ended without a release.
+
+    Containers share the boot of their machine, but not its processes: what cannot be seen from here may well live.
+    """
     theirs = holder.get("controller")
-    if not isinstance(theirs, Mapping) or not own["boot_id"] or theirs.get("boot_id") != own["boot_id"]:
+    same = isinstance(theirs, Mapping) and all(
+        own[name] and theirs.get(name) == own[name] for name in ("boot_id", "space")
+    )
+    if not isinstance(theirs, Mapping) or not same:
         return False
     pid, start = theirs.get("pid"), theirs.get("start")
     return isinstance(pid, int) and isinstance(start, int) and start > 0 and started(pid) != start

@@ -69,7 +69,7 @@ def attempt(wish: Json, args: Json) -> Json:
         if found["present"] and found["id"] == args.get("gone") and found["state"] == "held":
             hostlock.end((lock_read(hostlock.BEAT) or {}).get("keeper"), signal.SIGTERM)
             return dict(found, state="ending")
-        if found["present"] and found["id"] == wish["id"]:
+        if found["present"] and found["id"] == wish["id"] and not elsewhere(found, wish, folder):
             if found["state"] != "held":
                 hostlock.claim(wish, folder)
             return {"state": "taken", "before": None}
@@ -84,6 +84,12 @@ def attempt(wish: Json, args: Json) -> Json:
                 return dict(found, state="working")
             hostlock.claim(wish, folder)
         return {"state": "taken", "before": shown(found)}
+
+
+def elsewhere(found: Json, wish: Json, folder: str) -> bool:
+    """Whether this very run lives in another process, as on a worker that was given up too early: then it is held."""
+    theirs = (lock_read(hostlock.path_of(folder)) or {}).get("controller")
+    return bool(found["state"] == "held" and theirs != wish["controller"])
 
 
 def shown(found: Json) -> Json:

@@ -16,7 +16,7 @@ import signal
 import time
 from typing import Any, Iterator
 
-from hostlib import HostError, Json, fsync_directory, own_directory, remove_tree, write_json
+from hostlib import HostError, Json, fsync_directory, own_directory, remove_tree, temporary_name, write_json
 from hostlockstate import (
     LOCK_BEAT,
     LOCK_FOLDER,
@@ -83,7 +83,7 @@ def claim(wish: Json, folder: str) -> None:
 
 def create(path: str, lock: Json) -> None:
     """The lock is at `path`, whole from the first moment. Raises FileExistsError as O_EXCL does."""
-    temporary = f"{path}.new-{os.getpid()}"
+    temporary = temporary_name(path)
     write_json(temporary, lock)
     try:
         os.link(temporary, path)
@@ -97,16 +97,18 @@ def ancestor(controller: Json) -> list[int]:
 
     The nearest one of an SSH server; on the controller itself the process that runs the play; else this script.
     """
+    play = [controller.get("pid"), controller.get("start")]
+    local = controller.get("boot_id") == lock_boot() and lock_lives(play)
     pid = os.getpid()
     while pid > 1:
         found = lock_process(pid)
-        if found is None:
+        # Behind the play may come the SSH login of whoever called it, which outlives it.
+        if found is None or (local and pid == play[0]):
             break
         if found[0] in SERVERS:
             return [pid, found[2]]
         pid = found[1]
-    play = [controller.get("pid"), controller.get("start")]
-    if controller.get("boot_id") == lock_boot() and lock_lives(play):
+    if local:
         return [int(play[0]), int(play[1])]  # type: ignore[arg-type]
     own = lock_process(os.getpid())
     return [os.getpid(), own[2] if own else 0]
@@ -187,7 +189,9 @@ def renew(held: Json) -> None:
         lock = lock_read(path_of(folder))
         if lock is None:
             return
-        if lock.get("id") != held["id"]:
+        # Also where another process goes on with the same run, as another worker does.
+        theirs, own = lock.get("controller"), held.get("controller")
+        if lock.get("id") != held["id"] or (theirs and own and theirs != own):
             who = f"{lock.get('user')}@{lock.get('host')} ({lock.get('operation')} since {lock.get('started')})"
             raise HostError(
                 f"found the lock of {who} on this host, needed our own: the connection was lost too long, and another "
