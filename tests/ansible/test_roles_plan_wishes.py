@@ -28,6 +28,8 @@ WISHES = {
     "how": "Be brief.",
     "site": "edge",
 }
+# Of plays before, which the plan must not take for wishes.
+OTHER_FACTS = ("phi4_images", "phi4_rollback", "phi4_watch", "phi4_doctor")
 
 
 def test_role_and_command_read_the_same_wishes(tmp_path: Path) -> None:
@@ -35,7 +37,8 @@ def test_role_and_command_read_the_same_wishes(tmp_path: Path) -> None:
     (tmp_path / "images.json").write_text(json.dumps(images))
     tasks = [
         {"name": "Facts", "ansible.builtin.set_fact": {
-            "phi4_facts": f"{{{{ lookup('ansible.builtin.file', '{FIXTURE}') | from_json }}}}", "cacheable": True}},
+            "phi4_facts": f"{{{{ lookup('ansible.builtin.file', '{FIXTURE}') | from_json }}}}", "cacheable": True,
+            **{name: {"of": "a play before"} for name in OTHER_FACTS}}},
         role("plan", plan_store=str(tmp_path)),
         {"name": "Plan", "ansible.builtin.copy": {
             "content": "{{ ansible_facts['phi4_plan'] | to_json }}", "mode": "0644", "dest": f"{tmp_path}/plan.json"}},
