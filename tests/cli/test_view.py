@@ -159,3 +159,20 @@ def test_ctrl_c_may_speak_into_a_line_that_is_being_written(monkeypatch: pytest.
 def test_a_pipe_gets_lines_and_json_gets_json() -> None:
     assert isinstance(view("table"), PlainView)
     assert isinstance(view("json"), JsonView)
+
+
+@pytest.mark.parametrize("shown", [PlainView(STEPS), JsonView()])
+def test_a_reader_that_went_away_does_not_end_what_is_under_way(
+    shown: View, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe into `head`, a log on a full disk: an error here would end Ansible in the middle of a switch."""
+
+    def gone(text: str, err: bool) -> None:
+        raise BrokenPipeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_view_lines.click, "echo", gone)
+        rollout(shown)
+    shown.note("there again")
+    told = capsys.readouterr()
+    assert "there again" in told.out + told.err

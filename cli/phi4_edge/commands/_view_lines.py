@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,10 @@ _WIDTH = 400
 
 
 class Writer:
-    """Writes lines one after the other, also when a signal handler speaks into a line that is being written."""
+    """Writes lines one after the other, also when a signal handler speaks into a line that is being written.
+
+    A reader that went away or a disk that is full is no reason to end what is under way on hosts: lines get lost then.
+    """
 
     def __init__(self, err: bool) -> None:
         self._err = err
@@ -35,7 +39,8 @@ class Writer:
         while self._waiting and not self._writing:
             self._writing = True
             try:
-                click.echo(self._waiting.popleft(), err=self._err)
+                with contextlib.suppress(OSError):
+                    click.echo(self._waiting.popleft(), err=self._err)
             finally:
                 self._writing = False
 

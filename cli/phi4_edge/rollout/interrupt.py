@@ -13,7 +13,10 @@ GRACE_SECONDS = 180.0
 
 
 class Interrupts:
-    """Counts Ctrl-C (and SIGTERM, which counts like the first) while it is entered; does not raise."""
+    """Counts Ctrl-C (and SIGTERM, which counts like the first) while it is entered; does not raise.
+
+    A terminal that goes away (SIGHUP) ends nothing: hosts in the middle of a switch matter more.
+    """
 
     def __init__(self, on_first: Callable[[], None] | None = None, on_second: Callable[[], None] | None = None) -> None:
         self.count = 0
@@ -25,6 +28,9 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._handle)
+            if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup has set it otherwise
+                # A function, not SIG_IGN, which what is started from here would inherit.
+                self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda number, frame: None)
         return self
 
     def __exit__(

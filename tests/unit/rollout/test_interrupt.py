@@ -35,6 +35,17 @@ def test_the_second_ctrl_c_ends_hosts_that_are_switching_too() -> None:
     assert told == ["first", "second"]
 
 
+def test_a_terminal_that_goes_away_ends_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interrupts.stopping
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_the_handlers_before_are_back_afterwards() -> None:
     before = signal.getsignal(signal.SIGINT)
     with Interrupts():
