@@ -55,11 +55,20 @@ def _collect(text: str, folders: tuple[Path, ...], modules: dict[str, str]) -> N
             modules[module] = source
 
 
+# What Python, tests and linters leave in a checkout, and no wheel holds.
+_LEFT = re.compile(r"__pycache__|\..*_cache|.*\.pyc")
+
+
+def leftover(inside: Path) -> bool:
+    """Whether a path, relative to the checkout or the package, is no part of it but of somebody's cache."""
+    return any(map(_LEFT.fullmatch, inside.parts))
+
+
 def digest(*relative: str) -> str:
     """SHA-256 over names and bytes of every file below the given paths of the content root.
 
     Two installations with equal digests render and install the same things, so a digest that changed is a change to
-    apply. Caches and editor leftovers do not count.
+    apply. Caches do not count.
     """
     total = hashlib.sha256()
     base = root()
@@ -68,7 +77,7 @@ def digest(*relative: str) -> str:
         files = [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
         for path in files:
             inside = path.relative_to(base)
-            if "__pycache__" in inside.parts or path.suffix == ".pyc":
+            if leftover(inside):
                 continue
             total.update(f"{inside.as_posix()}\0{path.stat().st_size}\0".encode())
             total.update(path.read_bytes())

@@ -64,7 +64,7 @@ class Hello:
             found = json.loads(line)
             if found["format"] == FORMAT:
                 return cls(str(found["version"]), str(found["code"]), str(found["store"]), max(1, int(found["cpus"])))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             return None
         return None
 
@@ -75,7 +75,7 @@ def code_digest() -> str:
     total = hashlib.sha256(content.digest("roles", "playbooks").encode())
     for path in sorted(package.rglob("*")):
         inside = path.relative_to(package)
-        if path.is_file() and not {"__pycache__", "_content"} & set(inside.parts):
+        if path.is_file() and inside.parts[0] != "_content" and not content.leftover(inside):
             total.update(f"{inside.as_posix()}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
@@ -128,6 +128,8 @@ class Link:
         return self
 
     def __exit__(self, *ended: object) -> None:
+        if any(ended):  # something went wrong: what is still to be written may never be read
+            self.cut()
         with suppress(OSError):
             self.sink.close()
         try:

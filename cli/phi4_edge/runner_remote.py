@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner import TOOK_PLACE, RunResult
-from phi4_edge.runner_events import Collector, HostEvent
+from phi4_edge.runner_events import Collector, HostEvent, printable
 from phi4_edge.runner_link import Link, WorkerLostError
 from phi4_edge.runner_process import private_directory
 from phi4_edge.runner_worker import BEAT, SILENCE
@@ -27,6 +27,10 @@ __all__ = ["Job", "WorkerLostError", "execute"]
 
 # A job that was asked to end has this long before the connection is cut, which ends it too.
 _GRACE = 1.5
+# A worker that does not take what the job needs for so long is given up; a large inventory over a slow line takes some.
+_TAKING = 300.0
+# Bytes of one line; results of a task have a limit of their own far below. A worker must not fill this memory.
+_LONGEST = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -96,20 +100,38 @@ class _Stream:
 
     def run(self, request: Mapping[str, Any]) -> int | None:
         """Exit status of ansible-playbook; None when the worker did not say it."""
-        from ansible_runner.streaming import Processor, Transmitter
+        from ansible_runner.streaming import Transmitter
 
-        with suppress(OSError):  # a broken connection shows at its other end, with what the worker said
-            self._link.say(request)
-            Transmitter(_output=self._link.sink, private_data_dir=self._private, only_transmit_kwargs=True).run()
         with self._pump:
-            Processor(
-                _input=_Heard(self._link.source, self._pump),
-                private_data_dir=self._private,
-                quiet=True,
-                event_handler=self._collector.take,
-                status_handler=self._hear_status,
-            ).run()
+            with suppress(OSError):  # a broken connection shows at its other end, with what the worker said
+                self._link.say(request)
+                Transmitter(_output=self._link.sink, private_data_dir=self._private, only_transmit_kwargs=True).run()
+            self._pump.sent()
+            try:
+                self._listen()
+            except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+                # Whatever it is, one worker must not end the rollout of all.
+                said = printable(f"{type(error).__name__}: {error}", 200)
+                self._pump.why = f"it said what is no event of a job ({said})"
+                return None
         return self._status
+
+    def _listen(self) -> None:
+        from ansible_runner.streaming import Processor
+
+        class Events(Processor):  # type: ignore[misc]
+            """Takes no files: none is sent back, and their names and links would be of the worker's choice."""
+
+            def artifacts_callback(self, artifacts_data: object) -> None:
+                raise ValueError("files, which nobody asked for")
+
+        Events(
+            _input=_Heard(self._link.source, self._pump),
+            private_data_dir=self._private,
+            quiet=True,
+            event_handler=self._collector.take,
+            status_handler=self._hear_status,
+        ).run()
 
     def _hear_status(self, status: Mapping[str, Any], runner_config: object) -> None:
         if isinstance(status.get("rc"), int):
@@ -123,7 +145,7 @@ class _Heard:
         self._source, self._pump = source, pump
 
     def readline(self) -> bytes:
-        line = self._source.readline()
+        line = self._source.readline(_LONGEST)
         self._pump.heard = time.monotonic()
         return line
 
@@ -138,6 +160,12 @@ class _Pump:
         self.heard = time.monotonic()
         self.cancelled = False
         self.why = ""
+        self._sending, self._patience = True, _TAKING
+
+    def sent(self) -> None:
+        """The worker has what the job needs: from here on it is spoken to, and has to speak."""
+        self.heard = time.monotonic()
+        self._sending, self._patience = False, SILENCE
 
     def __enter__(self) -> _Pump:
         self._thread.start()
@@ -156,15 +184,17 @@ class _Pump:
                 self._say(b'{"cancel": true}\n')
             if self.cancelled and now - asked > _GRACE:
                 self._link.cut()
-            elif now - self.heard > SILENCE:
-                self.why = f"it said nothing for {SILENCE:.0f} s"
+            elif now - self.heard > self._patience:
+                self.why = f"it said nothing for {self._patience:.0f} s"
                 self._link.cut()
             elif now - beat > BEAT:
                 beat = now
                 self._say(b'{"beat": true}\n')
 
     def _say(self, line: bytes) -> None:
-        """Never waits: a worker that does not read is found silent."""
+        """Never waits: a worker that does not read is found silent. Nothing comes between the words of the job."""
+        if self._sending:
+            return
         with suppress(OSError):
             self._link.sink.flush()
             os.write(self._link.sink.fileno(), line)

@@ -49,3 +49,19 @@ def test_the_code_that_writes_compose_documents_is_part_of_every_release(
     (tmp_path / "core" / "compose.py").write_text("x = 1")
     after = content.runtimes()
     assert {name for name in after if after[name] != before[name]} == {"onnx", "ollama", "vllm"}
+
+
+def test_what_tests_and_linters_leave_in_a_checkout_is_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "roles" / "a").mkdir(parents=True)
+    (tmp_path / "roles" / "a" / ".keep").write_text("")
+    monkeypatch.setattr(content, "root", lambda: tmp_path)
+    before = content.digest("roles")
+    for name in ("__pycache__/a.pyc", ".pytest_cache/v/nodeids", ".mypy_cache/3.11/cache.0.db", ".ruff_cache/0/1"):
+        path = tmp_path / "roles" / "a" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("left")
+    assert content.digest("roles") == before
+    (tmp_path / "roles" / "a" / "b").write_text("part of it")
+    assert content.digest("roles") != before

@@ -122,7 +122,9 @@ class Course:
     def _lost(self, end: _End) -> None:
         """The part's hosts go elsewhere; nothing new begins once the operator wants to stop."""
         worker = end.part.worker
-        if end.error is not None and (worker is None or not isinstance(end.error, (RunnerError, PreflightError))):
+        if end.error is not None and (
+            worker is None or not isinstance(end.error, (RunnerError, PreflightError, OSError))
+        ):
             raise end.error
         if worker is not None:
             self._pool.give_up(worker, getattr(end.error, "reason", "") or str(end.error))

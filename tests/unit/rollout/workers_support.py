@@ -16,6 +16,7 @@ import sys, pathlib
 from phi4_edge import content, runner_worker
 folder = pathlib.Path(sys.argv[1])
 runner_worker.SILENCE = float(sys.argv[2])
+runner_worker._LEAVE = 120  # on a busy machine a job takes long to begin, and to end
 content.playbook = lambda name: folder / f"{name}.yml"
 from phi4_edge.commands.worker import command
 sys.argv[1:] = []
