@@ -99,6 +99,24 @@ def test_what_lies_in_files_is_read_from_there(tmp_path: Path) -> None:
     assert found["oom_kills"] == "4"
 
 
+def asked(root: Path) -> list[str]:
+    """The names that were resolved, but the host's own."""
+    return [line.split()[0] for line in sources(root)["dns"]["text"].splitlines()[2:]]
+
+
+def test_the_names_are_those_of_the_sources_or_of_the_proxy_that_asks_for_them(tmp_path: Path) -> None:
+    place(
+        tmp_path,
+        "/etc/apt/sources.list",
+        "  # deb http://commented.invalid x\ndeb https://me:s3cr3t@pool.invalid/d x\n",
+    )
+    place(tmp_path, "/etc/apt/sources.list.d/own.sources", "URIs: http://own.invalid/debian\n")
+    place(tmp_path, "/etc/apt/apt.conf.d/01none", '// Acquire::http::Proxy "http://commented.invalid:3128";\n')
+    assert asked(tmp_path) == ["pool.invalid", "own.invalid"]
+    place(tmp_path, "/etc/apt/apt.conf.d/02proxy", 'Acquire::http::Proxy "http://me:s3cr3t@proxy.invalid:3128/";\n')
+    assert asked(tmp_path) == ["proxy.invalid"]
+
+
 def test_this_machine_answers_every_source_with_a_text_or_a_reason() -> None:
     found = sources()
     for name, answer in found.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,11 @@ Invoke = Callable[..., Result]
 
 
 @pytest.fixture
-def closed_port() -> int:
-    """A port of this machine at which nothing listens."""
+def closed_port() -> Iterator[int]:
+    """A port of this machine at which nothing listens, and nobody else begins to."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+        yield free.getsockname()[1]
 
 
 @pytest.fixture

@@ -32,7 +32,12 @@ _PASSWORD = re.compile(r"ansible_(?:ssh_|become_|sudo_)?pass(?:word)?[\"']?[ \t]
 
 
 def read(
-    inventory: Sequence[str], reach: Reach, hosts: Sequence[Host], plans: Iterable[Plan], store_error: str
+    inventory: Sequence[str],
+    reach: Reach,
+    hosts: Sequence[Host],
+    plans: Iterable[Plan],
+    store_error: str,
+    all_reached: bool,
 ) -> Readings:
     """What is so on this machine now; changes nothing and contacts nobody."""
     store, config = Store(), config_file(os.environ, Path.cwd())
@@ -54,6 +59,7 @@ def read(
         ignored_config=_ignored_config(),
         config=str(config or ""),
         host_keys_checked=_host_keys_checked(config),
+        all_reached=all_reached,
     )
 
 
@@ -141,7 +147,8 @@ def _keys(hosts: Iterable[Host]) -> Iterator[tuple[str, str, str]]:
             continue  # ssh settings that cannot be read: Ansible tells
         for path in paths:
             mode = _mode(path)
-            if mode & 0o077 and path.suffix != ".pub" and path not in told:
+            # ssh minds it only of a key that is this user's own.
+            if mode & 0o077 and path.suffix != ".pub" and path not in told and path.stat().st_uid == os.getuid():
                 told.add(path)
                 yield host.name, str(path), f"{mode:04o}"
 

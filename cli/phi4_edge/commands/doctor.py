@@ -55,7 +55,9 @@ def _examine(inventory: Sequence[str], reach: Reach) -> dict[str, Any]:
     fleet = Fleet.open(inventory, reach)
     with progress_view() as view:
         looked = _doctor_looking.look(fleet, planner, view)
-    readings = _doctor_controller.read(inventory, reach, fleet.hosts, looked.plans, store_error)
+    readings = _doctor_controller.read(
+        inventory, reach, fleet.hosts, looked.plans, store_error, all_reached=not looked.unreachable
+    )
     findings = [*doctor_controller.examine(readings), *looked.findings]
     return doctor.document([host.name for host in fleet.hosts], findings, looked.unreachable)
 

@@ -41,6 +41,7 @@ class Readings:
     ignored_config: str = ""  # an ansible.cfg that Ansible does not read, for its directory is world-writable
     config: str = ""  # the ansible.cfg that it does read
     host_keys_checked: bool = True
+    all_reached: bool = False  # every host was, so that no key that ssh passes over is needed
 
 
 def examine(it: Readings) -> tuple[Finding, ...]:
@@ -110,7 +111,8 @@ def _limits(it: Readings) -> Iterator[Finding]:
 def _secrets(it: Readings) -> Iterator[Finding]:
     for host, path, mode in it.keys:
         found = f"the private key {path} (for {host}) may be read by others (mode {mode})"
-        yield _finding("secrets", Level.PROBLEM, found, "mode 0600: ssh refuses it otherwise", f"chmod 600 {path}")
+        level = Level.WARNING if it.all_reached else Level.PROBLEM
+        yield _finding("secrets", level, found, "mode 0600: ssh refuses it otherwise", f"chmod 600 {path}")
     for path, mode in it.exposed:
         found = f"{path} holds a password or opens the vault, and may be read by others (mode {mode})"
         yield _finding("secrets", Level.WARNING, found, "mode 0600", f"chmod 600 {path}; ansible-vault encrypts values")

@@ -61,7 +61,10 @@ def _silent(case: Case) -> Iterator[Finding]:
         f"Docker is installed and its daemon gives no answer (docker.service is {state}{f'; {said}' if said else ''})"
     )
     init = case.facts.init if case.facts is not None else ""
-    if unit.get("LoadState") == "masked":
+    if unit.get("LoadState") == "not-found" and init == "systemd":
+        fix = "nothing to do: provision installs Docker where the plan needs it"
+        yield case.note("docker", "the command docker without its service", "Docker's engine, if anything", fix)
+    elif unit.get("LoadState") == "masked":
         fix = "sudo systemctl unmask docker.service docker.socket && sudo systemctl enable --now docker"
         yield case.when(case.needs_docker, "docker", f"{found}: the unit is masked", "an answer", fix)
     elif state == "failed":

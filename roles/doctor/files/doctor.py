@@ -22,6 +22,7 @@ ROOT = ARGS.get("root", "")  # a test's stand-in for "/"
 SOURCE_SECONDS = 15
 NAME_SECONDS = 8.0  # glibc asks two servers twice, five seconds each; half of that is slow enough
 TEXT_LIMIT = 16 * 1024
+NAME = r"(?:[^@/\s]*@)?([A-Za-z0-9.-]+)"  # of a URL, behind user and password
 PATHS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/var/lib/dpkg", "/etc")
 FLAGS = (("ro", os.ST_RDONLY), ("noexec", os.ST_NOEXEC), ("nosuid", os.ST_NOSUID))
 LOCKS = (
@@ -120,15 +121,17 @@ def package_manager():
     return " ".join(name for name in MANAGERS if shutil.which(name)) or "none"
 
 
+def texts(*patterns):
+    found = [path for pattern in patterns for path in sorted(glob.glob(ROOT + pattern)) if os.path.isfile(path)]
+    lines = "\n".join(read(path[len(ROOT) :]) for path in found).split("\n")
+    return "\n".join(line for line in lines if not line.lstrip().startswith(("#", "//")))
+
+
 def names():
-    """The names that this host must be able to resolve: its own (sudo asks for it) and those of its package sources."""
-    wanted = [socket.gethostname()]
-    files = [ROOT + "/etc/apt/sources.list", *sorted(glob.glob(ROOT + "/etc/apt/sources.list.d/*"))]
-    for path in files:
-        if path.endswith((".list", ".sources")) and os.path.isfile(path):
-            text = "\n".join(line for line in read(path[len(ROOT) :]).split("\n") if not line.startswith("#"))
-            wanted += re.findall(r"https?://([A-Za-z0-9.-]+)", text)
-    return list(dict.fromkeys(wanted))[:6]
+    """Names that this host must be able to resolve: its own (sudo asks for it), and its package sources' or proxy's."""
+    sources = texts("/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources")
+    proxies = re.findall(r'Proxy\s+"https?://' + NAME, texts("/etc/apt/apt.conf", "/etc/apt/apt.conf.d/*"))
+    return list(dict.fromkeys([socket.gethostname(), *(proxies or re.findall("https?://" + NAME, sources))]))[:6]
 
 
 def resolve(name, answers):

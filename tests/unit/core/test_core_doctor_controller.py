@@ -30,6 +30,7 @@ FAULTS: list[tuple[dict[str, Any], str, Level, str, str]] = [
     ({"forks": 100}, "forks", Level.WARNING, "1024 open files for --forks 100", "ulimit -n 1728, or --forks 56"),
     ({"memory_available": 1 << 29}, "forks", Level.WARNING, "0.5 GiB of memory", "--forks 5"),
     ({"keys": (("gw1", "/k", "0644"),)}, "secrets", Level.PROBLEM, "/k (for gw1)", "chmod 600 /k"),
+    ({"keys": (("gw1", "/k", "0644"),), "all_reached": True}, "secrets", Level.WARNING, "/k (for gw1)", "chmod 600 /k"),
     ({"exposed": (("/inv", "0644"),)}, "secrets", Level.WARNING, "/inv holds a password", "chmod 600 /inv"),
     ({"ignored_config": "/tmp/a/ansible.cfg"}, "ansible.cfg", Level.WARNING, "ignores", "chmod o-w /tmp/a"),
     ({"host_keys_checked": False, "config": "/c"}, "ansible.cfg", Level.NOTE, "/c switches", "host_key_checking"),
