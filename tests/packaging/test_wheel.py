@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from phi4_edge import __version__, runner_link
+
 ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT / "tests" / "fixtures" / "hosts" / "n150-8gb.json"
 
@@ -18,7 +20,9 @@ pytestmark = pytest.mark.packaging
 
 def run(*argv: str | Path, cwd: Path, code: int = 0) -> str:
     """Output of a command that must end with `code`."""
-    done = subprocess.run([str(word) for word in argv], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(word) for word in argv], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     assert done.returncode == code, f"{argv} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -68,8 +72,10 @@ def test_wheel_holds_every_role_and_playbook_and_no_caches(wheel: Path) -> None:
     missing = content_of_checkout() - shipped
     assert not missing, f"not in the wheel: {sorted(missing)}"
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".orig"))]
-    for data in ("resource_table.yml", "catalog.yml", "cve_floors.yml", "plan.schema.json"):
-        assert f"phi4_edge/data/{data}" in names
+    package = {name.removeprefix("cli/") for name in run("git", "ls-files", "cli", cwd=ROOT).split()}
+    there = {name for name in package if (ROOT / "cli" / name).is_file()}
+    assert {"phi4_edge/data/catalog.yml", "phi4_edge/data/rollout.schema.json"} <= there
+    assert not there - names, f"not in the wheel: {sorted(there - names)}"
 
 
 def test_installed_command_plans_from_another_directory(installed: Path, tmp_path: Path) -> None:
@@ -79,6 +85,13 @@ def test_installed_command_plans_from_another_directory(installed: Path, tmp_pat
     assert "provision" in run(python, "-m", "phi4_edge", "--help", cwd=tmp_path)
     text = run(python, "-m", "phi4_edge", "plan", "--facts", FIXTURE, "--output", "json", cwd=tmp_path)
     assert '"engine": "onnx"' in text
+
+
+def test_installed_command_is_a_worker_for_what_it_was_built_from(installed: Path, tmp_path: Path) -> None:
+    done = run(installed / "phi4-edge", "worker", cwd=tmp_path)
+    hello = runner_link.Hello.read(done.encode())
+    assert hello is not None, done
+    assert (hello.version, hello.code) == (__version__, runner_link.code_digest())
 
 
 def test_installed_roles_run_under_ansible(installed: Path, tmp_path: Path) -> None:
