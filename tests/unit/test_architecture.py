@@ -54,7 +54,6 @@ OWNERS = {
     "requests": {"artifacts", "lab"},
     "zstandard": {"artifacts"},
     "yaml": {"data", "inventory", "report", "lab"},
-    "rich": {"report", "rollout", "commands"},
 }
 IMPURE = {
     "subprocess",
