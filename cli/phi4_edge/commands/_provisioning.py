@@ -60,6 +60,7 @@ class Provisioning:
     names: tuple[str, ...]
     bundle: Bundle | None = None
     allow_reboot: bool = False
+    reviewed: PlanFile | None = None
     seen: Survey = field(default_factory=lambda: Survey({}, ()))
     planned: dict[str, Planned] = field(default_factory=dict)
     troubles: list[HostResult] = field(default_factory=list)
@@ -125,6 +126,15 @@ class Provisioning:
         now = PlanSet.of(self.planned, self.problems, self.fleet.source(self.rolling.limit))
         if found := plan_file.differences(file, now):
             raise plan_file.refuse(file, found)
+        self.reviewed = file
+
+    def _strayed(self, beside: Collection[str]) -> list[HostResult]:
+        """Hosts that would get something else than was reviewed, now that drivers and artifacts are there."""
+        if self.reviewed is None:
+            return []
+        plans = [plan.to_dict() for host, plan in self.todo.items() if host not in beside]
+        found = plan_file.strayed(self.reviewed, plans)
+        return [HostResult(host, Outcome.PREFLIGHT, why, plan_file.AGAIN) for host, why in found.items()]
 
     def _bad(self, beside: Iterable[HostResult]) -> dict[str, Outcome]:
         """Hosts that count against the budget before the first wave begins."""
@@ -149,6 +159,7 @@ class Provisioning:
         unready += self._prepare(view, {result.host for result in unready})
         if unready or self.todo:
             self._decide()
+        unready += self._strayed({result.host for result in unready})
         results = {result.host: result for result in (*self.problems, *self.sorted.settled, *unready)}
         waves = self.waves(results)
         if self.rolling.resumed:

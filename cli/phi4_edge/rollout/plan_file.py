@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ _CARRIED = (
     *("engine", "quantization", "accelerator", "service_manager", "context_length", "parallel", "kv_cache_type"),
     *("bind", "port", "knobs", "model", "runtime", "image", "webui", "content"),
 )
+# Of those, what is decided when a plan is reviewed; digests and sizes are known only when the artifacts are there.
+_DECIDED = _CARRIED[:9]
 AGAIN = "make and review a new one: phi4-edge plan INVENTORY -o json > FILE"
 
 
@@ -88,6 +90,18 @@ def differences(file: PlanFile, now: PlanSet) -> list[str]:
     plans = {plan["host"]: plan for plan in now.to_dict()["plans"]}
     for host, plan in plans.items():
         found += _host(host, file.plans.get(host), plan)
+    return found
+
+
+def strayed(file: PlanFile, now: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Hosts that were planned for anew since, with a driver or with artifacts that were made, and otherwise now."""
+    found = {}
+    for plan in now:
+        reviewed = file.plans.get(str(plan["host"]))
+        if reviewed is None:
+            continue
+        if told := [f"{name} {plan[name]}, was {reviewed[name]}" for name in _DECIDED if reviewed[name] != plan[name]]:
+            found[str(plan["host"])] = clean(f"found another plan than was reviewed: {'; '.join(told)}", 300)
     return found
 
 

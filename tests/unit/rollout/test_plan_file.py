@@ -75,6 +75,19 @@ def reviewed(tmp_path: Path, made: PlanSet) -> plan_file.PlanFile:
     return plan_file.read(path)
 
 
+def test_what_was_decided_anew_since_is_held_against_the_review(tmp_path: Path, plans: Plans) -> None:
+    """A driver that was installed may make another engine fit; digests of what was made since are no other plan."""
+    file = reviewed(tmp_path, plans())
+    now = plans().to_dict()["plans"]
+    now[0]["model"]["digest"] = "d" * 64
+    now[0]["fingerprint"] = "e" * 64
+    assert plan_file.strayed(file, now) == {}
+    now[1]["engine"] = "vllm"
+    found = plan_file.strayed(file, now)
+    assert list(found) == ["gw2"]
+    assert "engine vllm, was " in found["gw2"]
+
+
 def test_nothing_changed(tmp_path: Path, plans: Plans) -> None:
     file = reviewed(tmp_path, plans())
     assert plan_file.differences(file, plans()) == []
