@@ -96,7 +96,7 @@ def wave_options(
             type=SizeType(),
             default=failures,
             show_default=True,
-            help="Bad hosts (failed, unreachable, unhealthy) that do not stop it.",
+            help="Bad hosts (failed, timed out, rolled back, unhealthy, unreachable) that do not stop it.",
         ),
         *run_options,
     )
