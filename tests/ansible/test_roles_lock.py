@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,15 @@ def release(folder: Path, name: str) -> dict[str, Any]:
     return dict(lock.release({"wish": {"id": name}, "folder": str(folder)}, b""))
 
 
+def until(folder: Path, seen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The state of the lock as soon as that is so; half a minute is for a busy machine."""
+    end = time.monotonic() + 30
+    while not seen(found := hostlock.state(str(folder))):
+        assert time.monotonic() < end, found
+        time.sleep(0.02)
+    return dict(found)
+
+
 def test_it_is_taken_once_and_released(folder: Path, connection: subprocess.Popen[bytes]) -> None:
     assert take(folder, "a", watched(connection))["state"] == "taken"
     found = hostlock.state(str(folder))
@@ -82,7 +91,7 @@ def test_it_is_taken_once_and_released(folder: Path, connection: subprocess.Pope
     assert release(folder, "a") == {"released": True}
     assert not folder.exists()
     assert not Path(hostlock.BEAT).exists()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while state.lock_lives(process) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not state.lock_lives(process)
@@ -96,25 +105,23 @@ def test_the_folder_stays_where_something_was_installed(folder: Path, connection
 
 
 def test_the_keeper_beats_while_the_connection_lives(folder: Path, connection: subprocess.Popen[bytes]) -> None:
-    take(folder, "a", watched(connection), stale=0.6)
-    time.sleep(1.2)
-    found = hostlock.state(str(folder))
-    assert found["state"] == "held"
-    assert found["age"] < 0.5
+    take(folder, "a", watched(connection))
+    time.sleep(1.2)  # without a beat it would be older than that
+    assert until(folder, lambda found: found["age"] < 0.5)["state"] == "held"
 
 
 def test_a_dead_run_is_taken_over_when_its_lock_is_stale_and_not_before(
     folder: Path, connection: subprocess.Popen[bytes]
 ) -> None:
-    take(folder, "a", watched(connection), stale=1.5)
+    take(folder, "a", watched(connection), stale=3.0)
     time.sleep(0.5)
     connection.kill()
     connection.wait()
     killed = time.monotonic()
-    second = take(folder, "b", watched_self(), stale=1.5)
+    second = take(folder, "b", watched_self(), stale=3.0)
     assert second["state"] == "taken"
     assert second["taken_from"]["id"] == "a"
-    assert 1.4 <= time.monotonic() - killed < 3.0
+    assert 2.7 <= time.monotonic() - killed < 30
     assert hostlock.state(str(folder))["id"] == "b"
 
 
@@ -128,7 +135,7 @@ def test_a_stale_lock_is_left_while_a_step_of_its_run_works(folder: Path, connec
     take(folder, "a", watched(connection), stale=0.2)
     connection.kill()
     connection.wait()
-    time.sleep(0.6)
+    until(folder, lambda found: found["state"] == "stale")
     with hostrun.idle() as idle:
         assert idle
         held = take(folder, "b", watched_self(), stale=0.2)
@@ -140,10 +147,10 @@ def test_the_same_run_takes_it_again_at_once(folder: Path, connection: subproces
     take(folder, "a", watched(connection))
     connection.kill()
     connection.wait()
-    time.sleep(0.3)
+    until(folder, lambda found: found["state"] != "held")
     began = time.monotonic()
     assert take(folder, "a", watched_self())["state"] == "taken"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 15  # it is stale after 30
     assert hostlock.state(str(folder))["state"] == "held"
 
 
@@ -163,7 +170,7 @@ def test_a_living_run_is_waited_for_as_long_as_wanted(folder: Path, connection: 
     take(folder, "a", watched(connection))
     began = time.monotonic()
     assert take(folder, "b", watched_self(), wait=0.6)["state"] == "held"
-    assert 0.6 <= time.monotonic() - began < 2
+    assert 0.6 <= time.monotonic() - began < 30
     ender = subprocess.Popen([sys.executable, "-c", RELEASE, str(folder)])
     found = take(folder, "b", watched_self(), wait=20)
     assert ender.wait() == 0

@@ -39,11 +39,11 @@ def holder(tmp_path: Path) -> subprocess.Popen[bytes]:
     """Another run that is at work on the first host, until it is killed."""
     folder = tmp_path / "holder"
     folder.mkdir()
-    inventory, playbook = locked_play(folder, {"ansible.builtin.wait_for": {"timeout": 60}})
+    inventory, playbook = locked_play(folder, {"ansible.builtin.wait_for": {"timeout": 300}})
     running = subprocess.Popen(
         command(playbook, inventory, *options(tmp_path), "--limit", "a"), env=environment(), stdout=subprocess.DEVNULL
     )
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not (tmp_path / "a" / "lock").exists() and time.monotonic() < end:
         time.sleep(0.1)
     return running
@@ -83,7 +83,7 @@ def test_a_killed_play_on_the_same_machine_is_followed_when_its_lock_is_stale(
     second = run(tmp_path)
     assert second.status == 0, second.output
     assert "took over the lock of root@" in second.output
-    assert 30 <= time.monotonic() - killed < 50
+    assert 30 <= time.monotonic() - killed < 120  # and what a busy machine takes to start Ansible
 
 
 def test_check_mode_takes_nothing(tmp_path: Path) -> None:
