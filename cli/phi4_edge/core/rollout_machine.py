@@ -137,17 +137,21 @@ class Rollout:
         return after._begin(wave.number + 1)
 
     def bake_ended(self, unhealthy: Mapping[str, Outcome]) -> Rollout:
-        """Return the state after the bake of `Bake`; `unhealthy` holds those that did not stay well, and how."""
+        """Return the state after the bake of `Bake`; `unhealthy` holds those that did not stay well, and how.
+
+        One that another run had taken before it could be watched is locked: it is that run's, and nothing more begins.
+        """
         bake = self._expected(Bake)
-        wrong = [outcome for outcome in unhealthy.values() if outcome not in (Outcome.UNHEALTHY, Outcome.UNREACHABLE)]
+        known = (Outcome.UNHEALTHY, Outcome.UNREACHABLE, Outcome.LOCKED)
+        wrong = [outcome for outcome in unhealthy.values() if outcome not in known]
         if wrong:
-            raise WaveError(f"found a host that ended {wrong[0]} in a bake, needed unhealthy or unreachable")
+            raise WaveError(f"found a host that ended {wrong[0]} in a bake, needed unhealthy, unreachable or locked")
         after = self._told(unhealthy, bake.hosts)
         sick = after._with(bake.hosts, Outcome.UNHEALTHY)
         if after.exceeded:
             back = after._with(bake.hosts, Outcome.UNHEALTHY, Outcome.DONE)
             return after._revert(bake.wave, back, Stop.BUDGET)
-        return after._revert(bake.wave, sick, None)
+        return after._revert(bake.wave, sick, after._locked(bake.wave))
 
     def reverted(self, results: Mapping[str, Outcome]) -> Rollout:
         """Return the state after `Revert`. A host that was good and could not go back tells DONE, or how it failed.
@@ -162,7 +166,8 @@ class Rollout:
         after = self._told(told, revert.hosts)
         if Outcome.INTERRUPTED in results.values():
             return after._end(Stop.INTERRUPTED)
-        return after._end(Stop.BUDGET) if after.exceeded else after._begin(revert.wave.number + 1)
+        stop = Stop.BUDGET if after.exceeded else after._locked(revert.wave)
+        return after._end(stop) if stop else after._begin(revert.wave.number + 1)
 
     def interrupted(self) -> Rollout:
         """Return the state after the operator ended it; nothing more begins. An ended rollout stays as it is."""
@@ -192,6 +197,9 @@ class Rollout:
         if hosts:
             return replace(self, action=Revert(wave, hosts, self._why()))
         return self._end(stop) if stop else self._begin(wave.number + 1)
+
+    def _locked(self, wave: Wave) -> Stop | None:
+        return Stop.LOCKED if self._with(wave.hosts, Outcome.LOCKED) else None
 
     def _why(self) -> str:
         if not self.exceeded:

@@ -115,7 +115,7 @@ class Driver:
         if any(result.outcome in _CUT for result in found):
             return rollout.interrupted()
         self.log.event("bake_end", number=bake.wave.number)
-        sick = [drive_texts.unhealthy(self.results[r.host], r) for r in found if r.outcome not in _WELL]
+        sick = [drive_texts.watched_badly(self.results[r.host], r) for r in found if r.outcome not in _WELL]
         self._keep(sick, bake.wave)
         return rollout.bake_ended({result.host: result.outcome for result in sick})
 

@@ -18,6 +18,14 @@ def unhealthy(good: HostResult, found: HostResult) -> HostResult:
     return replace(good, outcome=outcome, reason=reason, next_step=found.next_step)
 
 
+def watched_badly(good: HostResult, found: HostResult) -> HostResult:
+    """A host of this rollout that did not stay well, or that another run took before it could be watched."""
+    if found.outcome is not Outcome.LOCKED:
+        return unhealthy(good, found)
+    reason = f"it passed the gate, and another run took it before it was watched: {found.reason}"
+    return replace(good, outcome=Outcome.LOCKED, reason=reason, next_step=found.next_step)
+
+
 def unhealthy_since(good: HostResult, found: HostResult) -> HostResult:
     """The same of a host that was changed by an earlier run, which knew the release before."""
     step = f"take it back: phi4-edge rollback INVENTORY --limit {good.host}; or mend it, then run again"

@@ -92,6 +92,14 @@ def test_a_locked_host_ends_it_after_its_wave_and_takes_nothing_back() -> None:
     assert begin("0").wave_ended({"a": Outcome.LOCKED, "b": Outcome.FAILED}).action == End(Stop.BUDGET)
 
 
+def test_a_host_that_is_another_run_s_when_it_is_to_be_watched_ends_it_too() -> None:
+    bake = begin("1", bake=5).wave_ended(dict.fromkeys("ab", Outcome.DONE))
+    assert bake.bake_ended({"a": Outcome.LOCKED}).action == End(Stop.LOCKED)
+    revert = bake.bake_ended({"a": Outcome.LOCKED, "b": Outcome.UNHEALTHY})
+    assert isinstance(revert.action, Revert) and revert.action.hosts == ("b",)
+    assert revert.reverted({"b": Outcome.REVERTED}).action == End(Stop.LOCKED)
+
+
 @pytest.mark.parametrize("left", [{"a": Outcome.INTERRUPTED, "b": Outcome.DONE}, {"b": Outcome.DONE}, {}])
 def test_a_host_that_did_not_finish_ends_it_as_interrupted(left: dict[str, Outcome]) -> None:
     assert begin("2").wave_ended(left).action == End(Stop.INTERRUPTED)
@@ -203,7 +211,7 @@ def step(rollout: Rollout, data: st.DataObject) -> Rollout:
     if isinstance(action, RunWave):
         return rollout.wave_ended({host: data.draw(OUTCOMES) for host in action.wave.hosts})
     if isinstance(action, Bake):
-        ends = st.sampled_from([None, None, Outcome.UNHEALTHY, Outcome.UNREACHABLE])
+        ends = st.sampled_from([None, None, Outcome.UNHEALTHY, Outcome.UNREACHABLE, Outcome.LOCKED])
         drawn = {host: data.draw(ends) for host in action.hosts}
         return rollout.bake_ended({host: end for host, end in drawn.items() if end is not None})
     assert isinstance(action, Revert)

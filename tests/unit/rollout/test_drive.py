@@ -154,6 +154,26 @@ def test_a_host_that_falls_ill_takes_its_wave_back_beyond_the_budget() -> None:
     }
 
 
+def test_a_host_that_another_run_took_before_the_bake_is_no_bad_one() -> None:
+    fake = FakeExecutor({"bake": {"a1": "locked"}})
+    driver, ended = drive(fake, bake=5.0)
+    assert fake.hosts_of("rollback") == []
+    assert ended.stop is Stop.LOCKED
+    assert outcomes(driver) == {
+        "c1": "done", "a1": "locked", "a2": "done", "b1": "untouched", "b2": "untouched",
+    }  # fmt: skip
+    assert "another run took it before it was watched: found the lock of " in driver.results["a1"].reason
+
+
+def test_a_sick_host_goes_back_before_a_locked_one_ends_the_rollout() -> None:
+    fake = FakeExecutor({"bake": {"a1": "locked", "a2": "failed"}})
+    driver, ended = drive(fake, allowed="1", bake=5.0)
+    assert fake.hosts_of("rollback") == ["a2"]
+    assert ended.stop is Stop.LOCKED
+    assert fake.hosts_of("provision") == ["c1", "a1", "a2"]
+    assert outcomes(driver)["a2"] == "unhealthy"
+
+
 def test_a_host_that_is_lost_in_the_bake_is_unreachable() -> None:
     driver, ended = drive(FakeExecutor({"bake": {"c1": "unreachable"}}), bake=5.0)
     assert driver.results["c1"].outcome is Outcome.UNREACHABLE
