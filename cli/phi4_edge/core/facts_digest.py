@@ -30,7 +30,13 @@ def _stable(facts: HostFacts) -> dict[str, Any]:
         "disks": [[disk.path, disk.total, disk.filesystem, disk.standing] for disk in facts.disks],
         "gpus": [_gpu(gpu) for gpu in facts.nvidia.gpus],
         "committed": [facts.receipt.release, facts.receipt.fingerprint],
+        "drift": _drift(facts),
     }
+
+
+def _drift(facts: HostFacts) -> list[list[str]]:
+    """Return what somebody changed in managed files; what a run that was cut has begun is no such thing."""
+    return [] if facts.journal.open else sorted([found.path, found.problem] for found in facts.receipt.drift)
 
 
 def _gpu(gpu: Gpu) -> list[Any]:

@@ -130,6 +130,11 @@ def test_what_moves_by_itself_makes_no_plan_stale(names: set[str]) -> None:
         ("os_release", "ID=debian\nVERSION_ID=11\n"),
         ("python", "3.9.2 /usr/bin/python3"),
         ("receipt", '{"present": true, "receipt": {"format": "phi4-edge/receipt/1", "release": "r-other"}}'),
+        (
+            "receipt",
+            '{"present": true, "receipt": {"format": "phi4-edge/receipt/1"}, '
+            '"drift": [{"path": "/etc/systemd/system/phi4-edge.service", "problem": "changed"}]}',
+        ),
     ],
 )
 def test_another_machine_is_noticed(tmp_path: Path, plans: Plans, source: str, text: str) -> None:
