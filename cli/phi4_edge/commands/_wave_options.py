@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -75,6 +76,17 @@ class SizeType(click.ParamType[Size]):
         return size
 
 
+class SecondsType(click.FloatRange):
+    """A time that comes to its end: `inf` and `nan` are numbers to Python."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The time; a usage error when it is none."""
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"found {seconds}, needed a number of seconds such as 60", param, ctx)
+        return seconds
+
+
 def wave_options(
     canary: str | None = None, wave: str = "20%", bake: float = 60.0, failures: str = "0"
 ) -> Callable[[F], F]:
@@ -85,7 +97,7 @@ def wave_options(
         click.option("--wave", type=SizeType(1), default=wave, show_default=True, help="Hosts of a wave after that."),
         click.option(
             "--bake",
-            type=click.FloatRange(0),
+            type=SecondsType(0),
             default=bake,
             show_default=True,
             metavar="SECONDS",

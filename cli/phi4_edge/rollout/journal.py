@@ -41,11 +41,20 @@ _DURABLE = frozenset({"waves", "wave", "wave_end", "host", "bake", "bake_end", "
 
 
 def state_root(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder of everything that this controller remembers of its runs: $PHI4_EDGE_STATE, or below XDG's."""
-    if named := environment.get("PHI4_EDGE_STATE"):
-        return Path(named).expanduser().absolute()
-    base = environment.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "phi4-edge"
+    """The folder of everything that this controller remembers of its runs: $PHI4_EDGE_STATE, or below XDG's.
+
+    Raises RecordError where there is no home to put it in, as for a user of a container without a name.
+    """
+    try:
+        if named := environment.get("PHI4_EDGE_STATE"):
+            return Path(named).expanduser().absolute()
+        base = environment.get("XDG_STATE_HOME")
+        return (Path(base) if base else Path.home() / ".local" / "state") / "phi4-edge"
+    except RuntimeError as error:
+        raise RecordError(
+            "found no home directory of this user, needed a place for the record of rollouts: name a folder in "
+            "PHI4_EDGE_STATE"
+        ) from error
 
 
 def now() -> str:

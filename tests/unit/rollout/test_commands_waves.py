@@ -132,6 +132,8 @@ def test_ctrl_c_says_how_to_go_on(site: Site) -> None:
         (("--wave", "120%"), "needed a number of hosts such as 3"),
         (("--max-failures", "few"), "needed a number of hosts such as 3"),
         (("--bake", "-1"), "-1.0 is not in the range"),
+        (("--bake", "inf"), "needed a number of seconds"),
+        (("--bake", "nan"), "needed a number of seconds"),
         (("--check", "--resume"), "needed one of them"),
     ],
 )

@@ -35,6 +35,11 @@ def test_where_it_is() -> None:
     assert state_root({"PHI4_EDGE_STATE": ""}) == state_root({})
 
 
+def test_a_user_without_a_home_is_told_what_to_name() -> None:
+    with pytest.raises(RecordError, match="needed a place for the record of rollouts: name a folder in PHI4_EDGE_STAT"):
+        state_root({"PHI4_EDGE_STATE": "~nobody-of-this-name/x"})
+
+
 def test_a_rollout_has_a_private_folder_of_its_own(tmp_path: Path) -> None:
     journal = begin(tmp_path, inventory=["hosts.ini", "a,b,"])
     journal.plans([{"host": "gw1", "engine": "onnx"}])
