@@ -79,8 +79,9 @@ def alive(pid: str) -> bool:
 @pytest.mark.parametrize("do", ["program", "swallow", "deaf"])
 def test_a_script_ends_itself_and_all_that_it_started_before_the_controller_gives_up(tmp_path: Path, do: str) -> None:
     note = tmp_path / "note"
+    _quick, start = asked(tmp_path / "quick", "quick", 30.0)  # what a busy machine takes for one that does nothing
     result, took = asked(note, do, 3.0)
-    assert took < 3.0
+    assert took < 3.0 + 3 * start
     assert result["failed"]
     assert result["timedout"] == {"period": 3}
     assert result["msg"].startswith(f"found no end of {do} after 2 s, needed one")

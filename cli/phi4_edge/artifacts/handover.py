@@ -27,6 +27,7 @@ from phi4_edge.errors import ArtifactError
 _BLOCK = 1 << 20
 _SPARE = 100_000_000  # bytes left free beside what is received
 _LONGEST = 64 << 20  # of a line: what is offered is named in one
+_ODD = "{} says what is not part of a transfer; is it the same version?"
 
 
 def send(
@@ -46,7 +47,10 @@ def send(
     contents, bill = bundle.collect(store, plans, content)
     _say(sink, {"offer": contents.encode().decode("ascii")})
     answer = _heard(source, name)
-    lacking, begin = {str(folder) for folder in answer["lacking"]}, int(answer["from"])
+    try:
+        lacking, begin = {str(folder) for folder in answer["lacking"]}, int(answer["from"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(_ODD.format(name)) from error
     if not lacking:
         return 0
     part = only(contents, lacking)
@@ -158,7 +162,7 @@ def _heard(source: IO[bytes], name: str) -> Mapping[str, Any]:
     except ValueError as error:
         raise ArtifactError(f"{name} ended the connection in the middle; run again") from error
     if not isinstance(found, dict):
-        raise ArtifactError(f"{name} says what is not part of a transfer; is it the same version?")
+        raise ArtifactError(_ODD.format(name))
     if "error" in found:
         raise ArtifactError(f"{name}: {found['error']}")
     return found

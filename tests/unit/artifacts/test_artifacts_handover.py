@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Mapping
@@ -123,3 +124,12 @@ def test_a_file_that_is_damaged_here_is_not_handed_on(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is damaged"):
         hand(here, there, [plan("tiny/onnx-int4")])
     assert there.digests() == {}
+
+
+@pytest.mark.parametrize(
+    "answer", [b"[]", b"{}", b'{"lacking": 5, "from": 0}', b'{"lacking": [], "from": null}', b'{"lacking": []}']
+)
+def test_an_answer_that_is_none_is_told_and_no_fault_of_ours(tmp_path: Path, answer: bytes) -> None:
+    source, sink = io.BytesIO(answer + b"\n"), io.BytesIO()
+    with pytest.raises(ArtifactError, match="w1 says what is not part of a transfer"):
+        handover.send(filled(tmp_path), [plan("tiny/onnx-int4")], content, source, sink, "w1")
