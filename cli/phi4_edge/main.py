@@ -41,6 +41,8 @@ COMMANDS = {
 # What this program starts itself on other machines.
 HIDDEN = frozenset({"worker"})
 
+INTERRUPTED = "\ninterrupted: what was running has been stopped; run the same command again to go on"
+
 
 @contextlib.contextmanager
 def _exit_codes(debug: bool) -> Iterator[None]:
@@ -55,8 +57,12 @@ def _exit_codes(debug: bool) -> Iterator[None]:
     except Phi4EdgeError as error:
         _leave(f"error: {clean(error)}", error.exit_code, debug)
     except KeyboardInterrupt:
-        _leave("\ninterrupted: what was running has been stopped; run the same command again to go on", 130, debug)
-    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        _leave(INTERRUPTED, 130, debug)
+    except click.Abort as error:  # at a question: click makes the same of Ctrl-C and of the end of input
+        if isinstance(error.__context__, KeyboardInterrupt):
+            _leave(INTERRUPTED, 130, debug)
+        raise
+    except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
         raise
     except Exception:
         _leave("error: this is a bug in phi4-edge; please report it with the text above", 1, debug=True)
