@@ -36,7 +36,7 @@ def test_where_it_is() -> None:
 
 
 def test_a_user_without_a_home_is_told_what_to_name() -> None:
-    with pytest.raises(RecordError, match="needed a place for the record of rollouts: name a folder in PHI4_EDGE_STAT"):
+    with pytest.raises(RecordError, match="needed a place for the record of rollouts: name a folder in PHI4_EDGE_"):
         state_root({"PHI4_EDGE_STATE": "~nobody-of-this-name/x"})
 
 
