@@ -54,10 +54,10 @@ class Host:
         (target / "weights").write_text(model)
         stage(self, name, {"environment": f"NAME={name}\n"}, {"model": str(target)})
 
-    def commit(self, name: str, model: str) -> dict[str, Any]:
+    def commit(self, name: str, model: str, forget: bool = False) -> dict[str, Any]:
         body = {"release": name, "plan_fingerprint": name}
         hostlib.link_atomic(f"releases/{name}", str(self.root / "current"))
-        return dict(receipt.commit(args(self, body=body, files=[]), b""))
+        return dict(receipt.commit(args(self, body=body, files=[], forget=forget), b""))
 
     def names(self) -> set[str]:
         return {path.name for path in [*self.root.glob("releases/*"), *self.state.glob("models/*")]}

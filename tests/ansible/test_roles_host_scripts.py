@@ -79,6 +79,16 @@ def test_going_back_makes_the_newer_release_the_previous_one(host: Host) -> None
     assert (found["release"], found["previous_release"]) == (ONE, TWO)
 
 
+def test_a_release_that_was_taken_back_is_nothing_to_go_back_to(host: Host) -> None:
+    for name, model in ((ONE, "a"), (TWO, "b")):
+        host.release(name, model)
+        host.commit(name, model)
+    host.commit(ONE, "a", forget=True)
+    found = hostlib.read_json(str(host.receipt))
+    assert (found["release"], found["previous_release"]) == (ONE, None)
+    assert host.names() == {ONE, "a"}
+
+
 def test_a_second_commit_is_no_change(host: Host) -> None:
     host.release(ONE, "a")
     assert host.commit(ONE, "a")["changed"] is True

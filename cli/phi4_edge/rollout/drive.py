@@ -143,7 +143,7 @@ class Driver:
         here = {host: self.results[host] for host in revert.hosts}
         back = {host: to for host in revert.hosts if (to := self.before.get(host, "")) and to != here[host].release}
         self.log.event("revert", number=revert.wave.number, hosts=list(back), why=revert.why)
-        wanted = {"service_rollback_to": back, **self._patience()}
+        wanted = {"service_rollback_to": back, "receipt_forget_previous": True, **self._patience()}
         job = replace(self.job, playbook=ROLLBACK, extra_vars=wanted, releases=back, through=True)
         gone = {result.host: result for result in (self._apply(job, list(back)) if back else ())}
         told = [

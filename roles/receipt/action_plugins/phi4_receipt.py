@@ -27,6 +27,7 @@ options:
   state: {description: Directory of models and receipt., type: path, required: true}
   plan: {description: The plan that was applied (commit)., type: dict}
   images: {description: Ids of its images on the host by service (commit)., type: dict}
+  forget: {description: The release that was committed until now is bad and not kept (commit)., type: bool}
 """
 FORMAT = "phi4-edge/receipt/1"
 
@@ -36,7 +37,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"do", "root", "state", "plan", "images"})
+    _VALID_ARGS = frozenset({"do", "root", "state", "plan", "images", "forget"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of one operation of files/receipt.py."""

@@ -68,7 +68,9 @@ def commit(args: Json, _payload: bytes) -> Json:
     """
     before = read_json(args["receipt"])
     before = before if isinstance(before, dict) else {}
-    receipt = dict(args["body"], previous_release=before_this(before, args["body"]["release"]))
+    # A release that was taken back because it is bad is nothing to go back to.
+    previous = None if args.get("forget") else before_this(before, args["body"]["release"])
+    receipt = dict(args["body"], previous_release=previous)
     if args["check"]:
         return {"changed": before.get("plan_fingerprint") != receipt["plan_fingerprint"]}
     must_be_current(args)

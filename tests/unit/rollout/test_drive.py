@@ -109,7 +109,8 @@ def test_the_good_hosts_of_a_wave_go_back_when_the_budget_is_spent() -> None:
     driver, _ = drive(fake)
     back = fake.calls[-1]
     assert (back[0].playbook, back[1]) == ("rollback", ("a1",))
-    assert back[0].extra_vars == {"lock_id": "id", "lock_wait": 60, "service_rollback_to": {"a1": "r-0"}}
+    wanted = {"service_rollback_to": {"a1": "r-0"}, "receipt_forget_previous": True}
+    assert back[0].extra_vars == {"lock_id": "id", "lock_wait": 60, **wanted}
     assert outcomes(driver) == {"c1": "done", "a1": "reverted", "a2": "failed", "b1": "untouched", "b2": "untouched"}
     assert driver.results["a1"].release == "r-0"
     assert "is back on r-0" in driver.results["a1"].reason
