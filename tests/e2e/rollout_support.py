@@ -108,21 +108,24 @@ class Fleet:
         """Whether the host waits at its hook; asked past SSH."""
         return faults.execute(self.lab, name, ["test", "-e", f"{HOOK}.reached"]).returncode == 0
 
-    def await_hooks(self, names: Sequence[str], seconds: float = 120) -> None:
-        end = time.monotonic() + seconds
-        while not all(self.reached(name) for name in names):
+    def await_hooks(self, names: Sequence[str], first: bool = False, seconds: float = 120) -> None:
+        """Every host waits at its hook, or the first of them does."""
+        end, enough = time.monotonic() + seconds, any if first else all
+        while not enough(self.reached(name) for name in names):
             assert time.monotonic() < end, f"{names} did not come to their hooks in {seconds} s"
             time.sleep(0.1)
 
     @contextmanager
-    def cut_at(self, names: Sequence[str]) -> Iterator[None]:
-        """The power of each host is cut when it waits at its hook; it is back afterwards."""
+    def cut_at(self, *groups: Sequence[str], first: bool = False) -> Iterator[None]:
+        """The power of the hosts of each group is cut when they wait (or the first does); it is back afterwards."""
 
-        def cut(name: str) -> None:
-            self.await_hooks([name])
-            faults.power_off(self.lab, name)
+        def cut(group: Sequence[str]) -> None:
+            self.await_hooks(group, first)
+            for name in group:
+                faults.power_off(self.lab, name)
 
-        threads = [threading.Thread(target=cut, args=(name,)) for name in names]
+        names = [name for group in groups for name in group]
+        threads = [threading.Thread(target=cut, args=(group,)) for group in groups]
         for thread in threads:
             thread.start()
         try:

@@ -20,7 +20,10 @@ from phi4_edge import lab as lab_room
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 
-BOUNDARIES = ("stage:before", "verify:before", "switch:before", "switch:after", "commit:before", "commit:after")
+# Ansible runs the same task on all hosts at a time, and the first one of an engine is not that of another: at the first
+# boundary the hosts do not wait together, so it is there when one of them is.
+APART = "stage:before"
+BOUNDARIES = (APART, "verify:before", "switch:before", "switch:after", "commit:before", "commit:after")
 OLLAMA = {"phi4_engine": "ollama", "phi4_quantization": "q4_0"}
 ENGINES = {
     "gw1": {"phi4_engine": "onnx"},
@@ -82,7 +85,7 @@ def test_the_controller_is_killed(table: Fleet, served: dict[str, str], boundary
     set_hooks(table, boundary, "wait")
     process = table.cli.start("provision", *table.inventories, "--yes")
     try:
-        table.await_hooks(table.names)
+        table.await_hooks(table.names, first=boundary == APART)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         said = process.communicate()[0]
@@ -94,7 +97,7 @@ def test_the_controller_is_killed(table: Fleet, served: dict[str, str], boundary
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_the_power_of_every_host_is_cut(table: Fleet, served: dict[str, str], boundary: str) -> None:
     set_hooks(table, boundary, "wait")
-    with table.cut_at(table.names):
+    with table.cut_at(table.names, first=boundary == APART):
         done = table.run("provision", "--yes", "--output", "json").expect(5)
     assert set(done.outcomes().values()) == {"unreachable"}
     # Whatever the step was: a host that is back serves one of the two releases before anybody looks after it.

@@ -63,7 +63,7 @@ def roll(truth: Fleet, outcomes: tuple[str, str], budget: str) -> Done:
             elif outcome == UNHEALTHY:
                 truth.host(name).sh(SABOTEUR)
         cut = [name for name, outcome in wanted.items() if outcome == UNREACHABLE]
-        faults.enter_context(truth.cut_at(cut))
+        faults.enter_context(truth.cut_at(*([name] for name in cut)))
         options = ["--canary", "0", "--wave", "2", "--bake", "8", "--max-failures", budget, "--step-timeout", "15"]
         done = truth.run("provision", "--yes", "--output", "json", *options)
     truth.unhook(truth.names)
