@@ -129,11 +129,11 @@ def test_the_lock_is_not_taken_over_while_the_dead_runs_task_lives(pair: Fleet) 
 
 def test_a_lock_is_shown_and_released(pair: Fleet) -> None:
     killed_at_work(pair)
-    shown = pair.run("lock", "show", "-o", "json").expect(0).out
+    shown = pair.cli.run("lock", "show", *pair.inventories, "-o", "json").expect(0).out
     assert {line["host"] for line in json.loads(shown)["hosts"] if line["state"] != "free"} == set(HOSTS)
     pair.unhook(HOSTS)
     time.sleep(5)
-    pair.run("lock", "release", "--yes").expect(0)
+    pair.cli.run("lock", "release", *pair.inventories, "--yes").expect(0)
     assert holder(pair) == ""
     pair.run("provision", "--yes").expect(0)
 
