@@ -35,7 +35,7 @@ ENGINES = {
 @pytest.fixture(scope="module")
 def table(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("kill")
-    profiles = lab_room.load_profiles().choose(("gateway-6gb", "gateway-6gb", "gateway-8gb"))
+    profiles = lab_room.load_profiles().choose(("gateway-6gb",) * 3)
     name = f"kill-{os.getpid()}"
     made = lab_room.up(name, profiles, kind=("bare", "bare", "docker"), with_mirror=True)
     try:

@@ -15,6 +15,7 @@ from phi4_edge.rollout.outcome import HostResult, Outcome
 from phi4_edge.rollout.survey import Survey
 
 PLAYBOOK = "driver"
+_WELL = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def install(rolling: Rolling, hosts: Sequence[str], seen: Survey, allow_reboot: 
     fleet, wanted = rolling.fleet, {"nvidia_runtime_allow_reboot": allow_reboot}
     job = Job(PLAYBOOK, wanted, task_timeout=rolling.waving.task_timeout, lock=rolling.lock)
     with Interrupts() as interrupts:
-        results = apply(rolling.executor, job, hosts, interrupts, view.event)
-    failed = tuple(result for result in results if result.outcome not in (Outcome.DONE, Outcome.UNCHANGED))
+        results = _first_one(rolling, job, hosts, interrupts, view)
+    failed = tuple(result for result in results if result.outcome not in _WELL)
     for result in failed:
         view.finished(result.host, str(result.outcome))
     ready = [result.host for result in results if result not in failed]
@@ -51,3 +52,15 @@ def install(rolling: Rolling, hosts: Sequence[str], seen: Survey, allow_reboot: 
     documents = {name: document for name, document in seen.documents.items() if name not in ready}
     documents = {**documents, **again.documents}
     return Driven(Survey(documents, (*seen.problems, *again.problems)), failed, interrupted=False)
+
+
+def _first_one(
+    rolling: Rolling, job: Job, hosts: Sequence[str], interrupts: Interrupts, view: View
+) -> list[HostResult]:
+    """Every host's result. A driver is tried on one host before the others: a bad one does not meet the fleet."""
+    results = [*apply(rolling.executor, job, hosts[:1], interrupts, view.event)]
+    rest = hosts[1:]
+    if rest and all(result.outcome in _WELL for result in results):
+        return [*results, *apply(rolling.executor, job, rest, interrupts, view.event)]
+    why = f"the driver was tried on {hosts[0]} first, and that did not go well; nothing was changed"
+    return [*results, *(HostResult(host, Outcome.UNTOUCHED, why, "run the same command again") for host in rest)]

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
-# Longest wait after the first Ctrl-C for hosts between switch and commit: time to load a model and to pass the gate.
-GRACE_SECONDS = 180.0
+# Longest wait after the first Ctrl-C for hosts between switch and commit: the gate gives vLLM half an hour to start.
+GRACE_SECONDS = 1900.0
 
 
 class Interrupts:

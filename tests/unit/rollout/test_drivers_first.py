@@ -71,6 +71,17 @@ def test_hosts_with_a_new_driver_are_looked_at_again(monkeypatch: pytest.MonkeyP
     assert not done.interrupted
 
 
+def test_a_driver_is_tried_on_one_host_before_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = applied(monkeypatch, {"gw1": Outcome.FAILED, "gw2": Outcome.DONE})
+    done = _drivers.install(fleet("gw1", "gw2"), ["gw1", "gw2"], BEFORE, True, View())  # type: ignore[arg-type]
+    assert len(jobs) == 1
+    assert [(result.host, result.outcome) for result in done.failed] == [
+        ("gw1", Outcome.FAILED),
+        ("gw2", Outcome.UNTOUCHED),
+    ]
+    assert "gw1 first" in done.failed[1].reason
+
+
 def test_nobody_is_looked_at_when_no_driver_was_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     applied(monkeypatch, {"gw1": Outcome.UNREACHABLE})
     done = _drivers.install(fleet("gw1"), ["gw1"], BEFORE, False, View())  # type: ignore[arg-type]
