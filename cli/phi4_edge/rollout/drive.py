@@ -114,7 +114,8 @@ class Driver:
         found = self.watched(bake.hosts, bake.seconds)
         if any(result.outcome in _CUT for result in found):
             return rollout.interrupted()
-        self.log.event("bake_end", number=bake.wave.number)
+        if all(result.outcome is not Outcome.LOCKED for result in found):  # else nobody has watched that host
+            self.log.event("bake_end", number=bake.wave.number)
         sick = [drive_texts.watched_badly(self.results[r.host], r) for r in found if r.outcome not in _WELL]
         self._keep(sick, bake.wave)
         return rollout.bake_ended({result.host: result.outcome for result in sick})
@@ -134,9 +135,9 @@ class Driver:
     def watch_again(
         self, hosts: Sequence[str], seconds: float, good: Mapping[str, HostResult]
     ) -> dict[str, HostResult]:
-        """Hosts that were `good` before, and are found bad now; none after a Ctrl-C."""
+        """Hosts that were `good` before, and are found bad now; none after a Ctrl-C, nor one that another run has."""
         found = self.watched(hosts, seconds)
-        bad = [result for result in found if result.outcome not in _WELL | _CUT]
+        bad = [result for result in found if result.outcome not in _WELL | _CUT | {Outcome.LOCKED}]
         return {result.host: drive_texts.unhealthy_since(good[result.host], result) for result in bad}
 
     def _revert(self, rollout: Rollout, revert: Revert) -> Rollout:
