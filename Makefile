@@ -10,8 +10,9 @@ ENGINE := roles/onnx/files/engine
 ENGINE_VENV := build/engine
 PYTAG := $(shell $(PYTHON) -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 PIP_FLAGS := --quiet --disable-pip-version-check
-# Test files run side by side; the tests of one file stay in order, on one lab.
-JOBS ?= 2
+# Test files run side by side; the tests of one file stay in order, on one lab. Most of their time is waiting: for boots,
+# bakes and locks.
+JOBS ?= 3
 DEMO_LAB := demo
 DEMO_INVENTORY := build/demo/inventory.ini
 
