@@ -92,7 +92,8 @@ class Fleet:
     def trace(self, name: str) -> str:
         look = (
             "systemctl show phi4-edge -p MainPID,NRestarts; sha256sum /var/lib/phi4-edge/*.json; "
-            "find /opt/phi4-edge /var/lib/phi4-edge /etc/systemd/system -newer /run/mark | sort"
+            # No directories: a lock that comes and goes leaves its time on the one that it was in.
+            "find /opt/phi4-edge /var/lib/phi4-edge /etc/systemd/system ! -type d -newer /run/mark | sort"
         )
         return self.host(name).sh(look)
 

@@ -14,6 +14,8 @@ from phi4_edge.runner import HostEvent, HostOutcome
 SWITCHING_ROLES = frozenset({"service", "health", "receipt"})
 # ... and neither in the middle of packages that are being installed.
 CRITICAL_ROLES = SWITCHING_ROLES | {"docker", "nvidia_runtime"}
+# Role plan includes the others one by one, and the lock is given back at the very end: neither ends what is critical.
+_BETWEEN = frozenset({"plan", "lock"})
 # What our roles say of a host beside how its tasks ended.
 LOCK, ROLLBACK = "phi4_lock", "phi4_rollback"
 
@@ -42,7 +44,7 @@ class Track:
         now = time.monotonic()
         self.began.setdefault(event.host, now)
         self.ended[event.host] = now
-        if event.role:
+        if event.role and not (event.role in _BETWEEN and self.roles.get(event.host) in CRITICAL_ROLES):
             self.roles[event.host] = event.role
         facts = event.result.get("ansible_facts")
         if isinstance(facts, Mapping) and ROLLBACK in facts:

@@ -170,3 +170,22 @@ def test_ctrl_c_during_a_survey_says_that_nothing_was_changed(monkeypatch: pytes
     monkeypatch.setattr(survey_module.runner, "execute", FakeRunner({}, interrupts.request))
     with pytest.raises(InterruptedRunError, match="nothing was changed on any host"):
         survey(Access(("gw1,",)), ["gw1"], [], interrupts, lambda event: None)
+
+
+@pytest.mark.parametrize(
+    ("roles", "critical"),
+    [
+        (["lock", "probe", "plan", "artifact", "plan"], False),
+        (["lock", "probe", "plan", "docker", "plan"], True),
+        (["lock", "probe", "plan", "docker", "plan", "artifact"], False),
+        (["plan", "service", "plan"], True),
+        (["plan", "service", "plan", "health", "plan", "receipt", "plan", "lock"], True),
+    ],
+)
+def test_a_host_stays_critical_between_two_critical_roles_and_until_its_lock_is_given_back(
+    roles: list[str], critical: bool
+) -> None:
+    track = Track()
+    for role in roles:
+        track.take(HostEvent("gw1", "ok", role=role))
+    assert track.critical is critical
