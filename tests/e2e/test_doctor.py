@@ -73,7 +73,7 @@ FAULTS = {
     "no name server": Fault(
         "cp /etc/resolv.conf /run/g-resolv; echo nameserver 192.0.2.1 > /etc/resolv.conf",
         "cat /run/g-resolv > /etc/resolv.conf; rm /run/g-resolv",
-        "dns", "problem", "deb.debian.org", "/etc/resolv.conf", variables=IN_DOCKER,
+        "dns", "problem", "cannot be resolved", "/etc/resolv.conf", variables=IN_DOCKER,
     ),
     "foreign unit": Fault(
         f"printf '{UNIT}' > /etc/systemd/system/phi4-edge.service; systemctl daemon-reload",

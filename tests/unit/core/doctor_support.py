@@ -27,7 +27,7 @@ ROOT: dict[str, Any] = {
     "dpkg_locks": "",
     "dpkg_state": "audit ",
     "package_manager": "apt-get",
-    "dns": "servers 192.0.2.1\ndeb.debian.org ok 0.01",
+    "dns": "servers 192.0.2.1\npackages.example.net ok 0.01",
     "systemd": "running",
     "docker_units": "Id=docker.service\nLoadState=not-found\nActiveState=inactive",
     "cgroup_controllers": "cpuset cpu io memory pids",
