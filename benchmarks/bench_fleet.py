@@ -77,7 +77,10 @@ def _inventory(lab: Lab, addresses: list[tuple[LabHost, str]], path: Path) -> Pa
     known = path.with_suffix(".known_hosts")
     known.write_text("".join(f"{address} {keys[host.address].strip()}\n" for host, address in addresses))
     args = f"-o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes"
-    settings = f"ansible_user=gateway ansible_ssh_private_key_file={lab.key} ansible_ssh_common_args='{args}'"
+    settings = (
+        f"phi4_model=tiny ansible_user=gateway ansible_become=true ansible_ssh_private_key_file={lab.key} "
+        f"ansible_ssh_common_args='{args}'"
+    )
     lines = [f"h{number:03d} ansible_host={found[1]} {settings}" for number, found in enumerate(addresses)]
     path.write_text("[gateways]\n" + "\n".join(lines) + "\n")
     return path
