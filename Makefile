@@ -16,10 +16,11 @@ JOBS ?= 3
 DEMO_LAB := demo
 DEMO_INVENTORY := build/demo/inventory.ini
 
-.PHONY: help setup host browser demo test lint format lock bench clean
+.PHONY: help setup host browser demo test tables lint format lock bench clean
 help:
 	@echo "make demo    boot three lab gateways, provision them over SSH, ask each one, run again"
 	@echo "make test    set up and run every test"
+	@echo "make tables  every row of the long tables; make test runs a part of them"
 	@echo "make lint    ruff, mypy --strict, ansible-lint (production), yamllint"
 	@echo "make bench   run the benchmarks"
 	@echo "make lock    resolve and lock the dependencies again"
@@ -71,6 +72,12 @@ test: setup browser $(ENGINE_VENV)/.ready
 	  cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q
 	@echo "==> Tests of phi4-edge"
 	@$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile
+
+# The truth table and the kill table of docs/rollout.md with every row, 20 races, and Ctrl-C at ten moments.
+tables: setup
+	@$(BIN)/phi4-edge model tiny
+	@$(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) --dist loadfile tests/e2e/test_rollout_truth.py \
+	  tests/e2e/test_kill_table.py tests/e2e/test_two_controllers.py
 
 lint: $(VENV)/.ready $(ENGINE_VENV)/.ready
 	@$(BIN)/ruff check .

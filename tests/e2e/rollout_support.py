@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+import pytest
 from e2e_support import Cli, Done, Gateway
 
 from phi4_edge import lab as lab_room
 from phi4_edge.lab import faults
 from phi4_edge.lab.model import Lab
 
+T = TypeVar("T")
 HOOK = "/run/phi4-edge-hook"
 # A dead run's lock frees itself after this time here, so that a table of many kills does not wait half a minute each.
 QUICK_LOCK = {"lock_stale_seconds": 3, "lock_heartbeat_seconds": 1}
@@ -27,6 +30,15 @@ systemd-run --quiet --unit=saboteur --collect sh -c '
   while grep -q "\\"release\\":\\"'${was#releases/}'\\"" /var/lib/phi4-edge/receipt.json; do sleep 0.2; done
   sleep 4; kill -9 $(systemctl show phi4-edge -p MainPID --value)'
 """
+
+
+def rows(every: Sequence[T], part: Collection[T]) -> list[object]:
+    """The rows of a table for pytest. All of them take an hour on two cores: those that are not in `part` run with
+    `make tables` alone."""
+    return [
+        pytest.param(*(row if isinstance(row, tuple) else (row,)), marks=() if row in part else pytest.mark.full)
+        for row in every
+    ]
 
 
 @dataclass

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 from e2e_support import Cli, Gateway
-from rollout_support import Fleet
+from rollout_support import Fleet, rows
 from site_support import ACCEPTED, open_site, own_store
 
 from phi4_edge import lab as lab_room
@@ -80,7 +80,7 @@ def converges(table: Fleet, served: dict[str, str]) -> None:
     assert (again["changed"], again["counts"]) == (0, {"unchanged": len(table.names)})
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("boundary", rows(BOUNDARIES, (APART, "switch:after", "commit:before")))
 def test_the_controller_is_killed(table: Fleet, served: dict[str, str], boundary: str) -> None:
     set_hooks(table, boundary, "wait")
     process = table.cli.start("provision", *table.inventories, "--yes")
@@ -94,7 +94,7 @@ def test_the_controller_is_killed(table: Fleet, served: dict[str, str], boundary
     converges(table, served)
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("boundary", rows(BOUNDARIES, ("switch:before", "switch:after", "commit:after")))
 def test_the_power_of_every_host_is_cut(table: Fleet, served: dict[str, str], boundary: str) -> None:
     set_hooks(table, boundary, "wait")
     with table.cut_at(table.names, first=boundary == APART):
@@ -106,7 +106,7 @@ def test_the_power_of_every_host_is_cut(table: Fleet, served: dict[str, str], bo
     converges(table, served)
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("boundary", rows(BOUNDARIES, ("verify:before", "switch:after")))
 def test_the_step_fails(table: Fleet, served: dict[str, str], boundary: str) -> None:
     set_hooks(table, boundary, "fail")
     done = table.run("provision", "--yes", "--output", "json").expect(4)

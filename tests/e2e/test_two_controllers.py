@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from e2e_support import ALL_AT_ONCE, Cli, Gateway
-from rollout_support import Fleet, fleet
+from rollout_support import Fleet, fleet, rows
 
 from phi4_edge.lab import faults
 from phi4_edge.runner_process import family
@@ -56,10 +56,11 @@ def no_process_is_left(pid: int) -> bool:
     return not left
 
 
-def test_of_two_at_once_exactly_one_wins(pair: Fleet) -> None:
+@pytest.mark.parametrize("times", rows((4, 20), (4,)))
+def test_of_two_at_once_exactly_one_wins(pair: Fleet, times: int) -> None:
     for name in HOSTS:
         pair.hook(name, "stage:before", "fail")  # who wins ends soon
-    for attempt in range(20):
+    for attempt in range(times):
         pair.next_release()
         both = [pair.cli.start("provision", *pair.inventories, "--yes", *ALL_AT_ONCE) for _ in range(2)]
         said = [process.communicate(timeout=300)[0] for process in both]
@@ -138,7 +139,9 @@ def test_a_lock_is_shown_and_released(pair: Fleet) -> None:
     pair.run("provision", "--yes").expect(0)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", rows(tuple(MOMENTS), ("looking at the hosts", "switching", "proving", "in the bake", "second wave"))
+)
 def test_ctrl_c_and_resume(pair: Fleet, moment: str) -> None:
     pair.next_release()
     process = pair.cli.start("provision", *pair.inventories, "--yes", "--output", "json", *SMALL_WAVES)
