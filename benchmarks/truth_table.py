@@ -24,7 +24,7 @@ from phi4_edge.lab import Lab
 
 sys.path.insert(0, str(harness.ROOT / "tests" / "e2e"))
 from e2e_support import Cli
-from rollout_support import SABOTEUR, Fleet
+from fleet_support import SABOTEUR, Fleet
 
 FIRST, SECOND = ("gw1", "gw2"), ("gw3", "gw4")
 GOOD, OUTCOMES = "good", ("failed", "unreachable", "timed out", "unhealthy")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from e2e_support import ROOT, Cli, Gateway
-from rollout_support import Fleet, fleet
+from fleet_support import Fleet, fleet
 
 from phi4_edge.artifacts import manifest
 from phi4_edge.artifacts.store import Store

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 from e2e_support import Cli, Gateway
-from rollout_support import Fleet, rows
+from fleet_support import Fleet, rows
 from site_support import ACCEPTED, open_site, own_store
 
 from phi4_edge import lab as lab_room

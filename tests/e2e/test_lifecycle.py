@@ -235,7 +235,7 @@ def test_a_broken_model_is_rolled_back(
     before = host.receipt()["release"]
     broken = Cli(broken_copy(store, tmp_path / "store", damage), served.home)
     done = broken.run("provision", inventory, "--yes", "--limit", host.name, "--output", "json").expect(4)
-    assert done.outcomes() == {host.name: "failed"}
+    assert done.outcomes() == {host.name: "rolled_back"}
     assert host.sh("basename $(readlink /opt/phi4-edge/current)").strip() == before
     assert host.chat("Hello")["choices"]
     served.run("status", inventory).expect(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from e2e_support import Cli, Gateway
-from rollout_support import Fleet, fleet
+from fleet_support import Fleet, fleet
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 from e2e_support import Cli, Done, Gateway
-from rollout_support import SABOTEUR, Fleet, fleet, rows
+from fleet_support import SABOTEUR, Fleet, fleet, rows
 
 pytestmark = pytest.mark.e2e
 

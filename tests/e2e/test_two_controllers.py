@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from e2e_support import ALL_AT_ONCE, Cli, Gateway
-from rollout_support import Fleet, fleet, rows
+from fleet_support import Fleet, fleet, rows
 
 from phi4_edge.lab import faults
 from phi4_edge.runner_process import family

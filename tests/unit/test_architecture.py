@@ -174,3 +174,9 @@ def test_files_and_functions_stay_readable(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or 0) - node.lineno + 1
             assert length <= 40, f"{path}:{node.lineno} {node.name} has {length} lines"
+
+
+def test_modules_of_tests_have_names_of_their_own() -> None:
+    # They are imported by their bare name: of two that share one, only the first would ever be seen.
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))

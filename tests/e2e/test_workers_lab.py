@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import workers_support as support
+import workers_site as support
 from e2e_support import Cli, Done, Gateway
 
 from phi4_edge import lab as lab_room
