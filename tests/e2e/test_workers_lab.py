@@ -147,10 +147,10 @@ def test_a_worker_that_is_something_else_is_refused_before_any_host_is_touched(s
     site.want(1216)
     worker = Gateway(site.lab, "gw4")
     playbook = worker.sh("ls /opt/worker/lib/python3*/site-packages/phi4_edge/_content/playbooks/provision.yml").strip()
-    worker.sh(f"cp {playbook} /root/kept && echo '# changed' >> {playbook}")
+    worker.sh(f"cp {playbook} /var/tmp/kept && echo '# changed' >> {playbook}")
     refused = site.cli.run(*site.words(), timeout=120).expect(3)
     assert "found other files of phi4-edge" in refused.err
-    worker.sh(f"cp /root/kept {playbook}")
+    worker.sh(f"cp /var/tmp/kept {playbook}")
     worker.sh("mv /usr/local/bin/phi4-edge /usr/local/bin/elsewhere")
     missing = site.cli.run(*site.words(), timeout=120).expect(3)
     assert "on which phi4-edge is installed" in missing.err
