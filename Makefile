@@ -8,6 +8,8 @@ export PHI4_EDGE_STORE ?= $(CURDIR)/build/store
 # The engine is a project of its own, with an environment like the one it gets on a gateway.
 ENGINE := roles/onnx/files/engine
 ENGINE_VENV := build/engine
+export WEBUI_VENV ?= build/open-webui
+WEBUI_PYTHON ?= python3.11
 PYTAG := $(shell $(PYTHON) -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 PIP_FLAGS := --quiet --disable-pip-version-check
 # Test files run side by side; the tests of one file stay in order, on one lab. Most of their time is waiting: for boots,
@@ -16,11 +18,12 @@ JOBS ?= 3
 DEMO_LAB := demo
 DEMO_INVENTORY := build/demo/inventory.ini
 
-.PHONY: help setup host browser demo test tables lint format lock bench clean
+.PHONY: help setup host browser demo test tables webui-real lint format lock bench clean
 help:
 	@echo "make demo    boot three lab gateways, provision them over SSH, ask each one, run again"
 	@echo "make test    set up and run every test"
-	@echo "make tables  every row of the long tables; make test runs a part of them"
+	@echo "make tables  every row of the long tables, every scenario of Molecule; make test runs a part of them"
+	@echo "make webui-real  install the real Open WebUI (2 GB) and ask it questions in a browser"
 	@echo "make lint    ruff, mypy --strict, ansible-lint (production), yamllint"
 	@echo "make bench   run the benchmarks"
 	@echo "make lock    resolve and lock the dependencies again"
@@ -73,16 +76,39 @@ test: setup browser $(ENGINE_VENV)/.ready
 	@echo "==> Tests of phi4-edge"
 	@$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile
 
-# The truth table and the kill table of docs/rollout.md with every row, 20 races, and Ctrl-C at ten moments.
+# The truth table and the kill table of docs/rollout.md with every row, 20 races, Ctrl-C at ten moments, the table of
+# hostile hosts, Ollama's model after boots and kills, and every scenario of Molecule.
 tables: setup
 	@$(BIN)/phi4-edge model tiny
 	@$(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) --dist loadfile tests/e2e/test_rollout_truth.py \
-	  tests/e2e/test_kill_table.py tests/e2e/test_two_controllers.py
+	  tests/e2e/test_kill_table.py tests/e2e/test_two_controllers.py tests/e2e/test_lock_kills.py \
+	  tests/e2e/test_hostile_lock.py tests/e2e/test_hostile_lab.py tests/e2e/test_port.py \
+	  tests/e2e/test_ollama_loading.py tests/e2e/test_kill_compose.py tests/e2e/test_lifecycle.py tests/e2e/test_bad_input.py \
+	  tests/e2e/test_switch_engine.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
+	@$(BIN)/python -m pytest -q -m full tests/hostile
+
+# The version that the catalog names, hash-locked, on the Python of its image. PyTorch comes as a CPU build and without a
+# hash, as for the converter.
+$(WEBUI_VENV)/.ready: requirements/open-webui.lock $(VENV)/.ready
+	@echo "==> Open WebUI in $(WEBUI_VENV) (hash-locked)"
+	@$(WEBUI_PYTHON) -m venv --clear $(WEBUI_VENV)
+	@torch=$$($(BIN)/python -c 'from phi4_edge.artifacts.convert import pytorch as e; print(e.TORCH)'); \
+	  index=$$($(BIN)/python -c 'import os; from phi4_edge.artifacts.convert import pytorch as e; print(os.environ.get(e.TORCH_INDEX_SETTING) or e.TORCH_INDEX)'); \
+	  $(WEBUI_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps $$torch || \
+	  $(WEBUI_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps --extra-index-url $$index $$torch
+	@$(WEBUI_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps --require-hashes -r requirements/open-webui.lock
+	@touch $@
+
+# The page as people see it: on ONNX and on the stand-in for Ollama, in the lab. Pictures: build/open-webui-pictures.
+webui-real: setup browser $(WEBUI_VENV)/.ready
+	@$(BIN)/phi4-edge model tiny
+	@$(BIN)/python -m pytest -q -m webui_real tests/e2e/test_webui_real.py
 
 lint: $(VENV)/.ready $(ENGINE_VENV)/.ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python .ci/types
 	@cd $(ENGINE) && $(CURDIR)/$(ENGINE_VENV)/bin/python -m mypy
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
@@ -96,14 +122,21 @@ bench: setup
 
 # uv resolves; pip installs. Run after changing a dependency, then review the difference.
 UV := env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate
+WEBUI_VERSION = $(shell $(BIN)/python -c 'from phi4_edge.data import load_catalog; print(load_catalog().webui.image.tag.removeprefix("v"))')
+# Its PyTorch is a CPU build of another index: neither it nor what only its CUDA build needs is locked.
+TORCH_OWN := torch triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cccl cuda-cupti \
+  cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
 UNIVERSAL := --universal --python-version 3.11
 lock: $(VENV)/.ready
 	$(UV) $(UNIVERSAL) pyproject.toml --group dev -o requirements/dev.lock
 	$(UV) $(UNIVERSAL) pyproject.toml -o requirements/runtime.lock
 	$(UV) $(UNIVERSAL) requirements/engine-tests.in -o requirements/engine-tests.lock
-	$(UV) $(UNIVERSAL) requirements/converter.in -o cli/phi4_edge/artifacts/converter.lock
+	$(UV) $(UNIVERSAL) requirements/converter.in -o cli/phi4_edge/artifacts/convert/converter.lock
+	$(UV) $(UNIVERSAL) requirements/pytorch.in -c cli/phi4_edge/artifacts/convert/converter.lock -o cli/phi4_edge/artifacts/convert/pytorch.lock
 	for tag in 3.11 3.12 3.13 3.14; do $(UV) --python-version $$tag --python-platform x86_64-manylinux_2_28 --only-binary :all: \
 	  requirements/engine.in -o $(ENGINE)/locks/cp$${tag/./}.txt; done
+	echo open-webui==$(WEBUI_VERSION) | $(UV) --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	  $(addprefix --no-emit-package ,$(TORCH_OWN)) -o requirements/open-webui.lock -
 
 clean:
 	@-$(BIN)/phi4-edge lab down --all

@@ -12,7 +12,7 @@ import harness
 from harness import BenchError, Done, Side
 from verdict import Goal, report
 
-from phi4_edge.core import push
+from phi4_edge.core import manifest as manifests
 from phi4_edge.lab import Lab
 
 SIZE = 64 * 1024**2
@@ -84,9 +84,10 @@ def _artifact(folder: Path) -> tuple[str, str]:
     content = os.urandom(SIZE)
     sha256 = hashlib.sha256(content).hexdigest()
     (folder / FILE).write_bytes(content)
-    file = push.File(FILE, SIZE, sha256)
-    digest = push.digest([file])
-    manifest = {"format": push.FORMAT, "artifact": "bench", "files": [file.to_dict()], "size": SIZE, "digest": digest}
+    file = manifests.File(FILE, SIZE, sha256)
+    digest = manifests.digest([file])
+    about = {"artifact": "bench", "size": SIZE, "digest": digest}
+    manifest = {"format": manifests.FORMAT, "files": [file.to_dict()], **about}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return digest, sha256
 

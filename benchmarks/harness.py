@@ -22,7 +22,7 @@ from pathlib import Path
 
 from phi4_edge import lab as labs
 from phi4_edge.errors import Phi4EdgeError
-from phi4_edge.lab import engine
+from phi4_edge.lab import docker as engine
 from phi4_edge.lab.faults import execute
 
 ROOT = Path(__file__).resolve().parents[1]

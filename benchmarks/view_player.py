@@ -24,7 +24,7 @@ Log = list[tuple[float, str]]  # when each call was told, and its words
 
 @dataclass(frozen=True)
 class Wave:
-    """Like core.wave_plan.Wave."""
+    """Like core.rollout.waves.Wave."""
 
     name: str
     number: int
@@ -86,8 +86,8 @@ def _host(host: str, start: float, seconds: float, fails: bool, chance: random.R
 
 def ours(output: str, fleet: tuple[Wave, ...], calls: list[Told], log: Log) -> None:
     """The view that phi4-edge would take with these streams."""
-    from phi4_edge.commands._view import view
-    from phi4_edge.runner_events import HostEvent
+    from phi4_edge.runner.events import HostEvent
+    from phi4_edge.view.view import view
 
     bad = 0
     with view(output) as shown:

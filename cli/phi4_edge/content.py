@@ -13,6 +13,11 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 
 
+def package() -> Path:
+    """Directory of our Python package."""
+    return _PACKAGE
+
+
 def root() -> Path:
     """Directory that holds `roles/` and `playbooks/`. Raises FileNotFoundError for a damaged installation."""
     for candidate in (_PACKAGE / "_content", _PACKAGE.parents[1]):
@@ -31,28 +36,6 @@ def roles() -> Path:
 def playbook(name: str) -> Path:
     """Path of the playbook `name` (without suffix)."""
     return root() / "playbooks" / f"{name}.yml"
-
-
-def host_script(role: str, name: str) -> tuple[str, dict[str, str]]:
-    """Text of `roles/<role>/files/<name>.py`, which runs on a host, and of the modules of ours that it imports there.
-
-    A module lies beside the script or among those that all roles share; each comes after the ones that it imports.
-    """
-    folders = (roles() / role / "files", roles() / "receipt" / "files")
-    script = (folders[0] / f"{name}.py").read_text()
-    modules: dict[str, str] = {}
-    _collect(script, folders, modules)
-    return script, modules
-
-
-def _collect(text: str, folders: tuple[Path, ...], modules: dict[str, str]) -> None:
-    """`modules` holds every module of `folders` that `text` imports at its top level."""
-    for module in re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE):
-        path = next((folder / f"{module}.py" for folder in folders if (folder / f"{module}.py").is_file()), None)
-        if path is not None and module not in modules:
-            source = path.read_text()
-            _collect(source, folders, modules)
-            modules[module] = source
 
 
 # What Python, tests and linters leave in a checkout, and no wheel holds.
@@ -88,26 +71,45 @@ def digest(*relative: str) -> str:
 ONNX_ENGINE = ("roles/onnx/files/engine/src", "roles/onnx/files/engine/locks")
 # What Ollama's folder of models is made with, beside the weights and the variants of the plan.
 OLLAMA_STORE = ("roles/ollama/templates/chat.gotmpl", "roles/ollama/files/create.py")
-# What every release is made of besides.
-SERVICE = ("roles/service/templates", "roles/service/vars", "roles/webui/vars")
-# What each engine's release is made of; a change in any of these is a new release.
-RELEASES = {
-    "onnx": (*ONNX_ENGINE, "roles/onnx/templates", "roles/onnx/vars", *SERVICE),
-    "ollama": ("roles/ollama/templates", "roles/ollama/vars", *SERVICE),
-    "vllm": ("roles/vllm/files/plugin", "roles/vllm/vars", *SERVICE),
+ENGINE_PACKAGE, PLUGINS = "roles/onnx/files/engine/src", "roles/vllm/files/plugin"
+# Programs of ours that gateways get as single files, by their names there.
+PROGRAMS = {
+    "load.py": "roles/ollama/files/load.py",
+    "journal.sed": "roles/ollama/files/journal.sed",
+    "start.py": "roles/webui/files/start.py",
+    **{name: f"{PLUGINS}/{name}" for name in ("tool_parser.py", "tool_calls.py", "chat_template.jinja")},
 }
+# What units of containers run before them is part of the package, beside what else works on hosts.
+PORT, _PORT_FILE = "port.py", _PACKAGE / "remote" / "host" / "hostport.py"
+# Those that are code, and no part of another file.
+_CODE = ("load.py", "tool_parser.py", "tool_calls.py", PORT)
+
+
+def program(name: str) -> Path:
+    """Path of the program of ours that a gateway has under this name."""
+    return _PORT_FILE if name == PORT else root() / PROGRAMS[name]
 
 
 def runtimes() -> dict[str, str]:
-    """Digest of what each engine's release is made of, and of what single parts of it are built from."""
-    made = {name: _with_compose(digest(*paths)) for name, paths in RELEASES.items()}
-    return made | {"phi4-edge/onnx": digest(*ONNX_ENGINE), "ollama store": digest(*OLLAMA_STORE)}
+    """Digests of what releases are made of that is ours: what things are built from, and each program by its name.
+
+    "phi4-edge/onnx": our engine and its image; "ollama store": Ollama's folder of models.
+    """
+    built = {"phi4-edge/onnx": digest(*ONNX_ENGINE), "ollama store": digest(*OLLAMA_STORE)}
+    return built | {name: _sha256(program(name)) for name in (*PROGRAMS, PORT)}
 
 
-def _with_compose(first: str) -> str:
-    """A change in how the document of Compose is made is a new release too; that code is no file of a role."""
-    total = hashlib.sha256(first.encode())
-    for path in sorted((_PACKAGE / "core").glob("compose*.py")):
-        total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        total.update(path.read_bytes())
-    return total.hexdigest()
+def code() -> dict[str, str]:
+    """SHA-256 of each program of ours that a release is made of; of the ONNX engine's package, over all of its files.
+
+    A gateway that trusts keys runs only those that a signed statement names.
+    """
+    source = root() / ENGINE_PACKAGE
+    files = [path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    lines = [f"{_sha256(path)}  {path.relative_to(source).as_posix()}\n" for path in files]
+    single = {name: _sha256(program(name)) for name in _CODE}
+    return {"phi4_engine": hashlib.sha256("".join(sorted(lines)).encode()).hexdigest(), **single}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

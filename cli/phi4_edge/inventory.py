@@ -8,19 +8,22 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from phi4_edge.core.overrides import EXTRA
-from phi4_edge.core.reach import Host, SshSettings
+from phi4_edge.core.inventory import Host, SshSettings
+from phi4_edge.core.plan.overrides import EXTRA
+from phi4_edge.environment import Need, narrowed
 from phi4_edge.errors import InventoryError
 
 __all__ = ["Host", "SshSettings", "load"]
 
 _PREFIX = "phi4_"
+_MOST_BYTES = 16 * 1024 * 1024
 
 
 def load(
@@ -33,7 +36,8 @@ def load(
     """
     for path in paths:
         _must_exist(path)
-    with _quiet_ansible() as said:
+    # Executable sources, plugins and vault programs see what they see when the playbook runs.
+    with narrowed(Need.ANSIBLE), _quiet_ansible() as said:
         return _load(list(paths), limit, vault_password_file, said)
 
 
@@ -45,6 +49,22 @@ def _must_exist(path: str) -> None:
         )
         raise InventoryError(
             f"found no inventory {path}, needed a file, a folder or a list of hosts like 'a,b,': {hint}"
+        )
+    if "," not in path:
+        _must_end(path)
+
+
+def _must_end(path: str) -> None:
+    """Ansible reads a source to its end, several times: a device or a pipe has none, or none twice."""
+    found = Path(path).expanduser().stat()
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise InventoryError(
+            f"found inventory {path} that is no regular file, needed a file or a folder: write it to one"
+        )
+    program = found.st_mode & 0o111
+    if stat.S_ISREG(found.st_mode) and not program and found.st_size > _MOST_BYTES:
+        raise InventoryError(
+            f"found inventory {path} of {found.st_size:,} bytes, needed at most {_MOST_BYTES:,}: is it an inventory?"
         )
 
 

@@ -5,18 +5,23 @@ Imports nothing but click and light modules of this package, so that `--help` an
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import io
+import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
 from phi4_edge import __version__
-from phi4_edge.errors import Phi4EdgeError
+from phi4_edge.errors import InterruptedRunError, Phi4EdgeError
 from phi4_edge.report.text import clean
 
 # Help lines live here, not in the commands: listing them must not import them.
@@ -35,11 +40,15 @@ COMMANDS = {
     "remove": "Take away what was installed, and nothing else.",
     "model": "Fetch, convert and keep model artifacts on this controller.",
     "bundle": "Pack everything that a fleet needs into one file, for use without internet.",
+    "trust": "Say whose signatures on bundles count.",
     "lab": "Make disposable gateways on this machine to try all this on.",
 }
 
 # What this program starts itself on other machines.
 HIDDEN = frozenset({"worker"})
+
+# After Ctrl-C everything that was started is ended by those who started it; this is for what is left then.
+LEAVE_SECONDS = 0.5
 
 INTERRUPTED = "\ninterrupted: what was running has been stopped; run the same command again to go on"
 
@@ -125,4 +134,30 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an ASCII terminal shows a host's UTF-8 name escaped
-    cli(prog_name="phi4-edge")
+    # SIGTERM as Ctrl-C: left to itself it would end us between two lines, and what we started would stay. SIGINT too:
+    # a shell that starts us in the background has told us to ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        cli(prog_name="phi4-edge")
+    except SystemExit as end:
+        if end.code == InterruptedRunError.exit_code:
+            _leave_soon()
+            # One interrupted run ended by SIGINT in place of this code, after its message; why is not known. What
+            # Python does at its end no longer decides about it.
+            atexit.register(os._exit, InterruptedRunError.exit_code)
+        raise
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _leave_soon() -> None:
+    """The process is gone in LEAVE_SECONDS, whichever thread or exit handler of a library would still hold it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    timer = threading.Timer(LEAVE_SECONDS, os._exit, (InterruptedRunError.exit_code,))
+    timer.daemon = True
+    timer.start()

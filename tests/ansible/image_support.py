@@ -12,11 +12,12 @@ from typing import Any
 
 from ansible_support import Played, play, role, write_inventory, write_playbook
 
-from phi4_edge.artifacts import images, oci
-from phi4_edge.artifacts.registry import OCI_MANIFEST
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
-from phi4_edge.core.reference import local_name
+from phi4_edge.artifacts.images import oci
+from phi4_edge.artifacts.images.held import Wanted, keep
+from phi4_edge.artifacts.images.registry import OCI_MANIFEST
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core.image_reference import local_name
 
 DOCKER = shutil.which("docker") or ""
 
@@ -50,7 +51,7 @@ class Bench:
 
     def image(self, tag: str, *layers: dict[str, bytes]) -> dict[str, Any]:
         """An image of these layers in the store; a plan's `image`, which is also what the next run delivers."""
-        wanted = images.Wanted(f"{self.repository}:{tag}/{machine()}", self.repository, tag, machine(), "", False)
+        wanted = Wanted(f"{self.repository}:{tag}/{machine()}", self.repository, tag, machine(), "", False)
         with self.store.workspace("test") as work:
             layout = work / "layout"
             layout.mkdir()
@@ -61,7 +62,7 @@ class Bench:
             })  # fmt: skip
             blob = oci.write_blob(layout, oci.CONFIG_TYPES[OCI_MANIFEST], config)
             image = oci.write_manifest(layout, OCI_MANIFEST, blob, [layer for layer, _diff_id in made])
-            held = images.keep(Images(self.store), wanted, image, layout, {"kind": "test"}, replace=False)
+            held = keep(Images(self.store), wanted, image, layout, {"kind": "test"}, replace=False)
         self.planned = {
             "repository": self.repository, "tag": tag, "architecture": machine(), "key": held.key,
             "digest": held.digest,

@@ -7,12 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from phi4_edge import content
-from phi4_edge.core import framing
+from phi4_edge.remote import framing, scripts
 
-ROLES = content.roles()
-PARTS = ("probe/files/tools", "probe/files/receipt", "receipt/files/hostlockstate", "probe/files/probe")
-SCRIPT = "\n".join((ROLES / f"{name}.py").read_text(encoding="utf-8") for name in PARTS)
+SCRIPT = scripts.composed("probe", "probe")
 NONCE = "n0nce"
 
 

@@ -13,11 +13,8 @@ import pytest
 from ansible_support import ROOT, play, write_inventory
 from probe_run import place
 
-from phi4_edge import content
-from phi4_edge.core import framing
+from phi4_edge.remote import framing, scripts
 
-FILES = content.roles() / "doctor" / "files"
-TOOLS = content.roles() / "probe" / "files" / "tools.py"
 NONCE = "n0nce"
 
 
@@ -34,8 +31,7 @@ def ask(script: str, env: dict[str, str] | None = None, **args: Any) -> dict[str
 
 
 def sources(root: Path | None = None) -> dict[str, Any]:
-    script = f"{TOOLS.read_text()}\n{(FILES / 'doctor.py').read_text()}"
-    document = ask(script, root=str(root) if root else "")
+    document = ask(scripts.composed("doctor", "doctor"), root=str(root) if root else "")
     assert document["format"] == "phi4-edge/doctor-root/1"
     assert document["first"] <= document["last"]
     found: dict[str, Any] = document["sources"]
@@ -129,12 +125,12 @@ def test_this_machine_answers_every_source_with_a_text_or_a_reason() -> None:
 
 
 def test_the_way_of_a_command_through_the_login_shell_is_measured() -> None:
-    found = ask((FILES / "login.py").read_text())
+    found = ask(scripts.composed("doctor", "login"))
     assert found["shell"].startswith("/")
     assert len(found["with_shell"]) == len(found["without"]) >= 3
     assert all(0 < seconds < 10 for seconds in (*found["with_shell"], *found["without"]))
     assert found["status"] == 0
-    assert "with_shell" not in ask((FILES / "login.py").read_text(), measure=False)
+    assert "with_shell" not in ask(scripts.composed("doctor", "login"), measure=False)
 
 
 def test_the_playbook_changes_nothing_and_works_in_check_mode(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from phi4_edge import content, runner
+from phi4_edge import content
 from phi4_edge.errors import RunnerError
+from phi4_edge.runner import run as runner
 
 PLAIN = {"probe_become": False}
 
@@ -54,17 +55,19 @@ def test_facts_of_every_host_arrive_as_data(tmp_path: Path, check: bool, capfd: 
 
 
 def test_large_documents_survive_the_way(tmp_path: Path) -> None:
-    big = "import os, sys\nsys.path.insert(0, '')\n" + FRAME.replace("SIZE", "3_000_000")
+    big = "import os, sys\nsys.path.insert(0, '')\n" + FRAME.replace("SIZE", "1_000_000").replace("MORE", "{}")
     result, _ = detect(tmp_path, f"a ansible_python_interpreter={fake_python(tmp_path, 'python', big)}")
-    assert len(result.hosts["a"].facts["phi4_facts"]["sources"]["x"]["text"]) == 3_000_000
+    assert len(result.hosts["a"].facts["phi4_facts"]["sources"]["x2"]["text"]) == 1_000_000
 
 
 # What a host may answer instead of running the script: the nonce follows -IB -c CODE.
+MORE = "{'phi4_port': 1, 'ansible_remote_tmp': '/evil'}"
 FRAME = """
 import base64, json, zlib
 sys.stdin.buffer.read()
 nonce = sys.argv[4]
-document = {"sources": {"x": {"text": "y" * SIZE}}, "phi4_port": 1, "ansible_remote_tmp": "/evil"}
+document = {"format": "phi4-edge/facts/1", "sources": {"x%d" % n: {"text": "y" * SIZE} for n in range(3)}}
+document.update(MORE)
 packed = base64.b64encode(zlib.compress(json.dumps(document).encode())).decode()
 print(nonce + ":BEGIN", packed, nonce + ":END", sep="\\n")
 """
@@ -72,7 +75,7 @@ print(nonce + ":BEGIN", packed, nonce + ":END", sep="\\n")
 HOSTILE = {
     "no Python": (None, "found no Python"),
     "garbage": ("import os, sys; sys.stdin.buffer.read(); os.write(1, b'\\xff\\xfe\\x1b[2J' * 100)", "no answer"),
-    "a crash": ("import sys; sys.stdin.buffer.read(); sys.exit('boom \\x1b[31m')", r"exit status 1, boom \?\[31m"),
+    "a crash": ("import sys; sys.stdin.buffer.read(); sys.exit('boom \\x1b[31m')", r"exit status 1: boom \?\[31m"),
     "silence": ("import time; time.sleep(600)", "Timed out"),
 }
 
@@ -93,11 +96,11 @@ def test_a_hostile_host_fails_alone_and_cleanly(tmp_path: Path, name: str, capfd
 def test_output_without_end_is_bounded(tmp_path: Path) -> None:
     body = "import os, sys\nsys.stdin.buffer.read()\nwhile True: os.write(1, b'x' * 65536)"
     result, _ = detect(tmp_path, f"a ansible_python_interpreter={fake_python(tmp_path, 'python', body)}")
-    assert "more output than" in result.hosts["a"].message
+    assert "found more output of a than" in result.hosts["a"].message
 
 
 def test_a_fact_never_becomes_a_variable(tmp_path: Path) -> None:
-    python = fake_python(tmp_path, "python", "import sys\n" + FRAME.replace("SIZE", "3"))
+    python = fake_python(tmp_path, "python", "import sys\n" + FRAME.replace("SIZE", "3").replace("MORE", "{}"))
     playbook = tmp_path / "site.yml"
     playbook.write_text(
         "- hosts: all\n  gather_facts: false\n  roles: [probe]\n  tasks:\n"
@@ -107,6 +110,13 @@ def test_a_fact_never_becomes_a_variable(tmp_path: Path) -> None:
     hosts = inventory(tmp_path, f"a phi4_port=8080 ansible_python_interpreter={python}")
     runner.execute(runner.build_run(playbook, [hosts], extra_vars=PLAIN), heard.append)
     assert heard[-1].result["msg"] == "8080 False"
+
+
+def test_what_a_host_says_besides_is_no_answer(tmp_path: Path) -> None:
+    python = fake_python(tmp_path, "python", "import sys\n" + FRAME.replace("SIZE", "3").replace("MORE", MORE))
+    result, _ = detect(tmp_path, f"a phi4_port=8080 ansible_python_interpreter={python}")
+    assert (result.hosts["a"].status, result.hosts["a"].facts) == ("failed", {})
+    assert "an answer of a that is not one of ours (probe probe: key 'phi4_port'" in result.hosts["a"].message
 
 
 def test_what_ansible_cannot_run_is_said_in_its_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +130,9 @@ def test_what_ansible_cannot_run_is_said_in_its_words(tmp_path: Path, capfd: pyt
 def test_secrets_reach_neither_disk_nor_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks from inside a task at the private directory and the environment, while both exist."""
     monkeypatch.setenv("HF_TOKEN", "c4nary-token")
+    monkeypatch.setenv("C4NARY_OTHER", "c4nary-token")
     monkeypatch.setenv("C4NARY_NAME", "handed-on")
+    monkeypatch.setenv("PHI4_EDGE_KEEP_ENV", "C4NARY_NAME")
     playbook = tmp_path / "site.yml"
     playbook.write_text(
         "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.shell: |\n"

@@ -173,7 +173,9 @@ def test_the_containers_of_the_release_are_named(docker: tuple[Path, Daemon]) ->
     container = {"Id": "c", "Labels": labels, "ImageID": "sha256:i", "State": "running", "Names": ["/x"]}
     server.answer = json.dumps([container]).encode()
     answer = verified(root, COMPOSED)
-    assert answer["containers"] == [{"service": "engine", "image": "sha256:i", "state": "running"}]
+    assert answer["containers"] == [
+        {"service": "engine", "image": "sha256:i", "state": "running", "health": "", "memory_kills": 0}
+    ]
     assert server.asked == ["/containers/json?all=1&filters=%7B%22label%22%3A%20%5B%22phi4-edge.release%3Dr-1%22%5D%7D"]
 
 

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
-from probe_run import PARTS, ROLES, SCRIPT, place, probe
+from docker_machine import OTHER, OWNER, a_machine
+from probe_run import place, probe
 
 
 def fake_tool(folder: Path, name: str, body: str) -> None:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(f"#!{sys.executable}\n{body}\n")
     (folder / name).chmod(0o755)
-
-
-@pytest.mark.parametrize("part", PARTS)
-def test_it_is_python_3_8(part: str) -> None:
-    ast.parse((ROLES / f"{part}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
-
-
-def test_it_imports_only_the_standard_library() -> None:
-    names = {
-        alias.name.partition(".")[0]
-        for node in ast.walk(ast.parse(SCRIPT))
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    }
-    assert not any(isinstance(node, ast.ImportFrom) for node in ast.walk(ast.parse(SCRIPT)))
-    assert names <= sys.stdlib_module_names
 
 
 def test_this_machine_answers_and_every_source_is_text_or_gap() -> None:
@@ -83,6 +67,19 @@ def test_nothing_of_a_hanging_tool_is_left(tmp_path: Path) -> None:
     assert probe(path=f"{tmp_path / 'bin'}:/usr/bin:/bin")["nvidia_smi"]["gap"] == "timeout"
     running = [entry / "cmdline" for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     assert not [path for path in running if path.exists() and b"4321.125" in path.read_bytes()]
+
+
+def test_a_port_that_docker_holds_for_no_container_is_told() -> None:
+    with a_machine() as machine:
+        machine.orphan()
+        machine.containers(OTHER)
+        assert probe(machine.root)["orphaned_ports"] == {"text": "127.0.0.1 8080"}
+        machine.containers(OTHER, OWNER)
+        assert probe(machine.root)["orphaned_ports"] == {"text": ""}
+        machine.server.answers["/containers/json"] = "{"
+        assert probe(machine.root)["orphaned_ports"]["gap"] == "failed"
+        (machine.root / "run/docker.sock").unlink()
+        assert probe(machine.root)["orphaned_ports"]["gap"] == "missing"
 
 
 def test_container_tools_are_asked_one_by_one(tmp_path: Path) -> None:

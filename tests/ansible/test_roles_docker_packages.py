@@ -138,7 +138,7 @@ def test_an_interrupted_installation_is_named_with_the_fix(tools: Tools, tmp_pat
         (tmp_path / "updates" / "0001").touch()
     else:
         tools.add("dpkg", "echo 'The following packages are only half configured: docker-ce'")
-    with pytest.raises(hostlib.HostError, match="run `dpkg --configure -a` on the host"):
+    with pytest.raises(hostlib.HostError, match="run `dpkg --configure -a` there"):
         packages.install({"packages": {"a": "1"}, "remove": [], "lock_seconds": 0}, b"")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from host_support import ONE, gateport, hostlib, load
 
-from phi4_edge.core import reference
+from phi4_edge.core import image_reference as reference
 
 gate, gatedocker, gatehttp, gateollama = (
     load("health", name) for name in ("gate", "gatedocker", "gatehttp", "gateollama")

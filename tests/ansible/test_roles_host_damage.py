@@ -80,7 +80,29 @@ def test_a_release_that_another_run_replaced_is_not_committed(host: Host) -> Non
     host.release(TWO, "b")
     body = {"release": TWO, "plan_fingerprint": TWO}
     with pytest.raises(hostlib.HostError, match="another run changed it"):
-        receipt.commit(args(host, body=body, files=[]), b"")
+        receipt.commit(args(host, body=body, files=[], proof=""), b"")
+
+
+@pytest.mark.parametrize("proof", ["", "proof-" + ONE, "another", "x" * 10_000])
+def test_no_receipt_without_the_proof_of_this_run_s_gate(host: Host, proof: str) -> None:
+    host.release(TWO, "b")
+    hostlib.link_atomic(f"releases/{TWO}", str(host.root / "current"))
+    before, wanted = host.receipt.read_text(), host.gate(TWO)
+    body = {"release": TWO, "plan_fingerprint": TWO}
+    with pytest.raises(hostlib.HostError, match="found no gate of this run"):
+        receipt.commit(args(host, body=body, files=[], proof=proof), b"")
+    assert host.receipt.read_text() == before
+    assert receipt.commit(args(host, body=body, files=[], proof=wanted), b"")["changed"]
+    with pytest.raises(hostlib.HostError, match="found no gate of this run"):  # it is good for one receipt
+        receipt.commit(args(host, body=body, files=[], proof=wanted), b"")
+
+
+def test_the_proof_of_another_release_s_gate_is_none(host: Host) -> None:
+    host.release(TWO, "b")
+    hostlib.link_atomic(f"releases/{TWO}", str(host.root / "current"))
+    body = {"release": TWO, "plan_fingerprint": TWO}
+    with pytest.raises(hostlib.HostError, match="found no gate of this run"):
+        receipt.commit(args(host, body=body, files=[], proof=host.gate(ONE)), b"")
     assert json.loads(host.receipt.read_text())["release"] == ONE
 
 

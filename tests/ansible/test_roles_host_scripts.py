@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from host_support import ONE, THREE, TWO, Host, args, engine, gateport, hostlib, hostrun, receipt, release, stage
 
-from phi4_edge.core import hostcall
+from phi4_edge.remote import scripts
 
 
 @pytest.fixture
@@ -143,6 +143,9 @@ def test_a_damaged_engine_is_not_complete(tmp_path: Path) -> None:
     assert engine.inspect({"engine": str(root)}, b"") == {"complete": False, "damaged": []}
     files = [hostlib.entry(str(root / name), name) for name in hostlib.regular_files(str(root))]
     hostlib.write_record(str(root), files)
+    # As an older version left it: nobody can say what it was built from.
+    assert engine.inspect({"engine": str(root)}, b"")["complete"] is False
+    hostlib.write_record(str(root), files, made_of={"wheels": "a" * 64, "code": "b" * 64})
     assert engine.inspect({"engine": str(root)}, b"")["complete"] is True
     (root / "module.py").write_text("x = 2\n")
     assert engine.inspect({"engine": str(root)}, b"") == {"complete": False, "damaged": ["module.py"]}
@@ -167,7 +170,7 @@ def test_a_stranger_on_the_port_is_named() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert f"(process {os.getpid()})" in gateport.stranger(port, "phi4-edge.service")
+        assert f"(process {os.getpid()} of user " in gateport.stranger(port, "phi4-edge.service")
     assert gateport.stranger(port, "phi4-edge.service") == ""
 
 
@@ -177,7 +180,7 @@ def test_a_script_is_sent_with_the_modules_that_it_imports() -> None:
     shared = "def serve(scope):\n    scope['EMIT']({'name': scope['__name__'], 'args': scope['ARGS']})\n"
     answers: list[Any] = []
     scope = {"__name__": "__main__", "ARGS": {"do": "x"}, "EMIT": answers.append}
-    exec(compile(hostcall.compose(script, {"shared": shared}), "test", "exec"), scope)
+    exec(compile(scripts.compose(script, {"shared": shared}), "test", "exec"), scope)
     assert answers == [{"name": "__main__", "args": {"do": "x"}}]
     del sys.modules["shared"]
 

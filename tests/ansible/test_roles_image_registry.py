@@ -10,7 +10,7 @@ import pytest
 from ansible_support import ROOT
 from image_support import Bench, docker, machine
 
-from phi4_edge.artifacts import images
+from phi4_edge.artifacts.images import delivery as images
 from phi4_edge.data import load_catalog
 
 sys.path.insert(0, str(ROOT / "tests" / "standins"))

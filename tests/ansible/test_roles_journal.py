@@ -11,7 +11,7 @@ import pytest
 from ansible_support import ROOT
 from host_support import hostlib, hostrun
 
-from phi4_edge.core.host_steps import PHASES, ROLLBACK, STEPS, Journal
+from phi4_edge.core.facts.journal import PHASES, ROLLBACK, STEPS, Journal
 
 journal = sys.modules["hostjournal"]
 HELD = {"id": "run-1", "operation": "provision"}
@@ -149,7 +149,7 @@ def test_a_full_disk_keeps_nobody_from_releasing_the_lock(tmp_path: Path, monkey
 
 def test_every_step_and_phase_is_one_that_core_knows() -> None:
     assert set(journal.STEPS.values()) <= {*STEPS, ROLLBACK}
-    source = (ROOT / "roles" / "receipt" / "files" / "hostjournal.py").read_text()
+    source = (ROOT / "cli" / "phi4_edge" / "remote" / "host" / "hostjournal.py").read_text()
     assert all(f'"{phase}"' in source for phase in PHASES)
 
 
@@ -162,7 +162,6 @@ def test_every_operation_that_is_a_step_is_one_of_a_host_script() -> None:
 @pytest.mark.parametrize("phase", ["before", "after"])
 def test_a_hook_has_a_step_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
     (tmp_path / "hook").write_text(json.dumps({"at": f"switch:{phase}", "do": "fail"}))
-    monkeypatch.setattr(journal, "trusted", lambda found: True)
     did(tmp_path / "state", "verify", release=ONE)
     with pytest.raises(hostlib.HostError, match=rf"hook made switch:{phase} fail"):
         did(tmp_path / "state", "switch", release=ONE)
@@ -172,7 +171,6 @@ def test_a_hook_has_a_step_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def test_a_hook_has_a_step_wait_until_it_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hook = tmp_path / "hook"
     hook.write_text(json.dumps({"at": "commit:before", "do": "wait"}))
-    monkeypatch.setattr(journal, "trusted", lambda found: True)
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:

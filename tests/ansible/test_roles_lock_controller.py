@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from ansible_support import ROOT
 
+from phi4_edge.core.facts import lock
+
 PLUGIN = ROOT / "roles" / "lock" / "action_plugins" / "phi4_lock.py"
 spec = importlib.util.spec_from_file_location("phi4_lock", PLUGIN)
 assert spec is not None and spec.loader is not None
@@ -29,15 +31,15 @@ def dead() -> dict[str, Any]:
 def test_a_play_that_has_ended_here_is_gone(dead: dict[str, Any]) -> None:
     own = plugin.controller()
     assert own["space"] == str(Path("/proc/self/ns/pid").readlink())
-    assert plugin.gone({"controller": dead}, own)
-    assert not plugin.gone({"controller": own}, own)
+    assert lock.gone({"controller": dead}, own, plugin.started)
+    assert not lock.gone({"controller": own}, own, plugin.started)
 
 
 @pytest.mark.parametrize("other", [{"boot_id": "another"}, {"space": "pid:[1]"}, {"space": ""}])
 def test_one_whose_processes_cannot_be_seen_may_live(dead: dict[str, Any], other: dict[str, str]) -> None:
-    assert not plugin.gone({"controller": {**dead, **other}}, plugin.controller())
+    assert not lock.gone({"controller": {**dead, **other}}, plugin.controller(), plugin.started)
 
 
 @pytest.mark.parametrize("controller", [None, {}, {"boot_id": 1}])
 def test_one_that_says_nothing_may_live(controller: Any) -> None:
-    assert not plugin.gone({"controller": controller}, plugin.controller())
+    assert not lock.gone({"controller": controller}, plugin.controller(), plugin.started)

@@ -1,10 +1,12 @@
-"""The lock in a play: the first host decides, whoever loses says who won, and a play that fails lets go."""
+"""The lock in a play: each host answers for itself, whoever loses says who won, and a play that fails lets go."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import yaml
 from ansible_support import ROOT, Played, command, environment, play, role, write_inventory, write_playbook
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can lock a host, and this machine is the host")
-MESSAGE = "found the lock of"
+MESSAGE = "found it locked, as this host says, by"
 HOSTS = ("a", "b")
 
 
@@ -49,6 +51,12 @@ def holder(tmp_path: Path) -> subprocess.Popen[bytes]:
     return running
 
 
+def told(output: str) -> dict[str, int]:
+    """Pid of the run that has a host, by host that failed with it."""
+    found = re.findall(rf"^fatal: \[(\w+)\]: FAILED! => .*{MESSAGE} root@.* pid (\d+)\)", output, re.MULTILINE)
+    return {host: int(pid) for host, pid in found}
+
+
 def stop(running: subprocess.Popen[bytes]) -> None:
     running.kill()
     running.wait()
@@ -63,16 +71,60 @@ def test_a_play_locks_its_hosts_and_lets_go_also_when_it_fails(tmp_path: Path) -
     assert not any((tmp_path / host).exists() for host in HOSTS), "nothing is left where nothing was"
 
 
-def test_the_first_host_decides_and_no_other_is_touched(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_host_that_is_held_answers_for_itself_alone(
+    tmp_path: Path, holder: subprocess.Popen[bytes], skip: bool
+) -> None:
+    """The first host of the play is held: it fails with who has it, or is left out; the other one goes on."""
+    work = {"ansible.builtin.file": {"path": f"{tmp_path}/{{{{ inventory_hostname }}}}-was-here", "state": "touch"}}
     try:
-        second = run(tmp_path)
-        assert second.status == 2
-        assert second.output.count(f"{MESSAGE} root@") >= 2, second.output
-        assert f"pid {holder.pid}" in second.output
-        assert not (tmp_path / "b").exists()
-        assert all(second.recap(host)["failed"] == 1 for host in HOSTS)
+        second = run(tmp_path, work, more=("--extra-vars", json.dumps({"lock_skip": skip})))
     finally:
         stop(holder)
+    assert second.status == (0 if skip else 2), second.output
+    assert f"{MESSAGE} root@" in second.output and f"pid {holder.pid}" in second.output
+    assert told(second.output) == ({} if skip else {"a": holder.pid})
+    assert [second.recap(host)["failed"] for host in HOSTS] == [0 if skip else 1, 0]
+    assert sorted(path.name for path in tmp_path.glob("*-was-here")) == ["b-was-here"]
+    assert not (tmp_path / "b").exists(), "it gave its lock back"
+
+
+def test_of_two_plays_at_once_one_gets_all_hosts(tmp_path: Path) -> None:
+    """Who has the first host has a head start on the others, so that two runs do not get half of them each."""
+    wait = {"ansible.builtin.wait_for": {"timeout": 12}}
+    both = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        inventory, playbook = locked_play(tmp_path / name, wait)
+        argv = command(playbook, inventory, *options(tmp_path))
+        both.append(subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, text=True))
+    said = [process.communicate(timeout=180)[0] for process in both]
+    codes = [process.returncode for process in both]
+    assert sorted(codes) == [0, 2], said
+    lost, won = said[codes.index(2)], both[codes.index(0)]
+    assert told(lost) == dict.fromkeys(HOSTS, won.pid), lost
+
+
+@pytest.mark.parametrize("what", ["take", "release"])
+def test_a_host_that_says_nothing_keeps_no_other_for_longer_than_it_may(tmp_path: Path, what: str) -> None:
+    """Its answer to that one operation never comes."""
+    silent = tmp_path / "silent-python"
+    silent.write_text(
+        "#!/bin/sh\n"  # the script that comes on standard input is looked at, and run when it asks for something else
+        f"exec {sys.executable} -c 'import os, subprocess, sys, time\n"
+        "data = sys.stdin.buffer.read()\n"
+        f'time.sleep(600) if b"\\"do\\": \\"{what}\\"" in data else 0\n'
+        'sys.exit(subprocess.run([sys.executable, *sys.argv[1:]], input=data).returncode)\' "$@"\n'
+    )
+    silent.chmod(0o755)
+    inventory, playbook = locked_play(tmp_path)
+    begin = time.monotonic()
+    bounds = {"lock_release_seconds": 3, "__lock_take_seconds": 3}
+    only = {"ansible_python_interpreter": f"{{{{ '{silent}' if inventory_hostname == 'a' else '{sys.executable}' }}}}"}
+    done = play(playbook, inventory, *options(tmp_path), "--extra-vars", json.dumps({**bounds, **only}))
+    assert time.monotonic() - begin < 60
+    assert (done.recap("a")["failed"], done.recap("b")["failed"]) == (1, 0), done.output
+    assert not (tmp_path / "b").exists(), "the other one gave its lock back"
 
 
 def test_a_killed_play_on_the_same_machine_is_followed_when_its_lock_is_stale(

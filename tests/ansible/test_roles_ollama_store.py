@@ -1,89 +1,31 @@
-"""Ollama's store on a host: made through Ollama's API by the host's script, with the stand-in as the server.
-
-systemd and Docker are left out here: the server is a child of the test, started as the script would start it.
-"""
+"""Ollama's store on a host: made through Ollama's API by the host's script, with the stand-in as the server."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
-from ansible_support import ROOT
-from host_support import hostlib, load
-
-sys.path.insert(0, str(ROOT / "roles" / "ollama" / "files"))
-sys.path.insert(0, str(ROOT / "tests" / "unit" / "standins"))
-import ollamaapi
-import ollamaserve
-from ollama_support import Ollama, gguf_file, started
+from host_support import hostlib
+from ollama_store_support import NEEDS_ROOT, REQUESTS, Host, hosts, loaded, ollamaserve, started
 
 from phi4_edge.data import load_catalog
 
-TEMPLATE = (ROOT / "roles" / "ollama" / "templates" / "chat.gotmpl").read_text()
-REQUESTS = [
-    {"model": "base", "template": TEMPLATE, "parameters": {"stop": ["<|end|>"]}},
-    {"model": "variant", "from": "base", "parameters": {"temperature": 0.1}, "system": "S"},
-]
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to root, as the script on a host does")
-
-
-class Host:
-    """Directories as on a host, with a model that was pushed."""
-
-    def __init__(self, folder: Path, **gguf: Any) -> None:
-        self.folder, self.state = folder, folder / "var"
-        self.model, self.store, self.staging = (self.state / name for name in ("models/m", "stores/s", "staging"))
-        self.gguf = gguf_file.write(self.model, **gguf)
-        self.digest = hashlib.sha256(self.gguf.read_bytes()).hexdigest()
-        hostlib.write_record(str(self.model), [hostlib.entry(str(self.gguf), "model.gguf")])
-        self.servers: list[Ollama] = []
-
-    def args(self, **more: Any) -> dict[str, Any]:
-        places = {name: str(getattr(self, name)) for name in ("model", "store", "staging")}
-        return {
-            **places, "engine": str(self.folder / "release"), "image": "", "library": {}, "environment": {},
-            "memory_max": 1 << 30, "requests": REQUESTS, "made": "m1", **more,
-        }  # fmt: skip
-
-    def start(self, args: dict[str, Any], fresh: str) -> Any:
-        self.servers.append(started(self.folder, OLLAMA_MODELS=fresh, OLLAMA_NOPRUNE="1"))
-        return ollamaapi.Api(int(self.servers[-1].url.rpartition(":")[2]))
-
-    def stop(self) -> None:
-        for server in self.servers:
-            server.process.terminate()
-            server.process.wait(10)
+pytestmark = NEEDS_ROOT
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The host's script; nothing of this machine's systemd or Docker is asked."""
-    module = load("ollama", "create")
-    monkeypatch.setattr(ollamaserve, "stop", lambda: None)
-    return module
+    return loaded(monkeypatch)
 
 
 @pytest.fixture
 def host(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Host]]:
-    """Makes the host; its servers end with the test."""
-    made: list[Host] = []
-
-    def make(**gguf: Any) -> Host:
-        made.append(Host(tmp_path, **gguf))
-        monkeypatch.setattr(script, "start", made[-1].start)
-        monkeypatch.setattr(script, "stop", made[-1].stop)
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
+    yield from hosts(script, tmp_path, monkeypatch)
 
 
 def test_the_store_is_made_once_and_shares_the_pushed_file(script: ModuleType, host: Callable[..., Host]) -> None:
@@ -91,7 +33,7 @@ def test_the_store_is_made_once_and_shares_the_pushed_file(script: ModuleType, h
     before = one.gguf.stat()
     assert script.inspect(one.args(), b"")["complete"] is False
     done = script.create(one.args(), b"")
-    assert (done["changed"], done["shares_the_pushed_file"]) == (True, True)
+    assert (done["changed"], done["freed"]) == (True, 0)
     assert done["said"][0] == "parsing GGUF"
     assert done["said"][-1] == "success"
     found = script.inspect(one.args(), b"")
@@ -119,33 +61,10 @@ def test_everything_belongs_to_root_and_everybody_reads_it(script: ModuleType, h
         assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, 0, 0o755 if path.is_dir() else 0o644)
 
 
-def test_a_file_that_ollama_copied_is_not_kept_twice(script: ModuleType, host: Callable[..., Host]) -> None:
-    one = host(quantized=False)
-    done = script.create(one.args(), b"")
-    assert done["shares_the_pushed_file"] is False
-    sizes = [path.stat().st_size for path in (one.store / "blobs").iterdir()]
-    assert sizes.count(one.gguf.stat().st_size) == 1
-    assert script.inspect(one.args(), b"")["complete"] is True
-
-
-def test_a_file_system_that_cannot_link_is_no_hindrance(
-    script: ModuleType, host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(18, "Invalid cross-device link")
-
-    monkeypatch.setattr(os, "link", refuse)
-    one = host()
-    script.create(one.args(), b"")
-    blob = one.store / "blobs" / f"sha256-{one.digest}"
-    assert blob.stat().st_ino != one.gguf.stat().st_ino
-    assert blob.read_bytes() == one.gguf.read_bytes()
-
-
 def test_a_service_can_read_the_store_and_not_write_it(script: ModuleType, host: Callable[..., Host]) -> None:
     one = host()
     script.create(one.args(), b"")
-    server = started(one.folder, OLLAMA_MODELS=str(one.store), OLLAMA_NOPRUNE="1")
+    server = started(one.folder, OLLAMA_MODELS=str(one.store), OLLAMA_NOPRUNE="1", OLLAMA_GO_TEMPLATE="1")
     one.servers.append(server)
     assert {found["name"] for found in server.ask("GET", "/api/tags").json()["models"]} == {
         "base:latest", "variant:latest",
@@ -214,7 +133,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
     # The plan has counted with the same numbers.
     store, size = load_catalog().engines["ollama"].store, one.gguf.stat().st_size
     assert store is not None
-    assert f"needed {store.peak(size)} while it is made, and at most {store.rest(size)} afterwards" in str(said.value)
+    assert f"needed {store.peak(size)} while it is made, and at most {store.spare} afterwards" in str(said.value)
 
 
 def test_what_an_interrupted_run_left_is_gone(script: ModuleType, host: Callable[..., Host]) -> None:

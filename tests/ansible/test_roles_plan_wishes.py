@@ -8,12 +8,14 @@ from pathlib import Path
 from ansible_support import ROOT, play, read_json, role, write_inventory, write_playbook
 
 from phi4_edge import inventory
-from phi4_edge.core.plan import Plan
-from phi4_edge.rollout.planning import Planner, Seen
+from phi4_edge.core.plan.decide import Plan
+from phi4_edge.operations.plan import Planner, Seen
 
 FIXTURE = ROOT / "tests" / "fixtures" / "hosts" / "n150-8gb.json"
-IMAGE = "docker.io/ollama/ollama:0.35.0/amd64"
+IMAGE, PAGE = "docker.io/ollama/ollama:0.35.0/amd64", "ghcr.io/open-webui/open-webui:v0.12.4/amd64"
+MODEL = "phi-4-mini-instruct/gguf-q8_0"
 DIGEST = "sha256:" + "7" * 64
+IMAGES, ARTIFACTS = dict.fromkeys((IMAGE, PAGE), DIGEST), {MODEL: "6" * 64}
 WISHES = {
     "phi4_engine": "ollama",
     "phi4_service_manager": "compose",
@@ -33,8 +35,9 @@ OTHER_FACTS = ("phi4_images", "phi4_rollback", "phi4_watch", "phi4_doctor")
 
 
 def test_role_and_command_read_the_same_wishes(tmp_path: Path) -> None:
-    images = {"format": "phi4-edge/images/1", "images": {IMAGE: {"digest": DIGEST}}}
-    (tmp_path / "images.json").write_text(json.dumps(images))
+    for name, kind, held in (("images", "images", IMAGES), ("index", "artifacts", ARTIFACTS)):
+        document = {"format": f"phi4-edge/{name}/1", kind: {key: {"digest": digest} for key, digest in held.items()}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
     tasks = [
         {"name": "Facts", "ansible.builtin.set_fact": {
             "phi4_facts": f"{{{{ lookup('ansible.builtin.file', '{FIXTURE}') | from_json }}}}", "cacheable": True,
@@ -47,7 +50,7 @@ def test_role_and_command_read_the_same_wishes(tmp_path: Path) -> None:
     played = play(write_playbook(tmp_path, {"block": tasks}), hosts)
     assert (tmp_path / "plan.json").exists(), played.output[-4000:]
     (host,) = inventory.load((str(hosts),))
-    planned = Planner({}, {IMAGE: DIGEST}).decide(Seen("gw1", read_json(FIXTURE), host.vars)).plan
+    planned = Planner(ARTIFACTS, IMAGES).decide(Seen("gw1", read_json(FIXTURE), host.vars)).plan
     assert Plan.from_dict(read_json(tmp_path / "plan.json")) == planned
     assert planned.image is not None and planned.image.digest == DIGEST and planned.webui is not None
     assert planned.knobs is not None and planned.knobs["variants"]["terse"]["system"] == "Be brief."

@@ -186,3 +186,21 @@ def test_a_disk_that_fills_up_in_the_middle_gets_its_room_back(tmp_path: Path) -
         assert not (bench.staging / bench.digest).exists()
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("digest", ["", "right"])
+def test_wheels_that_the_lock_does_not_name_reach_no_host(tmp_path: Path, digest: str) -> None:
+    """The folder's own manifest agrees with them, and so does its digest: neither says what may be run."""
+    evil = {
+        "pip-26.3-py3-none-any.whl": b"run",
+        "requirements.txt": b"evil==1.0\n",
+        "pip-1.whl/pip/__main__.py": b"run",
+    }
+    bench = Bench(tmp_path, evil)
+    wheels = {"python": "3.13", "architecture": "x86_64"}
+    failed = bench.push(artifact_wheels=wheels, artifact_digest=bench.digest if digest else "")
+    assert failed.status == 2
+    assert "pip-26.3-py3-none-any.whl: its hash is not in the lock" in failed.output
+    assert "pip-1.whl/pip/__main__.py: is no wheel" in failed.output
+    assert not list(bench.host.iterdir())
+    assert "needed one such as 3.13" in bench.push(artifact_wheels={**wheels, "python": "../../x"}).output

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from test_roles_push import Bench, sent
 
-from phi4_edge.core import push
+from phi4_edge.core import manifest as manifests
 
 CONTENT = {"bin/engine": b"#!/bin/sh\n", "lib/libx.so.1": b"library"}
 
@@ -19,7 +19,7 @@ def tree(folder: Path) -> Bench:
     document["links"] = [{"path": "lib/libx.so", "target": "libx.so.1"}]
     del document["digest"]
     text = json.dumps(document)
-    bench.digest = push.digest(*push.manifest(text, None))
+    bench.digest = manifests.digest(*manifests.manifest(text, None))
     (bench.source / "manifest.json").write_text(text)
     return bench
 

@@ -1,96 +1,31 @@
-"""Units that depend on no hardware are checked in as golden files: a release in containers, and every rehearsal.
-
-To accept a change, look at `git diff` after: PHI4_EDGE_GOLDEN=write pytest tests/ansible/test_roles_service.py
-"""
+"""What a release is made of, how it is switched to, and what is kept and removed after it."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_support import ROOT, play, write_inventory, write_playbook
+from ansible_support import ROOT
 from host_support import ONE, Host, args, hostdocker, hostunit, receipt, release, stage
 
-GOLDEN = ROOT / "tests" / "golden" / "units"
+from phi4_edge import content
+from phi4_edge.remote import release as remote_release
+
 PLAN: dict[str, Any] = {
     "engine": "vllm", "quantization": "bf16", "service_manager": "compose", "accelerator": "cpu", "bind": "127.0.0.1",
     "port": 8080, "knobs": {"memory_max": 1 << 30}, "release": "r-000000000000", "runtime": None,
     "switch": {"mode": "beside", "port": 18080, "down_seconds": 9, "reason": ""},
 }  # fmt: skip
-NATIVE = {"service_manager": "systemd", "runtime": {"artifact": None, "id": "e"}}
-CASES: dict[str, tuple[dict[str, Any], bool]] = {
-    "compose": ({}, False),
-    "compose-everywhere": ({"bind": "0.0.0.0"}, False),
-    "compose-rehearsal": ({}, True),
-    "onnx-rehearsal": ({**NATIVE, "engine": "onnx", "quantization": "int4"}, True),
-    "ollama-rehearsal": ({**NATIVE, "engine": "ollama", "quantization": "q4_0"}, True),
-}
 
 
-@pytest.fixture(scope="module")
-def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the unit of each case, rendered as the role renders it."""
-    folder = tmp_path_factory.mktemp("units")
-    hosts = {
-        name: {"given": {**PLAN, **changes}, "other": "{{ __service_rehearsal }}" if rehearsal else {}}
-        for name, (changes, rehearsal) in CASES.items()
-    }
-    lookup = "lookup('ansible.builtin.template', templates ~ __service_template, template_vars=other)"
-    tasks = [
-        {"name": "Plan", "ansible.builtin.set_fact": {"phi4_plan": "{{ given }}", "cacheable": True}},
-        {"name": "Unit", "ansible.builtin.copy": {
-            "content": f"{{{{ {lookup} }}}}", "mode": "0644",
-            "dest": f"{folder}/{{{{ inventory_hostname }}}}.service"}},
-    ]  # fmt: skip
-    templates = f"{ROOT}/roles/service/templates/"
-    playbook = write_playbook(folder, {"block": tasks, "vars": {"templates": templates}})
-    text = playbook.read_text().replace(
-        "gather_facts: false", f"gather_facts: false\n  vars_files: [{ROOT}/roles/service/vars/main.yml]"
-    )
-    playbook.write_text(text)
-    done = play(playbook, write_inventory(folder, hosts))
-    assert done.status == 0, done.output[-4000:]
-    return folder
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_units_are_the_golden_ones(units: Path, name: str) -> None:
-    text = (units / f"{name}.service").read_text()
-    golden = GOLDEN / f"{name}.service"
-    if os.environ.get("PHI4_EDGE_GOLDEN") == "write":
-        golden.parent.mkdir(exist_ok=True)
-        golden.write_text(text)
-    assert golden.read_text() == text
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_rehearsal_ends_by_itself_and_never_starts_at_boot(name: str) -> None:
-    text = (GOLDEN / f"{name}.service").read_text()
-    rehearsal = name.endswith("rehearsal")
-    assert ("RuntimeMaxSec=" in text) is rehearsal
-    assert ("Restart=no" in text) is rehearsal
-    assert ("WantedBy=" in text) is not rehearsal
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
-@pytest.mark.parametrize("name", CASES)
-def test_units_are_closed(name: str) -> None:
-    closed = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--threshold=21", GOLDEN / f"{name}.service"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert closed.returncode == 0, closed.stdout[-2000:] + closed.stderr
+PLUGIN = ("tool_parser.py", "tool_calls.py", "chat_template.jinja")
 
 
 def test_what_a_release_and_its_rehearsal_have_of_their_own() -> None:
-    """The action plugin's part: plan.json without what changes from look to look, and the compose file of each."""
+    """plan.json without what changes from look to look, and the compose file of each."""
     plan = {
         **PLAN, "model": {"digest": "d" * 64, "served_name": "phi"}, "context_length": 4096, "parallel": 1,
         "memory": {"weights": 7, "ram_need": 8, "vram_need": 0, "held_by_others": 0, "available": 9},
@@ -98,24 +33,20 @@ def test_what_a_release_and_its_rehearsal_have_of_their_own() -> None:
         "knobs": {"memory_max": 1 << 30, "threads": 2, "queue": 8, "shm_size": 1 << 20, "container_port": 8000,
                   "max_num_seqs": 1, "kv_cache_space_gib": 1},
     }  # fmt: skip
-    module = plugin_module(ROOT / "roles" / "service" / "action_plugins" / "phi4_release.py")
-    files = module.staged(plan, {"engine": "sha256:" + "a" * 64}, "/opt/phi4-edge")
+    files = remote_release.staged(plan, {"engine": "sha256:" + "a" * 64}, "/opt/phi4-edge")
     kept = json.loads(files["plan.json"])
     assert kept["memory"] == {"weights": 7, "ram_need": 8, "vram_need": 0, "held_by_others": 0}
     assert not {"action", "switch"} & set(kept)
+    for name in (*PLUGIN, "port.py"):
+        assert files[name] == content.program(name).read_text()
+    assert set(files) == {"plan.json", "compose.yml", "phi4-edge.service", "port.py", *PLUGIN}
     served = yaml.safe_load(files["compose.yml"])
-    other = yaml.safe_load(module.rehearsed(plan, {"engine": "sha256:" + "a" * 64}, "/opt/phi4-edge")["compose.yml"])
+    other = yaml.safe_load(
+        remote_release.rehearsed(plan, {"engine": "sha256:" + "a" * 64}, "/opt/phi4-edge")["compose.yml"]
+    )
     assert (served["name"], other["name"]) == ("phi4-edge", "phi4-edge-rehearsal")
     ports = [document["services"]["engine"]["ports"][0] for document in (served, other)]
     assert [(port["host_ip"], port["published"]) for port in ports] == [("127.0.0.1", "8080"), ("127.0.0.1", "18080")]
-
-
-def plugin_module(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("phi4_release_under_test", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

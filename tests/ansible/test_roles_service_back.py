@@ -106,11 +106,11 @@ def test_what_serves_without_a_receipt_is_left_alone(
 def test_going_back_says_what_serves(host: Host, monkeypatch: pytest.MonkeyPatch, restarted: bool) -> None:
     switched: list[str] = []
 
-    def switch(given: dict[str, Any], _payload: bytes) -> dict[str, Any]:
+    def switch(given: dict[str, Any]) -> dict[str, Any]:
         switched.append(given["release"])
         return {"changed": restarted, "restarted": restarted}
 
-    monkeypatch.setattr(release, "switch", switch)
+    monkeypatch.setattr(release, "switched", switch)
     found = release.rollback(args(host, failed=THREE), b"")
     assert switched == [TWO]
     assert (found["to"], found["restarted"], found["kept"]) == (TWO, restarted, False)

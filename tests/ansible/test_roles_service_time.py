@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_support import ROOT
 
-from phi4_edge import content
-from phi4_edge.core import framing, hostcall
+from phi4_edge.remote import call, framing, scripts
 
 # One operation for each way in which a step hangs; all of them write down who they are.
 SCRIPT = """
@@ -62,11 +58,11 @@ def on_this_machine(line: str, in_data: bytes) -> dict[str, Any]:
 
 
 def asked(note: Path, do: str, seconds: float) -> tuple[dict[str, Any], float]:
-    """The result of one operation, and how many seconds it took."""
-    script = hostcall.compose(SCRIPT, content.host_script("service", "release")[1])
+    """The answer of one operation, and how many seconds it took."""
+    script = scripts.compose(SCRIPT, scripts.host_script("service", "release")[1])
     begin = time.monotonic()
     args = {"do": do, "note": str(note)}
-    result = hostcall.task(on_this_machine, "n" * 16, sys.executable, script, args, seconds=seconds)
+    result = call.call(on_this_machine, "n" * 16, sys.executable, script, args, seconds=seconds)
     return result, time.monotonic() - begin
 
 
@@ -82,9 +78,8 @@ def test_a_script_ends_itself_and_all_that_it_started_before_the_controller_give
     _quick, start = asked(tmp_path / "quick", "quick", 30.0)  # what a busy machine takes for one that does nothing
     result, took = asked(note, do, 3.0)
     assert took < 3.0 + 3 * start
-    assert result["failed"]
     assert result["timedout"] == {"period": 3}
-    assert result["msg"].startswith(f"found no end of {do} after 2 s, needed one")
+    assert result["error"].startswith(f"found no end of {do} after 2 s, needed one")
     pids = note.read_text().split()
     assert len(pids) == {"program": 3, "swallow": 2, "deaf": 1}[do]
     assert not [pid for pid in pids if pid != "0" and alive(pid)]
@@ -92,7 +87,7 @@ def test_a_script_ends_itself_and_all_that_it_started_before_the_controller_give
 
 @pytest.mark.parametrize("seconds", [0.0, 30.0])
 def test_a_script_in_time_says_nothing_of_it(tmp_path: Path, seconds: float) -> None:
-    assert asked(tmp_path / "note", "quick", seconds)[0] == {"changed": False, "quick": True}
+    assert asked(tmp_path / "note", "quick", seconds)[0] == {"quick": True}
 
 
 def test_what_is_left_of_the_task_is_told_only_where_it_has_an_end() -> None:
@@ -104,25 +99,5 @@ def test_what_is_left_of_the_task_is_told_only_where_it_has_an_end() -> None:
 
     for seconds in (0.0, 7.5):
         with pytest.raises(framing.FactsError):
-            hostcall.call(execute, "n", None, "", {"do": "x"}, seconds=seconds)
+            call.call(execute, "n", None, "", {"do": "x"}, seconds=seconds)
     assert [json.loads(line) for line in said] == [{"do": "x"}, {"do": "x", "seconds_left": 7.5}]
-
-
-@pytest.mark.parametrize("answer", [{"error": "late", "timedout": {"period": 3}}, {"error": "no room"}])
-def test_an_artifact_that_is_not_delivered_in_time_says_so_too(
-    answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its plugin asks the host many times in one task, and fails by itself."""
-    path = ROOT / "roles" / "artifact" / "action_plugins" / "phi4_artifact.py"
-    spec = importlib.util.spec_from_file_location("phi4_artifact_out_of_time", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    plugin = SimpleNamespace(
-        _common={}, _vars={}, _task=SimpleNamespace(args={"retries": 0}), _script="",
-        _low_level_execute_command=None, _templar=SimpleNamespace(available_variables={}),
-    )  # fmt: skip
-    monkeypatch.setattr(module.hostcall, "call", lambda *_args, **_more: answer)
-    with pytest.raises(module.AnsibleActionFail, match=answer["error"]) as raised:
-        module.ActionModule._ask(plugin, "survey")
-    assert raised.value.result.get("timedout") == answer.get("timedout")

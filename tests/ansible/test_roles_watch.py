@@ -245,8 +245,9 @@ def test_a_gate_that_is_out_of_time_still_brings_the_journal(monkeypatch: pytest
 
     monkeypatch.setattr(gate, "running", running)
     monkeypatch.setattr(gate, "journal", lambda args: ["loading weights"])
-    monkeypatch.setattr(gate, "stranger", lambda port, unit: "")
-    args = {"start_seconds": 600.0, "seconds_left": 20.0, "port": 1, "unit": "phi4-edge.service", "compose": False}
+    monkeypatch.setattr(gate.gateport, "stranger", lambda port, unit: "")
+    args = {"start_seconds": 600.0, "seconds_left": 20.0, "port": 1, "unit": "phi4-edge.service", "compose": False,
+            "address": "127.0.0.1"}  # fmt: skip
     with pytest.raises(hostlib.HostError, match="step time: found no end of gate after 17 s") as raised:
         gate.gate(args, b"")
     assert raised.value.details == {"step": "time", "journal": ["loading weights"], "timedout": {"period": 20}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -13,16 +12,18 @@ import yaml
 from ansible_support import ROOT, Played, play, write_inventory
 from host_support import hostlib, load
 
-from phi4_edge.core import facts, receipt
-from phi4_edge.core.compose_parts import USER
-from phi4_edge.core.overrides import Overrides
-from phi4_edge.core.plan import Inputs, decide
+from phi4_edge.core.engines.confinement import USER
+from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import receipt
+from phi4_edge.core.plan.decide import Inputs, decide
+from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
 
 webui = load("webui", "webui")
 GOLDEN = ROOT / "tests" / "golden" / "webui" / "webui.yml"
 IMAGE = "sha256:" + "3" * 64
 RELEASE = "r-000000000000"
+PASSWORD = "of the vault"
 OWNER = USER if os.geteuid() == 0 else os.geteuid()
 PLAYBOOK: list[dict[str, Any]] = [
     {
@@ -56,12 +57,15 @@ def run(tmp_path: Path) -> Any:
     playbook.write_text(yaml.safe_dump(PLAYBOOK))
     inventory = write_inventory(tmp_path, {"here": {}})
 
-    def played(*options: str, plan: dict[str, Any] | None = None, image: str = IMAGE) -> Played:
+    def played(
+        *options: str, plan: dict[str, Any] | None = None, image: str = IMAGE, password: str = PASSWORD
+    ) -> Played:
         given = {
             "given_plan": plan or planned(),
             "given_images": {"webui": image} if image else {},
             "__webui_root": str(tmp_path / "opt"),
             "__webui_data": str(tmp_path / "var" / "webui"),
+            "webui_admin_password": password,
         }
         variables = tmp_path / "given.json"
         variables.write_text(json.dumps(given))
@@ -114,6 +118,29 @@ def test_what_is_missing_is_said_before_anything_changes(
     assert done.status != 0
     assert message in done.output
     assert not (tmp_path / "opt").exists()
+
+
+@pytest.mark.parametrize(("password", "message"), [("", "needed webui_admin_password"), ("short", "found 5 bytes")])
+def test_a_new_page_needs_a_password_before_anything_is_staged(
+    run: Any, tmp_path: Path, password: str, message: str
+) -> None:
+    done = run(password=password)
+    assert done.status != 0
+    assert message in done.output
+    assert not (tmp_path / "opt").exists()
+
+
+def test_a_page_with_accounts_needs_none(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "var" / "webui").mkdir(parents=True)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "var" / "webui", USER, USER)
+    (tmp_path / "var" / "webui" / "webui.db").write_text("accounts")
+    done = run(password="")
+    assert done.status == 0, done.output
+
+
+def test_the_password_is_in_no_output_however_much_is_told(run: Any) -> None:
+    assert PASSWORD not in run("-vvvv", "--diff").output
 
 
 def test_the_page_asks_the_planned_engine_and_tells_nobody(run: Any, tmp_path: Path) -> None:
@@ -174,12 +201,7 @@ def test_files_of_somebody_else_are_not_given_away(tmp_path: Path, owner: int) -
 
 
 def test_what_the_role_receipt_commits_of_the_page_is_what_the_next_plan_reads() -> None:
-    source = (ROOT / "roles" / "receipt" / "action_plugins" / "phi4_receipt.py").read_text(encoding="utf-8")
-    spec = importlib.util.spec_from_loader("phi4_receipt_action", loader=None)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    exec(compile(source, "phi4_receipt.py", "exec"), module.__dict__)
     plan = planned()
-    body = {"format": receipt.FORMAT, **module.containers(plan, {"webui": IMAGE})}
+    body = {"format": receipt.FORMAT, **receipt.containers(plan, {"webui": IMAGE})}
     read = receipt.from_dict({"present": True, "receipt": body})
     assert (read.webui_image.key, read.webui_image.id) == (plan["webui"]["image"]["key"], IMAGE)

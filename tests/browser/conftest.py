@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from browser_support import Browser
 
-from phi4_edge.report.rollout_page import page
+from phi4_edge.report.rollout.page import page
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "standins"))
 

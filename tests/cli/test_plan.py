@@ -72,14 +72,14 @@ def test_detailed_exitcode_tells_that_something_would_change(invoke: Invoke, fac
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("not json", "not JSON (line 1"),
+        ("not json", "no JSON (line 1"),
         ("", "empty"),
         ("[]", "an empty list"),
-        ("9" * 10_000, "a number that is too long"),
+        ("9" * 10_000, "it has a number of 10000 digits"),
         ('"text"', "found a JSON str, needed a facts document"),
         ("{}", "gw1"),
         ('{"format": "phi4-edge/facts/1", "sources": {"uname": {"text": "Linux 6 x86_64"}}}', "MemTotal"),
-        ("[" * 100_000, "nested too deep"),
+        ("[" * 100_000, "nested more than 32 levels"),
     ],
 )
 def test_a_facts_file_that_cannot_be_used_is_exit_1(invoke: Invoke, tmp_path: Path, text: str, message: str) -> None:

@@ -13,10 +13,10 @@ import pytest
 from click.testing import Result
 from referencing import Registry, Resource
 
-from phi4_edge.core.wave_plan import Wave
+from phi4_edge.core.rollout.waves import Wave
 from phi4_edge.data import SCHEMAS, schema
 from phi4_edge.rollout.journal import Journal
-from phi4_edge.runner import HostEvent
+from phi4_edge.runner.run import HostEvent
 
 Invoke = Callable[..., Result]
 BROKEN = "generate: found no answer in 30 s, needed one; the last lines of its journal:\n  <b>loading</b>\n  I/O error"

@@ -90,8 +90,8 @@ def test_one_that_was_contained(invoke: Invoke, state: Path, monkeypatch: pytest
 
 
 def test_many_hosts_that_were_not_begun_are_one_line(invoke: Invoke, state: Path) -> None:
-    from phi4_edge.core.budget import Budget
-    from phi4_edge.core.wave_plan import Size, Wave
+    from phi4_edge.core.rollout.budget import Budget
+    from phi4_edge.core.rollout.waves import Size, Wave
 
     journal = begin(state)
     many = tuple(f"gw{number}" for number in range(2, 200))
@@ -152,8 +152,8 @@ def test_a_record_that_cannot_be_read_is_no_traceback(invoke: Invoke, state: Pat
 
 
 def test_a_resumed_rollout_shows_both_parts(invoke: Invoke, state: Path) -> None:
-    from phi4_edge.core.budget import Budget
-    from phi4_edge.core.wave_plan import Size, Wave
+    from phi4_edge.core.rollout.budget import Budget
+    from phi4_edge.core.rollout.waves import Size, Wave
 
     journal = cut(state)
     journal.close()
@@ -168,7 +168,7 @@ def test_a_resumed_rollout_shows_both_parts(invoke: Invoke, state: Path) -> None
 
 
 def test_the_lock_is_no_step_that_says_anything(invoke: Invoke, state: Path) -> None:
-    from phi4_edge.runner import HostEvent
+    from phi4_edge.runner.run import HostEvent
 
     journal = begin(state)
     for role in ("lock", "service", "lock"):

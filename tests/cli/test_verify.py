@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from phi4_edge.commands import _verifying
-from phi4_edge.commands._fleet import Fleet
-from phi4_edge.rollout.outcome import HostResult, Outcome
-from phi4_edge.rollout.survey import Survey
-from phi4_edge.rollout.verify import Answer, Verdict
+from phi4_edge.inference.verdict import Answer, Verdict
+from phi4_edge.operations import verify
+from phi4_edge.operations.detect import Survey
+from phi4_edge.operations.fleet import Fleet
+from phi4_edge.rollout.result import HostResult, Outcome
 
 Invoke = Callable[..., Result]
 
@@ -81,13 +81,13 @@ def test_an_unreachable_host_counts_beside_those_that_answer(
     verdict = Verdict("gw1", "onnx", "int4", "m", "127.0.0.1:8080", "r-1", (answer,))
     asked: list[tuple[int, float]] = []
 
-    def ask_all(hosts: object, questions: _verifying.Questions, at_a_time: int, tell: object) -> list[Verdict]:
+    def ask_all(hosts: object, questions: verify.Questions, at_a_time: int, *_: object) -> list[Verdict]:
         asked.append((at_a_time, questions.seconds))
         assert [prompt.name for prompt in questions.prompts] == ["train", "car"]
         assert {prompt.max_tokens for prompt in questions.prompts} == {7}
         return [verdict]
 
-    monkeypatch.setattr(_verifying, "ask_all", ask_all)
+    monkeypatch.setattr(verify, "ask_all", ask_all)
     done = invoke("verify", inventory, "--only", "math", "--max-tokens", "7", "--timeout", "9", "--forks", "3")
     assert done.exit_code == 5
     assert asked == [(3, 9.0)]

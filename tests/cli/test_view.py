@@ -12,13 +12,13 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
-from phi4_edge.commands import _view_lines
-from phi4_edge.commands._view import STEPS, View, view
-from phi4_edge.commands._view_json import JsonView
-from phi4_edge.commands._view_lines import PlainView
-from phi4_edge.core.wave_plan import Wave
+from phi4_edge.core.rollout.waves import Wave
 from phi4_edge.data import schema
-from phi4_edge.runner import HostEvent
+from phi4_edge.runner.run import HostEvent
+from phi4_edge.view import lines as view_lines
+from phi4_edge.view.json_lines import JsonView
+from phi4_edge.view.lines import PlainView
+from phi4_edge.view.view import STEPS, View, view
 
 # Clears the screen, sets the title, colours as Rich would, turns the direction, hides, stacks, and has no end.
 EVIL = "gw\x1b[2J\x1b]0;owned\x07[bold red]\u202e\u200b\u061c\x9b2J\r\x00" + "a" + "\u0301" * 5000 + "x" * 5000
@@ -148,7 +148,7 @@ def test_ctrl_c_may_speak_into_a_line_that_is_being_written(monkeypatch: pytest.
         assert err
         lines.append(text)
 
-    monkeypatch.setattr(_view_lines.click, "echo", echo)
+    monkeypatch.setattr(view_lines.click, "echo", echo)
     try:
         shown.note("first")
     finally:
@@ -171,7 +171,7 @@ def test_a_reader_that_went_away_does_not_end_what_is_under_way(
         raise BrokenPipeError
 
     with monkeypatch.context() as patched:
-        patched.setattr(_view_lines.click, "echo", gone)
+        patched.setattr(view_lines.click, "echo", gone)
         rollout(shown)
     shown.note("there again")
     told = capsys.readouterr()

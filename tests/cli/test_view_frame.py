@@ -6,16 +6,16 @@ import unicodedata
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from phi4_edge.commands._view import STEPS
-from phi4_edge.commands._view_board import Board
-from phi4_edge.commands._view_frame import frame
-from phi4_edge.core.wave_plan import Wave
-from phi4_edge.core.waves import Outcome
+from phi4_edge.core.rollout.outcome import Outcome
+from phi4_edge.core.rollout.waves import Wave
 from phi4_edge.report.text import cells
-from phi4_edge.runner import HostEvent
+from phi4_edge.runner.run import HostEvent
+from phi4_edge.view.board import Board
+from phi4_edge.view.frame import frame
+from phi4_edge.view.view import STEPS
 
 ID = "20261122T153000Z-ab12cd"
 
@@ -219,7 +219,6 @@ STATES = st.sampled_from([*Outcome, "start", "failed", "bake", "wave"])
 TEXT = st.text(max_size=300) | st.sampled_from(["\x1b[2J[bold red]", "\u202eabc", "\u4e2d" * 200, "a\u0301" * 400])
 
 
-@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8),
     told=st.lists(st.tuples(st.integers(0, 320), STATES, TEXT), max_size=60),

@@ -16,12 +16,12 @@ from typing import TextIO
 
 import pytest
 
-from phi4_edge.commands import _view_live
-from phi4_edge.commands._view import STEPS, view
-from phi4_edge.commands._view_live import LiveView
-from phi4_edge.commands._view_screen import Screen
-from phi4_edge.core.wave_plan import Wave
-from phi4_edge.runner import HostEvent
+from phi4_edge.core.rollout.waves import Wave
+from phi4_edge.runner.run import HostEvent
+from phi4_edge.view import live
+from phi4_edge.view.live import LiveView
+from phi4_edge.view.screen import Screen
+from phi4_edge.view.view import STEPS, view
 
 CANARY = Wave("canary", 0, ("gw1", "gw2"))
 EVIL = "gw\x1b[2J\x1b]0;owned\x07[bold red]\u202e\x9b2J\r\x00"
@@ -110,7 +110,7 @@ def terminal() -> Iterator[Terminal]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time as the board sees it, which stands still."""
     now = [1000.0]
-    monkeypatch.setattr(_view_live, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
@@ -219,7 +219,7 @@ def test_a_terminal_that_goes_away_stops_nothing(terminal: Terminal) -> None:
 
 
 def test_a_terminal_that_takes_nothing_holds_nobody_up(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_view_live, "_PATIENCE", 0.2)
+    monkeypatch.setattr(live, "_PATIENCE", 0.2)
     began = time.monotonic()
     with LiveView(STEPS, terminal.stream) as board:
         board.note("x" * 200_000)

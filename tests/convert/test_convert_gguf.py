@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.artifacts import environment, gguf, llamacpp, prover, tiny
-from phi4_edge.artifacts.convert import convert
-from phi4_edge.artifacts.store import Store, default_root
+from phi4_edge.artifacts.convert import environment, gguf, llamacpp, prover, tiny
+from phi4_edge.artifacts.convert.targets import convert
+from phi4_edge.artifacts.store import manifest
+from phi4_edge.artifacts.store.store import Store, default_root
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
 
@@ -89,7 +90,7 @@ def test_each_quantization_has_its_types_and_the_models_rope(
 
 
 def test_our_q6_k_is_read_back_by_llama_cpp_with_the_error_of_six_bits(shared: Store) -> None:
-    workers = Path(environment.__file__).with_name("worker")
+    workers = Path(environment.__file__).with_name("scripts")
     library = llamacpp.sources(shared) / "gguf-py"
     command = [environment.ensure(shared).python, "-I", "-c", ROUND_TRIP, str(library), str(workers)]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -128,9 +129,28 @@ def test_a_file_that_does_not_load_is_not_kept(shared: Store, tmp_path: Path) ->
         prover.prove(tester, tmp_path / gguf.FILE, tmp_path, "tiny/gguf-q8_0", lambda event: None)
 
 
-def test_a_k_quant_is_made_by_llama_quantize(shared: Store) -> None:
-    if not os.environ.get(llamacpp.SETTING) and not llamacpp._built(shared).is_file():
+def quantizer(store: Store) -> llamacpp.Quantizer:
+    """llama-quantize where somebody has built it; nobody waits for that here."""
+    if not os.environ.get(llamacpp.SETTING) and not llamacpp._built(store).is_file():
         pytest.skip("llama-quantize is built with 'phi4-edge model tools', minutes of work, or PHI4_EDGE_LLAMA_CPP")
+    return llamacpp.quantizer(store, CATALOG)
+
+
+@pytest.mark.parametrize("kind", gguf.TYPES)
+def test_the_copy_that_ollama_keeps_is_the_same_file(
+    kind: str, shared: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = quantizer(shared)
+    monkeypatch.delenv(llamacpp.SETTING, raising=False)
+    tiny.make(shared, CATALOG, to=f"gguf-{kind}")
+    artifact = shared.manifest(f"tiny/gguf-{kind}")
+    made = shared.path(artifact.digest) / gguf.FILE
+    llamacpp.quantize(chosen, made, tmp_path / "copy.gguf", "COPY", "tiny", lambda event: None)
+    assert [entry.sha256 for entry in artifact.files] == [manifest.sha256_of(tmp_path / "copy.gguf")]
+
+
+def test_a_k_quant_is_made_by_llama_quantize(shared: Store) -> None:
+    quantizer(shared)
     convert(shared, CATALOG, "tiny", "gguf-q4_K_M")
     types = read(shared, "tiny/gguf-q4_K_M")["types"]
     assert types["blk.0.attn_qkv.weight"] == "Q4_K"

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts import environment, manifest, process, tiny
-from phi4_edge.artifacts.convert import convert
-from phi4_edge.artifacts.environment import Converter
-from phi4_edge.artifacts.manifest import Manifest
-from phi4_edge.artifacts.store import Store, default_root
+from phi4_edge.artifacts.convert import environment, process, tiny
+from phi4_edge.artifacts.convert.environment import Converter
+from phi4_edge.artifacts.convert.targets import convert
+from phi4_edge.artifacts.store import manifest
+from phi4_edge.artifacts.store.manifest import Manifest
+from phi4_edge.artifacts.store.store import Store, default_root
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -70,7 +71,11 @@ class Cli:
 
     @property
     def env(self) -> dict[str, str]:
-        ours = {"PHI4_EDGE_STORE": str(self.store), "PHI4_EDGE_STATE": str(self.home / "state")}
+        ours = {
+            "PHI4_EDGE_STORE": str(self.store),
+            "PHI4_EDGE_STATE": str(self.home / "state"),
+            "PHI4_EDGE_CONFIG": str(self.home / "config"),
+        }
         return {**os.environ, **ours, "NO_COLOR": "1", **self.extra}
 
     def argv(self, *words: str | Path) -> list[str]:
@@ -99,6 +104,16 @@ class Cli:
             text=True,
             start_new_session=True,
         )
+
+
+def run_processes(pid: int) -> set[int]:
+    """Processes that say that they belong to a run of the controller `pid`, in their environment or their title."""
+    sign, found = f"phi4-edge-run-{pid}-".encode(), set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if sign in (entry / "environ").read_bytes() or sign in (entry / "cmdline").read_bytes():
+                found.add(int(entry.name))
+    return found
 
 
 # What a clean host may change by itself while nobody touches it.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import warm_engine
 from e2e_support import Cli, Done, Gateway
 
 from phi4_edge import lab as lab_room
@@ -155,9 +156,11 @@ def fleet(ready: Cli, folder: Path, name: str, profiles: Sequence[str]) -> Itera
     """A lab of its own, provisioned once with the real engine of ours."""
     made = lab_room.up(name, lab_room.load_profiles().choose(profiles))
     try:
+        warm_engine.bring(ready, made)
         found = Fleet(made, ready, folder)
         found.write()
         found.run("provision", "--yes").expect(0)
+        warm_engine.keep(ready, made, made.hosts[0].name)
         yield found
     finally:
         lab_room.down(name)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,24 +18,12 @@ from phi4_edge import lab as lab_room
 from phi4_edge.lab.model import Lab
 
 sys.path.insert(0, str(ROOT / "tests" / "standins"))
+from own_store import own_store
 
+__all__ = ["ACCEPTED", "Site", "layout", "open_site", "own_store"]
 OLLAMA_VERSION = "0.35.0"
 # What Debian 13 has, which is below the floors; the site knows and accepts it.
 ACCEPTED = {"phi4_accept_below_floor": "docker,runc", "docker_source": "distribution"}
-
-
-def own_store(shared: Path, folder: Path) -> Path:
-    """A store with the tiny model of the shared one, its environments and wheels, and no image or release of before."""
-    folder.mkdir(parents=True)
-    for name in ("environments", "wheelhouses"):
-        (shared / name).mkdir(exist_ok=True)
-        (folder / name).symlink_to(shared / name)
-    index = json.loads((shared / "index.json").read_text())
-    index["artifacts"] = {name: line for name, line in index["artifacts"].items() if name.startswith("tiny/")}
-    for line in index["artifacts"].values():
-        shutil.copytree(shared / line["path"], folder / line["path"])
-    (folder / "index.json").write_text(json.dumps(index))
-    return folder
 
 
 @dataclass(frozen=True)
@@ -50,6 +37,10 @@ class Site:
     @property
     def inventories(self) -> list[Path]:
         return [self.lab.inventory, self.folder / "vars.ini"]
+
+    @property
+    def names(self) -> list[str]:
+        return [host.name for host in self.lab.hosts]
 
     def host(self, name: str) -> Gateway:
         return Gateway(self.lab, name)
@@ -65,6 +56,19 @@ class Site:
     def run(self, command: str, *words: str | Path, timeout: float = 1500) -> Done:
         """A command over the site's inventory."""
         return self.cli.run(command, self.inventories[0], self.inventories[1], *words, timeout=timeout)
+
+
+def files_of_model(host: Gateway) -> dict[str, tuple[int, int]]:
+    """Inode and bytes of each file that the host has of its model, pushed or made, with the records of both."""
+    digest = host.receipt()["model"]["digest"]
+    places = f"/var/lib/phi4-edge/models/{digest}* /var/lib/phi4-edge/stores"
+    lines = [line.split(maxsplit=2) for line in host.sh(f"find {places} -type f -printf '%i %s %p\\n'").splitlines()]
+    return {path: (int(inode), int(size)) for inode, size, path in lines}
+
+
+def on_disk(files: Mapping[str, tuple[int, int]]) -> int:
+    """Bytes of all of them; what is linked counts once."""
+    return sum(dict(files.values()).values())
 
 
 def open_site(lab: Lab, store: Path, folder: Path) -> Site:

@@ -15,14 +15,14 @@ import pytest
 from e2e_support import ROOT, Cli, Gateway
 from fleet_support import Fleet, fleet
 
-from phi4_edge.artifacts import manifest
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.store import manifest
+from phi4_edge.artifacts.store.store import Store
 
 pytestmark = pytest.mark.e2e
 
 MODEL = "tiny/onnx-int4"
 CANARY, BEYOND = "gw1", ("gw2", "gw3")
-SERVE = "        server.run(chosen, worker_command())\n"
+SERVE = "        server.run(chosen, worker_command(), channels)\n"
 CHAT = "    async def chat_completions(self, request: Request) -> Response:\n"
 # File of the engine, a place in it, and what a bad version has there.
 BROKEN = {

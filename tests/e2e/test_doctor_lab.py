@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from doctor_faults import ALWAYS, DOCKER, FAULTS, LOCK, SMALL, Fault
 from e2e_support import Cli, Done, Gateway
 
 from phi4_edge import lab as lab_room
@@ -19,114 +20,6 @@ from phi4_edge.data import schema
 from phi4_edge.lab import faults
 
 pytestmark = pytest.mark.e2e
-SMALL, DOCKER = "gw1", "gw2"
-HOLD = "import fcntl,time; f=open('/var/lib/dpkg/lock-frontend','w'); fcntl.lockf(f,fcntl.LOCK_EX); time.sleep(600)"
-UNIT = "[Unit]\\nDescription=A bot of the workshop\\n[Service]\\nExecStart=/bin/sleep 600\\n"
-FIRST = "sed -i '1i {line}' /home/gateway/.bashrc"
-LOCK = "/var/lib/phi4-edge"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """How a fault is made and undone by root on a host, and the finding that must name it."""
-
-    make: str
-    undo: str
-    check: str
-    level: str
-    found: str
-    fix: str
-    host: str = SMALL
-    variables: str = ""
-
-
-IN_DOCKER = "phi4_engine=ollama phi4_service_manager=compose"
-FAULTS = {
-    "dpkg lock": Fault(
-        f"systemd-run --unit=g-lock python3 -c \"{HOLD}\"; sleep 1", "systemctl stop g-lock",
-        "dpkg", "warning", "/var/lib/dpkg/lock-frontend is held by process", "ps -fp",
-    ),
-    "dpkg lock, packages wanted": Fault(
-        f"systemd-run --unit=g-lock python3 -c \"{HOLD}\"; sleep 1", "systemctl stop g-lock",
-        "dpkg", "problem", "(/usr/bin/python3 -c import fcntl", "unattended-upgrades", variables=IN_DOCKER,
-    ),
-    "dpkg interrupted": Fault(
-        "touch /var/lib/dpkg/updates/0001", "rm /var/lib/dpkg/updates/0001",
-        "dpkg", "warning", "dpkg was interrupted", "sudo dpkg --configure -a",
-    ),
-    "port taken": Fault(
-        "systemd-run --unit=g-port python3 -m http.server 8080 --bind 127.0.0.1; sleep 1", "systemctl stop g-port",
-        "port", "problem", "(/usr/bin/python3 -m http.server 8080", "phi4_port=8081",
-    ),
-    "slow login shell": Fault(
-        FIRST.format(line="sleep 0.17"), "sed -i 1d /home/gateway/.bashrc",
-        "login shell", "warning", "/bin/bash adds ", "first line of /home/gateway/.bashrc: case $- in *i*)",
-    ),
-    "loud login shell": Fault(
-        FIRST.format(line="echo Welcome to the plant"), "sed -i 1d /home/gateway/.bashrc",
-        "login shell", "warning", "Welcome to the plant", "case $- in *i*)",
-    ),
-    "slow sudo": Fault(
-        "sed -i '1i session optional pam_exec.so /bin/sleep 1' /etc/pam.d/sudo", "sed -i 1d /etc/pam.d/sudo",
-        "sudo", "warning", "sudo adds ", "time sudo -n true",
-    ),
-    "no name server": Fault(
-        "cp /etc/resolv.conf /run/g-resolv; echo nameserver 192.0.2.1 > /etc/resolv.conf",
-        "cat /run/g-resolv > /etc/resolv.conf; rm /run/g-resolv",
-        "dns", "problem", "cannot be resolved", "/etc/resolv.conf", variables=IN_DOCKER,
-    ),
-    "foreign unit": Fault(
-        f"printf '{UNIT}' > /etc/systemd/system/phi4-edge.service; systemctl daemon-reload",
-        "rm /etc/systemd/system/phi4-edge.service; systemctl daemon-reload",
-        "unit", "problem", "A bot of the workshop", "systemctl disable --now phi4-edge.service",
-    ),
-    "masked unit": Fault(
-        "systemctl mask phi4-edge.service", "systemctl unmask phi4-edge.service",
-        "unit", "problem", "masked", "sudo systemctl unmask phi4-edge.service",
-    ),
-    "failed unit": Fault(
-        "systemd-run --unit=g-bad false; sleep 1", "systemctl reset-failed",
-        "systemd", "note", "g-bad.service", "journalctl -u g-bad.service",
-    ),
-    "read-only": Fault(
-        f"mount -o remount,ro {LOCK}", f"mount -o remount,rw {LOCK}",
-        "disk", "problem", "is mounted read-only", f"mount -o remount,rw {LOCK}",
-    ),
-    "no inodes": Fault(
-        f"mount -o remount,nr_inodes=20 {LOCK}", f"mount -o remount,nr_inodes=900000 {LOCK}",
-        "inodes", "problem", "files can still be made", f"du --inodes -x -d3 {LOCK}",
-    ),
-    "noexec": Fault(
-        "mkdir /opt/phi4-edge; mount -t tmpfs -o noexec none /opt/phi4-edge",
-        "umount /opt/phi4-edge; rmdir /opt/phi4-edge",
-        "disk", "problem", "mounted noexec", "remount,exec /opt/phi4-edge",
-    ),
-    "a link in our place": Fault(
-        "ln -s /srv /opt/phi4-edge", "rm /opt/phi4-edge",
-        "paths", "problem", "/opt/phi4-edge is a symbolic link", "sudo mv /opt/phi4-edge",
-    ),
-    "reboot pending": Fault(
-        "touch /run/reboot-required", "rm /run/reboot-required",
-        "reboot", "warning", "waits for a reboot", "sudo systemctl reboot",
-    ),
-    "a rule for terminals": Fault(
-        "echo 'Defaults:bob requiretty' > /etc/sudoers.d/g-bob", "rm /etc/sudoers.d/g-bob",
-        "sudo", "note", "/etc/sudoers.d/g-bob", "visudo -f /etc/sudoers.d/g-bob",
-    ),
-    "docker stopped": Fault(
-        "systemctl stop docker.socket docker.service", "systemctl start docker",
-        "docker", "warning", "docker.service is inactive", "sudo systemctl enable --now docker", host=DOCKER,
-    ),
-    "docker masked": Fault(
-        "systemctl stop docker.socket docker.service; systemctl mask docker.service",
-        "systemctl unmask docker.service; systemctl start docker",
-        "docker", "problem", "is masked", "unmask docker.service", host=DOCKER, variables=IN_DOCKER,
-    ),
-    "docker with known flaws": Fault(
-        "true", "true", "known flaws", "problem", "CVE-2025-31133", "phi4_accept_below_floor=docker", host=DOCKER,
-        variables=IN_DOCKER,
-    ),
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -165,25 +58,33 @@ def hit(found: list[dict[str, str]], fault: Fault) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_named_with_its_fix_and_gone_when_it_is(
-    cli: Cli, site: lab_room.Lab, name: str, tmp_path: Path
+TURNS = sorted({(fault.host, fault.variables, fault.turn) for fault in FAULTS.values()})
+
+
+@pytest.mark.parametrize(("host", "variables", "turn"), TURNS)
+def test_faults_are_named_with_their_fixes_and_gone_when_they_are(
+    cli: Cli, site: lab_room.Lab, host: str, variables: str, turn: int, tmp_path: Path
 ) -> None:
-    fault = FAULTS[name]
+    together = (host, variables, turn)
+    here = {name: fault for name, fault in FAULTS.items() if (fault.host, fault.variables, fault.turn) == together}
     more = tmp_path / "more.ini"
-    more.write_text(f"[all:vars]\n{fault.variables.replace(' ', chr(10))}\n")
-    always = fault.make == "true"
-    try:
-        assert faults.execute(site, fault.host, ["sh", "-c", fault.make]).returncode == 0
-        done = examine(cli, site.inventory, more, host=fault.host)
-    finally:
-        undone = faults.execute(site, fault.host, ["sh", "-c", fault.undo])
-    assert undone.returncode == 0, undone.text
-    found = told(done, fault.host)
-    assert len(hit(found, fault)) == 1, found
+    more.write_text(f"[all:vars]\n{variables.replace(' ', chr(10))}\n")
+    with ExitStack() as made:
+        for fault in here.values():
+            made.callback(run, site, host, fault.undo)
+            run(site, host, fault.make)
+        done = examine(cli, site.inventory, more, host=host)
+    found = told(done, host)
+    assert {name: len(hit(found, fault)) for name, fault in here.items()} == dict.fromkeys(here, 1), found
     assert done.code == (3 if any(each["level"] == "problem" for each in found) else 0)
-    after = told(examine(cli, site.inventory, more, host=fault.host), fault.host)
-    assert always or not hit(after, fault), after
+    after = told(examine(cli, site.inventory, more, host=host), host)
+    assert [name for name, fault in here.items() if fault.make != ALWAYS and hit(after, fault)] == [], after
+
+
+def run(site: lab_room.Lab, host: str, words: str) -> None:
+    """The host does it, as root."""
+    done = faults.execute(site, host, ["sh", "-c", words])
+    assert done.returncode == 0, f"{words}\n{done.text}"
 
 
 def test_a_full_disk_is_named(cli: Cli, site: lab_room.Lab) -> None:
@@ -223,10 +124,10 @@ WAYS = {
 def test_a_way_in_that_is_closed_is_named(cli: Cli, site: lab_room.Lab, name: str) -> None:
     make, undo, check, fix, code = WAYS[name]
     try:
-        assert faults.execute(site, SMALL, ["sh", "-c", make]).returncode == 0
+        run(site, SMALL, make)
         found = told(examine(cli, site.inventory, code=code))
     finally:
-        assert faults.execute(site, SMALL, ["sh", "-c", undo]).returncode == 0
+        run(site, SMALL, undo)
     assert [(each["check"], each["level"]) for each in found] == [(check, "problem")]
     assert fix in found[0]["fix"]
     assert [each for each in told(examine(cli, site.inventory, code=0)) if each["level"] == "problem"] == []

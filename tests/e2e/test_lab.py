@@ -15,7 +15,8 @@ import pytest
 
 from phi4_edge import lab as lab_room
 from phi4_edge.errors import LabError
-from phi4_edge.lab import engine, faults
+from phi4_edge.lab import docker as engine
+from phi4_edge.lab import faults
 from phi4_edge.lab.model import LABEL, Lab
 
 pytestmark = pytest.mark.e2e

@@ -14,7 +14,7 @@ import pytest
 from e2e_support import Cli, Gateway
 
 from phi4_edge import lab as lab_room
-from phi4_edge.lab import engine
+from phi4_edge.lab import docker as engine
 from phi4_edge.lab.model import LABEL, Lab
 
 pytestmark = pytest.mark.e2e

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 from e2e_support import ROOT, Cli, Gateway
+from fleet_support import rows
 
 from phi4_edge import lab as lab_room
-from phi4_edge.artifacts.manifest import NAME, describe
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.store.manifest import NAME, describe
+from phi4_edge.artifacts.store.store import Store
 
 pytestmark = pytest.mark.e2e
 
@@ -119,6 +120,25 @@ def test_ask_reaches_the_loopback_port_through_ssh(served: Cli, inventory: Path,
     assert len(done.out.strip()) > 20
 
 
+def test_who_took_the_port_is_named_and_told_nothing(served: Cli, inventory: Path, gateways: list[Gateway]) -> None:
+    """A user without rights, while the service is down: neither their socket nor their answer passes for the unit's."""
+    bad, good = gateways[0], gateways[1]
+    squat = "systemd-run --unit squat --uid nobody --collect python3 -m http.server 8080 --bind 127.0.0.1 --directory /"
+    bad.sh(f"systemctl stop phi4-edge.socket phi4-edge.service; {squat}; sleep 2; systemctl is-active squat")
+    try:
+        done = served.run("ask", inventory, "Hello?", "--max-tokens", "4", "--limit", f"{bad.name},{good.name}").expect(
+            4
+        )
+        told = bad.sh("journalctl -u squat -o cat | grep -c HTTP || true").strip()
+    finally:
+        bad.sh("systemctl stop squat; systemctl start phi4-edge.socket; systemctl start phi4-edge.service", code=None)
+    assert f"{bad.name}: found that port 8080 of host {bad.name} is held by" in done.err
+    assert "user nobody (uid 65534)" in done.err
+    assert done.out.startswith(f"{good.name}: ")
+    assert told == "0"
+    served.run("status", inventory).expect(0)
+
+
 def test_second_run_changes_nothing(served: Cli, inventory: Path, gateways: list[Gateway]) -> None:
     before = [(gateway.tree(), gateway.properties()["MainPID"]) for gateway in gateways]
     done = served.run("provision", inventory, "--yes").expect(0)
@@ -166,7 +186,7 @@ def test_one_variable_changes_only_what_depends_on_it(
     assert host.chat("Hello")["choices"]
 
 
-@pytest.mark.parametrize("managed", ["environment", "model", "engine", "unit"])
+@pytest.mark.parametrize("managed", rows(("environment", "model", "engine", "unit"), ("model", "unit")))
 def test_drift_is_named_and_repaired(served: Cli, inventory: Path, gateways: list[Gateway], managed: str) -> None:
     host = gateways[1]
     find = {
@@ -222,7 +242,7 @@ def broken_copy(store: Path, target: Path, damage: Callable[[Path], None]) -> Pa
     return target
 
 
-@pytest.mark.parametrize("damage", [cut_weights, lose_an_input])
+@pytest.mark.parametrize("damage", rows((cut_weights, lose_an_input), (cut_weights,)))
 def test_a_broken_model_is_rolled_back(
     served: Cli,
     store: Path,

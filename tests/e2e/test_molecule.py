@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 from e2e_support import Cli
+from fleet_support import rows
 from molecule_support import run_scenario
 
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.parametrize("name", ["default", "docker", "ollama", "onnx", "nvidia_runtime"])
+SCENARIOS = ("default", "docker", "ollama", "onnx", "nvidia_runtime")
+# What the other scenarios show, make test sees in the lifecycle, the fleet and the switch of engines.
+SHORT = ("docker", "nvidia_runtime")
+
+
+@pytest.mark.parametrize("name", rows(SCENARIOS, SHORT))
 def test_scenario(ready: Cli, name: str) -> None:
     run_scenario(ready, name, 1200)

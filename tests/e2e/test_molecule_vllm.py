@@ -6,7 +6,7 @@ import pytest
 from e2e_support import Cli
 from molecule_support import run_scenario
 
-pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
+pytestmark = [pytest.mark.e2e, pytest.mark.heavy, pytest.mark.full]
 
 
 def test_scenario(ready: Cli) -> None:

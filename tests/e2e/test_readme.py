@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,43 +27,49 @@ def test_the_readme_begins_with_the_two_commands() -> None:
     assert all(command.startswith("phi4-edge ") for command in COMMANDS[2:])
 
 
+@dataclass(frozen=True)
+class Demo:
+    """What `make demo` printed, and a directory with its inventory under the name that the README uses."""
+
+    done: subprocess.CompletedProcess[str]
+    folder: Path
+
+
+def run(argv: list[str], folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
 @pytest.fixture(scope="module")
-def work(lab: lab_room.Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the lab's inventory under the name that the README uses."""
+def demo(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The README's first command; its gateways stay up for the others."""
+    env = {name: value for name, value in ready.env.items() if not name.startswith("MAKE")}
+    done = run(["make", "demo"], ROOT, env)
     folder = tmp_path_factory.mktemp("readme")
-    shutil.copyfile(lab.inventory, folder / "gateways.ini")
-    return folder
+    try:
+        if done.returncode == 0:
+            shutil.copyfile(ROOT / "build" / "demo" / "inventory.ini", folder / "gateways.ini")
+        yield Demo(done, folder)
+    finally:
+        lab_room.down("demo")
+
+
+def test_make_demo_ends_with_answers_and_nothing_to_do(demo: Demo) -> None:
+    said = demo.done
+    assert said.returncode == 0, said.stdout[-4000:] + said.stderr[-4000:]
+    answers, again = said.stdout.split("==> Ask each gateway")[1].split("==> Provision again")
+    for host in ("gw1", "gw2", "gw3"):
+        (answer,) = re.findall(rf"^{host}:\s*(\S.+)$", answers, re.MULTILINE)
+        assert len(answer.split()) >= 3
+    assert "changed=0" in again + said.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS[2:])
-def test_command_of_the_readme(ready: Cli, work: Path, command: str) -> None:
+def test_command_of_the_readme(ready: Cli, demo: Demo, command: str) -> None:
     env = {**ready.env, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=work,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(["bash", "-c", command], demo.folder, env)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-
-
-def test_make_demo_ends_with_answers_and_nothing_to_do(ready: Cli) -> None:
-    env = {name: value for name, value in ready.env.items() if not name.startswith("MAKE")}
-    done = subprocess.run(
-        ["make", "demo"], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    try:
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-        answers, again = done.stdout.split("==> Ask each gateway")[1].split("==> Provision again")
-        for host in ("gw1", "gw2", "gw3"):
-            (answer,) = re.findall(rf"^{host}:\s*(\S.+)$", answers, re.MULTILINE)
-            assert len(answer.split()) >= 3
-        assert "changed=0" in again + done.stderr
-    finally:
-        lab_room.down("demo")
 
 
 def test_make_test_is_what_is_running_now() -> None:

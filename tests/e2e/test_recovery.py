@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_support import Cli, Gateway
+from e2e_support import Cli, Gateway, run_processes
 
 from phi4_edge import lab as lab_room
-from phi4_edge.runner_process import family
 
 pytestmark = pytest.mark.e2e
 
@@ -47,11 +46,10 @@ def test_after_sigkill_nothing_is_left_here_and_the_next_run_finishes(
     until(killed, '"task": "Build the engine"')
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
-    marker = f"phi4-edge-run-{killed.pid}-"
     end = time.monotonic() + 10
-    while (family(marker) or private_directories(killed.pid)) and time.monotonic() < end:
+    while (run_processes(killed.pid) or private_directories(killed.pid)) and time.monotonic() < end:
         time.sleep(0.1)
-    assert (family(marker), private_directories(killed.pid)) == (set(), [])
+    assert (run_processes(killed.pid), private_directories(killed.pid)) == (set(), [])
     ready.run("provision", recovery_lab.inventory, "--yes").expect(0)
     ready.run("status", recovery_lab.inventory).expect(0)
     assert host.chat("One?")["usage"]["completion_tokens"] > 0

@@ -11,14 +11,18 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+import knobs_support
 import pytest
+import warm_engine
 from e2e_support import Cli, Gateway
-from site_support import Site, open_site, own_store
+from site_support import Site, files_of_model, on_disk, open_site, own_store
 
 from phi4_edge import lab as lab_room
-from phi4_edge.artifacts import manifest
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.store import manifest
+from phi4_edge.artifacts.store.manifest import Manifest
+from phi4_edge.artifacts.store.store import Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 
@@ -88,6 +92,7 @@ def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
     try:
         found = open_site(made, own_store(ready.store, folder / "store"), folder)
         found.write({LARGE: ONNX, SMALL: ONNX})
+        warm_engine.bring(ready, made)
         found.run("provision", "--yes").expect(0)
         yield found
     finally:
@@ -99,9 +104,21 @@ def gateways(site: Site) -> list[Gateway]:
     return [site.host(LARGE), site.host(SMALL)]
 
 
+def planned(site: Site) -> dict[str, dict[str, Any]]:
+    """The plan of each host of the site, as the inventory is now."""
+    plans = json.loads(site.run("plan", "--output", "json").expect(0).out)["plans"]
+    return {plan["host"]: plan for plan in plans}
+
+
+def test_every_knob_is_in_our_own_engine(site: Site) -> None:
+    for name, plan in planned(site).items():
+        assert plan["engine"] == "onnx"
+        knobs_support.check(site.host(name), plan)
+
+
 def test_the_plan_says_how_the_engine_changes(site: Site) -> None:
     site.write({LARGE: OLLAMA, SMALL: OLLAMA})
-    plans = {plan["host"]: plan for plan in json.loads(site.run("plan", "--output", "json").expect(0).out)["plans"]}
+    plans = planned(site)
     assert plans[LARGE]["switch"]["mode"] == "beside"
     assert plans[SMALL]["switch"]["mode"] == "down"
     assert plans[SMALL]["switch"]["down_seconds"] > 0
@@ -128,6 +145,53 @@ def test_where_memory_holds_one_the_interruption_is_as_announced(site: Site) -> 
     assert 0 < watch.dark <= plan["switch"]["down_seconds"] + 30, (watch.dark, plan["switch"])
 
 
+def test_every_knob_is_in_the_process_that_serves(site: Site) -> None:
+    site.write({LARGE: OLLAMA, SMALL: OLLAMA})
+    for name, plan in planned(site).items():
+        knobs_support.check(site.host(name), plan)
+
+
+def test_the_host_has_the_model_once(site: Site) -> None:
+    held = Store(site.cli.store).manifest("tiny/gguf-q4_0")
+    (pushed,) = held.files
+    for name in (LARGE, SMALL):
+        host = site.host(name)
+        files = files_of_model(host)
+        inode, size = files[f"/var/lib/phi4-edge/models/{held.digest}/{pushed.path}"]
+        assert size <= on_disk(files) <= 1.02 * size, files
+        blob = next(path for path, found in files.items() if "/blobs/" in path and found[0] == inode)
+        assert blob.endswith(f"/sha256-{pushed.sha256}")
+        assert host.sh(f"sha256sum {blob}").split()[0] == pushed.sha256
+
+
+@pytest.mark.full
+def test_a_file_that_ollama_writes_otherwise_is_there_once_too(site: Site) -> None:
+    held, host = disorder(Store(site.cli.store)), site.host(SMALL)
+    (pushed,) = held.files
+    model = f"/var/lib/phi4-edge/models/{held.digest}"
+    site.run("provision", "--limit", SMALL, "--yes").expect(0)
+    files = files_of_model(host)
+    assert f"{model}.json" in files and f"{model}/{pushed.path}" not in files
+    made = next(path for path, found in files.items() if found[1] == pushed.size)
+    assert pushed.sha256 not in made
+    # The store of the release before is another model's.
+    assert on_disk(files) <= 2.04 * pushed.size
+    again = site.run("provision", "--limit", SMALL, "--yes", "--output", "json").expect(0)
+    assert again.outcomes() == {SMALL: "unchanged"}
+    site.run("status", "--limit", SMALL).expect(0)
+    # Other variants: another store, out of what the first one has; nothing is pushed.
+    site.write({LARGE: OLLAMA, SMALL: {**OLLAMA, "phi4_variants": '{"phi4-mini-coder": null}'}})
+    site.run("provision", "--limit", SMALL, "--yes").expect(0)
+    files = files_of_model(host)
+    assert f"{model}/{pushed.path}" not in files
+    assert on_disk(files) <= 1.04 * pushed.size, "both stores share what Ollama wrote"
+    assert host.chat("Say hello.", 8)["usage"]["completion_tokens"] >= 1
+    site.run("rollback", "--limit", SMALL, "--yes").expect(0)
+    assert host.chat("Say hello.", 8)["usage"]["completion_tokens"] >= 1
+    site.write({LARGE: OLLAMA, SMALL: OLLAMA})
+    site.run("provision", "--limit", SMALL, "--yes").expect(0)
+
+
 def test_an_engine_that_does_not_answer_takes_over_nowhere(site: Site) -> None:
     break_model(Store(site.cli.store))
     served = {name: site.host(name).receipt() for name in (LARGE, SMALL)}
@@ -142,6 +206,26 @@ def test_an_engine_that_does_not_answer_takes_over_nowhere(site: Site) -> None:
         assert site.host(name).receipt() == receipt
         assert site.host(name).chat("Say hello.", 8)["usage"]["completion_tokens"] >= 1
     site.run("status").expect(0)
+
+
+def disorder(store: Store) -> Manifest:
+    """The store's GGUF is the same model with its first two keys changed in place, which llama-quantize puts last."""
+    from standin_ollama.gguf import REWRITTEN, Gguf
+
+    found = store.manifest("tiny/gguf-q4_0")
+    with store.workspace("disorder") as work:
+        folder = work / "model"
+        shutil.copytree(store.path(found.digest), folder)
+        (folder / manifest.NAME).unlink()
+        file = folder / "model.gguf"
+        with file.open("rb") as stream:
+            one = Gguf(stream)
+        data = file.read_bytes()
+        spans = [one.spans[key] for key in REWRITTEN] + [one.spans[key] for key in one.spans if key not in REWRITTEN]
+        pairs = b"".join(data[start:end] for start, end in spans)
+        file.write_bytes(data[: one.pairs_start] + pairs + data[one.pairs_end :])
+        store.adopt(folder, dataclasses.replace(found, files=manifest.describe(folder)))
+    return store.manifest("tiny/gguf-q4_0")
 
 
 def break_model(store: Store) -> None:

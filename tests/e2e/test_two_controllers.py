@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
-from e2e_support import ALL_AT_ONCE, Cli, Gateway
+from e2e_support import ALL_AT_ONCE, Cli, Gateway, run_processes
 from fleet_support import Fleet, fleet, rows
 
 from phi4_edge.lab import faults
-from phi4_edge.runner_process import family
 
 pytestmark = pytest.mark.e2e
 
@@ -51,32 +51,60 @@ def gateways(pair: Fleet) -> list[Gateway]:
 def no_process_is_left(pid: int) -> bool:
     """Nothing of the run of this process is left 2 seconds after its end."""
     end = time.monotonic() + 2
-    while (left := family(f"phi4-edge-run-{pid}-")) and time.monotonic() < end:
+    while (left := run_processes(pid)) and time.monotonic() < end:
         time.sleep(0.1)
     return not left
 
 
 @pytest.mark.parametrize("times", rows((4, 20), (4,)))
 def test_of_two_at_once_exactly_one_wins(pair: Fleet, times: int) -> None:
-    for name in HOSTS:
-        pair.hook(name, "stage:before", "fail")  # who wins ends soon
+    """The other one finds every host locked, by whom each host says, and has changed nothing."""
     for attempt in range(times):
         pair.next_release()
+        for name in HOSTS:
+            pair.hook(name, "stage:before", "wait")  # who wins is at work until the other one is through
         both = [pair.cli.start("provision", *pair.inventories, "--yes", *ALL_AT_ONCE) for _ in range(2)]
-        said = [process.communicate(timeout=300)[0] for process in both]
-        codes = [process.returncode for process in both]
-        assert sorted(codes) == [4, 6], (attempt, codes, said)
-        loser, winner = said[codes.index(6)], both[codes.index(4)]
-        assert f"pid {winner.pid}" in " ".join(loser.split()), loser
-        assert f"@{os.uname().nodename}" in loser
-    pair.unhook(HOSTS)
+        end = time.monotonic() + 120
+        while all(process.poll() is None for process in both) and time.monotonic() < end:
+            time.sleep(0.1)
+        loser, winner = sorted(both, key=lambda process: process.poll() is None)
+        said = " ".join(loser.communicate(timeout=60)[0].split())
+        os.kill(winner.pid, signal.SIGINT)
+        won = winner.communicate(timeout=120)[0]
+        pair.unhook(HOSTS)
+        assert (loser.returncode, winner.returncode) == (6, 130), (attempt, said, won)
+        assert "2 hosts: 2 locked, changed=0" in said, (attempt, said)
+        who = rf"as this host says, by \S+@{os.uname().nodename} \(provision since \S+ pid {winner.pid}\)"
+        for name in HOSTS:
+            assert re.search(rf"{name}: locked: found it locked, {who}", said), (attempt, said)
     assert {pair.serving(name) for name in HOSTS} == set(pair.releases().values())
+
+
+def test_a_run_goes_on_beside_a_host_that_another_one_holds(pair: Fleet) -> None:
+    """One that begins while another run has the first host: the second host gets its release."""
+    pair.next_release()
+    pair.hook(HOSTS[0], "stage:before", "wait")
+    first = pair.cli.start("provision", *pair.inventories, "--yes", "--limit", HOSTS[0])
+    pair.await_hooks(HOSTS[:1])
+    stopped = pair.run("provision", "--yes", "--output", "json", "--bake", "0").expect(6)
+    assert stopped.outcomes() == {HOSTS[0]: "locked", HOSTS[1]: "untouched"}
+    second = pair.run("provision", "--yes", "--output", "json", "--skip-locked", "--bake", "0").expect(6)
+    assert second.outcomes() == {HOSTS[0]: "locked", HOSTS[1]: "done"}
+    pair.unhook(HOSTS)
+    said = first.communicate(timeout=300)[0]
+    assert first.returncode == 0, said
+    assert {name: pair.serving(name) for name in HOSTS} == pair.releases()
+    assert {pair.host(name).receipt()["context_length"] for name in HOSTS} == {pair.context}
 
 
 def holder(pair: Fleet) -> str:
     """Who holds the lock of the first host, asked past SSH; "" when nobody does."""
-    found = faults.execute(pair.lab, HOSTS[0], ["cat", "/var/lib/phi4-edge/lock"])
-    return "" if found.returncode else str(json.loads(found.text)["id"])
+    while True:
+        found = faults.execute(pair.lab, HOSTS[0], ["cat", "/var/lib/phi4-edge/lock"])
+        if found.returncode:
+            return ""
+        if found.text.strip():  # Docker may lose what a program says that ends at once
+            return str(json.loads(found.text)["id"])
 
 
 def killed_at_work(pair: Fleet) -> tuple[str, float]:
@@ -113,16 +141,14 @@ def test_a_dead_runs_lock_is_free_after_30_seconds_and_not_before(pair: Fleet) -
     assert process.returncode == 0, said
 
 
-def test_the_lock_is_not_taken_over_while_the_dead_runs_task_lives(pair: Fleet) -> None:
+def test_a_dead_runs_step_that_hangs_is_ended_and_its_lock_is_free_in_time(pair: Fleet) -> None:
     pair.variables = dict.fromkeys(HOSTS, PATIENT)
     first, killed = killed_at_work(pair)
-    process = pair.cli.start("provision", *pair.inventories, "--yes", *ALL_AT_ONCE, "--lock-wait", "120")
-    while time.monotonic() < killed + 50:
-        assert holder(pair) == first
-        time.sleep(1)
+    process = pair.cli.start("provision", *pair.inventories, "--yes", *ALL_AT_ONCE)
+    waited = taken_over(pair, first, process) - killed
     pair.unhook(HOSTS)
-    taken_over(pair, first, process)
     said = process.communicate(timeout=300)[0]
+    assert 30 <= waited <= 45, (waited, said)
     assert process.returncode == 0, said
     pair.variables = {}
     pair.write()
@@ -139,9 +165,7 @@ def test_a_lock_is_shown_and_released(pair: Fleet) -> None:
     pair.run("provision", "--yes").expect(0)
 
 
-@pytest.mark.parametrize(
-    "moment", rows(tuple(MOMENTS), ("looking at the hosts", "switching", "proving", "in the bake", "second wave"))
-)
+@pytest.mark.parametrize("moment", rows(tuple(MOMENTS), ("switching", "second wave")))
 def test_ctrl_c_and_resume(pair: Fleet, moment: str) -> None:
     pair.next_release()
     process = pair.cli.start("provision", *pair.inventories, "--yes", "--output", "json", *SMALL_WAVES)

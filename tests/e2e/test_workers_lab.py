@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_engine
 import workers_site as support
 from e2e_support import Cli, Done, Gateway
 
@@ -72,6 +73,7 @@ class Site:
 def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     lab = lab_room.up(f"workers-{os.getpid()}", [lab_room.load_profiles().get("gateway-6gb")] * 5)
     try:
+        warm_engine.bring(ready, lab)
         python = Gateway(lab, WORKERS[0]).sh("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'").strip()
         wheels = support.wheels(tmp_path_factory.mktemp("wheels"), python)
         for name in WORKERS:

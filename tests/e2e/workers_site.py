@@ -11,8 +11,8 @@ from pathlib import Path
 from e2e_support import ROOT, Gateway
 
 from phi4_edge import lab as lab_room
-from phi4_edge.lab import texts
-from phi4_edge.runner_link import SSH_ARGS
+from phi4_edge.lab import ssh
+from phi4_edge.runner.workers.link import SSH_ARGS
 
 _PLATFORMS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux_2_5", "manylinux2014")
 _HOME = "/opt/worker"
@@ -52,9 +52,9 @@ def send(lab: lab_room.Lab, name: str, folder: Path, target: str) -> None:
 
 def ssh_args(lab: lab_room.Lab) -> dict[str, str]:
     """What makes ssh reach the lab's hosts as workers."""
-    return {SSH_ARGS: shlex.join(["-F", "none", "-i", str(lab.key), *texts.ssh_options(lab.known_hosts)])}
+    return {SSH_ARGS: shlex.join(["-F", "none", "-i", str(lab.key), *ssh.ssh_options(lab.known_hosts)])}
 
 
 def target(lab: lab_room.Lab, name: str) -> str:
     """The host as an argument of --worker."""
-    return f"{texts.USER}@{lab.host(name).address}"
+    return f"{ssh.USER}@{lab.host(name).address}"

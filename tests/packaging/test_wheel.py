@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge import __version__, runner_link
+from phi4_edge import __version__
+from phi4_edge.runner.workers import link
 
 ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT / "tests" / "fixtures" / "hosts" / "n150-8gb.json"
@@ -89,9 +90,9 @@ def test_installed_command_plans_from_another_directory(installed: Path, tmp_pat
 
 def test_installed_command_is_a_worker_for_what_it_was_built_from(installed: Path, tmp_path: Path) -> None:
     done = run(installed / "phi4-edge", "worker", cwd=tmp_path)
-    hello = runner_link.Hello.read(done.encode())
+    hello = link.Hello.read(done.encode())
     assert hello is not None, done
-    assert (hello.version, hello.code) == (__version__, runner_link.code_digest())
+    assert (hello.version, hello.code) == (__version__, link.code_digest())
 
 
 def test_installed_roles_run_under_ansible(installed: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phi4_edge.core import openpgp
+from phi4_edge.core.packages import openpgp
 
 ARCHITECTURE = "amd64"
 _MAINTAINER = "phi4-edge lab <lab@phi4-edge.invalid>"

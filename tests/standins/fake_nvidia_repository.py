@@ -11,7 +11,7 @@ from pathlib import Path
 
 from apt_repository import ARCHITECTURE, Package, export, key, publish
 
-from phi4_edge.core.nvidia_install import flavour
+from phi4_edge.core.packages.nvidia import flavour
 
 TOOLKIT = "1.20.0"
 DRIVER = "580.95.05"

@@ -28,7 +28,6 @@ GPU_FOLDERS = ("cuda_v12", "cuda_v13", "vulkan")
 LIBRARIES = {
     "libggml-base.so.0.0.0": b"\x7fELF stand-in for ggml\n",
     "libggml-cpu.so": b"\x7fELF stand-in for the CPU backend\n",
-    "llama-server": b"#!/bin/sh\nexit 0\n",
     "llama-quantize": b"#!/bin/sh\nexit 0\n",
 }
 LINKS = {"libggml-base.so": "libggml-base.so.0", "libggml-base.so.0": "libggml-base.so.0.0.0"}
@@ -36,11 +35,11 @@ LINKS = {"libggml-base.so": "libggml-base.so.0", "libggml-base.so.0": "libggml-b
 EPOCH = 1_700_000_000
 
 
-def executable() -> bytes:
-    """The stand-in as one executable file: the package in a zip archive behind the line that names its interpreter."""
+def executable(module: str = "__main__") -> bytes:
+    """A program of the stand-in as one file: the package in a zip archive behind its interpreter's line."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        start = "import sys\nfrom standin_ollama.__main__ import main\nsys.exit(main(sys.argv[1:]))\n"
+        start = f"import sys\nfrom standin_ollama.{module} import main\nsys.exit(main(sys.argv[1:]))\n"
         archive.writestr(zipfile.ZipInfo("__main__.py"), start)
         for path in sorted((HERE / "standin_ollama").glob("*.py")):
             archive.writestr(zipfile.ZipInfo(f"standin_ollama/{path.name}"), path.read_bytes())
@@ -49,7 +48,7 @@ def executable() -> bytes:
 
 def contents() -> dict[str, bytes]:
     """Every regular file of the plain archive by name."""
-    files = {"bin/ollama": executable()}
+    files = {"bin/ollama": executable(), "lib/ollama/llama-server": executable("runner")}
     files |= {f"lib/ollama/{name}": data for name, data in LIBRARIES.items()}
     return files | {f"lib/ollama/{folder}/libggml-{folder}.so": b"\x7fELF " + folder.encode() for folder in GPU_FOLDERS}
 

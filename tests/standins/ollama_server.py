@@ -93,8 +93,8 @@ def registry(machine: str = "x86_64") -> Iterator[str]:
 
 def main() -> None:
     """The store has the release for a gateway of this machine's kind without a GPU."""
-    from phi4_edge.artifacts import release as releases
-    from phi4_edge.artifacts.store import Store
+    from phi4_edge.artifacts.fetch import ollama as releases
+    from phi4_edge.artifacts.store.store import Store
     from phi4_edge.data import load_catalog
 
     catalog, machine = load_catalog(), platform.machine()

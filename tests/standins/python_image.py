@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from ollama_release import MACHINES, base_layer, configuration
 
-from phi4_edge.artifacts import images, oci
-from phi4_edge.artifacts.registry import OCI_MANIFEST
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
+from phi4_edge.artifacts.images import held, oci
+from phi4_edge.artifacts.images.registry import OCI_MANIFEST
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 
 
@@ -36,8 +36,8 @@ def adopt(store: Store, machine: str = "x86_64") -> str:
         packed = oci.write_blob(folder, oci.GZIP_TYPES[OCI_MANIFEST], gzip.compress(layer, 1, mtime=0))
         config = oci.write_blob(folder, oci.CONFIG_TYPES[OCI_MANIFEST], oci.encode(raw))
         image = oci.write_manifest(folder, OCI_MANIFEST, config, [packed])
-        wanted = images.Wanted(key, base.repository, base.tag, architecture, image.document.digest, False)
-        images.keep(Images(store), wanted, image, folder, {"kind": "stand-in"}, replace=True)
+        wanted = held.Wanted(key, base.repository, base.tag, architecture, image.document.digest, False)
+        held.keep(Images(store), wanted, image, folder, {"kind": "stand-in"}, replace=True)
     return key
 
 

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.core.facts import parse
-from phi4_edge.core.overrides import Overrides
-from phi4_edge.core.plan import Inputs, decide
+from phi4_edge.core.facts.parse import parse
+from phi4_edge.core.plan.decide import Inputs, decide
+from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "hosts"

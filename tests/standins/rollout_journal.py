@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.core.budget import Budget
-from phi4_edge.core.wave_plan import Size, Wave
+from phi4_edge.core.rollout.budget import Budget
+from phi4_edge.core.rollout.waves import Size, Wave
 from phi4_edge.rollout.journal import Journal
-from phi4_edge.rollout.outcome import HostResult, Outcome, document
-from phi4_edge.runner import HostEvent
+from phi4_edge.rollout.result import HostResult, Outcome, document
+from phi4_edge.runner.run import HostEvent
 
 WAVES = (Wave("canary", 0, ("gw1",)), Wave("wave 1", 1, ("gw2", "gw3")), Wave("wave 2", 2, ("gw4",)))
 ROLES = ("artifact", "onnx", "service", "health", "receipt")

@@ -2,20 +2,28 @@
 
 It lies in its image as the module `uvicorn`, for that is what the real image runs. It holds what the real one holds to:
 it does not start without a key for its sessions, it writes its pictures into STATIC_DIR and its data into DATA_DIR, the
-first account is the administrator's and, without ENABLE_SIGNUP, the only one that anybody can make for himself. What it
-leaves out: the page, passwords, chats, and everything else. One file, standard library, any Python from 3.9.
+first account is the administrator's and, without ENABLE_SIGNUP, the only one that anybody can make for himself; until
+then /api/config says `onboarding`. An account has an address and a password of at most 72 bytes, which is kept hashed.
+A question is sent to the engine as the real one sends it (standin_webui_chat.py).
+What it leaves out: the page, chats that are kept, and everything else. Standard library, any Python from 3.9.
 """
 
 import argparse
+import hashlib
 import http.server
 import json
 import os
+import re
+import secrets
+import socketserver
 import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+import standin_webui_chat as chat
 
 SECONDS = 10  # for an answer of the engine
 
@@ -46,6 +54,11 @@ def models() -> list[str]:
         return [model["id"] for model in json.load(answer)["data"]]
 
 
+def hashed(password: str, salt: str) -> str:
+    """What is kept of a password."""
+    return hashlib.pbkdf2_hmac("sha256", password.encode(), salt.encode(), 1000).hex()
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """The paths that the tests of phi4-edge ask."""
 
@@ -57,7 +70,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, {"status": True})
         elif self.path == "/api/config":
             features = {"auth": on("WEBUI_AUTH", "True"), "enable_signup": on("ENABLE_SIGNUP", "True")}
-            self.answer(200, {"status": True, "name": "Open WebUI (stand-in)", "features": features})
+            onboarding = {} if self.known() else {"onboarding": True}
+            self.answer(200, {**onboarding, "status": True, "name": "Open WebUI (stand-in)", "features": features})
         elif self.path == "/standin/models":
             try:
                 self.answer(200, {"data": models()})
@@ -66,18 +80,55 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(404, {"detail": "Not Found"})
 
+    def known(self) -> "list[list[str]]":
+        """Address, salt and hash of each account."""
+        return [line.split() for line in self.accounts.read_text().splitlines()]
+
     def do_POST(self) -> None:
         """Accounts: the first becomes administrator."""
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-        if self.path != "/api/v1/auths/signup":
+        known = self.known()
+        if self.path == "/api/v1/auths/signup":
+            self.signup(body, known)
+        elif self.path == "/api/v1/auths/signin":
+            for number, (email, salt, kept) in enumerate(known):
+                if email == body["email"].lower() and kept == hashed(body["password"], salt):
+                    self.answer(200, {"email": email, "role": "pending" if number else "admin"})
+                    return
+            self.answer(400, {"detail": "The email or password provided is incorrect."})
+        elif self.path == "/standin/ask":
+            self.ask(body)
+        else:
             self.answer(404, {"detail": "Not Found"})
+
+    def ask(self, body: "dict[str, Any]") -> None:
+        """A question that a user types on the page; with `typed` false, one that a program asks over the API."""
+        try:
+            (model, *_) = models()
+        except (OSError, ValueError, KeyError) as error:
+            self.answer(502, {"detail": f"{type(error).__name__}: {error}"})
             return
-        known = self.accounts.read_text().splitlines()
+        self.answer(200, chat.ask(model, str(body["question"]), bool(body.get("typed", True))))
+
+    def signup(self, body: "dict[str, Any]", known: "list[list[str]]") -> None:
+        """Sign-up form: name, email, password."""
         if known and not on("ENABLE_SIGNUP", "True"):
             self.answer(403, {"detail": "You do not have permission to access this resource."})
             return
-        self.accounts.write_text("".join(f"{name}\n" for name in [*known, body["email"]]))
-        self.answer(200, {"email": body["email"], "role": "pending" if known else "admin"})
+        if not all(isinstance(body.get(name), str) for name in ("name", "email", "password")):
+            self.answer(422, {"detail": [{"type": "missing", "msg": "Field required"}]})
+            return
+        email, password = body["email"].lower(), body["password"]
+        if not email.endswith("@localhost") and not re.match(r"[^@]+@[^@]+\.[^@]+", email):
+            self.answer(400, {"detail": "The email format you entered is invalid."})
+            return
+        if len(password.encode()) > 72:
+            self.answer(400, {"detail": "Uh-oh! The password you entered is too long."})
+            return
+        salt = secrets.token_hex(8)
+        lines = [" ".join(account) for account in [*known, [email, salt, hashed(password, salt)]]]
+        self.accounts.write_text("".join(f"{line}\n" for line in lines))
+        self.answer(200, {"email": email, "role": "pending" if known else "admin"})
 
     def answer(self, status: int, document: Any) -> None:
         """One JSON document."""
@@ -94,16 +145,30 @@ class Handler(http.server.BaseHTTPRequestHandler):
         sys.stdout.flush()
 
 
+class Hidden(socketserver.ThreadingUnixStreamServer):
+    """HTTP on a socket in the file system."""
+
+    daemon_threads = True
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """The peer has no address to be logged."""
+        Handler(request, ("local", 0), self)  # type: ignore[arg-type]
+
+
 def main() -> None:
-    """Serve, as `uvicorn open_webui.main:app --host HOST --port PORT` would."""
+    """Serve, as `uvicorn open_webui.main:app` would with --host and --port, or with --uds."""
     parser = argparse.ArgumentParser()
     parser.add_argument("app", choices=["open_webui.main:app"])
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--uds")
     parser.add_argument("--workers", type=int, choices=[1])
     asked = parser.parse_args()
     Handler.accounts = prepare()
     time.sleep(float(os.environ.get("STANDIN_SLOW", "0")))
+    if asked.uds:
+        with Hidden(asked.uds, Handler) as hidden:
+            hidden.serve_forever()
     with http.server.ThreadingHTTPServer((asked.host, asked.port), Handler) as server:
         server.serve_forever()
 

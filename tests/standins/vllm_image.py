@@ -25,11 +25,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.artifacts import images, oci
-from phi4_edge.artifacts.environment import TORCH, TORCH_INDEX, TORCH_INDEX_SETTING
-from phi4_edge.artifacts.registry import OCI_MANIFEST, Document
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
+from phi4_edge.artifacts.convert.pytorch import TORCH, TORCH_INDEX, TORCH_INDEX_SETTING
+from phi4_edge.artifacts.images import held, oci
+from phi4_edge.artifacts.images.registry import OCI_MANIFEST, Document
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +53,10 @@ NAME = "phi4-edge-lab/vllm-cpu"
 # Another text here is another image.
 RECIPE = "2"
 Say = Callable[[str], None]
+
+
+class NoTorchError(Exception):
+    """PyTorch's CPU build, which this vLLM is built against, is in no index that is reached from here."""
 
 
 def tell(text: str) -> None:
@@ -117,7 +121,7 @@ def adopt(layout: Path, store: Store) -> str:
     of_catalog = next(image for image in builds.images if image.architecture == "x86_64")
     key = f"{of_catalog.repository}:{of_catalog.tag}/amd64"
     image = read(layout)
-    wanted = images.Wanted(key, of_catalog.repository, of_catalog.tag, "amd64", image.document.digest, False)
+    wanted = held.Wanted(key, of_catalog.repository, of_catalog.tag, "amd64", image.document.digest, False)
     shelf = Images(store)
     if shelf.index().get(key, {}).get("digest") == image.document.digest and not shelf.damage(
         image.document.digest, False
@@ -129,7 +133,7 @@ def adopt(layout: Path, store: Store) -> str:
         for name in ("index.json", "oci-layout", oci.DOCKER_NAME):
             (copy / name).unlink()  # written anew, and not into the file that is linked
         source = {"kind": "stand-in", "lock": recipe()}
-        images.keep(shelf, wanted, image, copy, source, replace=True)
+        held.keep(shelf, wanted, image, copy, source, replace=True)
     return key
 
 
@@ -167,8 +171,8 @@ def _site(work: Path, say: Say) -> Path:
     links = os.environ.get("PIP_FIND_LINKS", "").split()
     index = os.environ.get(TORCH_INDEX_SETTING) or TORCH_INDEX
     offered = [word for link in links for word in ("--find-links", link)]
-    if not links or _try(*install, *offered, TORCH):
-        _run(*install, *offered, "--extra-index-url", index, TORCH)
+    if (not links or _try(*install, *offered, TORCH)) and _try(*install, *offered, "--extra-index-url", index, TORCH):
+        raise NoTorchError(f"{TORCH} is neither in {' '.join(links) or 'PIP_FIND_LINKS'} nor in {index}")
     for name in UNUSED:
         shutil.rmtree(target / name, ignore_errors=True)
     for tool in (target / "torch" / "bin").iterdir():
@@ -263,7 +267,10 @@ def main() -> None:
     parser.add_argument("--load", action="store_true", help="load the image into this machine's Docker")
     parser.add_argument("--store", type=Path, help="have it in the store in this directory")
     asked = parser.parse_args()
-    layout = build()
+    try:
+        layout = build()
+    except NoTorchError as error:
+        raise SystemExit(str(error)) from None
     tell(str(layout))
     if asked.load:
         tell(load(layout))

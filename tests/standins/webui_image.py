@@ -18,21 +18,28 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from ollama_release import MACHINES, base_layer, member
 
-from phi4_edge.artifacts import images, oci
-from phi4_edge.artifacts.registry import OCI_MANIFEST
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
+from phi4_edge.artifacts.images import held, oci
+from phi4_edge.artifacts.images.registry import OCI_MANIFEST
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 
 CONFIG_TYPE, LAYER_TYPE = oci.CONFIG_TYPES[OCI_MANIFEST], oci.GZIP_TYPES[OCI_MANIFEST]
+
+
+def modules() -> dict[str, bytes]:
+    """The stand-in's files, under the names that they have in its image."""
+    here = Path(__file__).parent
+    names = {"uvicorn.py": "standin_webui.py", "standin_webui_chat.py": "standin_webui_chat.py"}
+    return {name: (here / source).read_bytes() for name, source in names.items()}
 
 
 def layer() -> bytes:
     """The program where the real image has its own, and a root file system that nobody but root may write."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        program = Path(__file__).with_name("standin_webui.py").read_bytes()
-        files = {"app/backend/uvicorn.py": program, "app/build/static/favicon.png": b"\x89PNG stand-in"}
+        files = {f"app/backend/{name}": data for name, data in modules().items()}
+        files["app/build/static/favicon.png"] = b"\x89PNG stand-in"
         for name, data in files.items():
             tar.addfile(member(name, len(data)), io.BytesIO(data))
     return packed.getvalue()
@@ -81,8 +88,8 @@ def adopt(store: Store, machine: str = "x86_64") -> str:
         packed = [oci.write_blob(folder, LAYER_TYPE, gzip.compress(each, 1, mtime=0)) for each in layers]
         config = oci.write_blob(folder, CONFIG_TYPE, configuration(layers, machine))
         image = oci.write_manifest(folder, OCI_MANIFEST, config, packed)
-        wanted = images.Wanted(key, of_catalog.repository, of_catalog.tag, architecture, image.document.digest, False)
-        images.keep(Images(store), wanted, image, folder, {"kind": "stand-in"}, replace=True)
+        wanted = held.Wanted(key, of_catalog.repository, of_catalog.tag, architecture, image.document.digest, False)
+        held.keep(Images(store), wanted, image, folder, {"kind": "stand-in"}, replace=True)
     return key
 
 

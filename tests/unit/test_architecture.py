@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,47 +14,51 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "cli" / "phi4_edge"
 STDLIB = sys.stdlib_module_names
 
-COMMANDS = {
-    "rollout",
-    "artifacts",
-    "lab",
-    "preflight",
-    "report",
-    "runner",
-    "inventory",
-    "core",
-    "data",
-    "content",
-    "errors",
-}
-EDGE = {"core", "data", "errors"}
+EDGE = {"core", "data", "documents", "errors", "progress"}
 ALLOWED: dict[str, set[str]] = {
     "main": {"errors", "report", "__init__"},
     "__main__": {"main"},
-    "commands": COMMANDS | {"__init__"},
-    "rollout": {"runner", "core", "content", "data", "errors", "__init__"},
-    "runner": {"content", "errors", "__init__"},
-    "artifacts": EDGE | {"__init__"},
-    "lab": EDGE | {"__init__"},
-    "preflight": EDGE,
-    "inventory": EDGE,
+    # The verbs: the only room beside commands that knows most others.
+    "operations": EDGE
+    | {"artifacts", "content", "environment", "inference", "inventory", "report", "rollout", "runner", "ssh", "view"}
+    | {"__init__"},
+    "commands": EDGE
+    | {"artifacts", "content", "environment", "inference", "inventory", "lab", "operations", "report", "rollout"}
+    | {"runner", "ssh", "view", "__init__"},
+    "view": {"report", "runner", "core", "progress"},
+    "inference": {"ssh", "rollout", "core", "errors"},
+    "rollout": {"runner", "core", "content", "data", "documents", "errors", "__init__"},
+    "runner": {"content", "documents", "environment", "errors", "__init__"},
+    "artifacts": EDGE | {"environment", "__init__"},
+    "lab": EDGE | {"environment", "__init__"},
+    "ssh": EDGE | {"environment"},
+    "inventory": EDGE | {"environment"},
+    # What a host is asked and answers; the action plugins call it.
+    "remote": {"core", "content", "errors"},
     "report": EDGE,
-    "data": {"core", "errors"},
+    "data": {"core", "documents", "errors"},
     "core": {"errors", "__init__"},
-    "content": {"core"},
+    "content": set(),
+    "documents": {"core"},
+    "progress": set(),
+    "environment": set(),
     "errors": set(),
     "__init__": set(),
 }
+# The rooms of core in the order of the data: each may use those before it. What is in no room comes first.
+STAIRS = ("", "facts", "engines", "catalog", "packages", "plan", "doctor", "rollout")
 # The only rooms that may touch each heavy or effectful library.
 OWNERS = {
     "ansible_runner": {"runner"},
     "ansible": {"inventory"},
     "docker": {"lab"},
-    "paramiko": {"preflight"},
+    "click": {"main", "commands", "view"},
+    "paramiko": {"ssh"},
     "huggingface_hub": {"artifacts"},
     "requests": {"artifacts", "lab"},
     "zstandard": {"artifacts"},
-    "yaml": {"data", "inventory", "report", "lab"},
+    "yaml": {"data", "inventory", "report", "lab", "remote"},
+    "cryptography": {"artifacts", "ssh"},
 }
 IMPURE = {
     "subprocess",
@@ -71,10 +76,9 @@ IMPURE = {
 
 
 def room(path: Path) -> str:
-    """Name of the room that a file is in; `runner_events.py` belongs to `runner`."""
+    """Name of the room that a file is in."""
     relative = path.relative_to(PACKAGE)
-    name = relative.parts[0] if len(relative.parts) > 1 else relative.stem
-    return name.split("_")[0] if name.startswith("runner_") else name
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
 def imports(path: Path) -> set[str]:
@@ -92,12 +96,12 @@ def imports(path: Path) -> set[str]:
 def target_room(module: str) -> str:
     """Room of an imported `phi4_edge…` name."""
     parts = module.split(".")
-    if len(parts) == 1 or parts[1] == "__version__":
-        return "__init__"
-    return "runner" if parts[1].startswith("runner_") else parts[1]
+    return "__init__" if len(parts) == 1 or parts[1] == "__version__" else parts[1]
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
+# What runs on a gateway lies in remote, and imports nothing of ours but its like.
+HOST = PACKAGE / "remote" / "host"
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != HOST)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -116,24 +120,96 @@ def test_imports_follow_the_arrows(path: Path) -> None:
             assert top not in IMPURE, f"core imports {module}: no I/O, environment, clock or random in core"
 
 
+MODULES = {
+    ".".join(("phi4_edge", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in FILES
+}
+
+
+def uses(module: str, path: Path) -> set[str]:
+    """The modules of ours that one imports, wherever in the file it does so."""
+    found = set()
+    for name in imports(path):
+        if name.startswith("phi4_edge"):
+            found.add(name if name in MODULES else name.rpartition(".")[0])
+    return (found & MODULES.keys()) - {module}
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Modules of a circle of imports, each with the next; [] where there is none."""
+    done: set[str] = set()
+    for start, first in arrows.items():
+        way, stack = [start], [iter(sorted(first))] if start not in done else []
+        while stack:
+            following = next(stack[-1], None)
+            if following is None:
+                done.add(way.pop())
+                stack.pop()
+            elif following in way:
+                return way[way.index(following) :]
+            elif following not in done:
+                way.append(following)
+                stack.append(iter(sorted(arrows[following])))
+    return []
+
+
+def upward(arrows: dict[str, set[str]]) -> list[tuple[str, str]]:
+    """Arrows inside core that lead to a later room."""
+
+    def step(module: str) -> int:
+        parts = module.split(".")
+        return STAIRS.index(parts[2] if len(parts) > 3 or parts[2] in STAIRS else "")
+
+    inside = [(one, other) for one in arrows for other in arrows[one] if one.count(".") > 1 and other.count(".") > 1]
+    core = [pair for pair in inside if all(module.startswith("phi4_edge.core.") for module in pair)]
+    return [(one, other) for one, other in core if step(other) > step(one)]
+
+
+def test_no_circle_and_no_arrow_upward() -> None:
+    arrows = {module: uses(module, path) for module, path in MODULES.items()}
+    assert circle(arrows) == []
+    assert upward(arrows) == []
+    # One that is put in is found.
+    assert "phi4_edge.core.text" in circle({**arrows, "phi4_edge.core.text": {"phi4_edge.core.facts.parse"}})
+    back = {**arrows, "phi4_edge.core.facts.model": {"phi4_edge.core.plan.decide"}}
+    assert upward(back) == [("phi4_edge.core.facts.model", "phi4_edge.core.plan.decide")]
+
+
+def test_rooms_of_core_stay_small() -> None:
+    sizes = {
+        folder.name: len(list(folder.glob("*.py"))) for folder in [PACKAGE / "core", *(PACKAGE / "core").iterdir()]
+    }
+    assert max(sizes.values()) <= 20, sizes
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_is_private_stays_in_its_room(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and target_room(node.module) != room(path):
+            private = [alias.name for alias in node.names if re.match("_[a-z]", alias.name)]
+            assert private == [] or not node.module.startswith("phi4_edge"), f"{path}: {node.module} {private}"
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("roles/*/action_plugins/*.py")), ids=lambda path: path.name)
 def test_action_plugins_are_thin_adapters(path: Path) -> None:
     for module in imports(path):
         if module.split(".")[0] == "phi4_edge":
-            assert target_room(module) in {"core", "data", "content", "errors", "__init__"}, (
+            assert target_room(module) in {"remote", "core", "data", "content", "errors", "__init__"}, (
                 f"{path.name} imports {module}"
             )
     assert "SPDX-License-Identifier: GPL-3.0-or-later" in path.read_text()
 
 
 @pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("roles/*/files/*.py")), ids=lambda path: f"{path.parts[-3]}-{path.name}"
+    "path",
+    sorted([*ROOT.glob("roles/*/files/*.py"), *HOST.glob("*.py")]),
+    ids=lambda path: f"{path.parts[-3]}-{path.name}",
 )
 def test_host_scripts_need_only_the_standard_library_of_python_3_8(path: Path) -> None:
     tree = ast.parse(path.read_text(), feature_version=(3, 8))
     assert tree.body
     # Modules beside a script, and those that all roles share, are sent in front of it.
-    shared = {beside.stem for folder in (path.parent, ROOT / "roles/receipt/files") for beside in folder.glob("*.py")}
+    shared = {beside.stem for folder in (path.parent, HOST) for beside in folder.glob("*.py")}
     for module in imports(path):
         assert module.split(".")[0] in STDLIB | shared, f"{path} imports {module}"
 
@@ -158,13 +234,40 @@ def test_start_up_imports_nothing_heavy() -> None:
     }
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_child_has_an_environment_that_was_chosen_for_it(path: Path) -> None:
+    """A program that is started without one gets all of ours, whatever secret is in it."""
+    text = path.read_text()
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        assert not called.startswith(("os.spawn", "os.posix_spawn", "os.system", "os.popen", "subprocess.get")), called
+        if called in {f"subprocess.{name}" for name in ("Popen", "run", "call", "check_call", "check_output")}:
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert "env" in given, f"{path}:{node.lineno} starts a program with the whole environment"
+            assert "environ" not in given["env"] or "allowed(" in given["env"] or "scrub(" in given["env"], given["env"]
+    if path.name != "environment.py":
+        assert not re.search(r"\*\*os\.environ|dict\(os\.environ|environ\.copy\(", text), (
+            f"{path} copies the environment"
+        )
+
+
 def test_the_molecule_folder_never_shadows_the_tool() -> None:
     assert not (ROOT / "molecule" / "__init__.py").exists()
 
 
 @pytest.mark.parametrize(
     "path",
-    sorted([*FILES, *ROOT.glob("roles/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")]),
+    sorted(
+        [
+            *FILES,
+            *HOST.glob("*.py"),
+            *ROOT.glob("roles/**/*.py"),
+            *ROOT.glob("tests/**/*.py"),
+            *ROOT.glob("benchmarks/*.py"),
+        ]
+    ),
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_files_and_functions_stay_readable(path: Path) -> None:

@@ -8,25 +8,38 @@ from pathlib import Path
 import pytest
 
 from phi4_edge import content
+from phi4_edge.core.engines import container_unit, release_files
 
 
 def test_every_file_that_a_release_is_made_of_is_there() -> None:
-    named = {path for paths in content.RELEASES.values() for path in paths} | {*content.OLLAMA_STORE}
-    assert [path for path in sorted(named) if not (content.root() / path).exists()] == []
-    assert set(content.RELEASES) == {"onnx", "ollama", "vllm"}
+    built = [content.root() / path for path in (*content.ONNX_ENGINE, *content.OLLAMA_STORE)]
+    named = [content.program(name) for name in (*content.PROGRAMS, content.PORT)]
+    assert [path for path in (*built, *named) if not path.exists()] == []
+
+
+def test_every_program_of_a_release_has_a_digest() -> None:
+    named = {name for names in release_files.PROGRAMS.values() for name in names} | {
+        release_files.PAGE_START,
+        container_unit.PORT,
+    }
+    assert named == {*content.PROGRAMS, content.PORT}
+    assert named < content.runtimes().keys()
 
 
 @pytest.mark.parametrize(
     ("file", "changed"),
     [
-        ("roles/onnx/templates/environment.j2", {"onnx"}),
-        ("roles/onnx/files/engine/src/phi4_engine/__init__.py", {"onnx", "phi4-edge/onnx"}),
-        ("roles/ollama/templates/chat.gotmpl", {"ollama", "ollama store"}),
-        ("roles/service/vars/main.yml", {"onnx", "ollama", "vllm"}),
+        ("roles/onnx/files/engine/src/phi4_engine/__init__.py", {"phi4-edge/onnx"}),
+        ("roles/ollama/templates/chat.gotmpl", {"ollama store"}),
+        ("roles/ollama/files/load.py", {"load.py"}),
+        ("roles/ollama/files/journal.sed", {"journal.sed"}),
+        ("roles/webui/files/start.py", {"start.py"}),
+        ("roles/vllm/files/plugin/chat_template.jinja", {"chat_template.jinja"}),
+        ("roles/service/vars/main.yml", set()),
         ("roles/service/tasks/main.yml", set()),
     ],
 )
-def test_a_changed_file_is_another_release_of_what_is_made_of_it(
+def test_a_changed_file_changes_what_is_made_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, changed: set[str]
 ) -> None:
     before = content.runtimes()
@@ -37,18 +50,6 @@ def test_a_changed_file_is_another_release_of_what_is_made_of_it(
         stream.write("# more")
     after = content.runtimes()
     assert {name for name in after if after[name] != before[name]} == changed
-
-
-def test_the_code_that_writes_compose_documents_is_part_of_every_release(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before, root = content.runtimes(), content.root()
-    monkeypatch.setattr(content, "root", lambda: root)
-    monkeypatch.setattr(content, "_PACKAGE", tmp_path)
-    (tmp_path / "core").mkdir()
-    (tmp_path / "core" / "compose.py").write_text("x = 1")
-    after = content.runtimes()
-    assert {name for name in after if after[name] != before[name]} == {"onnx", "ollama", "vllm"}
 
 
 def test_what_tests_and_linters_leave_in_a_checkout_is_no_part_of_it(

@@ -12,8 +12,8 @@ import click
 import pytest
 
 from phi4_edge import errors, inventory, lab
-from phi4_edge.core.overrides import AUTO, DELIVERIES, ENGINES, EXTRA, MODELS, QUANTIZATIONS, VARIABLES, Overrides
-from phi4_edge.core.table import PROFILES
+from phi4_edge.core.catalog.table import PROFILES
+from phi4_edge.core.plan.overrides import AUTO, DELIVERIES, ENGINES, EXTRA, MODELS, QUANTIZATIONS, VARIABLES, Overrides
 from phi4_edge.data import SCHEMAS, load_catalog, load_table
 from phi4_edge.errors import InventoryError
 from phi4_edge.main import cli
@@ -58,6 +58,10 @@ def test_the_sample_inventory_shows_the_defaults() -> None:
         ("phi4_force", ("false", "true")),
         ("phi4_image_delivery", DELIVERIES),
         ("webui_enabled", ("false", "true")),
+        ("webui_builtin_tools", ("false", "true")),
+        ("webui_titles", (AUTO, "false", "true")),
+        ("webui_follow_ups", ("false", "true")),
+        ("webui_tags", ("false", "true")),
     ],
 )
 def test_the_sample_inventory_shows_the_choices(name: str, choices: tuple[str, ...]) -> None:
@@ -75,8 +79,8 @@ RANGES = {
 
 
 def test_ranges_are_shown_for_every_number() -> None:
-    numbers = {"context_length", "parallel", "threads", "port", "stability_seconds"}
-    assert set(RANGES) == {*(f"phi4_{name}" for name in numbers), "webui_port"}
+    numbers = {"context_length", "parallel", "threads", "max_tokens", "port", "stability_seconds"}
+    assert set(RANGES) == {*(f"phi4_{name}" for name in numbers), "webui_port", "webui_max_tokens"}
 
 
 @pytest.mark.parametrize("name", list(RANGES))

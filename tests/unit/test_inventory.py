@@ -9,7 +9,7 @@ import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 from phi4_edge import inventory
-from phi4_edge.core.overrides import EXTRA, Overrides
+from phi4_edge.core.plan.overrides import EXTRA, Overrides
 from phi4_edge.errors import InventoryError
 
 INI = """[gateways]
@@ -45,7 +45,8 @@ def test_an_ini_file_in_its_own_order_with_templates_evaluated(tmp_path: Path) -
 
 def test_variables_of_roles_that_the_plan_depends_on_come_along(tmp_path: Path) -> None:
     text = (
-        "gw1 webui_enabled=true webui_port=3001 nvidia_runtime_driver_install=yes webui_other=1\n[all:vars]\n"
+        "gw1 webui_enabled=true webui_port=3001 webui_max_tokens=64 webui_builtin_tools=no webui_titles=no "
+        "webui_follow_ups=no webui_tags=no nvidia_runtime_driver_install=yes webui_other=1\n[all:vars]\n"
         'phi4_variants={"terse": {"system": "Be {{ how }}."}, "phi4-mini-coder": null}\nhow=brief\n'
     )
     (host,) = inventory.load((write(tmp_path, "hosts.ini", text),))

@@ -10,8 +10,8 @@ import pytest
 
 from phi4_edge.errors import UnreachableError
 from phi4_edge.inventory import Host, SshSettings
-from phi4_edge.preflight import known_hosts, tunnel
-from phi4_edge.preflight.target import options, resolve
+from phi4_edge.ssh import known_hosts, stream
+from phi4_edge.ssh.target import options, resolve
 
 BLOB = b"\x00\x00\x00\x0bssh-ed25519" + b"k" * 36
 OTHER = b"\x00\x00\x00\x0bssh-ed25519" + b"o" * 36
@@ -137,17 +137,21 @@ def test_under_which_names_a_host_is_looked_up() -> None:
 
 def test_the_tunnel_s_command_is_built_from_the_inventory() -> None:
     ssh = SshSettings(private_key_file="/k", common_args="-o UserKnownHostsFile='/my known'", extra_args="-4")
-    command = tunnel.ssh_command(Host("gw1", "192.0.2.1", 2222, "edge", ssh=ssh), "0.0.0.0", 8080)
+    command = stream.ssh_command(Host("gw1", "192.0.2.1", 2222, "edge", ssh=ssh), "0.0.0.0", 8080, "mark")
     assert command[0] == "ssh"
-    assert command[-7:] == ["-o", "UserKnownHostsFile=/my known", "-4", "-W", "127.0.0.1:8080", "--", "192.0.2.1"]
+    assert command[-6:-1] == ["-o", "UserKnownHostsFile=/my known", "-4", "--", "192.0.2.1"]
+    assert command[-1].startswith("sh -c ")
+    assert command[-1].rstrip("'").endswith(" mark 127.0.0.1 8080")
     for words in (["-p", "2222"], ["-l", "edge"], ["-i", "/k"], ["-o", "BatchMode=yes"]):
         at = [number for number, word in enumerate(command) if word == words[0]]
         assert any(command[number : number + 2] == words for number in at)
-    assert "[::1]:8080" in tunnel.ssh_command(Host("a"), "::", 8080)
+    named = stream.ssh_command(Host("a", ssh=SshSettings(python="/opt/python")), "::", 8080, "mark")[-1]
+    assert named.startswith("/opt/python -IBc ")
+    assert named.endswith(" mark ::1 8080")
 
 
 @pytest.mark.parametrize("host", [Host("a", connection="docker"), Host("a", ssh=SshSettings(password="c4nary"))])
 def test_no_tunnel_without_ssh_and_keys(host: Host) -> None:
     with pytest.raises(UnreachableError, match="needed") as error:
-        tunnel.ssh_command(host, "127.0.0.1", 8080)
+        stream.ssh_command(host, "127.0.0.1", 8080, "mark")
     assert "c4nary" not in str(error.value)

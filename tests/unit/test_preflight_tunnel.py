@@ -1,8 +1,9 @@
-"""HTTP over the pipes of a process that stands where ssh would."""
+"""HTTP over the pipes of a process that stands where ssh would, and the real relay behind it."""
 
 from __future__ import annotations
 
 import http.server
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.errors import UnreachableError
-from phi4_edge.inventory import Host
-from phi4_edge.preflight import tunnel
+from phi4_edge.core.facts import listener
+from phi4_edge.errors import HostFailedError, UnreachableError
+from phi4_edge.inventory import Host, SshSettings
+from phi4_edge.ssh import tunnel
 
-HOST = Host("gw1", "192.0.2.1")
+HOST = Host("gw1", "192.0.2.1", ssh=SshSettings(python=sys.executable))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -32,53 +34,57 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def port() -> Iterator[int]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def fake_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
-    """Stands for ssh on the PATH: forwards like -W, without any connection or authentication."""
+    """Stands for ssh on the PATH: runs what it is given, without any connection or authentication."""
     path = folder / "ssh"
     path.write_text(f"#!{sys.executable}\n{body}\n")
     path.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
 
 
-FORWARD = """
-import socket, sys, threading, os
-host, port = sys.argv[sys.argv.index("-W") + 1].rsplit(":", 1)
-peer = socket.create_connection((host, int(port)))
-def up():
-    while data := os.read(0, 65536):
-        peer.sendall(data)
-threading.Thread(target=up, daemon=True).start()
-while data := peer.recv(65536):
-    os.write(1, data)
-"""
+# Its last argument is a command for a login shell, as with the real one.
+RUN = "import os, sys; os.execvp('sh', ['sh', '-c', sys.argv[-1]])"
+
+
+@pytest.fixture
+def believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers of these tests belong to no unit of this machine."""
+    monkeypatch.setattr(listener, "judge", lambda _: listener.Judgement("ours"))
+
+
+def connect(host: Host, port: int, heard: list[str] | None = None) -> tunnel.Connection:
+    return tunnel.http_connection(host, "127.0.0.1", port, (heard if heard is not None else []).append)
 
 
 def test_an_answer_is_read_piece_by_piece_and_the_process_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, believed: None
 ) -> None:
-    fake_ssh(tmp_path, monkeypatch, FORWARD)
-    connection = tunnel.http_connection(HOST, "127.0.0.1", port)
+    fake_ssh(tmp_path, monkeypatch, RUN)
+    connection = connect(HOST, port)
     for _ in range(2):  # the server ends each connection: the second request makes a new one
         connection.request("GET", "/")
         response = connection.getresponse()
         assert [line.decode() for line in response] == ["piece 0\n", "piece 1\n", "piece 2\n"]
-    stream = connection._stream  # type: ignore[attr-defined]
+    stream = connection._stream
     connection.close()
+    assert stream is not None
     assert stream._process.returncode is not None
     stream.close()
 
 
 FAILURES = {
     "refused": (
-        "import sys; sys.exit('channel 0: open failed: Connection refused\\r\\nstdio forwarding failed')",
-        "nothing that listens on 127.0.0.1:1 of host gw1.*journalctl",
+        RUN,
+        "nothing that listens on 127.0.0.1:1 of host gw1.*refused.*journalctl",
     ),
     "no key": ("import sys; sys.exit('edge@192.0.2.1: Permission denied (publickey).')", r"Permission denied"),
     "an escape": ("import sys; sys.exit('\\x1b[31mred')", r"\?\[31mred"),
@@ -92,7 +98,7 @@ def test_why_there_is_no_answer_is_said_in_ssh_s_words(
 ) -> None:
     body, said = FAILURES[name]
     fake_ssh(tmp_path, monkeypatch, body)
-    connection = tunnel.http_connection(HOST, "127.0.0.1", 1)
+    connection = connect(HOST, 1)
     with pytest.raises(UnreachableError, match=said) as error:
         connection.request("GET", "/")
         connection.getresponse()
@@ -102,25 +108,60 @@ def test_why_there_is_no_answer_is_said_in_ssh_s_words(
 
 
 def test_silence_ends_and_so_does_a_process_that_ignores_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)"
+    said = tmp_path / "processes"
+    body = f"""
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+proxy = subprocess.Popen(["sleep", "600"])  # as ssh starts one for a jump host
+with open({str(said)!r}, "w") as stream:
+    stream.write(f"{{os.getpid()}} {{proxy.pid}}")
+time.sleep(600)"""
     fake_ssh(tmp_path, monkeypatch, body)
-    connection = tunnel.http_connection(HOST, "127.0.0.1", 1, timeout=2.0)
-    connection.request("GET", "/")
-    with pytest.raises(UnreachableError, match=r"in 2\.0 s"):
-        connection.getresponse()
-    stream = connection._stream  # type: ignore[attr-defined]
+    monkeypatch.setattr(tunnel, "OPEN_SECONDS", 2.0)
+    connection = connect(HOST, 1)
+    with pytest.raises(UnreachableError, match=r"no end within 2 s in opening the way to port 1 of host gw1"):
+        connection.request("GET", "/")
     connection.close()
-    assert stream._process.returncode is not None
+    for process in said.read_text().split():
+        assert not alive(int(process))
+
+
+def alive(process: int) -> bool:
+    """Whether it runs: one that nobody has waited for yet does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_stranger_is_told_nothing_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    fake_ssh(tmp_path, monkeypatch, RUN)
+    for host in (HOST, Host("gw1", connection="local")):
+        connection = connect(host, port)
+        with pytest.raises(HostFailedError, match=rf"port {port} of host gw1 is held by .*uid {os.getuid()}\b"):
+            connection.request("GET", "/")
+        assert connection.sock is None
+        connection.close()
+
+
+def test_where_nobody_can_tell_the_operator_is_warned(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    monkeypatch.setattr(listener, "judge", lambda _: listener.Judgement("unknown", "/proc is hidden"))
+    heard: list[str] = []
+    connection = connect(Host("here", connection="local"), port, heard)
+    connection.request("GET", "/")
+    assert connection.getresponse().read().startswith(b"piece 0")
+    connection.close()
+    assert heard == [f"it cannot be seen who listens on port {port} (/proc is hidden); the answer may be another's"]
 
 
 def test_without_ssh_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UnreachableError, match="found no ssh to run"):
-        tunnel.http_connection(HOST, "127.0.0.1", 1).request("GET", "/")
+        connect(HOST, 1).request("GET", "/")
 
 
-def test_a_local_host_is_reached_directly(port: int) -> None:
-    connection = tunnel.http_connection(Host("here", connection="local"), "0.0.0.0", port)
+def test_a_local_host_is_reached_directly(port: int, believed: None) -> None:
+    connection = tunnel.http_connection(Host("here", connection="local"), "0.0.0.0", port, pytest.fail)
     connection.request("GET", "/")
     assert connection.getresponse().read().startswith(b"piece 0")
     connection.close()

@@ -1,13 +1,8 @@
-"""What a run is asked to do, what its events add up to, and that nothing of it is left."""
+"""What a run is asked to do, and what its events add up to."""
 
 from __future__ import annotations
 
-import os
-import signal
-import stat
-import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from phi4_edge import content, runner
+from phi4_edge import content
 from phi4_edge.errors import RunnerError
-from phi4_edge.runner_env import SSH_ARGS, config_file, scrub, ssh_args_set
-from phi4_edge.runner_events import Collector, HostEvent, printable
-from phi4_edge.runner_process import MARKER, family, private_directory, reap
+from phi4_edge.runner import run as runner
+from phi4_edge.runner.environment import SSH_ARGS, config_file, ssh_args_set
+from phi4_edge.runner.events import Collector, HostEvent, printable
 
 ENV = {"PATH": "/usr/bin", "HOME": "/nonexistent"}
 
@@ -71,25 +66,6 @@ def test_passwords_are_only_in_private_files(tmp_path: Path) -> None:
     assert "c4nary" not in repr(run.env)
 
 
-@pytest.mark.parametrize(
-    ("name", "handed_on"),
-    [
-        ("HF_TOKEN", False),
-        ("HUGGING_FACE_HUB_TOKEN", False),
-        ("AWS_SECRET_ACCESS_KEY", False),
-        ("MY_ApiKey", False),
-        ("DB_PASSWORD", False),
-        ("ORIGINAL_STDOUT_CALLBACK", False),
-        ("KEPT_TOKEN", True),
-        ("SSH_AUTH_SOCK", True),
-        ("ANSIBLE_VAULT_PASSWORD_FILE", True),
-        ("LANG", True),
-    ],
-)
-def test_secrets_of_the_environment_are_not_handed_on(name: str, handed_on: bool) -> None:
-    assert (name in scrub({name: "x", "PHI4_EDGE_KEEP_ENV": "OTHER, KEPT_TOKEN"})) is handed_on
-
-
 def test_extra_variables_are_data_and_never_templates(tmp_path: Path) -> None:
     text = build(tmp_path, extra_vars={"a": "{{ x }}", "b": {"c": [1, True, None, 'it\'s "ü"\n']}}).files[
         "extra_vars.yml"
@@ -124,6 +100,12 @@ def test_the_operator_s_ssh_arguments_win(tmp_path: Path, text: str, found: bool
     assert ssh_args_set(ENV, tmp_path) is found
     assert ("ANSIBLE_SSH_ARGS" in build(tmp_path).env) is not found
     assert build(tmp_path, environ={**ENV, "ANSIBLE_SSH_ARGS": "-v"}).env["ANSIBLE_SSH_ARGS"] == "-v"
+
+
+def test_the_configuration_of_our_own_checkout_is_no_operator_s() -> None:
+    """It is for plain ansible-playbook, and leaves connections for a minute only."""
+    assert "ssh_args" in (content.root() / "ansible.cfg").read_text()
+    assert not ssh_args_set(ENV, content.root())
 
 
 def test_a_configuration_in_a_world_writable_directory_is_ignored_as_ansible_does(tmp_path: Path) -> None:
@@ -209,78 +191,3 @@ def test_a_bare_exit_status_is_explained_by_what_was_printed() -> None:
 def test_untrusted_text_is_made_printable_and_short() -> None:
     assert printable("a\x1b[2J\x1b]0;t\x07b\x00c\td") == "ab?c d"
     assert len(printable("x" * 9000)) == 2001
-
-
-def test_the_private_directory_is_private_and_gone_afterwards() -> None:
-    with private_directory({"env/settings": "{}", "become_password": "c4nary"}) as path:
-        assert stat.S_IMODE(path.stat().st_mode) == 0o700
-        assert stat.S_IMODE((path / "become_password").stat().st_mode) == 0o600
-        assert (path / "env" / "settings").read_text() == "{}"
-    assert not path.exists()
-
-
-def test_a_directory_of_a_killed_run_is_swept() -> None:
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    with private_directory({}) as path:
-        left = path.with_name(f"phi4-edge-run-{ended.pid}-left")
-        left.mkdir()
-        foreign = path.with_name(f"phi4-edge-run-{os.getppid()}-alive")
-        foreign.mkdir()
-        try:
-            with private_directory({}):
-                assert not left.exists()
-                assert foreign.exists()
-        finally:
-            foreign.rmdir()
-
-
-def test_every_process_of_a_run_is_reaped_and_no_other() -> None:
-    marker = f"phi4-edge-run-{os.getpid()}-test"
-    script = (
-        "import os, subprocess, time\n"
-        "os.setsid()\n"
-        "subprocess.Popen(['sleep', '4321'], env={}, start_new_session=True)\n"
-        "time.sleep(4321)\n"
-    )
-    family_head = subprocess.Popen([sys.executable, "-c", script], env={**ENV, MARKER: marker})
-    stranger = subprocess.Popen(["sleep", "4321"], start_new_session=True)
-    try:
-        end = time.monotonic() + 60
-        while len(family(marker)) < 2 and time.monotonic() < end:
-            time.sleep(0.02)
-        members = family(marker)
-        assert family_head.pid in members
-        assert len(members) == 2
-        assert reap(marker) == set()
-        assert family(marker) == set()
-        assert stranger.poll() is None
-    finally:
-        for process in (family_head, stranger):
-            process.kill()
-            process.wait()
-
-
-def test_nothing_of_a_run_is_left_when_its_controller_is_killed(tmp_path: Path) -> None:
-    script = (
-        "import os, subprocess, sys, time\n"
-        "from phi4_edge.runner_process import MARKER, guarded, private_directory\n"
-        "with private_directory({'become_password': 'c4nary'}) as path, guarded(path):\n"
-        "    env = {**os.environ, MARKER: path.name}\n"
-        "    subprocess.Popen(['sleep', '4321'], env=env, start_new_session=True)\n"
-        "    print(path, flush=True)\n"
-        "    time.sleep(60)\n"
-    )
-    controller = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert controller.stdout is not None
-    path = Path(controller.stdout.readline().strip())
-    assert family(path.name)
-    os.killpg(controller.pid, signal.SIGKILL)
-    controller.communicate()
-    end = time.monotonic() + 60
-    while (family(path.name) or path.exists()) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert family(path.name) == set()
-    assert not path.exists()

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from phi4_edge import runner_inventory
 from phi4_edge.errors import RunnerError
-from phi4_edge.runner_inventory import portable
+from phi4_edge.runner.workers import inventory
+from phi4_edge.runner.workers.inventory import portable
 
 
 def listed(path: Path, vault: Path | None = None) -> dict[str, Any]:
@@ -93,10 +93,10 @@ def test_the_password_of_a_vault_is_read_or_asked_for(tmp_path: Path) -> None:
     plain.write_text("open sesame\n")
     program.write_text("#!/bin/sh\necho from a program\n")
     program.chmod(0o700)
-    assert runner_inventory.secret(plain) == "open sesame"
-    assert runner_inventory.secret(program) == "from a program"
+    assert inventory.secret(plain) == "open sesame"
+    assert inventory.secret(program) == "from a program"
     with pytest.raises(RunnerError, match="needed that of the vault"):
-        runner_inventory.secret(tmp_path / "missing")
+        inventory.secret(tmp_path / "missing")
 
 
 def test_an_inventory_that_cannot_be_read_says_so(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from phi4_edge import runner
 from phi4_edge.rollout.access import Access
-from phi4_edge.runner_events import Collector, HostOutcome
+from phi4_edge.runner import run as runner
+from phi4_edge.runner.events import Collector, HostOutcome
 
 ENV = {"PATH": "/usr/bin", "HOME": "/nonexistent"}
 LATE = {"failed": True, "msg": "Task failed: Timed out after 3 second(s).", "timedout": {"period": 3}}

@@ -102,7 +102,7 @@ PIECES = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(text=PIECES, cuts=st.lists(st.integers(0, 200), max_size=40))
 def test_streaming_gives_what_the_whole_text_gives(text: str, cuts: list[int]) -> None:
     places = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
@@ -112,7 +112,7 @@ def test_streaming_gives_what_the_whole_text_gives(text: str, cuts: list[int]) -
     assert calls.split(pieces + flow.finish()) == calls.parse(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.text(max_size=80), arguments=st.dictionaries(st.text(max_size=5), st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)), max_size=3,

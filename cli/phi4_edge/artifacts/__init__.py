@@ -2,7 +2,7 @@
 
 from phi4_edge.artifacts import delivery
 from phi4_edge.artifacts.delivery import Delivery, ensure
-from phi4_edge.artifacts.progress import Event, Progress, silent
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.progress import Event, Progress, silent
 
 __all__ = ["Delivery", "Event", "Progress", "Store", "delivery", "ensure", "silent"]

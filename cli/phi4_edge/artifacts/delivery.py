@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from phi4_edge.artifacts.progress import Event, Progress, silent
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
-from phi4_edge.core.catalog import Catalog
-from phi4_edge.core.reference import OURS
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.image_reference import OURS
 from phi4_edge.errors import ArtifactError
+from phi4_edge.progress import Event, Progress, silent
 
 
 class Content(Protocol):
@@ -137,7 +137,10 @@ def _artifact(
 
 
 def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> list[str]:
-    from phi4_edge.artifacts import convert, fetch, release, tiny
+    from phi4_edge.artifacts.convert import targets, tiny
+    from phi4_edge.artifacts.convert.worker import SOURCE
+    from phi4_edge.artifacts.fetch import model as fetch
+    from phi4_edge.artifacts.fetch import ollama as release
 
     if release.is_release(artifact):
         release.ensure(store, catalog, artifact, progress)
@@ -146,14 +149,14 @@ def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> 
     if model == tiny.MODEL:
         tiny.make(store, catalog, progress, variant)
         return [artifact]
-    checkpoint = f"{model}/{convert.SOURCE}"
-    if variant.startswith(convert.SOURCE):
+    checkpoint = f"{model}/{SOURCE}"
+    if variant.startswith(SOURCE):
         fetch.fetch(store, catalog, model, progress, variant)
         return [artifact]
     made = [] if checkpoint in store.digests() else [checkpoint]
     if made:
         fetch.fetch(store, catalog, model, progress)
-    convert.convert(store, catalog, model, variant, progress)
+    targets.convert(store, catalog, model, variant, progress)
     return [*made, artifact]
 
 
@@ -161,7 +164,7 @@ def _wheelhouse(
     store: Store, sources: Sources, runtime: Mapping[str, Any], progress: Progress, made: list[str]
 ) -> Path:
     """The wheelhouse for the host's Python."""
-    from phi4_edge.artifacts import wheelhouse
+    from phi4_edge.artifacts.convert import wheelhouse
 
     name = str(runtime["id"])
     folder = store.root / "wheelhouses" / name
@@ -169,7 +172,7 @@ def _wheelhouse(
         return folder
     there = folder.is_dir()
     engine = sources.content.roles() / "onnx" / "files" / "engine"
-    if not there or (sources.bundle and wheelhouse.damage(folder, wheelhouse.lock_of(engine, str(runtime["python"])))):
+    if not there or (sources.bundle and wheelhouse.faults(name, folder, engine)):
         sources.refuse(f"wheelhouse {name}")
     built = wheelhouse.build(store, name, engine, str(runtime["python"]), str(runtime["arch"]), progress)
     store.checked.add(name)
@@ -187,7 +190,7 @@ def _image(
     made: list[str],
 ) -> str:
     """Digest of one image: in the store, or only known where the host pulls it."""
-    from phi4_edge.artifacts import images
+    from phi4_edge.artifacts.images import delivery as images
 
     name, mirror = str(planned["key"]), str(plan.get("image_mirror") or "")
     pushed = pushes(plan, planned)

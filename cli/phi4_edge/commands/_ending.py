@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.report import machine, summary
+from phi4_edge.report import output as machine
+from phi4_edge.report import summary
 from phi4_edge.report.text import count
 
 if TYPE_CHECKING:
-    from phi4_edge.commands._wave_options import Waving
-    from phi4_edge.core.wave_plan import Wave
-    from phi4_edge.rollout.drive_resume import Resumed
+    from phi4_edge.core.rollout.waves import Wave
+    from phi4_edge.operations.options import Waving
+    from phi4_edge.rollout.resume import Resumed
 
 
 def tell_resumed(resumed: Resumed | None) -> None:

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from phi4_edge.core.overrides import EXTRA
+from phi4_edge import documents
+from phi4_edge.core.plan.overrides import EXTRA
+from phi4_edge.core.text import clean
 from phi4_edge.errors import FactsError
-from phi4_edge.rollout.planning import Planned, Planner, Seen
+from phi4_edge.operations.plan import Planned, Planner, Seen
 
-# Larger than any honest document (the probe bounds its own to 4 MiB) times a fleet in JSON Lines.
-MAX_BYTES = 512 * 1024 * 1024
+# Of all files together. A host's document has 5 to 30 KB, the probe bounds it to 4 MiB.
+MOST_BYTES = 48 * 1024 * 1024
+MOST_HOSTS = 5000
+_AGAIN = "give the output of phi4-edge detect --raw"
 
 
 def read(files: Sequence[str], variables: Mapping[str, Any]) -> list[Seen]:
     """Every document of the files, one per host; '-' is stdin. Raises FactsError that names the file."""
     seen: list[Seen] = []
     names: dict[str, str] = {}
+    left = MOST_BYTES
     for name in files:
-        for document in _documents(name):
+        try:
+            raw = documents.read_stdin(left) if name == "-" else documents.read(name, left)
+        except documents.DocumentError as error:
+            raise FactsError(f"{name}: {error}; {_AGAIN}, for fewer hosts or in a file, or pipe it into -") from error
+        left -= len(raw)
+        for document in _documents(name, raw):
             host = document.get("host")
             host = host if isinstance(host, str) and host else ("stdin" if name == "-" else Path(name).stem)
             if host in names:
-                raise FactsError(f"{name}: host {host} is in {names[host]} already; give each host once")
+                raise FactsError(f"{name}: host {clean(host)} is in {names[host]} already; give each host once")
             names[host] = name
             seen.append(Seen(host, document, variables))
+            if len(seen) > MOST_HOSTS:
+                raise FactsError(f"{name}: found more than {MOST_HOSTS} hosts; give fewer at once")
     return seen
 
 
@@ -41,51 +51,38 @@ def decide(planner: Planner, seen: Seen) -> Planned:
         raise FactsError(f"{seen.host}: {error}") from error
 
 
-def _documents(name: str) -> list[Mapping[str, Any]]:
-    text = _text(name)
+def _documents(name: str, raw: bytes) -> list[Mapping[str, Any]]:
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = _lines(name, text)
-    documents = found if isinstance(found, list) else [found]
-    if not documents:
-        raise FactsError(f"{name}: an empty list; give the output of phi4-edge detect --raw")
-    for document in documents:
+        found = documents.parse(raw)
+    except documents.DocumentError as error:
+        if raw.strip() and "Extra data" not in str(error):  # else one document after another
+            raise FactsError(f"{name}: {error}; {_AGAIN}") from error
+        found = _lines(name, raw)
+    several = found if isinstance(found, list) else [found]
+    if not several:
+        raise FactsError(f"{name}: an empty list; {_AGAIN}")
+    for document in several:
         if not isinstance(document, dict):
             raise FactsError(
                 f"{name}: found a JSON {type(document).__name__}, needed a facts document; make one with: "
                 "phi4-edge detect INVENTORY --limit HOST --raw"
             )
-    return documents
+    return several
 
 
-def _text(name: str) -> str:
-    try:
-        data = sys.stdin.buffer.read(MAX_BYTES) if name == "-" else Path(name).read_bytes()
-        return data.decode()
-    except OSError as error:
-        raise FactsError(f"{name}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise FactsError(f"{name}: not UTF-8 text, so not JSON; give the output of phi4-edge detect --raw") from error
-
-
-def _lines(name: str, text: str) -> list[Any]:
+def _lines(name: str, raw: bytes) -> list[Any]:
     """The documents of a JSON Lines file, as `detect --raw` writes for several hosts."""
-    documents = []
-    for number, line in enumerate(text.splitlines(), 1):
+    found = []
+    for number, line in enumerate(raw.splitlines(), 1):
         if not line.strip():
             continue
         try:
-            documents.append(json.loads(line))
-        except (ValueError, RecursionError) as error:
-            deep = "nested too deep" if isinstance(error, RecursionError) else "a number that is too long"
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else deep
-            raise FactsError(
-                f"{name}: not JSON (line {number}: {reason}); give the output of phi4-edge detect --raw"
-            ) from error
-    if not documents:
-        raise FactsError(f"{name}: empty; give the output of phi4-edge detect --raw")
-    return documents
+            found.append(documents.parse(line))
+        except documents.DocumentError as error:
+            raise FactsError(f"{name}, line {number}: {error}; {_AGAIN}") from error
+    if not found:
+        raise FactsError(f"{name}: empty; {_AGAIN}")
+    return found
 
 
 def settings(pairs: Sequence[str]) -> dict[str, str]:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.commands._options import Reach
 from phi4_edge.errors import HostFailedError, Phi4EdgeError, PreflightError, UnreachableError
+from phi4_edge.operations.options import Reach
 from phi4_edge.report.text import clean
 
 if TYPE_CHECKING:
-    from phi4_edge.commands._fleet import Fleet
-    from phi4_edge.inventory import Host
+    from collections.abc import Iterator
 
-# The first piece comes after the whole prompt was read: minutes for a long one on a small board.
-SECONDS = 600.0
+    from phi4_edge.inventory import Host
+    from phi4_edge.operations.fleet import Fleet
+
+LIST_SECONDS = 30.0  # for one small answer
 
 
 @click.command("ask")
@@ -28,6 +29,9 @@ SECONDS = 600.0
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Longest answer.")
 @click.option("--model", metavar="NAME", help="Model to ask, where the engine serves several.")
 @click.option("--temperature", type=click.FloatRange(0.0, 2.0), metavar="T", help="0 always gives the likeliest word.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds for one answer."
+)
 @_options.reach_options
 def command(
     inventory: tuple[str, ...],
@@ -35,9 +39,12 @@ def command(
     max_tokens: int | None,
     model: str | None,
     temperature: float | None,
+    timeout: float,
     reach: Reach,
 ) -> None:
     """Ask the model on each host a QUESTION, one host after the other; the answer shows as it is made.
+
+    A host is asked only where its port belongs to phi4-edge.service.
 
     \b
     Examples:
@@ -47,15 +54,16 @@ def command(
 
     \b
     Exit codes: 0 all answered, 1 usage, 3 a host is not provisioned,
-    4 a host failed to answer, 5 a host is unreachable.
+    4 a host failed to answer, or another program has its port,
+    5 a host is unreachable.
     """
-    from phi4_edge.commands._fleet import Fleet
+    from phi4_edge.operations.fleet import Fleet
 
     fleet = Fleet.open(inventory, reach)
     codes = set()
     for host in fleet.hosts:
         try:
-            _answer(fleet, host, Wish(question, model, max_tokens, temperature))
+            _answer(fleet, host, Wish(question, model, max_tokens, temperature, timeout))
         except Phi4EdgeError as error:
             click.echo(f"error: {clean(host.name, lines=False)}: {clean(error)}", err=True)
             codes.add(error.exit_code)
@@ -64,17 +72,18 @@ def command(
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What is asked; None is the engine's own choice, and of the model the inventory's."""
+    """What is asked; None is the engine's own choice, and of the model the inventory's. `seconds`: for the answer."""
 
     question: str
     model: str | None
     max_tokens: int | None
     temperature: float | None
+    seconds: float
 
 
 def _answer(fleet: Fleet, host: Host, wish: Wish) -> None:
     """The host's answer is on stdout afterwards. Raises a Phi4EdgeError that says why not."""
-    from phi4_edge.core.overrides import Overrides
+    from phi4_edge.core.plan.overrides import Overrides
 
     prefix = f"{clean(host.name, lines=False)}: " if len(fleet.hosts) > 1 else ""
     wanted = Overrides.from_vars(host.name, host.vars)
@@ -90,22 +99,40 @@ def _answer(fleet: Fleet, host: Host, wish: Wish) -> None:
 def _ask_at(host: Host, bind: str, port: int, prefix: str, wish: Wish, model: str) -> None:
     """Raises UnreachableError or ConnectionRefusedError when nothing was asked, HostFailedError for all else."""
     from phi4_edge import data
-    from phi4_edge.commands import _chat
-    from phi4_edge.preflight import tunnel
+    from phi4_edge.inference import chat, reading
+    from phi4_edge.ssh import tunnel
+
+    def warn(text: str) -> None:
+        click.echo(f"warning: {clean(host.name, lines=False)}: {clean(text)}", err=True)
 
     try:
-        with contextlib.closing(tunnel.http_connection(host, bind, port, SECONDS)) as connection:
+        with contextlib.closing(tunnel.http_connection(host, bind, port, warn)) as connection:
+            connection.connect()
+            connection.allow(LIST_SECONDS, reading.MOST_HEAD + reading.MOST_LIST)
             known = data.load_catalog().models.get(model)
             served = wish.model or (known.served_name if known else model)
-            name = _chat.model(connection, served, strictly=wish.model is not None)
-            click.echo(prefix, nl=False)
-            for piece in _chat.ask(connection, name, wish.question, wish.max_tokens, wish.temperature):
-                click.echo(clean(piece), nl=False)
-            click.echo()
+            name = chat.model(connection, served, strictly=wish.model is not None)
+            if connection.sock is None:  # the engine closes after every answer
+                connection.connect()
+            connection.allow(wish.seconds, reading.wire_bytes(wish.max_tokens))
+            _show(prefix, chat.ask(connection, name, wish.question, wish.max_tokens, wish.temperature))
     except (UnreachableError, ConnectionRefusedError):
         raise
     except (OSError, http.client.HTTPException) as error:
-        raise HostFailedError(f"the answer broke off: {error or type(error).__name__}; ask again") from error
+        raise HostFailedError(
+            f"the answer broke off ({error or type(error).__name__}); ask again, for fewer tokens (--max-tokens) or "
+            "with more time (--timeout)"
+        ) from error
+
+
+def _show(prefix: str, pieces: Iterator[str]) -> None:
+    """The answer is on stdout, each line behind the name of who said it. What came stays when the rest does not."""
+    click.echo(prefix, nl=False)
+    try:
+        for piece in pieces:
+            click.echo(clean(piece).replace("\n", "\n" + prefix), nl=False)
+    finally:
+        click.echo()
 
 
 def _serving_at(fleet: Fleet, host: Host) -> tuple[str, int]:
@@ -113,8 +140,8 @@ def _serving_at(fleet: Fleet, host: Host) -> tuple[str, int]:
 
     Raises the error that explains why nothing answers.
     """
-    from phi4_edge.commands._view import view as progress_view
-    from phi4_edge.core import facts as core_facts
+    from phi4_edge.core.facts import parse as core_facts
+    from phi4_edge.view.view import view as progress_view
 
     with progress_view() as view:
         seen = dataclasses.replace(fleet, hosts=(host,)).survey(view)

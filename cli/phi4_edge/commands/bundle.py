@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phi4_edge.commands import _options
-from phi4_edge.commands._options import Reach
-from phi4_edge.report import machine, summary
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.commands import _options, _signing
+from phi4_edge.operations.options import Reach
+from phi4_edge.report import output as machine
+from phi4_edge.report import summary
 from phi4_edge.report.text import count, cut, size_of, table
 
 if TYPE_CHECKING:
-    from phi4_edge.commands._view import View
-    from phi4_edge.rollout.planning import PlanSet
+    from phi4_edge.artifacts.bundle.bundle import Bundle
+    from phi4_edge.artifacts.signing.making import Signing
+    from phi4_edge.operations.plan import PlanSet
+    from phi4_edge.view.view import View
 
 
 @click.group("bundle")
@@ -41,32 +45,43 @@ def command() -> None:
 @click.option(
     "--output", "-o", "target", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write."
 )
+@_signing.options
 @_options.reach_options
 def create(
-    inventory: tuple[str, ...], facts: tuple[str, ...], pairs: tuple[str, ...], target: Path, reach: Reach
+    inventory: tuple[str, ...],
+    facts: tuple[str, ...],
+    pairs: tuple[str, ...],
+    target: Path,
+    wish: _signing.Wish,
+    reach: Reach,
 ) -> None:
     """Look at the hosts, plan, and write everything that their plans need to one file.
 
     With --facts no host is contacted: each FILE holds what `detect --raw` printed at the site. What is missing in the
     store is fetched, converted and built first. The hosts are not changed.
 
+    With --sign it is signed with a secret key of minisign. The signature holds until --days are over; a site that
+    accepted a bundle refuses those with a lower --counter, which by default is the time of making.
+
     \b
     Examples:
       phi4-edge bundle create inventory/gateways.ini -o fleet.tar
+      phi4-edge bundle create inventory/gateways.ini --sign minisign.key -o fleet.tar
       phi4-edge bundle create --facts site.jsonl --set phi4_engine=ollama -o site.tar
 
     \b
     Exit codes: 0 written, 1 usage, 3 something cannot be had, or a host fits nothing,
     5 a host is unreachable (the file then lacks what it needs).
     """
-    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.view.view import view as progress_view
 
     if not facts and not inventory:
         raise click.UsageError("needed an INVENTORY to look at, or --facts FILE")
     if not target.absolute().parent.is_dir():  # said now, and not after gigabytes were fetched
         raise click.BadParameter(f"found no folder {target.absolute().parent}, needed one", param_hint="--output")
+    signing = wish.signing()  # asks for passwords now, and not after gigabytes were fetched
     with progress_view() as view:
-        planned, contents = _Making(inventory, facts, pairs, reach, view).run(target)
+        planned, contents = _Making(inventory, facts, pairs, reach, view).run(target, signing)
     for result in planned.problems:
         click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
     hosts = count(len(contents.hosts), "host")
@@ -78,34 +93,52 @@ def create(
 @click.argument("file", type=_options.existing_file)
 @_options.output_option
 def verify(file: Path, output: str) -> None:
-    """Check every byte of FILE, and say what it holds for which host.
+    """Check every byte of FILE, who signed it, and say what it holds for which host.
+
+    Where keys are trusted (`phi4-edge trust`), one of them must have signed FILE, or FILE.minisig beside it, it must
+    not have expired, and it must not be older than the one that was used last.
+
+    What `provision --bundle` would refuse is refused here: everything that is named is whole, wheels are those of this
+    installation's locks, images are followed from their digests, and a tag that the store has pinned is not moved.
+    Nothing is written.
 
     \b
     Example:
       phi4-edge bundle verify fleet.tar
 
     \b
-    Exit codes: 0 as it was written, 3 changed, cut off, or of another version.
+    Exit codes: 0 whole and of this installation, 3 anything else, or not signed by whom you trust.
     """
     from phi4_edge import content
-    from phi4_edge.artifacts.bundle import Bundle
-    from phi4_edge.commands._telling import teller
-    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.artifacts.bundle.bundle import Bundle
+    from phi4_edge.artifacts.store.store import Store
+    from phi4_edge.operations import trust
+    from phi4_edge.view.telling import teller
+    from phi4_edge.view.view import view as progress_view
 
     with progress_view() as view:
-        found = Bundle.open(file, content, teller(view)).contents
+        bundle = Bundle.open(file, content, teller(view), gate=trust.gate())
+    bundle.require_place(Store())
     if output != "table":
-        document = {
-            "file": str(file), "phi4_edge_version": found.version, "artifacts": dict(found.artifacts),
-            "images": {key: dict(entry) for key, entry in found.images.items()},
-            "wheelhouses": list(found.wheelhouses),
-            "hosts": {host: dict(what) for host, what in found.hosts.items()},
-        }  # fmt: skip
-        click.echo(machine.dump(document, output))
+        click.echo(machine.dump(_document(file, bundle), output))
         return
+    found = bundle.contents
     cells = [(host, what["engine"], what["service_manager"], what["model"]) for host, what in found.hosts.items()]
     _options.show(table(("HOST", "ENGINE", "UNDER", "MODEL"), cells, _options.width()))
-    click.echo(cut(f"{file} is as it was written: {count(len(found.files), 'file')}", 400), err=True)
+    click.echo(cut(f"{file} is whole: {count(len(found.files), 'file')}", 400), err=True)
+    click.echo(cut(f"{file} is {bundle.passed.note}", 400), err=True)
+
+
+def _document(file: Path, bundle: Bundle) -> dict[str, Any]:
+    """What a bundle holds, and who signed it, as data."""
+    found = bundle.contents
+    return {
+        "file": str(file), "phi4_edge_version": found.version, "artifacts": dict(found.artifacts),
+        "images": {key: dict(entry) for key, entry in found.images.items()},
+        "wheelhouses": list(found.wheelhouses),
+        "hosts": {host: dict(what) for host, what in found.hosts.items()},
+        "signed": _signing.document(bundle.passed),
+    }  # fmt: skip
 
 
 class _Making:
@@ -114,18 +147,18 @@ class _Making:
     def __init__(
         self, inventory: Sequence[str], facts: Sequence[str], pairs: Sequence[str], reach: Reach, view: View
     ) -> None:
-        from phi4_edge.artifacts.store import Store
+        from phi4_edge.artifacts.store.store import Store
 
         self.inventory, self.facts, self.pairs, self.reach, self.view = inventory, facts, pairs, reach, view
         self.store = Store()
 
-    def run(self, target: Path) -> tuple[PlanSet, Any]:
+    def run(self, target: Path, signing: Signing | None) -> tuple[PlanSet, Any]:
         """The plans, and the manifest of the file that was written. Raises ArtifactError when it could not be."""
         from phi4_edge import artifacts, content
-        from phi4_edge.artifacts import bundle
-        from phi4_edge.commands._telling import teller
+        from phi4_edge.artifacts.bundle import bundle
         from phi4_edge.data import load_catalog
         from phi4_edge.errors import PreflightError
+        from phi4_edge.view.telling import teller
 
         decide = self._seen()
         tell, ready = teller(self.view), set()
@@ -137,7 +170,7 @@ class _Making:
         plans = self._applicable(planned)
         if not plans:
             raise PreflightError("no host has a plan that could be carried out, so there is nothing to pack")
-        return planned, bundle.create(self.store, plans, content, target.absolute(), tell)
+        return planned, bundle.create(self.store, plans, content, target.absolute(), tell, signing)
 
     @staticmethod
     def _applicable(planned: PlanSet) -> list[dict[str, Any]]:
@@ -146,13 +179,13 @@ class _Making:
     def _seen(self) -> Any:
         """Look once; what comes back decides with what the store holds at each call."""
         from phi4_edge.commands import _facts_files
-        from phi4_edge.commands._fleet import Fleet
-        from phi4_edge.rollout.planning import Planner, PlanSet
+        from phi4_edge.operations.fleet import Fleet
+        from phi4_edge.operations.plan import Planner, PlanSet
 
         settings = _facts_files.settings(self.pairs)
 
         def planner() -> Planner:
-            return Planner(self.store.digests(), self.store.image_digests())
+            return Planner(self.store.digests(), Images(self.store).digests())
 
         if self.facts:
             found = _facts_files.read([*self.facts, *self.inventory], settings)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.commands._options import Reach
 from phi4_edge.errors import FactsError, Phi4EdgeError
+from phi4_edge.operations.options import Reach
 from phi4_edge.report import facts as report
-from phi4_edge.report import machine, summary
+from phi4_edge.report import output as machine
+from phi4_edge.report import summary
 
 if TYPE_CHECKING:
-    from phi4_edge.rollout.outcome import HostResult
-    from phi4_edge.rollout.survey import Survey
+    from phi4_edge.operations.detect import Survey
+    from phi4_edge.rollout.result import HostResult
 
 
 @click.command("detect")
@@ -44,9 +45,9 @@ def command(inventory: tuple[str, ...], raw: bool, raw_dir: Path | None, output:
     \b
     Exit codes: 0 done, 1 usage, 3 a host cannot be looked at, 5 a host is unreachable.
     """
-    from phi4_edge.commands._fleet import Fleet
-    from phi4_edge.commands._view import view as progress_view
-    from phi4_edge.rollout.outcome import exit_code
+    from phi4_edge.operations.fleet import Fleet
+    from phi4_edge.rollout.result import exit_code
+    from phi4_edge.view.view import view as progress_view
 
     fleet = Fleet.open(inventory, reach)
     with progress_view() as view:
@@ -88,8 +89,8 @@ def _file_name(host: str) -> str:
 
 def _print_parsed(seen: Survey, output: str, quiet: bool) -> list[HostResult]:
     """Shows the facts as `output` asks; returns every host that has none."""
-    from phi4_edge.core import facts as core_facts
-    from phi4_edge.rollout.outcome import HostResult, Outcome
+    from phi4_edge.core.facts import parse as core_facts
+    from phi4_edge.rollout.result import HostResult, Outcome
 
     hosts: list[dict[str, Any]] = []
     problems = list(seen.problems)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phi4_edge.artifacts.store.images import Images
 from phi4_edge.commands import _options
-from phi4_edge.commands._options import Reach
 from phi4_edge.errors import Phi4EdgeError
+from phi4_edge.operations.options import Reach
 from phi4_edge.report import doctor as report
-from phi4_edge.report import machine
+from phi4_edge.report import output as machine
 
 if TYPE_CHECKING:
-    from phi4_edge.rollout.planning import Planner
+    from phi4_edge.operations.plan import Planner
 
 
 @click.command("doctor")
@@ -46,29 +47,31 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
 
 
 def _examine(inventory: Sequence[str], reach: Reach) -> dict[str, Any]:
-    from phi4_edge.commands import _doctor_controller, _doctor_looking
-    from phi4_edge.commands._fleet import Fleet
-    from phi4_edge.commands._view import view as progress_view
-    from phi4_edge.core import doctor, doctor_controller
+    from phi4_edge.core.doctor import controller
+    from phi4_edge.core.doctor import examine as doctor
+    from phi4_edge.operations import controller as doctor_controller
+    from phi4_edge.operations import doctor as doctor_looking
+    from phi4_edge.operations.fleet import Fleet
+    from phi4_edge.view.view import view as progress_view
 
     planner, store_error = _planner()
     fleet = Fleet.open(inventory, reach)
     with progress_view() as view:
-        looked = _doctor_looking.look(fleet, planner, view)
-    readings = _doctor_controller.read(
+        looked = doctor_looking.look(fleet, planner, view)
+    readings = doctor_controller.read(
         inventory, reach, fleet.hosts, looked.plans, store_error, all_reached=not looked.unreachable
     )
-    findings = [*doctor_controller.examine(readings), *looked.findings]
+    findings = [*controller.examine(readings), *looked.findings]
     return doctor.document([host.name for host in fleet.hosts], findings, looked.unreachable)
 
 
 def _planner() -> tuple[Planner, str]:
     """Plans with what the store holds; one that cannot be read is a finding, and the plans go on without it."""
-    from phi4_edge.artifacts.store import Store
-    from phi4_edge.rollout.planning import Planner
+    from phi4_edge.artifacts.store.store import Store
+    from phi4_edge.operations.plan import Planner
 
     store = Store()
     try:
-        return Planner(store.digests(), store.image_digests()), ""
+        return Planner(store.digests(), Images(store).digests()), ""
     except (Phi4EdgeError, OSError) as error:
         return Planner({}), str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from phi4_edge import lab as labs
+from phi4_edge.environment import Need, allowed
 from phi4_edge.errors import LabError
 
 _GIB = 1024**3
@@ -203,7 +205,8 @@ def _as_dict(status: labs.Status) -> dict[str, Any]:
 def ssh(context: click.Context, name: str, host: str, arguments: tuple[str, ...]) -> None:
     """Open a shell on HOST, or run COMMAND there and exit with its status."""
     lab = labs.load(name)
-    done = subprocess.run(labs.ssh_command(lab, lab.host(host), arguments, ["-o", "ConnectTimeout=10"]), check=False)
+    argv = labs.ssh_command(lab, lab.host(host), arguments, ["-o", "ConnectTimeout=10"])
+    done = subprocess.run(argv, check=False, env=allowed(os.environ, Need.SSH))
     context.exit(done.returncode)
 
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.commands._confirm import confirm
-from phi4_edge.commands._options import Reach
+from phi4_edge.commands._options import confirm
+from phi4_edge.operations.options import Reach
 from phi4_edge.report import locks as report
-from phi4_edge.report import machine, summary
+from phi4_edge.report import output as machine
+from phi4_edge.report import summary
 from phi4_edge.report.text import count
 
 if TYPE_CHECKING:
-    from phi4_edge.rollout.locks import Locks
+    from phi4_edge.operations.lock import Locks
 
 
 @click.group("lock")
@@ -76,11 +77,11 @@ def release(inventory: tuple[str, ...], force: bool, yes: bool, output: str, rea
 
 def _ask(inventory: tuple[str, ...], reach: Reach, take_away: bool = False, force: bool = False) -> Locks:
     """Who holds each host, or held it until now."""
-    from phi4_edge.commands._fleet import Fleet
-    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.operations.fleet import Fleet
+    from phi4_edge.operations.lock import ask
     from phi4_edge.rollout.executor import Local
     from phi4_edge.rollout.interrupt import Interrupts
-    from phi4_edge.rollout.locks import ask
+    from phi4_edge.view.view import view as progress_view
 
     fleet = Fleet.open(inventory, reach)
 
@@ -90,7 +91,7 @@ def _ask(inventory: tuple[str, ...], reach: Reach, take_away: bool = False, forc
     with progress_view() as view, Interrupts() as interrupts:
         view.phase(f"Asking {count(len(fleet.hosts), 'host')}")
         names = [host.name for host in fleet.hosts]
-        locks = ask(Local(fleet.access), names, fleet._refused(), view.event, ended, take_away, force)
+        locks = ask(Local(fleet.access), names, fleet.refused(interrupts), view.event, ended, take_away, force)
     if interrupts.stopping:
         raise KeyboardInterrupt
     return locks

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.report import machine
+from phi4_edge.report import output as machine
 from phi4_edge.report.text import count, cut, size_of, table
 
 if TYPE_CHECKING:
-    from phi4_edge.artifacts.progress import Progress
-    from phi4_edge.artifacts.store import Store
+    from phi4_edge.artifacts.store.store import Store
+    from phi4_edge.progress import Progress
 
 
 @click.group("model")
@@ -49,9 +49,9 @@ def fetch(model: str) -> None:
       phi4-edge model fetch phi-4-mini-instruct
       phi4-edge model fetch ollama/0.35.0-x86_64-cpu
     """
-    from phi4_edge.artifacts import release
-    from phi4_edge.artifacts.fetch import VARIANT
-    from phi4_edge.artifacts.fetch import fetch as run
+    from phi4_edge.artifacts.fetch import ollama as release
+    from phi4_edge.artifacts.fetch.model import VARIANT
+    from phi4_edge.artifacts.fetch.model import fetch as run
 
     if release.is_release(model):
         _make(model, lambda store, catalog, tell: release.ensure(store, catalog, model, tell))
@@ -73,7 +73,7 @@ def import_(artifact: str, directory: Path) -> None:
     Examples:
       phi4-edge model import phi-4-mini-instruct/safetensors-int4 ./my-awq
     """
-    from phi4_edge.artifacts.importing import run
+    from phi4_edge.artifacts.fetch.local import run
 
     _make(artifact, lambda store, catalog, tell: run(store, catalog, artifact, directory, tell))
 
@@ -87,7 +87,8 @@ def convert(model: str, to: str) -> None:
     """Convert MODEL, fetched before, for an engine.
 
     The first conversion makes a Python environment of its own (about 1.5 GB) with a CPU build of PyTorch;
-    PHI4_EDGE_TORCH_INDEX chooses another index for that. Phi-4-mini-instruct needs 23.5 GB of memory for onnx-int4,
+    PHI4_EDGE_TORCH_INDEX chooses another index for that. Where no CPU build can be had, it takes pip's own index's
+    build with CUDA (5.2 GB). Phi-4-mini-instruct needs 23.5 GB of memory for onnx-int4,
     7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge model tools'.
 
     \b
@@ -95,7 +96,7 @@ def convert(model: str, to: str) -> None:
       phi4-edge model convert phi-4-mini-instruct --to onnx-int4
       phi4-edge model convert phi-4-mini-instruct --to gguf-q4_0
     """
-    from phi4_edge.artifacts.convert import convert as run
+    from phi4_edge.artifacts.convert.targets import convert as run
 
     _make(f"{model}/{to}", lambda store, catalog, tell: run(store, catalog, model, to, tell))
 
@@ -107,7 +108,7 @@ def tiny(to: str) -> None:
 
     It writes words without sense. For the lab and for tests: `phi4_model: tiny` in the inventory chooses it.
     """
-    from phi4_edge.artifacts.tiny import MODEL, make
+    from phi4_edge.artifacts.convert.tiny import MODEL, make
 
     _make(f"{MODEL}/{to}", lambda store, catalog, tell: make(store, catalog, tell, to))
 
@@ -119,10 +120,10 @@ def tools() -> None:
     Needs CMake and a C++ compiler, and takes about five minutes on two cores. Without it the one in Ollama's release
     for this machine is fetched and used (2 GB); PHI4_EDGE_LLAMA_CPP names one that is there already.
     """
-    from phi4_edge.artifacts import llamacpp
-    from phi4_edge.artifacts.store import Store
-    from phi4_edge.commands._telling import teller
-    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.artifacts.convert import llamacpp
+    from phi4_edge.artifacts.store.store import Store
+    from phi4_edge.view.telling import teller
+    from phi4_edge.view.view import view as progress_view
 
     with progress_view() as view:
         program = llamacpp.build(Store(), teller(view))
@@ -137,8 +138,8 @@ def list_(output: str) -> None:
 
     An image without a size is not here: hosts pull it, and only the digest of its tag is pinned.
     """
-    from phi4_edge.artifacts.store import Store
-    from phi4_edge.artifacts.store_images import Images
+    from phi4_edge.artifacts.store.images import Images
+    from phi4_edge.artifacts.store.store import Store
 
     store = Store()
     rows = [{"artifact": name, **entry} for name, entry in sorted(store.index().items())]
@@ -171,10 +172,10 @@ def verify(artifact: str | None, deep: bool) -> None:
     \b
     Exit codes: 0 whole, 3 damaged or not there.
     """
-    from phi4_edge.artifacts.store import Store
-    from phi4_edge.artifacts.store_images import Images
-    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.artifacts.store.images import Images
+    from phi4_edge.artifacts.store.store import Store
     from phi4_edge.errors import ArtifactError
+    from phi4_edge.view.view import view as progress_view
 
     store = Store()
     images, damaged = Images(store), list[str]()
@@ -199,8 +200,8 @@ def remove(artifact: str) -> None:
 
     For a container image, named as `model list` shows it, that also forgets what its tag was pinned to.
     """
-    from phi4_edge.artifacts.store import Store
-    from phi4_edge.artifacts.store_images import Images
+    from phi4_edge.artifacts.store.images import Images
+    from phi4_edge.artifacts.store.store import Store
 
     store = Store()
     freed = Images(store).remove(artifact) if ":" in artifact else store.remove(artifact)
@@ -209,10 +210,10 @@ def remove(artifact: str) -> None:
 
 def _make(artifact: str, run: Callable[[Store, Any, Progress], str]) -> None:
     """Run something that makes `artifact`, show its progress on stderr, and print what there is afterwards."""
-    from phi4_edge.artifacts.store import Store
-    from phi4_edge.commands._telling import teller
-    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.artifacts.store.store import Store
     from phi4_edge.data import load_catalog
+    from phi4_edge.view.telling import teller
+    from phi4_edge.view.view import view as progress_view
 
     store = Store()
     with progress_view() as view:

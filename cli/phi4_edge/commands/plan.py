@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phi4_edge.artifacts.store.images import Images
 from phi4_edge.commands import _options
-from phi4_edge.commands._options import Reach
-from phi4_edge.report import machine, plans, summary
+from phi4_edge.operations.options import Reach
+from phi4_edge.report import output as machine
+from phi4_edge.report import plans, summary
 
 if TYPE_CHECKING:
-    from phi4_edge.rollout.planning import Planner, PlanSet
+    from phi4_edge.operations.plan import Planner, PlanSet
 
 
 @click.command("plan")
@@ -70,7 +72,7 @@ def command(
 def _from_files(files: Sequence[str], pairs: Sequence[str], bundle: Path | None) -> PlanSet:
     """Plans from facts files alone; contacts nothing, and imports nothing that could."""
     from phi4_edge.commands import _facts_files
-    from phi4_edge.rollout.planning import PlanSet
+    from phi4_edge.operations.plan import PlanSet
 
     planner = _planner(bundle)
     found = _facts_files.read(files, _facts_files.settings(pairs))
@@ -79,16 +81,17 @@ def _from_files(files: Sequence[str], pairs: Sequence[str], bundle: Path | None)
 
 def _planner(bundle: Path | None) -> Planner:
     """Plans with what the store holds, and with what a bundle would bring: it is checked and not unpacked."""
-    from phi4_edge.artifacts.store import Store
-    from phi4_edge.rollout.planning import Planner
+    from phi4_edge.artifacts.store.store import Store
+    from phi4_edge.operations.plan import Planner
 
     store = Store()
-    artifacts, images = store.digests(), store.image_digests()
+    artifacts, images = store.digests(), Images(store).digests()
     if bundle:
         from phi4_edge import content
-        from phi4_edge.artifacts.bundle import Bundle
+        from phi4_edge.artifacts.bundle.bundle import Bundle
+        from phi4_edge.operations import trust
 
-        found = Bundle.open(bundle, content)
+        found = Bundle.open(bundle, content, gate=trust.gate())
         artifacts |= found.digests()
         images |= found.image_digests()
     return Planner(artifacts, images)
@@ -96,8 +99,8 @@ def _planner(bundle: Path | None) -> Planner:
 
 def _from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach, bundle: Path | None) -> PlanSet:
     from phi4_edge.commands import _facts_files
-    from phi4_edge.commands._fleet import Fleet
-    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.operations.fleet import Fleet
+    from phi4_edge.view.view import view as progress_view
 
     planner = _planner(bundle)
     fleet = Fleet.open(inventory, reach, _facts_files.settings(pairs))

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.commands._confirm import confirm
 from phi4_edge.commands._ending import end, show_waves, tell_resumed
-from phi4_edge.commands._options import Reach
-from phi4_edge.commands._wave_options import Waving, wave_options
-from phi4_edge.report import machine, plans
+from phi4_edge.commands._options import confirm, wave_options
+from phi4_edge.operations.options import Reach, Waving
+from phi4_edge.report import output as machine
+from phi4_edge.report import plans
 from phi4_edge.report.text import count, cut, wrap
 
 if TYPE_CHECKING:
-    from phi4_edge.commands._provisioning import Provisioning
-    from phi4_edge.rollout.outcome import HostResult
+    from phi4_edge.operations.provision import Provisioning
+    from phi4_edge.rollout.result import HostResult
 
 
 HELP = """Look at the hosts, plan, ask, bring each one to its plan, and prove that it answers.
@@ -75,9 +75,9 @@ def command(
     reach: Reach,
     **wishes: bool,
 ) -> None:
-    from phi4_edge.commands._provisioning import Provisioning, Wish
-    from phi4_edge.commands._view import view as progress_view
-    from phi4_edge.rollout import plan_file
+    from phi4_edge.operations import plan_file
+    from phi4_edge.operations.provision import Provisioning, Wish
+    from phi4_edge.view.view import view as progress_view
 
     if wishes["check"] and wishes["resume"]:
         raise click.UsageError("found --check and --resume, needed one of them: --check changes nothing")
@@ -104,14 +104,14 @@ def command(
 
 def _finish(run: Provisioning, hindered: Mapping[str, HostResult], output: str) -> NoReturn:
     """Apply the plans, show what became of each host, and end with the exit code."""
-    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.view.view import view as progress_view
 
     if hindered:
         results = run.leave(hindered)
     else:
         with progress_view(output) as view:
             results = run.finish(view)
-    end(run.rolling.close(results), output, "would change" if run.rolling.check else "provisioned")
+    end(run.rolling.close(results, _options.note), output, "would change" if run.rolling.check else "provisioned")
 
 
 def _show_plans(made: Sequence[Mapping[str, Any]], problems: Sequence[HostResult], output: str) -> None:

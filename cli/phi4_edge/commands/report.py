@@ -59,14 +59,15 @@ def _text(document: dict[str, object], form: str) -> str:
     """The rollout in that format, with a line end."""
     from datetime import UTC, datetime
 
-    from phi4_edge.report import machine, rollout_markdown, rollout_page
+    from phi4_edge.report import output as machine
+    from phi4_edge.report.rollout import markdown, page
 
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     if form == "json":
         return machine.to_json(document) + "\n"
     if form == "markdown":
-        return "\n".join(rollout_markdown.lines(document, written)) + "\n"
-    return rollout_page.page(document, written)
+        return "\n".join(markdown.lines(document, written)) + "\n"
+    return page.page(document, written)
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.commands._confirm import confirm
 from phi4_edge.commands._ending import end, show_waves, tell_resumed
-from phi4_edge.commands._options import Reach
-from phi4_edge.commands._wave_options import Waving, wave_options
+from phi4_edge.commands._options import confirm, wave_options
+from phi4_edge.operations.options import Reach, Waving
 from phi4_edge.report.text import count, table
 
 if TYPE_CHECKING:
-    from phi4_edge.commands._going_back import GoingBack
+    from phi4_edge.operations.rollback import GoingBack
 
 _RELEASE = re.compile(r"r-[0-9a-f]{12}")
 
@@ -47,8 +46,8 @@ def command(
     Exit codes: 0 done or nothing to do, 1 usage or not confirmed, 3 a host has no release to go back to,
     4 a host failed, 5 a host is unreachable, 6 another run holds a host, 130 Ctrl-C.
     """
-    from phi4_edge.commands._going_back import GoingBack
-    from phi4_edge.commands._view import view as progress_view
+    from phi4_edge.operations.rollback import GoingBack
+    from phi4_edge.view.view import view as progress_view
 
     if to and not _RELEASE.fullmatch(to):
         raise click.UsageError(f"found --to {to!r}, needed a release such as r-175772f43a53: see phi4-edge status")
@@ -65,7 +64,7 @@ def command(
     else:
         with progress_view(output) as view:
             results = run.finish(view)
-    end(run.rolling.close(results), output, "went back")
+    end(run.rolling.close(results, _options.note), output, "went back")
 
 
 def _show(run: GoingBack, output: str) -> None:

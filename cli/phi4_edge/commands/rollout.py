@@ -35,7 +35,8 @@ def list_rollouts(number: int, output: str) -> None:
     \b
     Exit codes: 0 listed, also when there are none, 1 usage.
     """
-    from phi4_edge.report import machine, rollout_text
+    from phi4_edge.report import output as machine
+    from phi4_edge.report.rollout import text
     from phi4_edge.rollout import record
     from phi4_edge.rollout.journal import state_root
 
@@ -46,7 +47,7 @@ def list_rollouts(number: int, output: str) -> None:
     if output != "table":
         click.echo(machine.dump({"format": "phi4-edge/rollouts/1", "rollouts": found}, output))
     elif found:
-        _options.show(rollout_text.listed(found, len(names) - len(kept), _options.width()))
+        _options.show(text.listed(found, len(names) - len(kept), _options.width()))
     else:
         click.echo("no rollout on record: phi4-edge provision makes them")
 
@@ -69,7 +70,8 @@ def show(rollout: str, events: bool, output: str) -> None:
     \b
     Exit codes: 0 shown, 1 no such rollout, or a record that cannot be read.
     """
-    from phi4_edge.report import machine, rollout_text
+    from phi4_edge.report import output as machine
+    from phi4_edge.report.rollout import text
     from phi4_edge.rollout import record
     from phi4_edge.rollout.journal import state_root
 
@@ -78,9 +80,7 @@ def show(rollout: str, events: bool, output: str) -> None:
     if not events:
         document = record.load(root, name)
         table = output == "table"
-        click.echo(
-            "\n".join(rollout_text.shown(document, _options.width())) if table else machine.dump(document, output)
-        )
+        click.echo("\n".join(text.shown(document, _options.width())) if table else machine.dump(document, output))
         return
     found = record.events(root, name)
     if output == "yaml":
@@ -89,4 +89,4 @@ def show(rollout: str, events: bool, output: str) -> None:
         for event in found:
             click.echo(machine.to_line(event))
     else:
-        _options.show(rollout_text.told(found, _options.width()))
+        _options.show(text.told(found, _options.width()))

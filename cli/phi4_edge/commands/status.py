@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.commands._options import Reach
 from phi4_edge.errors import FactsError
-from phi4_edge.report import machine, summary
+from phi4_edge.operations.options import Reach
+from phi4_edge.report import output as machine
 from phi4_edge.report import status as report
+from phi4_edge.report import summary
 
 if TYPE_CHECKING:
-    from phi4_edge.commands._fleet import Fleet
-    from phi4_edge.rollout.outcome import HostResult
-    from phi4_edge.rollout.status import HostStatus
+    from phi4_edge.operations.fleet import Fleet
+    from phi4_edge.operations.status import HostStatus
+    from phi4_edge.rollout.result import HostResult
 
 
 @click.command("status")
@@ -34,8 +35,8 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
     Exit codes: 0 all are serving, 1 usage, 2 drift or not serving,
     3 a host cannot be looked at, 5 a host is unreachable.
     """
-    from phi4_edge.commands._fleet import Fleet
-    from phi4_edge.rollout.status import status_code, status_document
+    from phi4_edge.operations.fleet import Fleet
+    from phi4_edge.operations.status import status_code, status_document
 
     hosts, problems = _look(Fleet.open(inventory, reach))
     document = status_document(hosts, problems)
@@ -52,11 +53,11 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
 
 def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
     """The status of every host that could be looked at, and the hosts that could not."""
-    from phi4_edge.commands import _health
-    from phi4_edge.commands._view import view as progress_view
-    from phi4_edge.core import facts as core_facts
-    from phi4_edge.rollout.outcome import HostResult, Outcome
-    from phi4_edge.rollout.status import Health, classify
+    from phi4_edge.core.facts import parse as core_facts
+    from phi4_edge.operations import health
+    from phi4_edge.operations.status import Health, classify
+    from phi4_edge.rollout.result import HostResult, Outcome
+    from phi4_edge.view.view import view as progress_view
 
     with progress_view() as view:
         seen = fleet.survey(view)
@@ -69,5 +70,5 @@ def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
             except FactsError as error:
                 step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host.name}"
                 problems.append(HostResult(host.name, Outcome.PREFLIGHT, str(error), step))
-        health = _health.ask_all(found)
-    return [classify(facts, health.get(name, Health())) for name, (_, facts) in found.items()], problems
+        said = health.ask_all(found)
+    return [classify(facts, said.get(name, Health())) for name, (_, facts) in found.items()], problems

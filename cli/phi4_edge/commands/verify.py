@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.commands._options import Reach
 from phi4_edge.errors import FactsError
-from phi4_edge.report import machine, summary
+from phi4_edge.operations.options import Reach
+from phi4_edge.report import output as machine
+from phi4_edge.report import summary
 from phi4_edge.report import verify as report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from phi4_edge.commands._fleet import Fleet
-    from phi4_edge.core.facts import HostFacts
+    from phi4_edge.core.facts.parse import HostFacts
+    from phi4_edge.inference.prompts import Prompt
+    from phi4_edge.inference.verdict import Verdict
     from phi4_edge.inventory import Host
-    from phi4_edge.rollout.outcome import HostResult
-    from phi4_edge.rollout.verify import Verdict
-    from phi4_edge.rollout.verify_prompts import Prompt
+    from phi4_edge.operations.fleet import Fleet
+    from phi4_edge.rollout.result import HostResult
 
 
 @click.command("verify")
@@ -75,8 +76,8 @@ def command(
     Exit codes: 0 all answered, 1 usage, 3 a host is not provisioned,
     4 a host left a prompt unanswered, 5 a host is unreachable.
     """
-    from phi4_edge.commands._fleet import Fleet
-    from phi4_edge.rollout import verify as verdicts
+    from phi4_edge.inference import verdict as verdicts
+    from phi4_edge.operations.fleet import Fleet
 
     prompts = _prompts(file, only, max_tokens)
     found, problems = _ask(Fleet.open(inventory, reach), prompts, timeout, reach.forks)
@@ -94,7 +95,7 @@ def command(
 def _prompts(file: Path | None, only: str | None, max_tokens: int | None) -> tuple[Prompt, ...]:
     """What is to be asked. Raises CatalogError for a file that is not as it must be, or a word that is in none."""
     from phi4_edge.data import load_prompts
-    from phi4_edge.rollout import verify_prompts
+    from phi4_edge.inference import prompts as verify_prompts
 
     path, data = load_prompts(file)
     words = [word.strip() for word in only.split(",") if word.strip()] if only else []
@@ -105,11 +106,11 @@ def _ask(
     fleet: Fleet, prompts: Sequence[Prompt], seconds: float, at_a_time: int
 ) -> tuple[list[Verdict], list[HostResult]]:
     """The verdicts on hosts that serve, and the hosts that do not, or could not be looked at."""
-    from phi4_edge.commands import _verifying
-    from phi4_edge.commands._view import view as progress_view
-    from phi4_edge.core import facts as core_facts
+    from phi4_edge.core.facts import parse as core_facts
+    from phi4_edge.operations import verify
     from phi4_edge.report.text import count
-    from phi4_edge.rollout.outcome import HostResult, Outcome
+    from phi4_edge.rollout.result import HostResult, Outcome
+    from phi4_edge.view.view import view as progress_view
 
     with progress_view() as view:
         seen = fleet.survey(view)
@@ -128,18 +129,18 @@ def _ask(
                 problems.append(problem)
             else:
                 serving[host.name] = (host, facts)
-        questions = _verifying.Questions(prompts, seconds)
+        questions = verify.Questions(prompts, seconds)
         view.phase(f"Asking {count(len(serving), 'host')} {count(len(questions.asked), 'question')} each")
 
         def tell(verdict: Verdict) -> None:
             answered = sum(answer.answered for answer in verdict.answers)
             view.note(f"{verdict.host}: {answered} of {len(verdict.answers)} answered")
 
-        return _verifying.ask_all(serving, questions, at_a_time, tell), problems
+        return verify.ask_all(serving, questions, at_a_time, tell, view.note), problems
 
 
 def _not_serving(name: str, facts: HostFacts) -> HostResult | None:
-    from phi4_edge.rollout.outcome import HostResult, Outcome
+    from phi4_edge.rollout.result import HostResult, Outcome
 
     if not facts.receipt.present:
         step = f"install it: phi4-edge provision INVENTORY --limit {name}"

@@ -8,10 +8,13 @@ from typing import IO, Any
 
 import click
 
-from phi4_edge import content, runner_worker
-from phi4_edge.artifacts import Store, handover
+from phi4_edge import content
+from phi4_edge.artifacts import Store
+from phi4_edge.artifacts.bundle import handover
 from phi4_edge.errors import RunnerError
-from phi4_edge.runner_link import Hello
+from phi4_edge.operations import trust
+from phi4_edge.runner.workers import server
+from phi4_edge.runner.workers.link import Hello
 
 
 @click.command(hidden=True)
@@ -32,9 +35,9 @@ def command() -> None:
     except (ValueError, AttributeError) as error:
         raise RunnerError("found a request that is none, needed that of a controller of this version") from error
     if what == "run":
-        runner_worker.serve(request, source, sink)
+        server.serve(request, source, sink)
     elif what == "store":
-        handover.receive(store, content, source, sink)
+        handover.receive(store, content, source, sink, gate=trust.gate())
     elif what is not None:  # a controller that only wanted to know who is here says nothing
         raise RunnerError("found a request that is none, needed that of a controller of this version")
 

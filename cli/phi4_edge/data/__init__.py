@@ -6,15 +6,20 @@ YAML is read here, at the edge; core takes plain data.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.core.catalog import Catalog
-from phi4_edge.core.table import ResourceTable
+from phi4_edge import documents
+from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.catalog.read import read as read_catalog
+from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.errors import CatalogError
 
 FOLDER = Path(__file__).parent
+MOST_BYTES = 1024 * 1024
+MOST_DEPTH, MOST_ALIASES = 40, 16
 SCHEMAS = ("facts", "plan", "plans", "result", "event", "status", "verify", "prompts", "doctor", "rollout", "rollouts")
 
 
@@ -25,7 +30,7 @@ def load_table(path: Path | None = None) -> ResourceTable:
 
 def load_catalog(path: Path | None = None) -> Catalog:
     """Return the catalog in `path` (ours by default); raises CatalogError."""
-    return Catalog.from_data(_read(path or FOLDER / "catalog.yml"), load_cve_floors())
+    return read_catalog(_read(path or FOLDER / "catalog.yml"), load_cve_floors())
 
 
 def load_cve_floors() -> dict[str, Any]:
@@ -71,6 +76,21 @@ def _read(path: Path) -> Any:
             return super().construct_mapping(node, deep=deep)
 
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=Strict)  # noqa: S506
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = documents.read(path, MOST_BYTES).decode("utf-8")
+        _must_be_plain(path.name, yaml.parse(text, Loader=loader))
+        return yaml.load(text, Loader=Strict)  # noqa: S506
+    except (documents.DocumentError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise CatalogError(f"{path.name}: {error}. Correct the file and run again.") from error
+
+
+def _must_be_plain(name: str, events: Iterable[Any]) -> None:
+    """Neither deep nor with many aliases: ten lines of them stand for a thousand million values."""
+    depth = aliases = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        aliases += kind == "AliasEvent"
+        if aliases > MOST_ALIASES or depth > MOST_DEPTH:
+            needed = f"at most {MOST_ALIASES} aliases" if aliases > MOST_ALIASES else f"at most {MOST_DEPTH} levels"
+            line = event.start_mark.line + 1
+            raise CatalogError(f"{name}, line {line}: found more, needed {needed}. Write the values out, flat.")

@@ -5,7 +5,7 @@ from phi4_edge.lab.fleet import Status, down, down_all, drop_images, listing, lo
 from phi4_edge.lab.model import Lab, LabHost, check_name
 from phi4_edge.lab.profiles import Profile, Profiles
 from phi4_edge.lab.profiles import load as load_profiles
-from phi4_edge.lab.texts import ssh_command
+from phi4_edge.lab.ssh import ssh_command
 
 __all__ = [
     "Lab",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phi4_edge.errors import LabError
-from phi4_edge.lab import engine, ready
+from phi4_edge.lab import docker as engine
+from phi4_edge.lab import ready
 from phi4_edge.lab.model import Lab
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi4_edge.errors import LabError
-from phi4_edge.lab import engine, image, making, mirror, model, profiles, ready, texts
+from phi4_edge.lab import boot, image, mirror, model, profiles, ready, ssh
+from phi4_edge.lab import docker as engine
 from phi4_edge.lab.model import LABEL, Lab
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def up(
     be made; then, and when interrupted, nothing of it is left.
     """
     model.check_name(name)
-    chosen = making.wish(name, tuple(wanted) or profiles.load().choose(hosts=3), kind, offline, with_mirror)
+    chosen = boot.wish(name, tuple(wanted) or profiles.load().choose(hosts=3), kind, offline, with_mirror)
     _need_programs("ssh", "ssh-keygen")
     if inventory is not None and not inventory.absolute().parent.is_dir():
         raise LabError(f"cannot write {inventory}: there is no directory {inventory.parent}; make it first")
@@ -70,19 +71,19 @@ def up(
 
 def _boot(
     client: DockerClient,
-    chosen: making.Wish,
+    chosen: boot.Wish,
     directory: Path,
     inventory: Path | None,
     timeout: float,
     progress: Progress,
 ) -> Lab:
-    lab = making.make(client, chosen, directory, progress)
+    lab = boot.make(client, chosen, directory, progress)
     deadline = time.monotonic() + timeout
     ready.wait(client, lab, deadline, progress)
     if lab.mirror:
         mirror.wait(lab, deadline)
     model.save(lab)
-    lab.inventory.write_text(texts.inventory(lab), encoding="utf-8")
+    lab.inventory.write_text(ssh.inventory(lab), encoding="utf-8")
     if inventory is not None:
         shutil.copyfile(lab.inventory, inventory)
     return lab

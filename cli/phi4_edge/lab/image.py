@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from phi4_edge.environment import Need, allowed
 from phi4_edge.errors import LabError
 from phi4_edge.lab import machine
 
@@ -172,7 +173,7 @@ def _run(command: Sequence[str], folder: str) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "LC_ALL": "C.UTF-8", "TMPDIR": folder},
+        env={**allowed(os.environ, Need.NETWORK), "LC_ALL": "C.UTF-8", "TMPDIR": folder},
         process_group=0,  # Ctrl-C reaches it through us, once
     ) as process:
         try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from phi4_edge.environment import Need, allowed
 from phi4_edge.errors import LabError
-from phi4_edge.lab import texts
+from phi4_edge.lab import ssh
 from phi4_edge.lab.model import Lab, LabHost
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def wait(client: DockerClient, lab: Lab, deadline: float, progress: Callable[[st
     with the log of the host that did not come up before `deadline` (monotonic seconds).
     """
     keys = {host.address: _host_key(client, host, deadline) for host in lab.machines}
-    lab.known_hosts.write_text(texts.known_hosts(keys), encoding="utf-8")
+    lab.known_hosts.write_text(ssh.known_hosts(keys), encoding="utf-8")
     for host in lab.machines:  # one after the other is enough: they boot at the same time
         state = boot_state(lab, host, deadline)
         if state is None:
@@ -61,11 +63,17 @@ def _host_key(client: DockerClient, host: LabHost, deadline: float) -> str:
 def boot_state(lab: Lab, host: LabHost, deadline: float) -> str | None:
     """systemd's word for the host's state once it has booted, asked over SSH; None when `deadline` passes before."""
     options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={_ATTEMPT}"]
-    command = texts.ssh_command(lab, host, ["systemctl", "is-system-running", "--wait"], options)
+    command = ssh.ssh_command(lab, host, ["systemctl", "is-system-running", "--wait"], options)
     while (left := deadline - time.monotonic()) > 0:
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=left
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=left,
+                env=allowed(os.environ, Need.SSH),
             )
         except subprocess.TimeoutExpired:
             return None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phi4_edge.core.layout import MODELS_PATH
 from phi4_edge.report.text import gb, gib, table, wrap
 
 Facts = Mapping[str, Any]
-
-MODELS_PATH = "/var/lib/phi4-edge"
 
 
 def overview(hosts: Sequence[Facts], width: int) -> list[str]:

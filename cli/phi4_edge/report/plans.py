@@ -11,6 +11,8 @@ from phi4_edge.report.text import GB, count, gb, size_of, table, wrap
 PlanDict = Mapping[str, Any]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Changes to a digest, and the part of a plan that has it. That it is not known yet is said once, with the release.
+_DIGESTS = {"model digest": "model", "engine files": "runtime", "image digest": "image"}
 _MEMORY = {"ram": "RAM", "vram": "VRAM", "unified": "unified memory"}
 
 
@@ -113,12 +115,16 @@ def _address(plan: PlanDict) -> str:
 
 
 def memory_sum(plan: PlanDict) -> str:
-    """The sum of the memory model with its parts, in GB: weights + KV cache + overhead = need, and the OS reserve."""
+    """The sum of the memory model with its parts, in GB, and the OS reserve."""
     memory = plan["memory"]
     parts = [("weights", memory["weights"]), ("KV cache", memory["kv_cache"]), ("overhead", memory["overhead"])]
+    prompts, beside = memory["prompt_cache"], memory["kind"] == "vram"
+    parts += [("kept prompts", prompts)] if prompts and not beside else []
     text = " + ".join(f"{name} {size / GB:.2f}" for name, size in parts) + f" = {memory['need'] / GB:.2f} GB"
     if memory["os_reserve"]:
         text += f", + {memory['os_reserve'] / GB:.2f} for the OS"
+    if prompts and beside:
+        text += f", and {prompts / GB:.2f} GB of RAM for kept prompts"
     how = "measured" if memory["measured"] else "estimate"
     return f"{text}; {memory['available'] / GB:.2f} GB {_MEMORY.get(memory['kind'], 'memory')} ({how})"
 
@@ -188,9 +194,19 @@ def changes(plan: PlanDict) -> list[str]:
     """What would be done to the host, a line each. On a new host everything is new: one line says so."""
     if not plan["applicable"]:
         return []
+    named = plan["release"] or unnamed(plan)
     if plan["action"] == "install":
-        return [f"installs release {plan['release']}"]
-    return [change(entry) for entry in plan["changes"]]
+        return [f"installs release {named}" if plan["release"] else f"installs {named}"]
+    return [
+        f"release: {_short(entry['before'])} -> {named}" if entry["what"] == "release" else change(entry)
+        for entry in plan["changes"]
+        if entry["after"] is not None or not plan.get(_DIGESTS.get(entry["what"], ""))
+    ]
+
+
+def unnamed(plan: PlanDict) -> str:
+    """What is said instead of the name of a release that has none yet."""
+    return f"a release that gets its name when its files are here ({', '.join(plan['awaits'])})"
 
 
 def change(entry: Mapping[str, Any]) -> str:

@@ -32,12 +32,15 @@ def overview(hosts: Sequence[Mapping[str, Any]], width: int) -> list[str]:
 
 
 def troubles(hosts: Sequence[Mapping[str, Any]], width: int) -> list[str]:
-    """For each host that is not as committed: why, each file that drifted, and what to do next."""
+    """Why a host does not serve, each file that drifted, what to do next; and of every host what was killed on it."""
     lines: list[str] = []
     for host in hosts:
-        if host["state"] == "serving":
+        if host["state"] == "serving" and not host["endings"]:
             continue
-        lines += ["", *wrap(f"{host['host']}: {host['state']}: {host['detail']}", width, rest="    ")]
+        said = f"{host['state']}: {host['detail']}" if host["detail"] else host["state"]
+        lines += ["", *wrap(f"{host['host']}: {said}", width, rest="    ")]
+        for text in host["endings"]:
+            lines += wrap(text, width, first="    ", rest="        ")
         for item in host["drift"][:MOST_FILES]:
             lines += wrap(f"{item['problem']}: {item['path']}", width, first="    ", rest="        ")
         if len(host["drift"]) > MOST_FILES:

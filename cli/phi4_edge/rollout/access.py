@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phi4_edge import content, runner
+from phi4_edge import content
 from phi4_edge.errors import RunnerError
+from phi4_edge.runner import run as runner
 
 
 @dataclass(frozen=True)

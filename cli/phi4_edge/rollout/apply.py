@@ -6,18 +6,22 @@ that the run left on hosts are given back.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from phi4_edge import runner
 from phi4_edge.errors import RunnerError
-from phi4_edge.rollout.drive_results import Track, result_of, untouched
 from phi4_edge.rollout.executor import Call, Executor
+from phi4_edge.rollout.interpret import Track, result_of, untouched
 from phi4_edge.rollout.interrupt import Interrupts
-from phi4_edge.rollout.outcome import HostResult
+from phi4_edge.rollout.result import HostResult
+from phi4_edge.runner import run as runner
 
 UNLOCK = "unlock"
+# For giving back the locks of all hosts together, and for one host of them. What is not given back by then becomes free
+# by itself 30 s later, so nobody waits for a host that is slow, silent, or sends nonsense.
+UNLOCK_SECONDS, UNLOCK_HOST_SECONDS = 10.0, 8
 
 OnEvent = Callable[[runner.HostEvent], None]
 
@@ -63,7 +67,11 @@ def apply(
     def ended() -> bool:
         return interrupts.must_end(track.critical if job.through is None else job.through)
 
-    outcome = executor.execute(job.call, hosts, hear, ended)
+    try:
+        outcome = executor.execute(job.call, hosts, hear, ended)
+    except RunnerError:
+        _unlock(executor, job, [host for host in hosts if host in track.began], interrupts)
+        raise
     if outcome.cancelled:
         _unlock(executor, job, [host for host in hosts if host in track.began], interrupts)
     return tuple(
@@ -74,11 +82,15 @@ def apply(
 def _unlock(executor: Executor, job: Job, hosts: Sequence[str], interrupts: Interrupts) -> None:
     """The locks of a cancelled run are given back, so that the next run need not wait until they are stale.
 
-    A second Ctrl-C ends this too; then, and where it fails, the locks become stale by themselves.
+    A second Ctrl-C ends this too, and so does the time for it; then, and where it fails, the locks become stale by
+    themselves.
     """
     if not job.lock or not hosts or interrupts.count > 1:
         return
+    end = time.monotonic() + UNLOCK_SECONDS
+    variables = {**job.lock, "lock_release_seconds": UNLOCK_HOST_SECONDS}
+    call = Call(UNLOCK, variables, task_timeout=UNLOCK_HOST_SECONDS)
     try:
-        executor.execute(Call(UNLOCK, job.lock), hosts, lambda event: None, lambda: interrupts.count > 1)
+        executor.execute(call, hosts, lambda event: None, lambda: interrupts.count > 1 or time.monotonic() > end)
     except RunnerError:
         return

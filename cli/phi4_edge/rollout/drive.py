@@ -1,4 +1,4 @@
-"""Drives a rollout: does what `core.rollout_machine` asks for next, wave by wave, and tells it what came of it."""
+"""Drives a rollout: does what `core.rollout.machine` asks for next, wave by wave, and tells it what came of it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from phi4_edge.core.rollout_machine import Bake, End, Revert, Rollout, RunWave, Stop
-from phi4_edge.core.wave_plan import Wave
-from phi4_edge.rollout import drive_texts
+from phi4_edge.core.rollout.machine import Bake, End, Revert, Rollout, RunWave, Stop
+from phi4_edge.core.rollout.waves import Wave
+from phi4_edge.rollout import reasons
 from phi4_edge.rollout.apply import Job, apply
 from phi4_edge.rollout.executor import Executor
 from phi4_edge.rollout.interrupt import Interrupts
-from phi4_edge.rollout.outcome import HostResult, Outcome
-from phi4_edge.runner import HostEvent
+from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner.run import HostEvent
 
 BAKE, ROLLBACK = "bake", "rollback"
 # What a bake takes beside the watching itself: a generation at its begin and at its end.
@@ -116,7 +116,7 @@ class Driver:
             return rollout.interrupted()
         if all(result.outcome is not Outcome.LOCKED for result in found):  # else nobody has watched that host
             self.log.event("bake_end", number=bake.wave.number)
-        sick = [drive_texts.watched_badly(self.results[r.host], r) for r in found if r.outcome not in _WELL]
+        sick = [reasons.watched_badly(self.results[r.host], r) for r in found if r.outcome not in _WELL]
         self._keep(sick, bake.wave)
         return rollout.bake_ended({result.host: result.outcome for result in sick})
 
@@ -138,7 +138,7 @@ class Driver:
         """Hosts that were `good` before, and are found bad now; none after a Ctrl-C, nor one that another run has."""
         found = self.watched(hosts, seconds)
         bad = [result for result in found if result.outcome not in _WELL | _CUT | {Outcome.LOCKED}]
-        return {result.host: drive_texts.unhealthy_since(good[result.host], result) for result in bad}
+        return {result.host: reasons.unhealthy_since(good[result.host], result) for result in bad}
 
     def _revert(self, rollout: Rollout, revert: Revert) -> Rollout:
         here = {host: self.results[host] for host in revert.hosts}
@@ -148,9 +148,9 @@ class Driver:
         job = replace(self.job, playbook=ROLLBACK, extra_vars=wanted, releases=back, through=True)
         gone = {result.host: result for result in (self._apply(job, list(back)) if back else ())}
         told = [
-            drive_texts.reverted(found, gone[host], back[host], revert.why)
+            reasons.reverted(found, gone[host], back[host], revert.why)
             if host in gone
-            else drive_texts.stayed(found, revert.why)
+            else reasons.stayed(found, revert.why)
             for host, found in here.items()
         ]
         self._keep(told, revert.wave)
@@ -163,7 +163,7 @@ class Driver:
         for wave in rollout.waves:
             for host in wave.hosts:
                 if host not in self.results:
-                    self.results[host] = replace(drive_texts.left(host, rollout), wave=wave.number)
+                    self.results[host] = replace(reasons.left(host, rollout), wave=wave.number)
 
 
 def stopped(rollout: Rollout) -> str | None:

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from phi4_edge import __version__
-from phi4_edge.core.budget import Budget
+from phi4_edge.core.rollout.budget import Budget
+from phi4_edge.core.rollout.waves import Wave
 from phi4_edge.core.text import canonical
-from phi4_edge.core.wave_plan import Wave
 from phi4_edge.errors import LockedError, RecordError
-from phi4_edge.runner import HostEvent
+from phi4_edge.runner.run import HostEvent
 
 FOLDER = "rollouts"
 HEADER, PLANS, WAVES, EVENTS, RESULT, ALIVE = (

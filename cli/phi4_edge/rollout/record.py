@@ -10,7 +10,7 @@ from typing import Any
 from phi4_edge.core.text import clean
 from phi4_edge.errors import LockedError, RecordError
 from phi4_edge.rollout import journal
-from phi4_edge.rollout.record_build import Parts, build
+from phi4_edge.rollout.replay import Parts, build
 
 DAMAGED = "damaged"
 _OVER = ("done", DAMAGED)

@@ -7,24 +7,28 @@ lock on each host keeps two from working on it at once: who comes second waits u
 from __future__ import annotations
 
 import os
+import queue
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from phi4_edge import runner_inventory, runner_remote
-from phi4_edge.core.reach import Host
+from phi4_edge.core.inventory import Host
 from phi4_edge.errors import PreflightError, RunnerError
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.executor import Call, Local, OnEvent
-from phi4_edge.rollout.workers_course import Course
-from phi4_edge.runner import HostEvent, RunResult
-from phi4_edge.runner_inventory import Portable
-from phi4_edge.runner_link import connect, host_of
+from phi4_edge.runner.run import HostEvent, HostOutcome, RunResult
+from phi4_edge.runner.workers import client, inventory
+from phi4_edge.runner.workers.inventory import Portable
+from phi4_edge.runner.workers.link import connect, host_of
 
 # Seconds that a host of a lost worker may stay locked: until the worker notices, and until its lock is stale.
 TAKEOVER_SECONDS = 120
 _KNOWN_HOSTS = "~/.ssh/known_hosts"
+# How often the operator's wish to stop is looked at, in seconds.
+_POLL = 0.1
 
 
 @dataclass(frozen=True)
@@ -83,17 +87,17 @@ class Pool:
         if worker is None:
             return Local(self.access).execute(call, hosts, on_event, cancelled)
         link, _ = connect(worker.target)
-        return runner_remote.execute(link, self._job(worker, call, hosts), on_event, cancelled)
+        return client.execute(link, self._job(worker, call, hosts), on_event, cancelled)
 
     def again(self, call: Call) -> Call:
         """The same call for hosts of a lost worker, whose lock may still be held for a while."""
         wait = max(float(call.extra_vars.get("lock_wait") or 0), TAKEOVER_SECONDS)
         return replace(call, extra_vars={**call.extra_vars, "lock_wait": wait})
 
-    def _job(self, worker: Worker, call: Call, hosts: Sequence[str]) -> runner_remote.Job:
+    def _job(self, worker: Worker, call: Call, hosts: Sequence[str]) -> client.Job:
         assert self._inventory is not None, "made before the first job"  # noqa: S101
         vault = self.access.vault_password_file
-        return runner_remote.Job(
+        return client.Job(
             playbook=call.playbook,
             limit=tuple(hosts),
             inventory=self._inventory.text,
@@ -104,12 +108,12 @@ class Pool:
             diff=call.diff,
             task_timeout=call.task_timeout,
             become_password=self.access.become_password,
-            vault_password=runner_inventory.secret(vault) if vault else None,
+            vault_password=inventory.secret(vault) if vault else None,
         )
 
     def _portable(self) -> Portable:
         settings = {name: _settings(host) for name, host in self.hosts.items()}
-        made = runner_inventory.portable(self.access.inventory, settings, self.access.vault_password_file)
+        made = inventory.portable(self.access.inventory, settings, self.access.vault_password_file)
         known = Path(_KNOWN_HOSTS).expanduser()
         if not known.is_file():
             return made
@@ -161,3 +165,117 @@ def _moved(variables: Mapping[str, Any], here: str, there: str) -> dict[str, Any
         name: there if here and name.endswith("_store") and value == here else value
         for name, value in variables.items()
     }
+
+
+@dataclass(frozen=True)
+class Part:
+    """Hosts that one worker (None: this controller) has."""
+
+    worker: Worker | None
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a part ended: with a result, or with what went wrong."""
+
+    part: Part
+    result: RunResult | None = None
+    error: BaseException | None = None
+
+
+def spread(hosts: Sequence[str], pool: Pool) -> list[Part]:
+    """Each host on the worker that it is near, the others where there is most room; here without any worker."""
+    taken: dict[Worker | None, list[str]] = {None: [], **{worker: [] for worker in pool.workers}}
+    free = []
+    for host in hosts:
+        wanted = pool.near.get(host)
+        worker = next((one for one in pool.workers if wanted in (one.target, one.host)), None) if wanted else None
+        if host in pool.here or not pool.workers:
+            taken[None].append(host)
+        elif worker is None:
+            free.append(host)
+        else:
+            taken[worker].append(host)
+    for host in free:
+        taken[min(pool.workers, key=lambda worker: len(taken[worker]) / worker.cpus)].append(host)
+    order = {host: index for index, host in enumerate(hosts)}
+    return [Part(one, tuple(sorted(names, key=order.__getitem__))) for one, names in taken.items() if names]
+
+
+class Course:
+    """One call. Every part runs in a thread of its own; events are told in the thread that called `run`."""
+
+    def __init__(self, pool: Pool, call: Call, on_event: OnEvent, cancelled: Callable[[], bool]) -> None:
+        self._pool, self._call, self._tell, self._wanted = pool, call, on_event, cancelled
+        self._queue: queue.SimpleQueue[HostEvent | _End] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._changed: Counter[str] = Counter()
+        self._outcomes: dict[str, HostOutcome] = {}
+        self._statuses: list[int] = []
+        self._open = 0
+        self._cut = False
+
+    def run(self, hosts: Sequence[str]) -> RunResult:
+        """What became of all hosts. Raises RunnerError when the call could not even be run here."""
+        try:
+            self._begin(spread(hosts, self._pool), self._call)
+            while self._open:
+                self._step()
+        finally:
+            self._stop.set()
+            for thread in self._threads:
+                thread.join()
+        counted = {
+            host: replace(end, changed=max(end.changed, self._changed[host])) for host, end in self._outcomes.items()
+        }
+        return RunResult(counted, self._cut, max(self._statuses, default=0))
+
+    def _begin(self, parts: Sequence[Part], call: Call) -> None:
+        for part in parts:
+            thread = threading.Thread(target=self._work, args=(part, call), daemon=True)
+            self._threads.append(thread)
+            self._open += 1
+            thread.start()
+
+    def _work(self, part: Part, call: Call) -> None:
+        try:
+            ended = _End(part, self._pool.run(part.worker, call, part.hosts, self._queue.put, self._stop.is_set))
+        except BaseException as error:  # whatever it is, the thread that waits must hear of it
+            ended = _End(part, error=error)
+        self._queue.put(ended)
+
+    def _step(self) -> None:
+        if not self._stop.is_set() and self._wanted():
+            self._stop.set()
+        try:
+            found = self._queue.get(timeout=_POLL)
+        except queue.Empty:
+            return
+        if isinstance(found, HostEvent):
+            if found.kind == "changed":
+                self._changed[found.host] += 1
+            self._tell(found)
+            return
+        self._open -= 1
+        if found.result is not None:
+            self._outcomes.update(found.result.hosts)
+            self._statuses.append(found.result.exit_status)
+            self._cut = self._cut or found.result.cancelled
+        else:
+            self._lost(found)
+
+    def _lost(self, end: _End) -> None:
+        """The part's hosts go elsewhere; nothing new begins once the operator wants to stop."""
+        worker = end.part.worker
+        if end.error is not None and (
+            worker is None or not isinstance(end.error, (RunnerError, PreflightError, OSError))
+        ):
+            raise end.error
+        if worker is not None:
+            self._pool.give_up(worker, getattr(end.error, "reason", "") or str(end.error))
+        if self._stop.is_set():
+            self._cut = True
+        else:
+            self._begin(spread(end.part.hosts, self._pool), self._pool.again(self._call))

@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from signal import ITIMER_REAL, getitimer
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 try:
-    from phi4_edge import content
-    from phi4_edge.core import hostcall, image_push
-    from phi4_edge.core.image_push import Image
     from phi4_edge.errors import Phi4EdgeError
+    from phi4_edge.remote import action, image_push
+    from phi4_edge.remote.images import Delivery, some, tail
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -36,7 +34,6 @@ options:
   reserve_bytes: {description: Bytes of the host's disk that must stay free., type: int, required: true}
   retries: {description: How often a lost connection is tried again., type: int, required: true}
 """
-_NO_DOCKER = "found no running Docker on the host{why}, needed one for {names}: the role docker installs and starts it"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -50,107 +47,30 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """`phi4_images`: the id of each image as Docker on the host knows it."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        self._variables = task_vars or {}
-        self._script = hostcall.compose(*content.host_script("artifact", "image"))
+        super().run(tmp, task_vars)
+        self._variables, args = task_vars or {}, self._task.args
+        host = self._variables.get("inventory_hostname")
+        delivery = Delivery(
+            staging=str(args["staging"]), piece_bytes=int(args["piece_bytes"]), check=self._task.check_mode,
+            reserve_bytes=int(args["reserve_bytes"]), ask=self._ask, ask_push=self._ask_push,
+            say=lambda words: Display().display(f"{host}: {words}"),
+        )  # fmt: skip
+        store, mirror = str(Path(args["store"]).expanduser()), str(args.get("mirror") or "")
         try:
-            return {**result, **self._deliver()}
-        except Phi4EdgeError as error:
-            raise AnsibleActionFail(str(error)) from None
+            wanted = image_push.read(store, dict(args["images"]), str(args["delivery"]), mirror, some, tail)
+            done = delivery.deliver(wanted)
         except OSError as error:
             raise AnsibleActionFail(f"cannot read the image on the controller: {error}") from None
+        except Phi4EdgeError as error:
+            return action.failure(error)
+        return {**done, "ansible_facts": {"phi4_images": done["images"]}}
 
-    def _deliver(self) -> dict[str, Any]:
-        args = self._task.args
-        store, mirror = Path(args["store"]).expanduser(), str(args.get("mirror") or "")
-        wanted = image_push.read(str(store), dict(args["images"]), str(args["delivery"]), mirror, _text, _size)
-        images = {role: image.to_dict() for role, image in wanted.items()}
-        there = self._ask("survey", {"images": images})
-        if not there["docker"] and not self._task.check_mode:
-            why = f" ({there['why']})" if there["why"] else ""
-            raise AnsibleActionFail(_NO_DOCKER.format(why=why, names=", ".join(image.key for image in wanted.values())))
-        ids: dict[str, str] = {}
-        said: list[str] = []
-        for role, image in wanted.items():
-            state = there["images"].get(role, {"id": "", "named": False})
-            if state["id"] and state["named"]:
-                ids[role] = state["id"]
-                continue
-            ids[role], words = self._one(image, str(state["id"]), there)
-            said.append(words)
-        return {
-            "changed": bool(said),
-            "msg": "; ".join(said) or "every image is already there",
-            "images": ids,
-            "ansible_facts": {"phi4_images": ids},
-        }
+    def _ask(self, what: str, args: Mapping[str, Any], payload: bytes) -> Mapping[str, Any]:
+        return action.on_host(self, self._variables, ("artifact", "image", what), args, payload)
 
-    def _one(self, image: Image, present: str, there: Mapping[str, Any]) -> tuple[str, str]:
-        """Id of the image on the host, and what was done, or in check mode would be."""
-        if present:
-            return self._done(image, "tag", f"{image.key} has our name now", present)
-        if image.pull:
-            return self._done(image, "pull", f"{image.key} was pulled by the host", image.id or image.digest)
-        if there["docker"]:
-            image_push.check_version(image, there["docker"])
-        skip = image.lowest(int(there.get("shared", {}).get(image.name, 0)))
-        if there["docker"]:
-            image_push.check_room(image, skip, there, int(self._task.args["reserve_bytes"]))
-        if self._task.check_mode:
-            return image.id, f"{image.key}: at most {image.size(skip)} bytes would be sent"
-        answer = self._push(image, skip)
-        if answer.get("refused") and skip:
-            # Docker lost a layer between the look and the load.
-            answer = self._push(image, frozenset())
-        if "error" in answer:
-            raise AnsibleActionFail(str(answer["error"]), result=hostcall.out_of_time(answer))
-        return str(answer["id"]), f"{image.key}: {answer['sent']} bytes sent and loaded"
-
-    def _push(self, image: Image, skip: frozenset[str]) -> dict[str, Any]:
-        """The image's files were sent like any artifact's, and loaded; the host's answer, with `sent` in it."""
-        args = self._task.args
-        folder = f"{args['staging']}/image-{image.digest.removeprefix('sha256:')}"
-        task = self._task.copy()
-        task.args = {
-            "name": f"the image {image.key}", "source": image.folder, "destination": folder, "skip": sorted(skip),
-            **{name: args[name] for name in ("staging", "piece_bytes", "reserve_bytes", "retries")},
-        }  # fmt: skip
-        pusher = self._shared_loader_obj.action_loader.get(
-            "phi4_artifact", task=task, connection=self._connection, play_context=self._play_context,
-            loader=self._loader, templar=self._templar, shared_loader_obj=self._shared_loader_obj,
-        )  # fmt: skip
-        pushed = pusher.run(task_vars=self._variables)
-        return {**self._ask("load", {"image": image.to_dict(), "folder": folder}), "sent": pushed["sent"]}
-
-    def _done(self, image: Image, what: str, words: str, expected: str) -> tuple[str, str]:
-        if self._task.check_mode:
-            return expected, f"would be done: {words}"
-        answer = self._ask(what, {"image": image.to_dict()})
-        if "error" in answer:
-            raise AnsibleActionFail(str(answer["error"]), result=hostcall.out_of_time(answer))
-        return str(answer["id"]), words
-
-    def _ask(self, what: str, more: Mapping[str, Any]) -> dict[str, Any]:
-        python = self._templar.template(self._variables.get("ansible_python_interpreter"))
-        args = {"do": what, "staging": self._task.args["staging"], **more}
-        return hostcall.call(
-            self._low_level_execute_command,
-            secrets.token_hex(8),
-            python,
-            self._script,
-            args,
-            seconds=getitimer(ITIMER_REAL)[0],
-            lock=hostcall.held(self._templar.available_variables),
+    def _ask_push(self, what: str, args: Mapping[str, Any], payload: bytes) -> Mapping[str, Any]:
+        return action.repeated(
+            lambda: action.on_host(self, self._variables, ("artifact", "push", what), args, payload),
+            AnsibleConnectionFailure,
+            int(self._task.args["retries"]),
         )
-
-
-def _text(path: str) -> str | None:
-    return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else None
-
-
-def _size(path: str) -> tuple[int, bytes]:
-    """Size of a file and its last four bytes, which in a gzip file say how long it is unpacked."""
-    size = Path(path).stat().st_size
-    with Path(path).open("rb") as stream:
-        stream.seek(max(size - 4, 0))
-        return size, stream.read()

@@ -179,7 +179,7 @@ def write_archive(target: Any, folder: str) -> None:
         os.path.relpath(os.path.join(top, name), folder) for top, _folders, files in os.walk(folder) for name in files
     )
     with tarfile.open(fileobj=target, mode="w|", bufsize=BLOCK, format=tarfile.PAX_FORMAT) as archive:
-        archive.copybufsize = BLOCK
+        setattr(archive, "copybufsize", BLOCK)  # noqa: B010 - typeshed does not know it
         with open(inside(folder, DOCKER_MANIFEST), "rb") as manifest:
             add(archive, "manifest.json", manifest.read())
         for name in names:

@@ -10,6 +10,7 @@ import hashlib
 import os
 from typing import Any
 
+import hoststores
 from hostlib import (
     HostError,
     Json,
@@ -17,6 +18,7 @@ from hostlib import (
     entry,
     free_bytes,
     fsync_directory,
+    given_up,
     inside,
     link_atomic,
     link_target,
@@ -46,12 +48,18 @@ def in_place(args: Json) -> list[str]:
     for wanted in args["files"]:
         known = record.get(wanted["path"], {})
         try:
-            now = entry(inside(root, wanted["path"]), wanted["path"], known)
+            path = inside(root, wanted["path"])
+            now = known if in_store(root, path, known) else entry(path, wanted["path"], known)
         except OSError:
             continue
-        if (now["sha256"], now["mode"]) == (wanted["sha256"], wanted["mode"]):
+        if (now.get("sha256"), now.get("mode")) == (wanted["sha256"], wanted["mode"]):
             good.append(wanted["path"])
     return good
+
+
+def in_store(root: str, path: str, known: Json) -> bool:
+    """True for a file that went when a store was made from it, while that store is whole."""
+    return given_up(path, known) and hoststores.holder(hoststores.place(root), str(known.get("sha256")))[0] != ""
 
 
 def collected(args: Json, good: list[str]) -> dict[str, int]:
@@ -193,10 +201,13 @@ def finish(args: Json, _payload: bytes) -> Json:
     if bad:
         return {"bad": bad}
     install(args, [wanted["path"] for wanted in staged])
-    files = []
+    files, record = [], read_record(args["destination"])
     for wanted in args["files"]:
-        path = inside(args["destination"], wanted["path"])
-        files.append(entry(path, wanted["path"], {"stamp": stamp(os.lstat(path)), "sha256": wanted["sha256"]}))
+        path, known = inside(args["destination"], wanted["path"]), record.get(wanted["path"], {})
+        if given_up(path, known):
+            files.append(known)
+        else:
+            files.append(entry(path, wanted["path"], {"stamp": stamp(os.lstat(path)), "sha256": wanted["sha256"]}))
     write_record(args["destination"], files, args["links"])
     remove_tree(partial(args))
     remove_tree(partial(args) + ".json")

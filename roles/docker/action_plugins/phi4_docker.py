@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Mapping
 from pathlib import Path
-from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -13,9 +12,11 @@ from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge import content, data
-    from phi4_edge.core import docker_install, hostcall, openpgp
+    from phi4_edge import data
+    from phi4_edge.core.packages import docker, openpgp
     from phi4_edge.errors import Phi4EdgeError
+    from phi4_edge.remote import action
+    from phi4_edge.remote.docker import Packages
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -43,10 +44,7 @@ options:
   defaults: {description: Settings that give way to what is there (merge)., type: dict}
   required: {description: "Settings that must be so: a different value there is a failure (merge).", type: dict}
 """
-KEYRINGS, SOURCES = "/etc/apt/keyrings", "/etc/apt/sources.list.d"
 SCRIPTS = {"merge": "daemon", "restore": "daemon", "run": "engine", "reload": "engine"}
-NAMES = ["docker-ce", "docker-compose-plugin", "docker-compose", "docker-compose-v2", *docker_install.CONFLICTING]
-FLOORS = {"docker": "engine", "runc": "runc"}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -64,101 +62,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of one step; a failure says found, needed, and what to do."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        self._python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
+        super().run(tmp, task_vars)
+        self._variables = task_vars or {}
         args = {**self._task.args, "check": self._task.check_mode, "diff": self._task.diff}
+        accepted = docker.accepted(args.get("accepted") or ())
+        packages = Packages(self._packages, data.load_cve_floors(), accepted, fetched, self._task.check_mode)
+        do = str(args.pop("do"))
         try:
-            if args["do"] == "inspect":
-                return {**result, **self._inspect(args)}
-            if args["do"] == "packages":
-                return {**result, **self._packages(args)}
-            done = self._host(SCRIPTS[args["do"]], args["do"], args)
-            return {**result, **(self._proven(done, args) if args["do"] == "run" else done)}
+            if do in ("inspect", "packages"):
+                return packages.inspect(args) if do == "inspect" else packages.install(args)
+            answer = action.on_host(self, self._variables, ("docker", SCRIPTS[do], do), args)
+            if do == "run":
+                packages.prove(answer)
         except Phi4EdgeError as error:
-            return {**result, "changed": False, "failed": True, "msg": str(error)}
+            return action.failure(error)
+        return action.result(answer)
 
-    def _host(self, script: str, do: str, args: dict[str, Any]) -> dict[str, Any]:
-        """The answer of one operation of files/<script>.py."""
-        text = hostcall.compose(*content.host_script("docker", script))
-        nonce = secrets.token_hex(8)
-        return hostcall.task(
-            self._low_level_execute_command,
-            nonce,
-            self._python,
-            text,
-            {**args, "do": do},
-            seconds=getitimer(ITIMER_REAL)[0],
-            lock=hostcall.held(self._templar.available_variables),
-        )
-
-    def _inspect(self, args: dict[str, Any]) -> dict[str, Any]:
-        """What is there, and in `install` what it takes that Docker is."""
-        found = self._host("packages", "inspect", {"names": NAMES})
-        if found.get("failed"):
-            return found
-        pins, accepted = docker_install.Pins(**args["pins"]), docker_install.accepted(args["accepted"])
-        wanted = docker_install.decide(found, args["source"], pins, data.load_cve_floors(), accepted)
-        vendor = wanted.packages and args["source"] == "docker"
-        repository = docker_install.repository(found, args["url"]) if vendor else {}
-        return {**found, "install": wanted.packages, "reason": wanted.reason, "repository": repository}
-
-    def _packages(self, args: dict[str, Any]) -> dict[str, Any]:
-        """The packages are installed, from the vendor's repository where one is given."""
-        found = self._host("packages", "inspect", {"names": [*args["packages"], *args["remove"]]})
-        here = found.get("packages", {})
-        there = docker_install.installed(here, args["packages"]) and not set(args["remove"]) & set(here)
-        if found.get("failed") or there:
-            return found
-        repository = self._repository(args)
-        if repository.get("failed") or (args["check"] and repository["changed"]):
-            return {**repository, "would_install": args["packages"]}
-        wish = {"packages": list(args["packages"]), "update": not args["check"], "lock_seconds": args["lock_seconds"]}
-        offer = self._host("packages", "offered", wish)
-        if offer.get("failed") or args["check"]:
-            return {**offer, "changed": not offer.get("failed"), "would_install": args["packages"]}
-        exact = self._chosen(offer, args)
-        return self._host("packages", "install", {**wish, "packages": exact, "remove": args["remove"]})
-
-    def _repository(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Key and source are on the host, after the key was compared with its fingerprint here."""
-        repository = args["repository"]
-        if not repository:
-            return {"changed": False}
-        key_url = args["key_url"] or repository["key_url"]
-        key = fetched(key_url)
-        openpgp.require(key, args["fingerprint"], key_url)
-        name = f"phi4-edge-{repository['name']}"
-        key_path = f"{KEYRINGS}/{name}.asc"
-        if key[0] & 0x80:  # what apt is told is armoured must be so
-            raise AnsibleActionFail(f"found a binary key at {key_url}, needed an armoured one (gpg --enarmor)")
-        text = docker_install.sources(repository, key_path)
-        wish = {"key_path": key_path, "key": key.decode("ascii"), "sources": text, "replaces": args["replaces"]}
-        return self._host(
-            "packages", "repository", {**wish, "sources_path": f"{SOURCES}/{name}.sources", "check": args["check"]}
-        )
-
-    def _chosen(self, offer: dict[str, Any], args: dict[str, Any]) -> dict[str, str]:
-        """The full version of each package. Raises PreflightError where there is none or it is below its floor."""
-        floors, accepted, exact = data.load_cve_floors(), docker_install.accepted(args["accepted"]), {}
-        for name, wanted in args["packages"].items():
-            try:
-                exact[name] = docker_install.pick(name, offer["offered"].get(name, []), wanted)
-            except Phi4EdgeError as error:
-                raise type(error)(f"{error}. {offer['said']}".strip()) from None
-            component = args["components"].get(name, "")
-            problem = docker_install.below(floors, component, docker_install.upstream(exact[name]), accepted)
-            if problem:
-                raise AnsibleActionFail(f"package {name}: {problem}. Nothing was installed")
-        return exact
-
-    def _proven(self, done: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
-        """`done`, failed where what runs now is below its floor."""
-        floors, accepted = data.load_cve_floors(), docker_install.accepted(args["accepted"])
-        for component, key in FLOORS.items():
-            problem = docker_install.below(floors, component, str(done.get(key, "")), accepted)
-            if problem:
-                return {**done, "failed": True, "msg": problem}
-        return done
+    def _packages(self, what: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        return action.on_host(self, self._variables, ("docker", "packages", what), args)
 
 
 def fetched(where: str) -> bytes:

@@ -160,7 +160,7 @@ def install(args: Json, _payload: bytes) -> Json:
     """
     left = interrupted()
     if left:
-        raise HostError(f"found an interrupted installation ({left}): run `dpkg --configure -a` on the host")
+        raise HostError(f"found an interrupted installation ({left}), needed none: run `dpkg --configure -a` there")
     names = [*args["packages"], *args["remove"]]
     before = versions(names)
     gone = [name for name in args["remove"] if name in before]
@@ -180,4 +180,5 @@ if __name__ == "__main__":
         globals(),
         {"inspect": inspect, "repository": repository, "offered": offered, "install": install},
         changes=globals()["ARGS"]["do"] not in ("inspect",),
+        uncut=("install",),  # packages that are half installed are worse than a host that stays locked meanwhile
     )

@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from phi4_edge import content
-from phi4_edge.core import framing, hostcall
-from phi4_edge.errors import FactsError
+try:
+    from phi4_edge.errors import Phi4EdgeError
+    from phi4_edge.remote import action, framing
+except ImportError as error:
+    raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
-DOCUMENTATION = """
+DOCUMENTATION = r"""
 module: phi4_doctor
 short_description: Returns what may be in the way of provisioning a host, as raw text and times
 description: Changes nothing; supports check mode. Sets the fact C(phi4_doctor).
@@ -39,15 +40,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The document, also where a part of it could not be had: that part holds the reason."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        super().run(tmp, task_vars)
+        self._variables = task_vars or {}
+        try:
+            return {"changed": False, "ansible_facts": {"phi4_doctor": self._document()}}
+        except Phi4EdgeError as error:
+            return action.failure(error)
+
+    def _document(self) -> dict[str, Any]:
         rounds = int(self._task.args.get("rounds", 5))
-        python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
         over_ssh = self._connection.transport in OVER_SSH
         trips, noise = self._trips(rounds if over_ssh else 0, sudoable=False)
-        login = self._ask("login", python, {"measure": over_ssh}, sudoable=False)
-        root = self._ask("doctor", python, {}, sudoable=True)
+        login = self._ask("login", {"measure": over_ssh}, sudoable=False)
+        root = self._ask("doctor", {}, sudoable=True)
         becomes = self._connection.become is not None and "error" not in root
-        document = {
+        return {
             "format": "phi4-edge/doctor-host/1",
             "transport": str(self._connection.transport),
             "trips": trips,
@@ -56,36 +63,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "login": login,
             "root": root,
         }
-        return {**result, "changed": False, "ansible_facts": {"phi4_doctor": document}}
 
     def _trips(self, rounds: int, sudoable: bool) -> tuple[list[float], str]:
         """Seconds of each of `rounds` commands that do nothing, and what came back although nothing was said."""
         taken, said = [], ""
         for number in range(rounds + 1 if rounds else 0):
             began = time.monotonic()
-            done = self._low_level_execute_command("true", sudoable=sudoable)
+            output = action.nothing(self, sudoable)
             if number:  # the first one opens the connection
                 taken.append(time.monotonic() - began)
-            said = said or str(done.get("stdout") or "")
+            said = said or output
         return taken, framing.excerpt(said)
 
-    def _ask(self, name: str, python: str | None, args: Mapping[str, Any], sudoable: bool) -> dict[str, Any]:
+    def _ask(self, name: str, args: Mapping[str, Any], sudoable: bool) -> dict[str, Any]:
         """The answer of one of this role's scripts with the times around it, or {"error": why there is none}."""
-        text, modules = content.host_script("doctor", name)
-        script = hostcall.compose(text, modules)
-        if name == "doctor":
-            tools = content.roles() / "probe" / "files" / "tools.py"
-            script = f"{tools.read_text(encoding='utf-8')}\n{text}"
         before = time.time()
-
-        def execute(line: str, in_data: bytes) -> Mapping[str, Any]:
-            found: Mapping[str, Any] = self._low_level_execute_command(line, in_data=in_data, sudoable=sudoable)
-            return found
-
         try:
-            answer = hostcall.call(execute, secrets.token_hex(8), python, script, args)
+            answer = action.on_host(self, self._variables, ("doctor", name, name), args, sudoable=sudoable)
         except AnsibleConnectionFailure:
             raise
-        except (AnsibleError, FactsError) as error:
+        except (AnsibleError, Phi4EdgeError) as error:
             return {"error": str(error)}
+        if "unmeasured" in answer:
+            answer["error"] = answer.pop("unmeasured")
         return {**answer, "before": before, "after": time.time()}

@@ -1,8 +1,10 @@
 """What could stand in the way on a host and is no fact of the hardware: raw text per source, or why there is none.
 
-Runs on the host behind the probe's tools.py: Python 3.8, standard library, any user, writes nothing, never fails.
+Runs on the host: Python 3.8, standard library, any user, writes nothing, never fails.
 Parsing and judging happen on the controller.
 """
+
+from __future__ import annotations
 
 import fcntl
 import glob
@@ -16,10 +18,11 @@ import sys
 import threading
 import time
 
+from hostsources import collect
+from hosttools import Gap, clean, run, tool
+
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
-Gap, clean, run, tool = (globals()[name] for name in ("Gap", "clean", "run", "tool"))
-ROOT = ARGS.get("root", "")  # a test's stand-in for "/"
-SOURCE_SECONDS = 15
+ROOT: str = ARGS.get("root", "")  # a test's stand-in for "/"
 NAME_SECONDS = 8.0  # glibc asks two servers twice, five seconds each; half of that is slow enough
 TEXT_LIMIT = 16 * 1024
 NAME = r"(?:[^@/\s]*@)?([A-Za-z0-9.-]+)"  # of a URL, behind user and password
@@ -31,22 +34,22 @@ LOCKS = (
 MANAGERS = ("apt-get", "dnf", "apk", "zypper", "pacman")
 DOCKER_KEYS = (
     "CgroupVersion", "CgroupDriver", "MemoryLimit", "CpuCfsQuota", "PidsLimit", "Warnings", "Runtimes", "Driver",
-    "DockerRootDir", "CDISpecDirs", "ServerVersion",
+    "DockerRootDir", "CDISpecDirs", "ServerVersion", "LiveRestoreEnabled", "ContainersRunning",
 )  # fmt: skip
 UNIT_FIELDS = "Id,LoadState,ActiveState,SubState,UnitFileState,Result"
 MOST = 200
 
 
-def read(path, limit=TEXT_LIMIT):
+def read(path: str, limit: int = TEXT_LIMIT) -> str:
     with open(ROOT + path, "rb") as stream:
         return clean(stream.read(limit))
 
 
-def ntp():
+def ntp() -> str:
     return tool("timedatectl", "show", "-p", "NTPSynchronized", "-p", "NTP")
 
 
-def standing(path):
+def standing(path: str) -> tuple[str, str]:
     """The nearest folder that is there, and the mount point that it lies on."""
     while path != "/" and not os.path.isdir(ROOT + path):
         path = os.path.dirname(path)
@@ -56,7 +59,7 @@ def standing(path):
     return path, point
 
 
-def filesystems():
+def filesystems() -> str:
     lines = []
     for path in PATHS:
         there, point = standing(path)
@@ -67,7 +70,7 @@ def filesystems():
     return "\n".join(lines)
 
 
-def filesystem_errors():
+def filesystem_errors() -> str:
     lines = []
     for path in sorted(glob.glob(ROOT + "/sys/fs/ext4/*/errors_count")):
         count = read(path[len(ROOT) :], 64).strip()
@@ -76,7 +79,7 @@ def filesystem_errors():
     return "\n".join(lines)
 
 
-def holder(path):
+def holder(path: str) -> int:
     """The process that holds the record lock of a file, as apt and dpkg take it; 0: nobody. Asking takes no lock."""
     handle = os.open(ROOT + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -87,7 +90,7 @@ def holder(path):
         os.close(handle)
 
 
-def program(process):
+def program(process: int) -> str:
     """What a process was started with; kernel threads have only a name."""
     for name in ("cmdline", "comm"):
         try:
@@ -100,7 +103,7 @@ def program(process):
     return "unknown"
 
 
-def dpkg_locks():
+def dpkg_locks() -> str:
     lines = []
     for path in LOCKS:
         if os.path.exists(ROOT + path):
@@ -110,31 +113,31 @@ def dpkg_locks():
     return "\n".join(lines)
 
 
-def dpkg_state():
+def dpkg_state() -> str:
     folder = ROOT + "/var/lib/dpkg/updates"
     if any(name.isdigit() for name in os.listdir(folder)):
         return "interrupted"
     return "audit " + " ".join(run("dpkg", "--audit")[1].split())[:600]
 
 
-def package_manager():
+def package_manager() -> str:
     return " ".join(name for name in MANAGERS if shutil.which(name)) or "none"
 
 
-def texts(*patterns):
+def texts(*patterns: str) -> str:
     found = [path for pattern in patterns for path in sorted(glob.glob(ROOT + pattern)) if os.path.isfile(path)]
     lines = "\n".join(read(path[len(ROOT) :]) for path in found).split("\n")
     return "\n".join(line for line in lines if not line.lstrip().startswith(("#", "//")))
 
 
-def names():
+def names() -> list[str]:
     """Names that this host must be able to resolve: its own (sudo asks for it), and its package sources' or proxy's."""
     sources = texts("/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources")
     proxies = re.findall(r'Proxy\s+"https?://' + NAME, texts("/etc/apt/apt.conf", "/etc/apt/apt.conf.d/*"))
     return list(dict.fromkeys([socket.gethostname(), *(proxies or re.findall("https?://" + NAME, sources))]))[:6]
 
 
-def resolve(name, answers):
+def resolve(name: str, answers: dict[str, str]) -> None:
     began = time.monotonic()
     try:
         socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM)
@@ -143,8 +146,8 @@ def resolve(name, answers):
         answers[name] = "failed %.2f %s" % (time.monotonic() - began, error.strerror or error)
 
 
-def dns():
-    answers = {}
+def dns() -> str:
+    answers: dict[str, str] = {}
     asked = names()
     for name in asked:
         threading.Thread(target=resolve, args=(name, answers), daemon=True).start()
@@ -157,36 +160,36 @@ def dns():
     return "\n".join(["servers " + " ".join(servers), *("%s %s" % (name, answers.get(name, late)) for name in asked)])
 
 
-def systemd():
+def systemd() -> str:
     state = run("systemctl", "is-system-running")[1].strip()
     failed = run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")[1]
     return "\n".join([state, *(line.split()[0] for line in failed.split("\n") if line.split())][:MOST])
 
 
-def docker_units():
+def docker_units() -> str:
     return tool("systemctl", "show", "docker.service", "docker.socket", "-p", UNIT_FIELDS)
 
 
-def docker_info():
+def docker_info() -> str:
     found = json.loads(tool("docker", "info", "--format", "{{json .}}"))
     return json.dumps({name: found[name] for name in DOCKER_KEYS if name in found})
 
 
-def docker_command():
+def docker_command() -> str:
     path = shutil.which("docker")
     if path is None:
         raise Gap("missing", "docker")
     return os.path.realpath(path)
 
 
-def controllers():
+def controllers() -> str:
     if os.path.exists(ROOT + "/sys/fs/cgroup/cgroup.controllers"):
         return read("/sys/fs/cgroup/cgroup.controllers").strip()
     rows = [line.split() for line in read("/proc/cgroups").split("\n") if not line.startswith("#")]
     return " ".join(row[0] for row in rows if len(row) == 4 and row[3] == "1")
 
 
-def nvidia_versions():
+def nvidia_versions() -> str:
     """The kernel's driver and the libraries that programs load: they must be of one version."""
     kernel = re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", read("/proc/driver/nvidia/version"))
     found = glob.glob(ROOT + "/usr/lib/*/libnvidia-ml.so.[0-9]*.*") + glob.glob(ROOT + "/usr/lib64/libnvidia-ml.so.*.*")
@@ -194,7 +197,7 @@ def nvidia_versions():
     return "kernel %s\nlibrary %s" % (kernel.group(1) if kernel else "unknown", " ".join(libraries))
 
 
-def cdi():
+def cdi() -> str:
     lines = []
     for folder in ("/etc/cdi", "/run/cdi"):
         for path in sorted(glob.glob(ROOT + folder + "/*.yaml") + glob.glob(ROOT + folder + "/*.json")):
@@ -205,7 +208,7 @@ def cdi():
     return "\n".join(lines)
 
 
-def sudoers():
+def sudoers() -> str:
     lines = []
     for path in [ROOT + "/etc/sudoers", *sorted(glob.glob(ROOT + "/etc/sudoers.d/*"))]:
         for line in read(path[len(ROOT) :], 1 << 20).split("\n"):
@@ -214,7 +217,7 @@ def sudoers():
     return "\n".join(lines)
 
 
-def listeners():
+def listeners() -> str:
     """Who listens on which port: by the inode of the socket, which the process holds open."""
     ports = {}
     for name in ("tcp", "tcp6"):
@@ -233,11 +236,14 @@ def listeners():
     return "\n".join(sorted(found)[:MOST])
 
 
-def oom_kills():
-    return str(re.search(r"^oom_kill (\d+)", read("/proc/vmstat", 1 << 18), re.MULTILINE).group(1))
+def oom_kills() -> str:
+    found = re.search(r"^oom_kill (\d+)", read("/proc/vmstat", 1 << 18), re.MULTILINE)
+    if found is None:
+        raise Gap("missing", "this kernel does not count what it killed for memory")
+    return found.group(1)
 
 
-def throttled():
+def throttled() -> str:
     path = "/sys/devices/platform/soc/soc:firmware/get_throttled"
     return read(path, 64).strip() if os.path.exists(ROOT + path) else tool("vcgencmd", "get_throttled").strip()
 
@@ -267,32 +273,8 @@ SOURCES = {
 }
 
 
-def gather(name, answers):
-    try:
-        answers[name] = {"text": SOURCES[name]()[:TEXT_LIMIT]}
-    except Gap as gap:
-        answers[name] = {"gap": gap.args[0], "detail": gap.args[1][:300]}
-    except (FileNotFoundError, NotADirectoryError) as error:
-        answers[name] = {"gap": "missing", "detail": str(error)[:300]}
-    except PermissionError as error:
-        answers[name] = {"gap": "denied", "detail": str(error)[:300]}
-    except Exception as error:  # whatever a strange host provokes is a gap in one source, never a failed host
-        answers[name] = {"gap": "failed", "detail": ("%s: %s" % (type(error).__name__, error))[:300]}
-
-
-def main():
-    first, start = time.time(), time.monotonic()
-    answers, threads = {}, []
-    for name in SOURCES:
-        threads.append(threading.Thread(target=gather, args=(name, answers), daemon=True))
-        threads[-1].start()
-    for thread in threads:
-        thread.join(max(0, start + SOURCE_SECONDS - time.monotonic()))
-    late = {"gap": "timeout", "detail": "no answer in %d s" % SOURCE_SECONDS}
-    found = {name: answers.get(name, late) for name in SOURCES}
-    EMIT({"format": "phi4-edge/doctor-root/1", "sources": found, "first": first, "last": time.time()})
-    sys.stdout.flush()
-    os._exit(0)  # a thread that hangs in a dead file system must not keep the connection open
-
-
-main()
+began = time.time()
+answers = collect(SOURCES, TEXT_LIMIT, {}, {})
+EMIT({"format": "phi4-edge/doctor-root/1", "sources": answers, "first": began, "last": time.time()})
+sys.stdout.flush()
+os._exit(0)  # a thread that hangs in a dead file system must not keep the connection open

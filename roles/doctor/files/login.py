@@ -5,11 +5,14 @@ Runs on the host as that user: Python 3.8, standard library, writes nothing. ssh
 that the way there is not blamed on the shell.
 """
 
+from __future__ import annotations
+
 import os
 import pwd
 import socket
 import subprocess
 import time
+from typing import Any
 
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
 ROUNDS = 5
@@ -23,7 +26,7 @@ START_FILES = (
 )  # fmt: skip
 
 
-def environment(user):
+def environment(user: pwd.struct_passwd) -> dict[str, str]:
     """What sshd sets for a command; bash tells by SSH_CLIENT and an absent SHLVL that it was started by sshd."""
     here = {"SSH_CLIENT": "127.0.0.1 1 22", "SSH_CONNECTION": "127.0.0.1 1 127.0.0.1 22"}
     kept = {name: os.environ.get(name, text) for name, text in here.items()}
@@ -31,13 +34,13 @@ def environment(user):
     return {**kept, **home, "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/games"}
 
 
-def once(argv, env, folder):
+def once(argv: list[str], env: dict[str, str], folder: str) -> tuple[float, int, str]:
     """(seconds, exit status, output) of one command with a socket as standard input, as sshd gives it."""
     ours, theirs = socket.socketpair()
     began = time.monotonic()
     try:
         done = subprocess.run(
-            argv, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=folder,
+            argv, stdin=theirs.fileno(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=folder,
             timeout=LONGEST, check=False,
         )  # fmt: skip
         return time.monotonic() - began, done.returncode, done.stdout.decode("utf-8", "replace")
@@ -48,22 +51,23 @@ def once(argv, env, folder):
         theirs.close()
 
 
-def measure(user):
+def measure(user: pwd.struct_passwd) -> dict[str, Any]:
     """Seconds of a command given to the login shell, and of the same command alone, in turns."""
     folder = user.pw_dir if os.access(user.pw_dir, os.X_OK) else "/"
     env, shell = environment(user), user.pw_shell or "/bin/sh"
-    answer = {"with_shell": [], "without": [], "output": "", "status": 0}
-    while len(answer["with_shell"]) < ROUNDS:
+    with_shell: list[float] = []
+    without: list[float] = []
+    status, output = 0, ""
+    while len(with_shell) < ROUNDS:
         seconds, status, output = once([shell, "-c", "/bin/sh -c true"], env, folder)
-        answer["with_shell"].append(seconds)
-        answer["without"].append(once(["/bin/sh", "-c", "true"], env, folder)[0])
-        answer.update(status=status, output=output[:TEXT_LIMIT])
-        if max(answer["with_shell"]) > 1 and len(answer["with_shell"]) >= SLOW_ROUNDS:
+        with_shell.append(seconds)
+        without.append(once(["/bin/sh", "-c", "true"], env, folder)[0])
+        if max(with_shell) > 1 and len(with_shell) >= SLOW_ROUNDS:
             break
-    return answer
+    return {"with_shell": with_shell, "without": without, "output": output[:TEXT_LIMIT], "status": status}
 
 
-def main():
+def main() -> None:
     first = time.time()
     user = pwd.getpwuid(os.getuid())
     paths = {name: os.path.join(user.pw_dir, name) for name in START_FILES}
@@ -77,7 +81,7 @@ def main():
         try:
             found.update(measure(user))
         except OSError as error:
-            found["error"] = "%s: %s" % (user.pw_shell, error.strerror or error)
+            found["unmeasured"] = "%s: %s" % (user.pw_shell, error.strerror or error)
     EMIT(dict(found, first=first, last=time.time()))
 
 

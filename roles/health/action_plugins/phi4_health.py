@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import secrets
-from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -12,8 +10,9 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge import content
-    from phi4_edge.core import hostcall, serving
+    from phi4_edge.core.engines import serving
+    from phi4_edge.errors import Phi4EdgeError
+    from phi4_edge.remote import action
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -24,6 +23,7 @@ description:
   - Unit active, health path, the planned release, the planned model, a real generation, where the plan wants it, and
     no restart in between. Under Compose also its container, its image and its own health check.
   - With O(watch_seconds) the same for a service that passed before; it must be the same process all the time.
+  - A gate that passed sets the fact C(phi4_gate), without which no receipt is written.
   - A failure names the step and brings the last lines of the journal. Skipped in check mode.
 options:
   rehearsal: {description: Ask the rehearsal and not the service., type: bool, default: false}
@@ -37,6 +37,8 @@ options:
 # Seconds of each, by operation.
 TIMES = {"gate": ("start_seconds", "generation_seconds", "stability_seconds"),
          "watch": ("generation_seconds", "watch_seconds")}  # fmt: skip
+# What the host needs besides: its own looks at systemd, Docker and the journal.
+SPARE_SECONDS = 300.0
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -50,25 +52,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of files/gate.py or files/watch.py on the host."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        super().run(tmp, task_vars)
         if self._task.check_mode:
-            return {**result, "changed": False, "skipped": True, "msg": "check mode: nothing was started"}
+            return {"changed": False, "skipped": True, "msg": "check mode: nothing was started"}
         do = "watch" if "watch_seconds" in self._task.args else "gate"
-        script = hostcall.compose(*content.host_script("health", do))
-        python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
         rehearsal = boolean(self._task.args.get("rehearsal", False))
-        args = {"do": do, "rehearsal": rehearsal, **serving.question(self._task.args["plan"], rehearsal)}
-        args |= {name: float(self._task.args[name]) for name in TIMES[do]}
+        times = {name: float(self._task.args[name]) for name in TIMES[do]}
+        args = {"rehearsal": rehearsal, **serving.question(self._task.args["plan"], rehearsal), **times}
         args["receipt"] = f"{self._task.args['state']}/receipt.json"
-        done = hostcall.task(
-            self._low_level_execute_command,
-            secrets.token_hex(8),
-            python,
-            script,
-            args,
-            seconds=getitimer(ITIMER_REAL)[0],
-            lock=hostcall.held(self._templar.available_variables),
-        )
-        if "watch" in done:
-            done["ansible_facts"] = {"phi4_watch": done["watch"]}
-        return {**result, **done}
+        # The gate generates once; a watch does at its begin and at its end.
+        seconds = sum(times.values()) + times["generation_seconds"] + SPARE_SECONDS
+        try:
+            answer = action.on_host(self, task_vars or {}, ("health", do, do), args, seconds=seconds)
+        except Phi4EdgeError as error:
+            result = action.failure(error)
+            watch = result["answer"].get("watch")
+            return {**result, **({"ansible_facts": {"phi4_watch": watch}} if watch else {})}
+        if do == "watch":
+            return {**action.result(answer), "ansible_facts": {"phi4_watch": answer["watch"]}}
+        proof = {"release": args["release"], "proof": answer["proof"]}
+        return {**action.result(answer), **({} if rehearsal else {"ansible_facts": {"phi4_gate": proof}})}

@@ -7,19 +7,20 @@ failure names its step and brings the last lines of the journal.
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from typing import Any, Mapping
 
 import gatedocker
 import gateollama
-from gatehttp import StepError, ask, generating, listed, page
-from gateport import owned, stranger
-from hostlib import HostError, Json, read_json, write_json
+import gateport
+from gatehttp import POLL_SECONDS, StepError, ask, generating, listed, page
+from hostlib import JSON_LIMIT, HostError, Json, write_json
+from hostprivate import read_private
 from hostrun import clean, command, serve
 from hosttime import OutOfTime, late
-from hostunit import PASSED, WEBUI, shown
+from hostunit import MAIN, PASSED, SOCKET, WEBUI, shown
 
-POLL_SECONDS = 0.5
 JOURNAL_LINES = 30
 PROPERTIES = "ActiveState,SubState,Result,NRestarts,MainPID,InvocationID,ActiveEnterTimestampMonotonic,ExecStart,Job"
 # How often systemd and Docker started it over, and what is another one as soon as anything was.
@@ -34,11 +35,13 @@ def gate(args: Json, _payload: bytes) -> Json:
     # The unit was started just before; what an earlier release logged would only mislead.
     args["since"] = int(time.time()) - 5
     try:
+        here(args)
         state = running(args, end)
         healthy(args, state, end)
         ours(args, state)
         models(args)
         if args["engine"] == "ollama":
+            gateollama.keeper(args, end)
             gateollama.load(args, end)
         ready = time.monotonic() - start
         words = generating(args)
@@ -53,30 +56,49 @@ def gate(args: Json, _payload: bytes) -> Json:
         answer = late("gate", args["seconds_left"])
         message = explain(args, StepError("time", answer["error"]))
         raise HostError(message, step="time", journal=journal(args), timedout=answer["timedout"]) from None
-    if not args["rehearsal"]:
-        write_json(
-            PASSED, dict({name: state[name] for name in COUNTS if name in state}, release=args["release"]), 0o600
-        )
-    return {"ready_seconds": round(ready, 1), "generation": words}
+    return {"ready_seconds": round(ready, 1), "generation": words, "proof": noted(args, state)}
+
+
+def noted(args: Json, state: Mapping[str, str]) -> str:
+    """The proof that this gate was passed, without which the receipt is not written; "" for a rehearsal."""
+    if args["rehearsal"]:
+        return ""
+    proof = secrets.token_hex(16)
+    counts = {name: state[name] for name in COUNTS if name in state}
+    write_json(PASSED, dict(counts, release=args["release"], proof=proof), 0o600)
+    return proof
 
 
 def passed(release: str) -> Json:
     """What the gate noted when this release passed; {} where it did not, or before the last boot."""
-    noted = read_json(PASSED)
+    try:
+        noted = json.loads(read_private(PASSED, JSON_LIMIT) or b"")
+    except ValueError:
+        return {}
     return noted if isinstance(noted, dict) and noted.get("release") == release else {}
+
+
+def here(args: Json) -> None:
+    """The address is this host's: a socket may listen on one that it has not, and another host would be asked."""
+    if not gateport.ours(args["address"]):
+        raise StepError("port", f"{args['address']} is no address of this host: correct phi4_bind")
 
 
 def running(args: Json, end: float) -> dict[str, str]:
     """The unit is active, and under Compose its container runs; it gets the whole start time unless it failed.
 
-    Two restarts are a failure too: what fails twice fails again.
+    Two restarts are a failure too: what fails twice fails again. What a client on its socket has started over, systemd
+    does not count.
     """
+    seen = set()
     while True:
         state = now(args)
+        seen.add(state.get("InvocationID"))
         if state.get("ActiveState") == "active" and state.get("container", "running") == "running":
             return state
-        if state.get("ActiveState") == "failed" or restarts(state) >= 2:
-            found = f"{state.get('ActiveState')} after {restarts(state)} restarts"
+        over = max(restarts(state), len(seen - {None, ""}) - 1)
+        if state.get("ActiveState") == "failed" or over >= 2:
+            found = f"{state.get('ActiveState')} after {over} restarts"
             raise StepError("process", f"{args['unit']} does not stay up: {found}")
         # One that has a job waits for what it is ordered behind: Docker, or the network.
         ended = state.get("ActiveState") == "inactive" and not state.get("Job")
@@ -142,7 +164,7 @@ def ours(args: Json, state: dict[str, str]) -> None:
     if f"{args['releases']}/{args['release']}/" not in state.get("ExecStart", ""):
         found = clean(state.get("ExecStart", ""), 300)
         raise StepError("release", f"{args['unit']} runs {found}, needed release {args['release']}")
-    if not owned(args["address"], args["port"], "/" + args["unit"]):
+    if not gateport.owned(args["address"], args["port"], args["unit"]):
         raise StepError("port", f"what answers on port {args['port']} is not {args['unit']}")
 
 
@@ -193,7 +215,7 @@ def differs(state: Mapping[str, str], before: Mapping[str, Any]) -> str:
 
 def explain(args: Json, failure: StepError) -> str:
     """The message for the operator; another program on our port is the likeliest cause of anything, so it is named."""
-    other = stranger(args["port"], args["unit"])
+    other = gateport.stranger(args["port"], args["unit"])
     if args["compose"]:
         other = gatedocker.stranger(args, other)
     taken = f"; port {args['port']} is taken by {other}: stop it or set phi4_port" if other else ""
@@ -205,8 +227,10 @@ def explain(args: Json, failure: StepError) -> str:
 def journal(args: Json) -> list[str]:
     """The last lines that the unit logged, without control characters, each at most 300 characters."""
     unit = WEBUI if args["failed"] == "webui" else args["unit"]
+    # Why the port could not be had, its own unit says.
+    units = ["-u", unit, *(["-u", SOCKET] if unit == MAIN else [])]
     status, output = command(
-        "journalctl", "-u", unit, "-n", str(JOURNAL_LINES), f"--since=@{args['since']}", "-o", "cat",
+        "journalctl", *units, "-n", str(JOURNAL_LINES), f"--since=@{args['since']}", "-o", "cat",
         "--all", "--no-pager", timeout=20.0,
     )  # fmt: skip
     return [line[:300] for line in output.splitlines() if line.strip()][-JOURNAL_LINES:] if status == 0 else []

@@ -7,7 +7,7 @@ from typing import Any
 
 import hostdocker
 from gatehttp import StepError
-from gateport import owned
+from gateport import owned, unprivileged
 from hostlib import Json, read_json
 from hostrun import clean
 
@@ -55,6 +55,10 @@ def planned(args: Json) -> None:
     published = {str(place.get("HostPort")) for places in ports.values() for place in places or []}
     if str(args["port"]) not in published:
         raise StepError("port", f"the container publishes {sorted(published)}, needed port {args['port']}")
+    # Docker's proxy and its daemon are root's; without either the kernel passes the packets on and nobody listens.
+    other = unprivileged(args["address"], args["port"])
+    if other:
+        raise StepError("port", f"what answers on port {args['port']} is {other}, needed the container")
 
 
 def seen(args: Json) -> dict[str, int]:
@@ -99,7 +103,7 @@ def uses_gpu(args: Json) -> None:
 
 def stranger(args: Json, listener: str) -> str:
     """Who has the port although it is not the engine's container: another container, or `listener`, a process."""
-    if listener and not listener.startswith(PUBLISHERS):
+    if listener and not (listener.startswith(PUBLISHERS) and not unprivileged(args["address"], args["port"])):
         return listener
     status, output = hostdocker.docker(
         "container", "ls", "--filter", f"publish={args['port']}", "--format", "{{.Names}} {{.ID}}"

@@ -10,6 +10,7 @@ from typing import Any
 from hostlib import Json
 from hostrun import clean
 
+POLL_SECONDS = 0.5
 PROMPT = "Say hello."
 
 

@@ -8,9 +8,10 @@ import os
 import time
 from typing import Any
 
-from gatehttp import StepError, ask, same
+from gatehttp import POLL_SECONDS, StepError, ask, same
 from hostlib import Json, link_target, read_bytes, read_json, read_record
 from hostrun import clean
+from hostunit import LOAD, shown
 
 WEIGHTS = "application/vnd.ollama.image.model"
 # Of a model that is on the GPU: input buffers may stay with the CPU.
@@ -66,6 +67,25 @@ def weights_of(manifest: bytes) -> set[str]:
         return {str(layer["digest"]) for layer in layers if layer.get("mediaType") == WEIGHTS}
     except (ValueError, LookupError, TypeError, AttributeError):
         return set()
+
+
+def keeper(args: Json, end: float) -> None:
+    """What has the model loaded after the next start runs; a release that an older version made has none.
+
+    On a busy host systemd may still be starting it. What was started over twice fails again.
+    """
+    installed = os.path.join(args["releases"], args["release"], LOAD)
+    if args["rehearsal"] or not os.path.exists(installed):
+        return
+    while True:
+        state = shown(LOAD, "ActiveState,NRestarts,Job")
+        found, restarts = state.get("ActiveState"), state.get("NRestarts", "0")
+        if found == "active":
+            return
+        starting = found == "activating" or (found == "inactive" and state.get("Job"))
+        if not starting or restarts not in ("0", "1", "") or time.monotonic() > end:
+            raise StepError("load", f"found {LOAD} {found}, needed it active; look at: journalctl -u {LOAD}")
+        time.sleep(POLL_SECONDS)
 
 
 def load(args: Json, end: float) -> None:

@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import secrets
-from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge import content, data
-    from phi4_edge.core import docker_install, facts, hostcall, nvidia_install
+    from phi4_edge import data
+    from phi4_edge.core.facts import parse as facts
+    from phi4_edge.core.packages import docker, nvidia
     from phi4_edge.errors import Phi4EdgeError
+    from phi4_edge.remote import action
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -47,50 +47,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of one step; a failure says found, needed, and what to do."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        args = {**self._task.args, "check": self._task.check_mode}
-        python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
+        super().run(tmp, task_vars)
+        args = {"facts": {}, **self._task.args, "check": self._task.check_mode}
+        do, seen = args.pop("do"), args.pop("facts")
         try:
-            if args["do"] == "driver":
-                return {**result, **self._driver(args)}
-            if args["do"] == "toolkit":
-                return {**result, **self._toolkit(args, python)}
+            if do == "driver":
+                return nvidia.driver_needs(facts.parse(seen), str(args["branch"]))
+            if do == "toolkit":
+                found = action.on_host(self, task_vars or {}, ("nvidia_runtime", "nvidia", "inspect"), args)
+                floors, accepted = data.load_cve_floors(), docker.accepted(args["accepted"])
+                pins = (str(args["version"]), str(args["url"]))
+                return nvidia.toolkit_needs(facts.parse(seen), found, pins, floors, accepted)
         except Phi4EdgeError as error:
-            return {**result, "changed": False, "failed": True, "msg": str(error)}
-        return {**result, **self._host(args, python)}
-
-    def _host(self, args: dict[str, Any], python: str | None) -> dict[str, Any]:
-        """The answer of one operation of files/nvidia.py."""
-        script = hostcall.compose(*content.host_script("nvidia_runtime", "nvidia"))
-        return hostcall.task(
-            self._low_level_execute_command,
-            secrets.token_hex(8),
-            python,
-            script,
-            args,
-            seconds=getitimer(ITIMER_REAL)[0],
-            lock=hostcall.held(self._templar.available_variables),
-        )
-
-    def _driver(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Packages of the driver in `install`, and whether a GPU answers."""
-        seen = facts.parse(args["facts"])
-        wanted = nvidia_install.driver(seen, str(args["branch"]))
-        works = nvidia_install.answers(seen)
-        return {"changed": False, "install": wanted.packages, "reason": wanted.reason, "works": works}
-
-    def _toolkit(self, args: dict[str, Any], python: str | None) -> dict[str, Any]:
-        """Packages of the toolkit in `install` with their repository, and packages that they replace in `remove`."""
-        seen = facts.parse(args["facts"])
-        found = self._host({**args, "do": "inspect", "facts": {}}, python)
-        if found.get("failed"):
-            return found
-        accepted = docker_install.accepted(args["accepted"])
-        wanted = nvidia_install.toolkit(seen, found, str(args["version"]), data.load_cve_floors(), accepted)
-        vendor = bool(wanted.packages) and seen.jetson is None
-        return {
-            "changed": False, "install": wanted.packages, "reason": wanted.reason,
-            "repository": nvidia_install.repository(found, args["url"]) if vendor else {},
-            "remove": ["nvidia-docker2"] if vendor and found["nvidia_docker2"] else [],
-            "replaces": nvidia_install.REPLACES,
-        }  # fmt: skip
+            return action.failure(error)
+        return action.task(self, task_vars or {}, ("nvidia_runtime", "nvidia", do), args)

@@ -1,6 +1,7 @@
 """Host side of Ollama's store: made once, by Ollama itself from the model that was pushed, then only read.
 
-The store is built under another name while a server of its own runs, verified, and renamed when it is whole.
+The store is built under another name while a server of its own runs, verified, and renamed when it is whole. It shares
+the pushed file; where it cannot, that file goes, and the next store is made from this one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import json
 import os
 from typing import Iterator
 
+import hostadmit
+import hoststores
 from hostlib import (
     RECORD_FORMAT,
     HostError,
@@ -17,6 +20,8 @@ from hostlib import (
     entry,
     free_bytes,
     fsync_directory,
+    given_up,
+    inside,
     lines_of,
     own_directory,
     read_bytes,
@@ -39,47 +44,75 @@ SMALL = 16 << 20
 
 
 def inspect(args: Json, _payload: bytes) -> Json:
-    """Whether the store is there, whole, and made from the same model by the same requests. Changes nothing."""
+    """Whether the store is there, whole, and made from the same model by the same requests. Changes nothing.
+
+    `surplus`: bytes of the pushed file, where the store has the model in a file of its own.
+    """
     document = read_json(args["store"] + ".json")
     made = document.get("made") if isinstance(document, dict) else None
     record = lines_of(document) if isinstance(document, dict) else {}
     bad = damaged(args["store"], record)
     extra = [name for name in regular_files(args["store"]) if name not in record]
     complete = bool(record) and made == args["made"] and not bad and not extra
-    return {"complete": complete, "damaged": bad, "models": document.get("models", {}) if complete else {}}
+    models = document.get("models", {}) if complete else {}
+    return {"complete": complete, "damaged": bad, "models": models, "surplus": surplus(args) if complete else 0}
 
 
 def create(args: Json, _payload: bytes) -> Json:
     """The store holds the planned models and nothing else, belongs to root, and is recorded."""
+    hostadmit.guard(os.path.dirname(args["staging"]), lambda: sources(args))
+    found = inspect(args, b"")
+    if found["complete"]:
+        freed = give_up(args)
+        return {"changed": bool(freed), "models": found["models"], "said": [], "freed": freed}
     fresh = os.path.join(args["staging"], "store-" + os.path.basename(args["store"]))
     clear(fresh)
-    gguf = "" if args["library"] else model_digest(args)
+    gguf = {} if args["library"] else origin(args)
     said: list[str] = []
     try:
         prepare(args, fresh)
-        linked = bool(gguf) and link(args, fresh, gguf)
-        enough(args, linked)
+        enough(args, gguf, link(fresh, gguf))
         api = start(args, fresh)
         models = build(args, api, gguf, said)
         stop()
         settle(fresh, keep=used(fresh))
         check_layer(args, fresh)
-        restore(args)
+        restore(gguf)
         place(args, fresh, gguf, models)
     finally:
         clear(fresh)
-        restore(args)
-    shared = linked and os.path.exists(os.path.join(args["store"], "blobs", "sha256-" + gguf))
+        restore(gguf)
     told = [line for line in dict.fromkeys(said) if "layer sha256:" not in line]
-    return {"changed": True, "models": models, "said": told, "shares_the_pushed_file": shared}
+    return {"changed": True, "models": models, "said": told, "freed": give_up(args)}
 
 
-def model_digest(args: Json) -> str:
-    """SHA-256 of the pushed model, from its record where that still holds."""
+def sources(args: Json) -> list[hostadmit.Part]:
+    """What Ollama is, which is about to run, and what it is given; its library's models nobody signed."""
+    image = ("images", str(args["image"]), "the image of Ollama")
+    parts = [image] if args["image"] else hostadmit.engine(args["engine"])
+    if args["library"]:
+        return [*parts, ("artifacts", str(args["library"]["digest"]), "the model")]
+    gguf = origin(args)
+    kept = [] if gguf["sha256"] == gguf["pushed"] else [("weights", str(gguf["sha256"]), "the weights that are left")]
+    return [*parts, ("artifacts", hostadmit.tree(args["model"]), "the model"), *kept]
+
+
+def origin(args: Json) -> Json:
+    """What the store is made from: the pushed file, or what an earlier store of it holds where that file went.
+
+    {"path", "sha256" and "stamp" of what is there, "pushed": the sha256 of what was pushed}; an unchanged file is not
+    read again.
+    """
     path = os.path.join(args["model"], GGUF)
+    known = read_record(args["model"]).get(GGUF, {})
+    if given_up(path, known):
+        kept, line = hoststores.holder(os.path.dirname(args["store"]), str(known.get("sha256")))
+        if kept:
+            return {"path": kept, "sha256": line["sha256"], "stamp": line["stamp"], "pushed": known["sha256"]}
     if not os.path.isfile(path):
         raise HostError(f"found no {path}, needed the model there: run the same command again")
-    return str(entry(path, GGUF, read_record(args["model"]).get(GGUF))["sha256"])
+    found = str(entry(path, GGUF, known)["sha256"])
+    return {"path": path, "sha256": found, "stamp": known.get("stamp"), "pushed": found}
 
 
 def prepare(args: Json, fresh: str) -> None:
@@ -90,36 +123,38 @@ def prepare(args: Json, fresh: str) -> None:
         os.chmod(path, 0o777)  # noqa: S103 - below a directory that is closed to all
 
 
-def link(args: Json, fresh: str, gguf: str) -> bool:
-    """True when the pushed file itself is the store's blob; on another file system it is sent instead."""
+def link(fresh: str, gguf: Json) -> bool:
+    """True when the file itself is the store's blob; on another file system it is sent instead."""
     try:
-        os.link(os.path.join(args["model"], GGUF), os.path.join(fresh, "blobs", "sha256-" + gguf))
-    except OSError:
+        os.link(gguf["path"], os.path.join(fresh, "blobs", "sha256-" + gguf["sha256"]))
+    except (OSError, KeyError):  # nothing was pushed where the model comes from the library
         return False
     return True
 
 
-def enough(args: Json, linked: bool) -> None:
+def enough(args: Json, gguf: Json, linked: bool) -> None:
     """Raises HostError when the disk has too little room: Ollama writes a model that it is given twice, to check it."""
-    if args["library"]:
+    if not gguf:
         return
-    size = os.path.getsize(os.path.join(args["model"], GGUF))
+    size = os.path.getsize(gguf["path"])
     need, free = size * (2 if linked else 3) + SMALL, free_bytes(args["staging"])
     if free < need:
+        left = SMALL if linked else size + SMALL
         raise HostError(
             f"not enough disk to make Ollama's store: found {free} bytes free at {args['staging']}, needed {need} "
-            f"while it is made, and at most {size + SMALL} afterwards: free some space on the host"
+            f"while it is made, and at most {left} afterwards: free some space on the host"
         )
 
 
-def build(args: Json, api: Api, gguf: str, said: list[str]) -> dict[str, str]:
+def build(args: Json, api: Api, gguf: Json, said: list[str]) -> dict[str, str]:
     """Digest of every model by name, made and listed. `said`: what Ollama said, without its repetitions."""
-    if gguf and not api.has_blob("sha256:" + gguf):
-        api.send_blob("sha256:" + gguf, os.path.join(args["model"], GGUF))
+    digest = "sha256:" + str(gguf.get("sha256"))
+    if gguf and not api.has_blob(digest):
+        api.send_blob(digest, gguf["path"])
     if args["library"]:
         api.make("/api/pull", {"model": args["library"]["name"]}, said.append)
     for request in args["requests"]:
-        files = {"files": {GGUF: "sha256:" + gguf}} if gguf and "from" not in request else {}
+        files = {"files": {GGUF: digest}} if gguf and "from" not in request else {}
         api.make("/api/create", {**request, **files}, said.append)
     found = api.digests()
     names = [request["model"] for request in args["requests"]]
@@ -172,34 +207,36 @@ def settle(fresh: str, keep: set[str]) -> None:
             os.chmod(os.path.join(folder, name), 0o644)
 
 
-def restore(args: Json) -> None:
-    """The pushed file has the time again under which it was verified: Ollama touches every blob that it uses."""
-    path = os.path.join(args["model"], GGUF)
-    if args["library"]:
-        return
-    known = read_record(args["model"]).get(GGUF, {}).get("stamp")
-    now = stamp(os.lstat(path))
-    if known and [known[0], known[2]] == [now[0], now[2]]:
-        os.utime(path, ns=(known[1], known[1]))
+def restore(gguf: Json) -> None:
+    """The file has the time again under which it was verified: Ollama touches every blob that it uses."""
+    known = gguf.get("stamp")
+    # A store that took the place of the one that it was made from has taken the file along.
+    if known and os.path.lexists(gguf["path"]):
+        now = stamp(os.lstat(gguf["path"]))
+        if [known[0], known[2]] == [now[0], now[2]]:
+            os.utime(gguf["path"], ns=(known[1], known[1]))
+
+
+def weights(root: str) -> set[str]:
+    """Digests of the weights that the models of a store have."""
+    layers = [layer for one in manifests(root) for layer in one["layers"] if layer["mediaType"] == MODEL_LAYER]
+    return {str(layer["digest"]) for layer in layers}
 
 
 def check_layer(args: Json, fresh: str) -> None:
     """Raises HostError when a pulled model is not the one whose digest was planned."""
     if not args["library"]:
         return
-    found = {
-        layer["digest"] for one in manifests(fresh) for layer in one["layers"] if layer["mediaType"] == MODEL_LAYER
-    }
-    wanted = args["library"]["digest"]
+    found, wanted = weights(fresh), args["library"]["digest"]
     if len(found) != 1 or not next(iter(found)).startswith(wanted):
         raise HostError(
             f"Ollama's library gave the model {', '.join(sorted(found))}, needed {wanted}: nothing was kept"
         )
 
 
-def place(args: Json, fresh: str, gguf: str, models: dict[str, str]) -> None:
+def place(args: Json, fresh: str, gguf: Json, models: dict[str, str]) -> None:
     """The store is in place and recorded. A file that was verified when it was pushed is not read again."""
-    known = read_record(args["model"]).get(GGUF, {}).get("stamp") if gguf else None
+    held = sorted("blobs/" + digest.replace(":", "-") for digest in weights(fresh))
     parent = os.path.dirname(args["store"])
     own_directory(parent, 0o755)
     os.sync()
@@ -210,13 +247,42 @@ def place(args: Json, fresh: str, gguf: str, models: dict[str, str]) -> None:
     files = []
     for name in regular_files(args["store"]):
         path = os.path.join(args["store"], name)
-        same = os.path.basename(name) == "sha256-" + gguf and stamp(os.lstat(path)) == known
-        digest = gguf if same else sha256_file(path)
+        same = bool(gguf) and os.path.basename(name) == "sha256-" + gguf["sha256"]
+        same = same and stamp(os.lstat(path)) == gguf["stamp"]
+        digest = gguf["sha256"] if same else sha256_file(path)
         if os.path.dirname(name) == "blobs" and os.path.basename(name) != "sha256-" + digest:
             raise HostError(f"{path} reads back with the sha256 {digest}: check the host's disk and memory")
         files.append(entry(path, name, {"stamp": stamp(os.lstat(path)), "sha256": digest}))
-    document = {"format": RECORD_FORMAT, "files": files, "made": args["made"], "made_from": gguf, "models": models}
-    write_json(args["store"] + ".json", document)
+    made = {"made": args["made"], "made_from": gguf.get("pushed", ""), "models": models}
+    # What another store can be made from when the pushed file is gone.
+    only = {"weights": held[0]} if gguf and len(held) == 1 else {}
+    write_json(args["store"] + ".json", {"format": RECORD_FORMAT, "files": files, **made, **only})
+
+
+def surplus(args: Json) -> int:
+    """Bytes of the pushed file where the store that was made from it has the model in another one; else 0."""
+    document, path = read_json(args["store"] + ".json"), os.path.join(args["model"], GGUF)
+    known = {} if args["library"] else read_record(args["model"]).get(GGUF, {})
+    held = document.get("weights") if isinstance(document, dict) else None
+    if not isinstance(held, str) or document.get("made_from") != known.get("sha256"):
+        return 0
+    try:
+        pushed, kept = os.lstat(path), os.lstat(inside(args["store"], held))
+    except OSError:
+        return 0
+    return 0 if (pushed.st_dev, pushed.st_ino) == (kept.st_dev, kept.st_ino) else pushed.st_size
+
+
+def give_up(args: Json) -> int:
+    """Bytes that were freed: the model is on this disk once. The record of the pushed file says so first, and stays."""
+    freed = surplus(args)
+    if freed:
+        document = read_json(args["model"] + ".json")
+        lines_of(document)[GGUF]["in_store"] = True
+        write_json(args["model"] + ".json", document)
+        os.unlink(os.path.join(args["model"], GGUF))
+        fsync_directory(args["model"])
+    return freed
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from ansible.plugins.action import ActionBase
 
 try:
     from phi4_edge import content, data
-    from phi4_edge.core import facts
-    from phi4_edge.core.overrides import EXTRA, Overrides
-    from phi4_edge.core.plan import Inputs, Plan, decide
+    from phi4_edge.core.facts import parse as facts
+    from phi4_edge.core.plan.decide import Inputs, Plan, decide
+    from phi4_edge.core.plan.overrides import EXTRA, Overrides
     from phi4_edge.errors import Phi4EdgeError
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
@@ -31,7 +31,9 @@ options:
   expected: {description: Fingerprint that was agreed to; empty for any., type: str}
 """
 # With fact injection on, our own facts look like variables of the inventory; they may be of a play before this one.
-RESULTS = ("phi4_facts", "phi4_lock", "phi4_plan", "phi4_images", "phi4_rollback", "phi4_watch", "phi4_doctor")
+RESULTS = (
+    "phi4_facts", "phi4_lock", "phi4_plan", "phi4_images", "phi4_rollback", "phi4_watch", "phi4_doctor", "phi4_gate",
+)  # fmt: skip
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -44,7 +46,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The plan as `phi4_plan`, or a failure that says found, needed, and what to do."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        super().run(tmp, task_vars)
         variables = task_vars or {}
         host = str(variables.get("inventory_hostname"))
         wishes = {
@@ -66,8 +68,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         document = plan.to_dict()
         reason = refusal(plan, str(self._task.args.get("expected") or ""))
         if reason:
-            return {**result, "changed": False, "failed": True, "msg": reason, "phi4_plan": document}
-        return {**result, "changed": False, "phi4_plan": document, "ansible_facts": {"phi4_plan": document}}
+            return {"changed": False, "failed": True, "msg": reason, "phi4_plan": document}
+        return {"changed": False, "phi4_plan": document, "ansible_facts": {"phi4_plan": document}}
 
 
 def indexed(index: Path, key: str) -> dict[str, str]:
@@ -85,6 +87,11 @@ def refusal(plan: Plan, expected: str) -> str:
         return f"the plan cannot be applied: {plan.not_applicable}. Nothing was changed"
     if plan.blockers:
         return f"something is in the way: {'; '.join(plan.blockers)}. Nothing was changed"
+    if plan.awaits:
+        return (
+            f"found no {' and no '.join(plan.awaits)} in the store of this controller, needed all that the release is "
+            "made of. Nothing was changed; make it with `phi4-edge provision` or `phi4-edge model`, or from a bundle"
+        )
     if expected and plan.fingerprint != expected:
         return (
             f"found plan {str(plan.fingerprint)[:12]} for this host, needed {expected[:12]}, which was agreed to: its "

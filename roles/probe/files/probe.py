@@ -1,42 +1,45 @@
 """What a host says about itself: raw text per source, or the reason why there is none.
 
-Runs on the host, sent over standard input behind tools.py, receipt.py and role receipt's hostlockstate.py: Python 3.8,
-standard library, any user, writes nothing, never fails. Parsing and deciding happen on the controller.
+Runs on the host, sent over standard input with the modules that it imports: Python 3.8, standard library, any user,
+writes nothing, never fails. Parsing and deciding happen on the controller.
 """
+
+from __future__ import annotations
 
 import glob
 import json
 import os
+import re
 import socket
 import stat
 import sys
-import threading
 import time
+from typing import Iterator
+
+import hostport
+from hostlockstate import LOCK_BEAT, LOCK_FOLDER, lock_journal, lock_status
+from hostsources import SOURCE_SECONDS, Cut, collect
+from hosttools import Gap, clean, ranges, run, standing, tool
+from receipt import verify
 
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
-Gap, clean, ranges, run, standing, tool, verify = (
-    globals()[name] for name in ("Gap", "clean", "ranges", "run", "standing", "tool", "verify")
-)
-LOCK_FOLDER, LOCK_BEAT, lock_status, lock_journal = (
-    globals()[name] for name in ("LOCK_FOLDER", "LOCK_BEAT", "lock_status", "lock_journal")
-)
-ROOT = ARGS.get("root", "")  # a test's stand-in for "/"
-SOURCE_SECONDS = 15  # up to three tools in a row, or a file system that hangs
-VERIFY_SECONDS = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
+ROOT: str = ARGS.get("root", "")  # a test's stand-in for "/"
+VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
 TEXT_LIMIT = 32 * 1024
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
 UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as the largest page-aligned number
 NVIDIA_FIELDS = "index,name,memory.total,memory.used,driver_version,compute_cap,uuid"
-UNIT_FIELDS = "LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description"
+UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service")
+UNIT_FIELDS = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description,StatusText,"
+    "ActiveEnterTimestampMonotonic"
+)
 DOCKER_FIELDS = "{{.Driver}} {{.DriverStatus}}"
+PORT_LOOKS = 2
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
-class Cut(str):
-    """A text of which there was more."""
-
-
-def read_bytes(path, limit):
+def read_bytes(path: str, limit: int) -> bytes:
     handle = os.open(ROOT + path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as stream:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -44,21 +47,21 @@ def read_bytes(path, limit):
         return stream.read(limit)
 
 
-def read(path, limit=TEXT_LIMIT):
+def read(path: str, limit: int = TEXT_LIMIT) -> str:
     data = read_bytes(path, limit + 1)
     return Cut(clean(data[:limit])) if len(data) > limit else clean(data)
 
 
-def first(*paths):
+def first(*paths: str) -> str:
     for path in paths:
         if os.path.exists(ROOT + path):
             return read(path)
     raise Gap("missing", paths[0])
 
 
-def libc():
+def libc() -> str:
     try:
-        return os.confstr("CS_GNU_LIBC_VERSION")
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (ValueError, OSError):
         loaders = sorted(glob.glob(ROOT + "/lib/ld-musl-*.so.1"))
         if not loaders:
@@ -67,7 +70,7 @@ def libc():
         return "musl " + words[words.index("Version") + 1]
 
 
-def cpu_topology():
+def cpu_topology() -> str:
     lines = []
     for folder in glob.glob(ROOT + "/sys/devices/system/cpu/cpu[0-9]*/topology"):
         place = folder[len(ROOT) :]
@@ -78,7 +81,7 @@ def cpu_topology():
     return "\n".join("%d %s %s" % line for line in sorted(lines))
 
 
-def ancestors(top, inside):
+def ancestors(top: str, inside: str) -> Iterator[str]:
     """The folders from a process' own control group up to the mount's root; a path of another namespace is skipped."""
     while True:
         folder = (top + inside).rstrip("/")
@@ -89,7 +92,7 @@ def ancestors(top, inside):
         inside = os.path.dirname(inside)
 
 
-def limit_line(folder, kind, names):
+def limit_line(folder: str, kind: str, names: tuple[str, ...]) -> str | None:
     try:
         words = " ".join(read(folder + "/" + name).strip() for name in names).split()
     except OSError:
@@ -99,7 +102,7 @@ def limit_line(folder, kind, names):
     return " ".join([kind, "".join(folder.split()), *words])
 
 
-def cgroup():
+def cgroup() -> str:
     top = "/sys/fs/cgroup"
     if os.path.exists(ROOT + top + "/cgroup.controllers"):
         mode = "v2"
@@ -107,7 +110,8 @@ def cgroup():
         mode = "hybrid" if os.path.isdir(ROOT + top + "/unified") else "v1"
     else:
         raise Gap("missing", top)
-    lines = [mode]
+    lines: list[str | None] = [mode]
+    wanted: list[tuple[str, str, tuple[str, ...]]]
     for entry in read("/proc/self/cgroup").split("\n"):
         _, controllers, inside = [*entry.split(":", 2), "", ""][:3]
         names = set(controllers.split(","))
@@ -121,7 +125,7 @@ def cgroup():
     return "\n".join(line for line in lines if line)
 
 
-def disk():
+def disk() -> str:
     lines = []
     for path in ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/etc"):
         there = path
@@ -133,7 +137,7 @@ def disk():
     return "\n".join(lines)
 
 
-def our_disk():
+def our_disk() -> str:
     lines = []
     for top in ("/opt/phi4-edge", "/var/lib/phi4-edge"):
         seen, there = {}, standing(ROOT + top)
@@ -147,7 +151,7 @@ def our_disk():
     return "\n".join(lines)
 
 
-def pci():
+def pci() -> str:
     top = "/sys/bus/pci/devices"
     lines = []
     for slot in sorted(os.listdir(ROOT + top)):
@@ -159,24 +163,24 @@ def pci():
     return "\n".join(lines)
 
 
-def nvidia_smi():
+def nvidia_smi() -> str:
     return tool("nvidia-smi", "--query-gpu=" + NVIDIA_FIELDS, "--format=csv,noheader,nounits")
 
 
-def device_tree(name):
+def device_tree(name: str) -> str:
     return first("/proc/device-tree/" + name, "/sys/firmware/devicetree/base/" + name).strip("\0").replace("\0", "\n")
 
 
-def modules():
+def modules() -> str:
     lines = read("/proc/modules", 16 * TEXT_LIMIT).split("\n")
     return "\n".join(line for line in lines if "nvidia" in line.split(" ")[0] or "nouveau" in line.split(" ")[0])
 
 
-def secure_boot():
+def secure_boot() -> str:
     return "enabled" if read_bytes(SECURE_BOOT, 5)[4:] == b"\1" else "disabled"
 
 
-def reboot_required():
+def reboot_required() -> str:
     if os.path.exists(ROOT + "/run/reboot-required"):
         packages = ROOT + "/run/reboot-required.pkgs"
         return "yes\n" + (read("/run/reboot-required.pkgs") if os.path.exists(packages) else "")
@@ -185,7 +189,7 @@ def reboot_required():
     return "no"
 
 
-def init():
+def init() -> str:
     try:
         state = run("systemctl", "is-system-running")[1].strip()
     except Gap as gap:
@@ -193,18 +197,18 @@ def init():
     return "%s %s" % (read("/proc/1/comm").strip(), state)
 
 
-def compose():
+def compose() -> str:
     try:
         return tool("docker", "compose", "version", "--short")
     except Gap:
         return tool("docker-compose", "version", "--short")
 
 
-def daemon_json():
+def daemon_json() -> str:
     return "%d" % os.stat(ROOT + "/etc/docker/daemon.json").st_size
 
 
-def listening():
+def listening() -> str:
     lines = set()
     for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         for row in read("/proc/net/" + name, 1 << 20).split("\n")[1:]:
@@ -218,7 +222,29 @@ def listening():
     return "\n".join(sorted(lines)[:500])
 
 
-def journal():
+def memory_kills() -> str:
+    """What the control group of our unit counts; gone with each start of the unit."""
+    inside = "/system.slice/phi4-edge.service/memory."
+    text = first("/sys/fs/cgroup" + inside + "events", "/sys/fs/cgroup/memory" + inside + "oom_control")
+    found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
+    if found is None:
+        raise Gap("missing", "this kernel does not count what it killed for memory")
+    return found.group(1)
+
+
+def orphaned_ports() -> str:
+    if not os.path.exists(ROOT + hostport.DOCKER):
+        raise Gap("missing", "no Docker")
+    if os.geteuid() and not ROOT:
+        raise Gap("denied", "only root sees whose a socket is")
+    try:
+        found = hostport.orphans(ROOT, PORT_LOOKS)
+    except hostport.UNKNOWN as error:
+        raise Gap("failed", "%s: %s" % (type(error).__name__, error)) from None
+    return "\n".join(sorted("%s %d" % place for place in found)[:100])
+
+
+def journal() -> str:
     found = lock_journal(LOCK_FOLDER, ROOT)
     if found is None:
         raise Gap("missing", "no journal")
@@ -257,7 +283,10 @@ SOURCES = {
     "hostname": socket.gethostname,
     "boot_id": lambda: read("/proc/sys/kernel/random/boot_id").strip(),
     "listening": listening,
-    "service": lambda: tool("systemctl", "show", "phi4-edge.service", "-p", UNIT_FIELDS),
+    "orphaned_ports": orphaned_ports,
+    "service": lambda: tool("systemctl", "show", *UNITS, "-p", UNIT_FIELDS),
+    "clock": lambda: "%d %d" % (time.time(), time.monotonic() * 1e6),
+    "memory_kills": memory_kills,
     "receipt": lambda: json.dumps(verify(ROOT, VERIFY_SECONDS)),
     "lock": lambda: json.dumps(lock_status(LOCK_FOLDER, LOCK_BEAT, ROOT)),
     "journal": journal,
@@ -265,36 +294,7 @@ SOURCES = {
 LIMITS = {"cpuinfo": CPUINFO_LIMIT, "receipt": 4 * TEXT_LIMIT}
 
 
-def gather(name, answers):
-    try:
-        text = SOURCES[name]()
-        limit = LIMITS.get(name, TEXT_LIMIT)
-        answers[name] = {"text": text[:limit]}
-        if len(text) > limit or isinstance(text, Cut):
-            answers[name]["truncated"] = True
-    except Gap as gap:
-        answers[name] = {"gap": gap.args[0], "detail": gap.args[1][:300]}
-    except (FileNotFoundError, NotADirectoryError) as error:
-        answers[name] = {"gap": "missing", "detail": str(error)[:300]}
-    except PermissionError as error:
-        answers[name] = {"gap": "denied", "detail": str(error)[:300]}
-    except Exception as error:  # whatever a strange host provokes is a gap in one source, never a failed host
-        answers[name] = {"gap": "failed", "detail": ("%s: %s" % (type(error).__name__, error))[:300]}
-
-
-def main():
-    answers = {}
-    start = time.monotonic()
-    threads = {}
-    for name in SOURCES:
-        threads[name] = threading.Thread(target=gather, args=(name, answers), daemon=True)
-        threads[name].start()
-    for name, thread in threads.items():
-        limit = VERIFY_SECONDS + SOURCE_SECONDS if name == "receipt" else SOURCE_SECONDS
-        thread.join(max(0, start + limit - time.monotonic()))
-    late = {"gap": "timeout", "detail": "no answer in time"}
-    EMIT({"format": "phi4-edge/facts/1", "sources": {name: answers.get(name, late) for name in SOURCES}})
-    os._exit(0)  # a thread that hangs in a dead file system must not keep the connection open
-
-
-main()
+longest = {"receipt": VERIFY_SECONDS + SOURCE_SECONDS}
+EMIT({"format": "phi4-edge/facts/1", "sources": collect(SOURCES, TEXT_LIMIT, LIMITS, longest)})
+sys.stdout.flush()
+os._exit(0)  # a thread that hangs in a dead file system must not keep the connection open

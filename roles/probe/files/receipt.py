@@ -4,14 +4,20 @@ Python 3.8, standard library. The receipt is read as data that anyone could have
 own paths are opened, and everything that goes back is bounded.
 """
 
+from __future__ import annotations
+
 import hashlib
 import http.client
 import json
 import os
+import re
 import socket
 import stat
 import time
 import urllib.parse
+from typing import Any, Dict, Iterator
+
+Json = Dict[str, Any]
 
 RECEIPT = "/var/lib/phi4-edge/receipt.json"
 RECEIPT_LIMIT = 16 * 1024 * 1024  # 250 bytes for each of 60,000 files
@@ -24,17 +30,25 @@ OURS = ("/opt/phi4-edge/", "/var/lib/phi4-edge/", "/etc/systemd/system/phi4-edge
 DOCKER = "/run/docker.sock"
 DOCKER_SECONDS = 5
 DOCKER_LIMIT = 1024 * 1024  # some KiB for each container, and ours are two
+# Where systemd, or Docker itself, puts the groups of containers; version 2, then version 1.
+CONTAINER_GROUPS = (
+    "/sys/fs/cgroup/system.slice/docker-%s.scope/memory.events",
+    "/sys/fs/cgroup/docker/%s/memory.events",
+    "/sys/fs/cgroup/memory/system.slice/docker-%s.scope/memory.oom_control",
+    "/sys/fs/cgroup/memory/docker/%s/memory.oom_control",
+)
 NOFOLLOW = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def verify(root, seconds):
+def verify(root: str, seconds: float) -> Json:
     """{"present", "receipt" without its files, "file_count", "drift": [{"path", "problem"}], "error" if any}.
 
-    "containers": [{"service", "image", "state"}], where the release runs some and Docker may be asked.
+    "containers": [{"service", "image", "state", "health", "memory_kills"}], where the release runs some and Docker may
+    be asked.
     """
     if not os.path.lexists(root + RECEIPT):
         return {"present": False}
-    answer = {"present": True, "receipt": {}, "file_count": 0, "drift": []}
+    answer: Json = {"present": True, "receipt": {}, "file_count": 0, "drift": []}
     try:
         files, links = load(os.open(root + RECEIPT, NOFOLLOW), answer)
         answer["file_count"] = len(files)
@@ -51,17 +65,17 @@ def verify(root, seconds):
 class Local(http.client.HTTPConnection):
     """HTTP to a socket in the file system."""
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=DOCKER_SECONDS)
         self.path = path
 
-    def connect(self):
+    def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(DOCKER_SECONDS)
         self.sock.connect(self.path)
 
 
-def containers(root, receipt):
+def containers(root: str, receipt: Json) -> list[Json] | None:
     """The containers of the receipt's release; None where it has none, or where this user may not ask Docker."""
     if receipt.get("service_manager") != "compose" and not receipt.get("webui_image"):
         return None
@@ -78,6 +92,8 @@ def containers(root, receipt):
                 "service": str((item.get("Labels") or {}).get("phi4-edge.service"))[:40],
                 "image": str(item.get("ImageID"))[:80],
                 "state": str(item.get("State"))[:40],
+                "health": health(str(item.get("Status"))),
+                "memory_kills": memory_kills(root, str(item.get("Id"))),
             }
             for item in listed[:50]
         ]
@@ -87,7 +103,27 @@ def containers(root, receipt):
         way.close()
 
 
-def load(handle, answer):
+def health(status: str) -> str:
+    """What a container's health check says, of a status like `Up 5 minutes (healthy)`; "" without one."""
+    found = re.search(r"\((?:health: )?(starting|healthy|unhealthy)\)", status[:200])
+    return found.group(1) if found else ""
+
+
+def memory_kills(root: str, container: str) -> int:
+    """What the container's control group counts as ended for want of memory, wherever Docker put it."""
+    if not re.fullmatch("[0-9a-f]{64}", container):
+        return 0
+    for place in CONTAINER_GROUPS:
+        try:
+            with open(root + place % container, encoding="ascii", errors="replace") as stream:
+                found = re.search(r"^oom_kill (\d{1,9})$", stream.read(4096), re.MULTILINE)
+        except OSError:
+            continue
+        return int(found.group(1)) if found else 0
+    return 0
+
+
+def load(handle: int, answer: Json) -> Any:
     """The lists of files and links; the rest of the receipt goes into the answer."""
     with os.fdopen(handle, "rb") as stream:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -105,7 +141,7 @@ def load(handle, answer):
     return files, links
 
 
-def problems(root, files, links, end):
+def problems(root: str, files: list[Any], links: list[Any], end: float) -> Iterator[tuple[str, str]]:
     inside = Inside(root)
     for entry in links:
         path = inside.check(entry["path"])
@@ -123,12 +159,12 @@ def problems(root, files, links, end):
 class Inside:
     """Holds the receipt to our own paths, also where a link on the way would lead out of them."""
 
-    def __init__(self, root):
+    def __init__(self, root: str) -> None:
         self.root = root
         self.tops = [os.path.realpath(root + top) for top in TOPS]
-        self.known = set()
+        self.known: set[str] = set()
 
-    def check(self, path):
+    def check(self, path: str) -> str:
         """The path, if it is one of ours. Raises ValueError that names it otherwise."""
         if not path.startswith(OURS) or ".." in path.split("/") or len(path) > 1000 or not path.isprintable():
             raise ValueError("the receipt names a path that is not ours: %.100r" % path)
@@ -141,7 +177,7 @@ class Inside:
         return path
 
 
-def problem(path, entry, bulk, end):
+def problem(path: str, entry: Json, bulk: bool, end: float) -> str | None:
     """What is wrong with one file, or None. Bulk and large files are hashed only when their stamp has changed."""
     try:
         handle = os.open(path, NOFOLLOW)
@@ -160,11 +196,11 @@ def problem(path, entry, bulk, end):
     return None if stat.S_IMODE(status.st_mode) == mode(entry["mode"]) else "mode"
 
 
-def mode(value):
+def mode(value: Any) -> int:
     return value if isinstance(value, int) else int(value, 8)
 
 
-def digest(stream, end):
+def digest(stream: Any, end: float) -> str:
     total = hashlib.sha256()
     while True:
         if time.monotonic() > end:

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping
-from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge import __version__, content
-    from phi4_edge.core import hostcall, serving
+    from phi4_edge.core import layout
+    from phi4_edge.core.facts import receipt
+    from phi4_edge.remote import action
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -27,9 +25,9 @@ options:
   state: {description: Directory of models and receipt., type: path, required: true}
   plan: {description: The plan that was applied (commit)., type: dict}
   images: {description: Ids of its images on the host by service (commit)., type: dict}
+  gate: {description: "The fact phi4_gate: the proof of this run's gate (commit).", type: dict}
   forget: {description: The release that was committed until now is bad and not kept (commit)., type: bool}
 """
-FORMAT = "phi4-edge/receipt/1"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -37,66 +35,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"do", "root", "state", "plan", "images", "forget"})
+    _VALID_ARGS = frozenset({"do", "root", "state", "plan", "images", "gate", "forget"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of one operation of files/receipt.py."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        args = {**self._task.args, "check": self._task.check_mode}
-        args["receipt"] = f"{args['state']}/receipt.json"
-        if args["do"] == "sweep" and self._task.check_mode:
-            return {**result, "changed": False, "skipped": True, "msg": "check mode: nothing was removed"}
-        plan, images = args.pop("plan", None), args.pop("images", None) or {}
-        if args["do"] == "commit":
-            args["body"] = {**body(plan, str(variables.get("inventory_hostname"))), **containers(plan, images)}
-            args["files"] = [f"/etc/systemd/system/{unit}" for unit in serving.UNITS]
-        script = hostcall.compose(*content.host_script("receipt", "receipt"))
-        python = self._templar.template(variables.get("ansible_python_interpreter"))
-        done = hostcall.task(
-            self._low_level_execute_command,
-            secrets.token_hex(8),
-            python,
-            script,
-            args,
-            seconds=getitimer(ITIMER_REAL)[0],
-            lock=hostcall.held(self._templar.available_variables),
-        )
-        return {**result, **done}
-
-
-def body(plan: Mapping[str, Any], host: str) -> dict[str, Any]:
-    """What the receipt says about the plan, without files, links and images."""
-    names = ("release", "engine", "quantization", "bind", "port", "unit", "context_length", "parallel")
-    model = {name: plan["model"][name] for name in ("id", "artifact", "digest")}
-    return {
-        "format": FORMAT, "phi4_edge_version": __version__, "host": host, "plan_fingerprint": plan["fingerprint"],
-        "model": model, "runtime": (plan["runtime"] or {}).get("id") or "", "threads": plan["knobs"].get("threads", 0),
-        "service_manager": plan["service_manager"], "steps": list(plan.get("steps") or ()),
-        "store": plan["knobs"].get("store") or "",
-        **{name: plan[name] for name in names}, **before_us(plan),
-    }  # fmt: skip
-
-
-def before_us(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """What the plan saw that nobody can see any more once its engine runs: see `phi4_edge.core.receipt.Receipt`."""
-    gpu, memory = plan["knobs"].get("gpu") or "", plan.get("memory") or {}
-    images = [image for image in (plan["image"], (plan.get("webui") or {}).get("image")) if image]
-    found = {
-        "gpu": gpu,
-        "vram_held_by_others": memory.get("held_by_others", 0) if gpu else 0,
-        "image_disk": sum(image["disk"] for image in images),
-        "memory_need": memory.get("ram_need", 0),
-        "vram_need": memory.get("vram_need", 0),
-    }
-    return {name: value for name, value in found.items() if value}
-
-
-def containers(plan: Mapping[str, Any], images: Mapping[str, str]) -> dict[str, Any]:
-    """The images that run, as the plan names them and as the host knows them; nothing for a native engine alone."""
-    found = {"image": (plan["image"], "engine"), "webui_image": ((plan.get("webui") or {}).get("image"), "webui")}
-    return {
-        name: {"key": image.get("key", ""), "digest": image.get("digest") or "", "id": images.get(service, "")}
-        for name, (image, service) in found.items()
-        if image
-    }
+        super().run(tmp, task_vars)
+        variables, check = task_vars or {}, self._task.check_mode
+        args = {**self._task.args, "check": check, "receipt": f"{self._task.args['state']}/receipt.json"}
+        do, plan, gate = args.pop("do"), args.pop("plan", None), args.pop("gate", None) or {}
+        images = args.pop("images", None) or {}
+        if do == "sweep" and check:
+            return {"changed": False, "skipped": True, "msg": "check mode: nothing was removed"}
+        if do == "commit":
+            if not check and gate.get("release") != plan["release"]:
+                return {"changed": False, "failed": True, "msg": receipt.without_gate(plan["release"])}
+            told = receipt.body(plan, str(variables.get("inventory_hostname")))
+            args["body"] = {**told, **receipt.containers(plan, images)}
+            args["files"] = [f"/etc/systemd/system/{unit}" for unit in layout.UNITS]
+            args["proof"] = str(gate.get("proof") or "")
+        return action.task(self, variables, ("receipt", "receipt", do), args)

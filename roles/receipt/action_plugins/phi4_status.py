@@ -9,7 +9,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge.core import facts, receipt
+    from phi4_edge.core.facts import parse as facts
+    from phi4_edge.core.facts import receipt
+    from phi4_edge.core.facts.endings import endings
     from phi4_edge.errors import FactsError
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
@@ -24,7 +26,7 @@ options:
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """`phi4_status`: `state` is absent, unreadable, drifted, stopped or serving."""
+    """`phi4_status`: `state` is absent, unreadable, drifted, stopped, loading or serving."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -33,7 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The state, the release, and the drift file by file."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        super().run(tmp, task_vars)
         try:
             host = facts.parse(self._task.args["facts"])
         except FactsError as error:
@@ -41,8 +43,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         found = host.receipt
         drift = [f"{item.path} ({item.problem})" for item in found.drift]
         state = receipt.status(found, host.service)
-        words = [state, found.release, found.artifact, f"port {found.port}" if found.port else "", *drift, found.error]
+        if state in ("serving", "stopped") and host.service is not None and host.service.loading:
+            state = "loading"
+        port = f"port {found.port}" if found.port else ""
+        ended = [ending.text for ending in endings(host)]
+        words = [state, found.release, found.artifact, port, *drift, *ended, found.error]
         return {
-            **result, "changed": False, "state": state, "release": found.release, "drift": drift,
+            "changed": False, "state": state, "release": found.release, "drift": drift,
             "msg": " · ".join(word for word in words if word),
         }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import time
 
@@ -21,6 +22,7 @@ from hostlib import (
     write_json,
 )
 from hostrun import serve
+from hostunit import PASSED
 
 # Kept as they are while nothing else in the receipt changes, so that a second commit is no change.
 VOLATILE = ("committed_at", "phi4_edge_version")
@@ -74,14 +76,17 @@ def commit(args: Json, _payload: bytes) -> Json:
     if args["check"]:
         return {"changed": before.get("plan_fingerprint") != receipt["plan_fingerprint"]}
     must_be_current(args)
+    gate = passed(args)
     receipt["files"] = managed(args)
     receipt["links"] = [{"path": path, "target": link_target(path)} for path in links(args)]
     receipt["committed_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     same = {key: value for key, value in receipt.items() if key not in VOLATILE}
     if same == {key: value for key, value in before.items() if key not in VOLATILE}:
+        write_json(PASSED, gate, 0o600)
         return {"changed": bool(prune(args, before)), "file_count": len(receipt["files"])}
     own_directory(os.path.dirname(args["receipt"]), 0o755)
     write_json(args["receipt"], receipt)
+    write_json(PASSED, gate, 0o600)
     return {"changed": True, "file_count": len(receipt["files"]), "pruned": prune(args, receipt)}
 
 
@@ -102,6 +107,24 @@ def must_be_current(args: Json) -> None:
     found = link_target(os.path.join(args["root"], "current"))
     if found != wanted:
         raise HostError(f"found {found} current on the host, needed {wanted}: another run changed it; run again")
+
+
+def passed(args: Json) -> Json:
+    """What the gate of this run noted, without its proof: that is good for one receipt.
+
+    Raises HostError where no gate of this run proved the release on this host. The note lies in memory: a host that was
+    started anew must pass again.
+    """
+    noted = read_json(PASSED)
+    known = noted if isinstance(noted, dict) else {}
+    proof = known.pop("proof", None)
+    same = isinstance(proof, str) and proof != "" and hmac.compare_digest(proof, str(args["proof"]))
+    if not same or known.get("release") != args["body"]["release"]:
+        raise HostError(
+            f"found no gate of this run that {args['body']['release']} passed on this host, needed one before its "
+            "receipt is written: run the whole again"
+        )
+    return known
 
 
 def before_this(receipt: Json, release: str) -> str | None:

@@ -1,10 +1,11 @@
-"""Host side of a release: its directory, the switch to it, the way back, and the removal of everything."""
+"""Host side of a release: the switch to it, the way back, and the removal of everything."""
 
 from __future__ import annotations
 
 import os
-import re
+from typing import Collection, Mapping
 
+import hostadmit
 import hostdocker
 import hostjournal
 from hostlib import (
@@ -14,11 +15,11 @@ from hostlib import (
     link_atomic,
     link_target,
     own_directory,
-    read_bytes,
     read_json,
+    remove_tree,
     write_atomic,
 )
-from hostrun import clean, command, serve
+from hostrun import command, serve
 from hostunit import (
     FOLDER,
     MAIN,
@@ -26,6 +27,9 @@ from hostunit import (
     REHEARSAL,
     REHEARSAL_FOLDER,
     REHEARSAL_UNIT,
+    SOCKET,
+    STOPPING,
+    SWITCHING,
     UNITS,
     drop,
     enable,
@@ -34,80 +38,19 @@ from hostunit import (
     shown,
     stop,
     traces,
+    unwant,
 )
 from removal import erase, remove
-
-RELEASE = re.compile(r"r-[0-9a-f]{12}")
-
-
-def release_of(args: Json) -> str:
-    """Directory of the release `args["release"]`."""
-    if not RELEASE.fullmatch(args["release"]):
-        raise HostError(f"refusing the release name {args['release']!r}")
-    return os.path.join(str(args["root"]), "releases", args["release"])
-
-
-def holds(path: str, data: bytes | None) -> bool:
-    """True when `path` is a regular file with this content that everybody may read and its owner write."""
-    found = read_bytes(path)
-    return found is not None and found == data and os.lstat(path).st_mode & 0o7777 == 0o644
-
-
-def stage(args: Json, _payload: bytes) -> Json:
-    """The release directory holds the given files and links; only what differs is written. `check`: nothing is."""
-    root = release_of(args)
-    changes, diff = [], []
-    for name, text in sorted(args["files"].items()):
-        path, wanted = inside(root, name), text.encode()
-        if holds(path, wanted):
-            continue
-        changes.append(path)
-        before = clean((read_bytes(path) or b"").decode("utf-8", "replace"), 20000)
-        before += "\n" if before else ""
-        diff.append({"before_header": path, "after_header": path, "before": before, "after": text})
-        if not args["check"]:
-            own_directory(root, 0o755)
-            write_atomic(path, wanted)
-    for name, target in sorted(args["links"].items()):
-        path = inside(root, name)
-        if link_target(path) == target:
-            continue
-        changes.append(path)
-        if not args["check"]:
-            own_directory(root, 0o755)
-            link_atomic(target, path)
-    return {"changed": bool(changes), "changes": changes, "diff": diff if args["diff"] else []}
-
-
-def verify(args: Json, _payload: bytes) -> Json:
-    """systemd can read the units of the release, and Compose its files. Raises HostError with their complaints."""
-    release = release_of(args)
-    for unit in units_of(release):
-        path = os.path.join(release, unit)
-        status, output = command("systemd-analyze", "verify", "--man=no", path, timeout=60.0)
-        about = [line for line in output.splitlines() if unit in line or path in line]
-        if status not in (0, 127) and about:  # 127: no tool, no complaint
-            raise HostError(f"systemd refuses the unit {path}: {clean(' '.join(about), 1000)}")
-    for name in sorted(os.listdir(release)):
-        if name.endswith(".yml"):
-            composed(os.path.join(release, name))
-    return {"verified": True}
-
-
-def composed(path: str) -> None:
-    """Raises HostError where Docker Compose does not accept the file."""
-    status, output = command("docker", "compose", "--file", path, "config", "--quiet", timeout=60.0)
-    if status:
-        raise HostError(f"docker compose refuses {path}: {clean(output, 1000)}")
-
-
-def units_of(release: str) -> dict[str, bytes]:
-    """Content of each unit in a release directory, by name; the first is the engine's."""
-    found = {unit: read_bytes(os.path.join(release, unit)) for unit in UNITS}
-    return {unit: text for unit, text in found.items() if text is not None}
+from staging import RELEASE, holds, release_of, stage, units_of, verify
 
 
 def switch(args: Json, _payload: bytes) -> Json:
+    """`switched`, to a release that was admitted where this host trusts keys."""
+    hostadmit.guard_release(args, release_of(args), {}, {}, stage=False)
+    return switched(args)
+
+
+def switched(args: Json) -> Json:
     """The release is the current one, its units are systemd's, enabled, and started or restarted where that is due.
 
     `restart`: something that the process has already read was changed. `check`: only says what would be done.
@@ -115,29 +58,61 @@ def switch(args: Json, _payload: bytes) -> Json:
     release, root = release_of(args), str(args["root"])
     wanted = units_of(release)
     changes = pending(args, wanted)
-    restart = bool(args["restart"] or changes or any(shown(unit).get("ActiveState") != "active" for unit in wanted))
+    restart = bool(args["restart"] or changes or cut() or not all(active(unit) for unit in wanted))
     if args["check"]:
         return {"changed": bool(changes) or restart, "changes": changes, "restarted": False}
     if MAIN not in wanted:
         raise HostError(f"the release {release} has no {MAIN}: run the same command again")
     end_rehearsal()
+    kept = {SOCKET} if stays(wanted, changes) else set()
     if restart:
         # First of all, and not `restart --no-block`: a run that is killed in the middle must not leave the old process
         # behind the new unit, and the gate must not meet it.
-        halt(root)
-    for unit in UNITS:
-        if unit not in wanted:
-            drop(unit)
-        elif os.path.join(FOLDER, unit) in changes:
-            write_atomic(os.path.join(FOLDER, unit), wanted[unit])
+        write_atomic(SWITCHING, b"", 0o600)
+        halt(root, kept)
+    install(wanted, changes)
     link_atomic(os.path.join("releases", args["release"]), os.path.join(root, "current"))
     if changes or any(shown(unit).get("NeedDaemonReload") == "yes" for unit in wanted):
         must("daemon-reload")
+    if restart and kept:
+        stop(MAIN, shown(MAIN))  # a client that came in between had the port start the old one again
     changes += [f"enabled {unit}" for unit, text in wanted.items() if enable(unit, text.decode("utf-8", "replace"))]
     for unit in wanted if restart else ():
         command("systemctl", "reset-failed", unit)  # a unit that gave up would refuse to start; fails for a new one
         must("start", "--no-block", unit)
+    remove_tree(SWITCHING)
     return {"changed": bool(changes) or restart, "changes": changes, "restarted": restart}
+
+
+def active(unit: str) -> bool:
+    """Whether the unit runs, or listens."""
+    return shown(unit).get("ActiveState") == "active"
+
+
+def cut() -> bool:
+    """Whether a switch was cut since the last boot, so that what runs may be older than its unit."""
+    return os.path.lexists(SWITCHING)
+
+
+def stays(wanted: Mapping[str, bytes], changes: list[str]) -> bool:
+    """Whether the port stays taken all the time: the release's socket is the one that listens now."""
+    return SOCKET in wanted and os.path.join(FOLDER, SOCKET) not in changes and active(SOCKET)
+
+
+def install(wanted: Mapping[str, bytes], changes: list[str]) -> None:
+    """The release's units, and no others, are systemd's.
+
+    In an order in which the host comes up again, with one release or the other, wherever its power is cut: a service
+    that needs a socket comes after it, and before one comes that binds the port itself, no boot starts the socket.
+    """
+    surplus = [unit for unit in UNITS if unit not in wanted]
+    for unit in surplus:
+        unwant(unit)
+    for unit in wanted:
+        if os.path.join(FOLDER, unit) in changes:
+            write_atomic(os.path.join(FOLDER, unit), wanted[unit])
+    for unit in surplus:
+        drop(unit)
 
 
 def pending(args: Json, wanted: dict[str, bytes]) -> list[str]:
@@ -151,14 +126,15 @@ def pending(args: Json, wanted: dict[str, bytes]) -> list[str]:
     return changes
 
 
-def halt(root: str) -> None:
-    """Nothing of ours runs: no unit, and no container that a killed client left.
+def halt(root: str, kept: Collection[str] = ()) -> None:
+    """Nothing of ours runs: no unit but those `kept`, and no container that a killed client left.
 
     A Docker that was stopped is not asked: a native release must start without it, and the unit of one in containers
     takes down what is left when it has started Docker.
     """
-    for unit in reversed(UNITS):
-        stop(unit, shown(unit))
+    for unit in STOPPING:
+        if unit not in kept:
+            stop(unit, shown(unit))
     if hostdocker.wanted(root) and hostdocker.runs():
         for project in PROJECTS:
             hostdocker.down(project)
@@ -169,8 +145,8 @@ def rehearse(args: Json, _payload: bytes) -> Json:
 
     `files`: what the rehearsal has of its own, by name, its unit among them.
     """
+    hostadmit.guard_release(args, release_of(args), args["files"], {}, stage=False)
     end_rehearsal()
-    release_of(args)
     own_directory(REHEARSAL_FOLDER, 0o755)
     own_directory(os.path.dirname(REHEARSAL_UNIT), 0o755)
     for name, text in sorted(args["files"].items()):
@@ -241,9 +217,8 @@ def previous(args: Json, _payload: bytes) -> Json:
 def runs(args: Json) -> bool:
     """Whether the host runs the release `args["release"]`, and no run was cut behind a switch to another one."""
     journal, wanted = read_json(os.path.join(str(args["state"]), hostjournal.NAME)), units_of(release_of(args))
-    cut = isinstance(journal, dict) and hostjournal.switched(journal)
-    up = all(shown(unit).get("ActiveState") == "active" for unit in wanted)
-    return not cut and up and not pending(args, wanted)
+    half_done = cut() or (isinstance(journal, dict) and hostjournal.switched(journal))
+    return not half_done and all(active(unit) for unit in wanted) and not pending(args, wanted)
 
 
 def rollback(args: Json, _payload: bytes) -> Json:
@@ -257,7 +232,8 @@ def rollback(args: Json, _payload: bytes) -> Json:
     name = str(receipt_of(args).get("release") or "")
     if not RELEASE.fullmatch(name):
         return {"changed": False, "to": "", "restarted": False, "kept": os.path.lexists(args["receipt"]) or other(args)}
-    done = switch(dict(args, release=name, restart=False, check=False), b"")
+    # The way back asks nobody whether it was signed: it served before.
+    done = switched(dict(args, release=name, restart=False, check=False))
     plan = read_json(os.path.join(release_of(dict(args, release=name)), "plan.json"))
     return {"changed": done["changed"], "to": name, "restarted": done["restarted"], "kept": False, "plan": plan}
 
@@ -265,12 +241,12 @@ def rollback(args: Json, _payload: bytes) -> Json:
 def other(args: Json) -> bool:
     """True when a release runs that is not the one that failed: only its receipt was lost, and nobody switched yet."""
     current = os.path.basename(link_target(os.path.join(str(args["root"]), "current")) or "")
-    return current not in ("", args.get("failed") or current) and shown(MAIN).get("ActiveState") == "active"
+    return current not in ("", args.get("failed") or current) and active(MAIN)
 
 
 if __name__ == "__main__":
     operations = {
-        "stage": stage, "verify": verify, "rehearse": rehearse, "rest": rest, "switch": switch, "committed": committed,
-        "previous": previous, "rollback": rollback, "remove": remove, "erase": erase,
+        "stage": stage, "verify": verify, "rehearse": rehearse, "rest": rest, "switch": switch,
+        "committed": committed, "previous": previous, "rollback": rollback, "remove": remove, "erase": erase,
     }  # fmt: skip
     serve(globals(), operations)

@@ -6,8 +6,25 @@ import os
 
 import hostdocker
 import hostlock
+import hosttrust
 from hostlib import Json, fsync_directory, mounts, remove_tree
-from hostunit import CREATE, MAIN, PASSED, PROJECTS, UNITS, WEBUI, drop, end_rehearsal, must, shown, stop, traces
+from hostunit import (
+    CREATE,
+    PASSED,
+    PROJECTS,
+    STOPPING,
+    SWITCHING,
+    UNITS,
+    drop,
+    end_rehearsal,
+    must,
+    shown,
+    stop,
+    traces,
+)
+
+# What role lock has there while it runs, and whom the host trusts.
+KEPT = (hosttrust.FOLDER, "lock")
 
 
 def remove(args: Json, _payload: bytes) -> Json:
@@ -24,19 +41,27 @@ def remove(args: Json, _payload: bytes) -> Json:
     gone = ["rehearsal"] if end_rehearsal() else []
     stop(CREATE, shown(CREATE))
     containers = hostdocker.wanted(root)
-    found = [path for unit in (WEBUI, MAIN) for path in drop(unit)]
+    found = [path for unit in STOPPING for path in drop(unit)]
     if found:
         must("daemon-reload")
     if containers:
         gone += [item for project in PROJECTS for item in hostdocker.down(project)]
     gone += hostdocker.remove_images(set())
-    remove_tree(PASSED)
+    for path in (PASSED, SWITCHING):
+        remove_tree(path)
     return {"changed": bool(found or gone), "changes": found + gone, "docker": docker}
 
 
 def erase(args: Json, _payload: bytes) -> Json:
-    """Releases, engines, models, receipt: nothing that was installed is left. Nothing else is touched."""
-    tops = (str(args["root"]), str(args["state"]))
+    """Releases, engines, models, receipt: nothing that was installed is left. Nothing else is touched.
+
+    `keep_trust`: the keys that the host trusts stay. They must not go with an installation that failed, or whoever
+    makes one fail would have the host trust everybody.
+    """
+    tops = [str(args["root"]), str(args["state"])]
+    if args.get("keep_trust") and hosttrust.read(str(args["state"]))["keys"]:
+        state = tops.pop()
+        tops += [os.path.join(state, name) for name in sorted(os.listdir(state)) if name not in KEPT]
     found = [path for path in tops if os.path.lexists(path) and not bare(path) and not hostlock.alone_in(path)]
     for path in found if not args["check"] else ():
         remove_tree(path)

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import secrets
-from signal import ITIMER_REAL, getitimer
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge import content
-    from phi4_edge.core import hostcall
+    from phi4_edge.remote import action
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -26,7 +23,6 @@ options:
   quantization: {description: What the plan says that it is (check)., type: str}
   root: {description: Directory of releases (stage)., type: path}
   release: {description: Name of the release (stage)., type: str}
-  files: {description: Text files of the release by name (stage)., type: dict}
   links: {description: Symlinks of the release by name (stage)., type: dict}
 """
 
@@ -37,22 +33,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_diff = True
-    _VALID_ARGS = frozenset({"do", "model", "quantization", "root", "release", "files", "links"})
+    _VALID_ARGS = frozenset({"do", "model", "quantization", "root", "release", "links"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of files/checkpoint.py, or of the service role's files/release.py for `stage`."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        super().run(tmp, task_vars)
         args = {**self._task.args, "check": self._task.check_mode, "diff": self._task.diff}
-        where = ("service", "release") if args["do"] == "stage" else ("vllm", "checkpoint")
-        script = hostcall.compose(*content.host_script(*where))
-        python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
-        done = hostcall.task(
-            self._low_level_execute_command,
-            secrets.token_hex(8),
-            python,
-            script,
-            args,
-            seconds=getitimer(ITIMER_REAL)[0],
-            lock=hostcall.held(self._templar.available_variables),
-        )
-        return {"changed": False, **result, **done}
+        stage = args.pop("do") == "stage"
+        if stage:
+            return action.task(self, task_vars or {}, ("service", "release", "stage"), {**args, "files": {}})
+        return action.task(self, task_vars or {}, ("vllm", "checkpoint", "check"), args)

@@ -1,78 +1,106 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prepares the chat page's data directory on the host, and stages its part of a release."""
+"""Prepares the chat page's data directory on the host, stages its part of a release, and makes its administrator."""
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Mapping
-from signal import ITIMER_REAL, getitimer
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge import content
-    from phi4_edge.core import compose, compose_parts, hostcall
+    from phi4_edge.core.engines import administrator, confinement
     from phi4_edge.data import load_catalog
+    from phi4_edge.errors import Phi4EdgeError
+    from phi4_edge.remote import action, release
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
 DOCUMENTATION = r"""
 module: phi4_webui
-short_description: Prepare the chat page's data directory, or stage its part of a release
-description: One command on the host. Check mode says what would change; stage supports diff.
+short_description: Prepare the chat page's data directory, stage its part of a release, or make its administrator
+description:
+  - One command on the host. Check mode says what would change; stage supports diff.
+  - The administrator's email and password are no options, but C(webui_admin_email) and C(webui_admin_password) of the
+    host's variables, so that no log and no result has them. They reach the page over sockets alone.
 options:
-  do: {description: What to do., type: str, required: true, choices: [prepare, stage]}
+  do: {description: What to do., type: str, required: true, choices: [prepare, stage, administrator]}
   data: {description: Directory of accounts and chats on the host., type: path, required: true}
   root: {description: Directory of releases (stage)., type: path}
   release: {description: Name of the release (stage)., type: str}
   plan: {description: The host's plan (stage)., type: dict}
   image: {description: Id of the page's image on the host; empty only in check mode (stage)., type: str}
-  unit: {description: Text of its unit (stage)., type: str}
+  seconds: {description: Longest time until the page asks for its administrator (administrator)., type: int}
 """
-NOTE = "# Managed by phi4-edge. Changes here are found by `phi4-edge status` and undone by `phi4-edge provision`.\n"
-UNIT, COMPOSE = "phi4-edge-webui.service", "webui.yml"
+# Beside the wait for the page: hashing one password on a slow board.
+SPARE_SECONDS = 120.0
+UNNAMED = (
+    "found no password for the chat page's administrator, needed webui_admin_password (8 to 72 bytes, in a vault); "
+    "phi4-edge provision makes one and shows it where none is set"
+)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """`phi4_webui`: what a release has of the chat page; the role service starts it."""
+    """`phi4_webui`: what a release has of the chat page; the role service starts it.
+
+    `administrator` sets the fact `phi4_webui` where it made one: his email, and whether the password was generated.
+    """
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_diff = True
-    _VALID_ARGS = frozenset({"do", "data", "root", "release", "plan", "image", "unit"})
+    _VALID_ARGS = frozenset({"do", "data", "root", "release", "plan", "image", "seconds"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of files/webui.py, or of the service role's files/release.py for `stage`."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        given = dict(self._task.args)
-        args: dict[str, Any] = {"do": given["do"], "check": self._task.check_mode, "diff": self._task.diff}
+        super().run(tmp, task_vars)
+        given, variables = self._task.args, task_vars or {}
+        if given["do"] == "administrator":
+            return self._administrator(variables)
+        args: dict[str, Any] = {"check": self._task.check_mode, "diff": self._task.diff}
         if given["do"] == "stage":
-            where = ("service", "release")
-            files = {COMPOSE: composed(given["plan"], given["image"], given["data"]), UNIT: given["unit"]}
+            memory = load_catalog().webui.memory
+            files = release.page(given["plan"], given["image"], memory, given["data"], given["root"])
             args |= {"root": given["root"], "release": given["release"], "files": files, "links": {}}
-        else:
-            where = ("webui", "webui")
-            args |= {"data": given["data"], "user": compose_parts.USER}
-        script = hostcall.compose(*content.host_script(*where))
-        python = self._templar.template((task_vars or {}).get("ansible_python_interpreter"))
-        done = hostcall.task(
-            self._low_level_execute_command,
-            secrets.token_hex(8),
-            python,
-            script,
-            args,
-            seconds=getitimer(ITIMER_REAL)[0],
-            lock=hostcall.held(self._templar.available_variables),
-        )
-        return {"changed": False, **result, **done}
+            return action.task(self, variables, ("service", "release", "stage"), args)
+        return self._prepare(variables, {**args, "data": given["data"], "user": confinement.USER})
 
+    def _prepare(self, variables: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
+        """The directory is there. A page that will ask for its administrator is refused here where nobody names one."""
+        try:
+            person = self._person(variables)
+            answer = action.on_host(self, variables, ("webui", "webui", "prepare"), args)
+        except Phi4EdgeError as error:
+            return action.failure(error)
+        if not answer["settled"] and not person.password:
+            return {"changed": False, "failed": True, "msg": UNNAMED}
+        return action.result(answer)
 
-def composed(plan: Mapping[str, Any], image: str, data: str) -> str:
-    """The compose file of the chat page."""
-    document = compose.webui_document(plan, image, memory=load_catalog().webui.memory, data_dir=data)
-    plain = json.loads(json.dumps(document))  # Ansible's own kinds of text are none that YAML can write
-    return NOTE + str(yaml.safe_dump(plain, sort_keys=False, width=120))
+    def _administrator(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """The page has its administrator; his password travels as what is sent, never as an argument."""
+        if self._task.check_mode:
+            return {"changed": False, "skipped": True, "msg": "check mode: nothing was started"}
+        seconds = int(self._task.args["seconds"])
+        args = {"data": self._task.args["data"], "user": confinement.USER, "seconds": seconds}
+        try:
+            person = self._person(variables)
+            answer = action.on_host(
+                self, variables, ("webui", "webui", "administrator"), args, person.order(), seconds + SPARE_SECONDS
+            )
+        except Phi4EdgeError as error:
+            return action.failure(error)
+        told = {"phi4_webui": {"administrator": person.email, "generated": person.generated}}
+        return {**action.result(answer), **({"ansible_facts": told} if answer["made"] else {})}
+
+    def _person(self, variables: Mapping[str, Any]) -> administrator.Person:
+        """Who shall be the administrator, as the host's variables say it."""
+        own = {
+            name: self._templar.template(variables.get(name)) for name in ("webui_admin_email", "webui_admin_password")
+        }
+        generated = variables.get(administrator.GENERATED)
+        generated = generated if isinstance(generated, Mapping) else {}
+        return administrator.person(
+            str(own["webui_admin_email"] or ""), str(own["webui_admin_password"] or ""),
+            str(generated.get(str(variables.get("inventory_hostname"))) or ""),
+        )  # fmt: skip

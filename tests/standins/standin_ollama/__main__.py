@@ -5,10 +5,15 @@ server-sent events, names and digests, blobs that it touches (so they must be it
 when a model is created, a Go template that it parses, the environment variables, the key that it makes in HOME, and the
 programs beside it in lib/ollama without which it neither creates nor answers. It needs Python 3.9 and nothing else.
 
+A model is held by a process of its own, lib/ollama/llama-server, which is started by the first request that needs it,
+takes as much memory for KV cache and kept prompts as the shape of the model says, and writes to the log what the real
+one writes there: `runner.py` and `promptcache.py`. STANDIN_LOAD_SECONDS says how long loading takes.
+
 It leaves out: inference (its words come from a hash, and a token is about four letters), prompts rendered from the
-template, embeddings, images, thinking, `format`, logprobs, quantizing, safetensors, split GGUF, adapters, pulls from a
-registry (it answers as a host without one), copy and push, the cloud, and memory: it never runs out. A GPU is a device
-node: where one is visible the whole model is said to be in its memory.
+template (`prompts.py` renders Phi-4-mini's form), embeddings, images, thinking, `format`, logprobs, quantizing,
+safetensors, split GGUF, adapters, pulls from a registry (it answers as a host without one), copy and push, and the
+cloud. A GPU is a device node: where one is visible the whole model is said to be in its memory. With "Say exactly: " a
+prompt gives the model its words, and with "for ever" it has the model come to no end.
 """
 
 # ruff: noqa: T201, B905 - a program that prints, for Python 3.9
@@ -49,6 +54,7 @@ def serve() -> int:
     host, port = server.server_address[:2]
     print(f'level=INFO msg="Listening on {host!s}:{port} (version {settings.VERSION})"', file=sys.stderr, flush=True)
     server.serve_forever(poll_interval=0.1)
+    server.server_close()
     return 0
 
 

@@ -6,18 +6,19 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from . import models, names, settings, words
+from . import models, names, prompts, settings, words
 from .create import RefusedError
-from .models import Model, Scheduler
+from .models import Model
+from .scheduler import Runner, Scheduler
 
 Json = dict[str, Any]
 GENERATE = {
     "model": str, "prompt": str, "suffix": str, "system": str, "template": str, "context": list, "stream": bool,
-    "raw": bool, "images": list, "options": dict, "keep_alive": (int, float, str), "think": (bool, str),
+    "raw": bool, "images": list, "options": dict, "keep_alive": (int, float, str), "think": (bool, str), "shift": bool,
 }  # fmt: skip
 CHAT = {
     "model": str, "messages": list, "stream": bool, "tools": list, "options": dict, "keep_alive": (int, float, str),
-    "think": (bool, str),
+    "think": (bool, str), "shift": bool,
 }  # fmt: skip
 
 
@@ -56,14 +57,15 @@ def generate(scheduler: Scheduler, request: Json) -> Iterator[Json]:
         return
     if request.get("think"):
         raise RefusedError(f'"{request["model"]}" does not support thinking', 400)
-    options = models.merged(model, request.get("options"))
-    with scheduler.run(model, options, stays):
+    options = options_of(model, request)
+    with scheduler.run(model, options, stays) as runner:
         if not prompt:
             yield {**head(request), "response": "", "done": True, "done_reason": "load"}
             return
         system = request.get("system") or model.system
-        for piece in models.say(model, f"{system} {prompt}", options):
-            pause()
+        for piece in say(
+            runner, model, f"{system} {prompt}", options, *prompts.script([{"content": prompt}], [], None)
+        ):
             answer = {**head(request), "response": piece["text"], "done": piece["done"]}
             yield {**answer, **metrics(piece), **({"context": [1, 2, 3]} if piece["done"] else {})}
 
@@ -85,38 +87,62 @@ def chat(scheduler: Scheduler, request: Json) -> Iterator[Json]:
         raise RefusedError(f'"{request["model"]}" does not support thinking', 400)
     if request.get("tools") and "tools" not in model.capabilities():
         raise RefusedError(f"{model.name.full()} does not support tools", 400)
-    options = models.merged(model, request.get("options"))
-    with scheduler.run(model, options, stays):
+    options = options_of(model, request)
+    with scheduler.run(model, options, stays) as runner:
         if not messages:
             yield {**head(request), "message": said(""), "done": True, "done_reason": "load"}
             return
-        yield from answered(model, request, messages, options)
+        yield from answered(runner, model, request, options)
 
 
-def answered(model: Model, request: Json, messages: list[Json], options: Json) -> Iterator[Json]:
-    """A call of a tool, or words."""
-    system = "" if messages[0].get("role") == "system" else model.system
-    prompt = system + words.seed(messages)
-    pieces = models.say(model, prompt, options)
-    if request.get("tools") and messages[-1].get("role") != "tool":
-        call = words.tool_call(request["tools"], messages[-1].get("content", ""))
-        yield {**head(request), "message": {**said(""), "tool_calls": [call]}, "done": False}
-        last = next(piece for piece in pieces if piece["done"])
-        last["done_reason"] = "stop"
-        yield {**head(request), "message": said(""), "done": True, **metrics(last)}
+def answered(runner: Runner, model: Model, request: Json, options: Json) -> Iterator[Json]:
+    """Words; with tools the whole answer is read for calls of them first."""
+    messages, tools = request["messages"], request.get("tools") or []
+    prompt = prompts.rendered(model.system, messages, tools)
+    if request.get("_debug_render_only"):
+        yield {**head(request), "message": said(""), "done": True, "_debug_info": {"rendered_template": prompt}}
         return
-    for piece in pieces:
-        pause()
-        yield {**head(request), "message": said(piece["text"]), "done": piece["done"], **metrics(piece)}
+    call = words.tool_call(tools, messages[-1].get("content", "")) if tools else None
+    pieces = say(runner, model, prompt, options, *prompts.script(messages, tools, call))
+    if not tools:
+        for piece in pieces:
+            yield {**head(request), "message": said(piece["text"]), "done": piece["done"], **metrics(piece)}
+        return
+    found = list(pieces)
+    text, calls = prompts.parsed("".join(piece["text"] for piece in found), tools)
+    if text:
+        yield {**head(request), "message": said(text), "done": False}
+    if calls:
+        yield {**head(request), "message": {**said(""), "tool_calls": calls}, "done": False}
+    yield {**head(request), "message": said(""), "done": True, **metrics(found[-1])}
+
+
+def options_of(model: Model, request: Json) -> Json:
+    """The options in force; `shift` stands beside them in a request."""
+    options = models.merged(model, request.get("options"))
+    return {**options, **({"shift": request["shift"]} if isinstance(request.get("shift"), bool) else {})}
+
+
+def say(runner: Runner, model: Model, prompt: str, options: Json, text: str | None, endless: bool) -> Iterator[Json]:
+    """Pieces of an answer, the last one `done` with the counts."""
+    began = time.monotonic_ns()
+    # A variant answers in words of its own: its manifest is part of the seed.
+    asked = {"prompt": prompt, "seed": words.seed(model.digest, prompt), "text": text, "endless": endless}
+    limits = {name: options[name] for name in ("num_predict", "num_keep", "shift") if name in options}
+    for piece in runner.complete({**asked, **limits, "stop": list(options.get("stop", []))}):
+        if not piece["done"]:
+            yield piece
+            continue
+        spent = time.monotonic_ns() - began
+        yield {
+            "text": "", "done": True, "done_reason": piece["reason"], "total_duration": spent, "load_duration": 1,
+            "prompt_eval_count": piece["prompted"], "prompt_eval_duration": 1, "eval_count": piece["said"],
+            "eval_duration": max(1, spent),
+        }  # fmt: skip
 
 
 def said(text: str) -> Json:
     return {"role": "assistant", "content": text}
-
-
-def pause() -> None:
-    """A moment for each token, so that a stream is a stream and two requests can meet."""
-    time.sleep(0.002)
 
 
 def whole(answers: Iterator[Json], key: str) -> Json:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
@@ -20,6 +21,15 @@ BLOCK = 1 << 20
 
 class GgufError(Exception):
     """The file is no GGUF that Ollama could load; the message is like Ollama's."""
+
+
+class Tensor(NamedTuple):
+    """A line of the list of tensors; `head` is all of it before the offset, `offset` from where the data begin."""
+
+    name: str
+    shape: list[int]
+    offset: int
+    head: bytes
 
 
 class Gguf:
@@ -44,6 +54,7 @@ class Gguf:
             self.spans[key] = (start, stream.tell())
         self.pairs_end = stream.tell()
         self.tensors = [self._tensor() for _ in range(tensors)]
+        self.infos_end = stream.tell()
         if not isinstance(self.kv.get("general.architecture"), str) or not self.tensors:
             raise GgufError("unknown model architecture: ''")
 
@@ -70,12 +81,17 @@ class Gguf:
             raise GgufError(f"invalid type: {kind}")
         return self._scalar(kind)
 
-    def _tensor(self) -> tuple[str, list[int], int]:
+    def _tensor(self) -> Tensor:
+        start = self._stream.tell()
         name = self._text()
         shape = [self._scalar(10) for _ in range(self._scalar(4))]
-        kind = self._scalar(4)
-        self._scalar(10)
-        return name, shape, kind
+        self._scalar(4)
+        end = self._stream.tell()
+        offset = self._scalar(10)
+        self._stream.seek(start)
+        head = self._read(end - start)
+        self._read(8)
+        return Tensor(name, shape, offset, head)
 
     @property
     def file_type(self) -> str:
@@ -84,9 +100,9 @@ class Gguf:
     def parameters(self) -> int:
         """How many numbers all tensors hold."""
         total = 0
-        for _name, shape, _kind in self.tensors:
+        for one in self.tensors:
             count = 1
-            for size in shape:
+            for size in one.shape:
                 count *= size
             total += count
         return total
@@ -101,11 +117,16 @@ def human(count: int) -> str:
     return str(count)
 
 
-def copy(source: BinaryIO, target: BinaryIO, found: Gguf) -> None:
-    """`target` holds what llama-quantize's COPY makes of `source`: file type and version move behind the other keys.
+def place(name: str) -> tuple[int, str]:
+    """Where llama-quantize writes a tensor: first those of no block, then block by block, by name within each."""
+    block = re.match(r"blk\.(\d+)\.", name)
+    return (int(block[1]) if block else -1, name)
 
-    A file that llama-quantize has written before is copied byte by byte. Tensor data start aligned, and the order of
-    keys does not change the length of the head, so only the pairs move.
+
+def copy(source: BinaryIO, target: BinaryIO, found: Gguf) -> None:
+    """`target` holds what llama-quantize's COPY makes of `source`; a file of its own comes out byte for byte.
+
+    File type and version move behind the other keys, and tensors are written in an order of its own.
     """
     moved = [key for key in REWRITTEN if key in found.spans]
     spans = [span for key, span in found.spans.items() if key not in moved] + [found.spans[key] for key in moved]
@@ -114,6 +135,23 @@ def copy(source: BinaryIO, target: BinaryIO, found: Gguf) -> None:
     for start, end in spans:
         source.seek(start)
         target.write(source.read(end - start))
-    source.seek(found.pairs_end)
-    for block in iter(lambda: source.read(BLOCK), b""):
-        target.write(block)
+    align = found.kv.get("general.alignment", 32)
+    data = -(-found.infos_end // align) * align
+    ends = sorted(one.offset for one in found.tensors)[1:]
+    source.seek(0, 2)
+    last = source.tell() - data
+    offset = 0
+    ordered = sorted(found.tensors, key=lambda one: place(one.name))
+    sizes = {one.name: next((end for end in ends if end > one.offset), last) - one.offset for one in ordered}
+    for one in ordered:
+        target.write(one.head + struct.pack("<Q", offset))
+        offset += -(-sizes[one.name] // align) * align
+    for one in ordered:
+        target.write(b"\0" * (-target.tell() % align))
+        source.seek(data + one.offset)
+        left = sizes[one.name]
+        while left:
+            block = source.read(min(left, BLOCK))
+            if not block:
+                raise GgufError("unexpected EOF")
+            left -= target.write(block)

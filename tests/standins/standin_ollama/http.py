@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from . import chat, create, names, openai, settings, store
 from .create import RefusedError
-from .models import Model, Scheduler
+from .models import Model
+from .scheduler import Scheduler
 
 Json = dict[str, Any]
 TAGS = {"model": str, "name": str, "verbose": bool, "stream": bool, "insecure": bool}
@@ -27,6 +29,11 @@ class Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.scheduler = Scheduler()
         super().__init__(address, Handler)
+
+    def server_close(self) -> None:
+        """No runner is left behind."""
+        self.scheduler.close()
+        super().server_close()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -46,11 +53,20 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_DELETE = do_PUT = do_PATCH = do_OPTIONS = do_GET  # noqa: N815
 
+    def log_request(self, code: Any = "-", size: Any = "-") -> None:
+        """One line for each answer, in the columns that gin has."""
+        took = f"{(time.monotonic() - self.began) * 1000:.3f}ms"
+        when, status = time.strftime("%Y/%m/%d - %H:%M:%S"), int(code)
+        settings.log(
+            f'[GIN] {when} | {status:3d} | {took:>13} | {self.client_address[0]:>15} | {self.command:<8} "{self.path}"'
+        )
+
     def log_message(self, format: str, *args: Any) -> None:
-        settings.log(f"[GIN] {format % args}")
+        settings.log(f'level=WARN msg="{format % args}"')
 
     def dispatch(self) -> None:
         """Find the route and answer; whatever is wrong becomes an answer too."""
+        self.began = time.monotonic()
         path = self.path.split("?")[0]
         self.wrong: Callable[[str, int], Json] = openai.error if path.startswith("/v1/") else plain
         try:

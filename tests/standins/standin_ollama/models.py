@@ -1,26 +1,21 @@
-"""What can be asked about and of a model: show, tags, ps, generate, chat (server/routes.go, server/sched.go)."""
+"""A model as its manifest describes it: what show and tags say of it, and its options (server/routes.go)."""
 
 from __future__ import annotations
 
 import json
-import os
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from . import create, gguf, names, settings, store, templates, words
+from . import gguf, names, settings, store, templates
 from .create import RefusedError
 
 Json = dict[str, Any]
-BUSY = "server busy, please try again.  maximum pending requests exceeded"
 # Types of the options that a request or a model may set (api.Options); others are warned of and left out.
 OPTIONS = {
     "num_ctx": int, "num_predict": int, "num_keep": int, "seed": int, "top_k": int, "num_batch": int, "num_gpu": int,
     "num_thread": int, "repeat_last_n": int, "temperature": float, "top_p": float, "min_p": float,
     "repeat_penalty": float, "presence_penalty": float, "frequency_penalty": float, "typical_p": float, "stop": list,
-    "use_mmap": bool,
+    "use_mmap": bool, "shift": bool,
 }  # fmt: skip
 
 
@@ -59,10 +54,10 @@ class Model:
 
     def capabilities(self) -> list[str]:
         """completion, and tools where the template in use names them."""
-        if self.go_template:
-            return ["completion", "tools"] if "tools" in templates.fields(self.template) else ["completion"]
         with self.blob.open("rb") as stream:
             jinja = str(gguf.Gguf(stream).kv.get("tokenizer.chat_template", ""))
+        if self.go_template or not jinja:
+            return ["completion", "tools"] if "tools" in templates.fields(self.template) else ["completion"]
         return ["completion", "tools"] if "tools" in jinja or "tool_call" in jinja else ["completion"]
 
     def listed(self) -> Json:
@@ -91,65 +86,6 @@ class Model:
         }  # fmt: skip
 
 
-class Scheduler:
-    """Which models are loaded, and how many requests run or wait."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._slots = threading.Semaphore(max(1, settings.number("OLLAMA_NUM_PARALLEL", 1)))
-        self._waiting = 0
-        self.loaded: dict[str, Json] = {}
-
-    @contextmanager
-    def run(self, model: Model, options: Json, keep: float) -> Iterator[None]:
-        """The model is loaded while this lasts. Raises RefusedError when too many wait."""
-        with self._lock:
-            if self._waiting >= settings.number("OLLAMA_MAX_QUEUE", 512):
-                raise RefusedError(BUSY, 503)
-            self._waiting += 1
-        try:
-            with self._slots:
-                self._load(model, options)
-                yield
-        finally:
-            with self._lock:
-                self._waiting -= 1
-                if model.digest in self.loaded:
-                    self.loaded[model.digest]["expires"] = time.time() + keep
-
-    def _load(self, model: Model, options: Json) -> None:
-        server = create.beside("llama-server")
-        if not os.access(server, os.X_OK):
-            raise RefusedError(f"llama-server unavailable: {server} not found")
-        with self._lock:
-            most = settings.number("OLLAMA_MAX_LOADED_MODELS", 0) or 3
-            while model.digest not in self.loaded and len(self.loaded) >= most:
-                del self.loaded[min(self.loaded, key=lambda digest: self.loaded[digest]["expires"])]
-            size = model.blob.stat().st_size + 131072 * options["num_ctx"]
-            self.loaded[model.digest] = {
-                "model": model, "size": size, "vram": size if settings.gpu_visible() else 0,
-                "context": options["num_ctx"], "expires": time.time() + names.FOREVER,
-            }  # fmt: skip
-
-    def unload(self, model: Model) -> None:
-        with self._lock:
-            self.loaded.pop(model.digest, None)
-
-    def processes(self) -> list[Json]:
-        """What /api/ps says; what is over its time is gone."""
-        with self._lock:
-            self.loaded = {key: one for key, one in self.loaded.items() if one["expires"] > time.time()}
-            found = sorted(self.loaded.values(), key=lambda one: -one["expires"])
-        return [
-            {
-                "name": one["model"].name.short(), "model": one["model"].name.short(), "size": one["size"],
-                "digest": one["model"].digest, "details": one["model"].details(), "size_vram": one["vram"],
-                "expires_at": stamp(one["expires"]), "context_length": one["context"],
-            }
-            for one in found
-        ]  # fmt: skip
-
-
 def merged(model: Model, asked: Json | None) -> Json:
     """The options in force. Raises RefusedError for one of the wrong type."""
     options: Json = {"num_ctx": settings.context_length(), **model.options, **(asked or {})}
@@ -163,24 +99,3 @@ def merged(model: Model, asked: Json | None) -> Json:
         if not right or (isinstance(value, bool) and wanted is not bool):
             raise RefusedError(f'option "{name}" must be of type {kinds[wanted]}')
     return options
-
-
-def say(model: Model, prompt: str, options: Json) -> Iterator[Json]:
-    """Pieces of an answer, the last one `done` with the counts; the context is never overrun."""
-    began = time.monotonic_ns()
-    prompted = min(words.count(prompt), options["num_ctx"] - 1)
-    limit = options.get("num_predict", -1)
-    limit = options["num_ctx"] - prompted if limit < 0 else min(limit, options["num_ctx"] - prompted)
-    said, reason = 0, "stop"
-    # A variant answers in words of its own: its manifest is part of the seed.
-    for piece in words.tokens(words.seed(model.digest, prompt), list(options.get("stop", []))):
-        if said == limit:
-            reason = "length"
-            break
-        said += 1
-        yield {"text": piece, "done": False}
-    spent = time.monotonic_ns() - began
-    yield {
-        "text": "", "done": True, "done_reason": reason, "total_duration": spent, "load_duration": 1,
-        "prompt_eval_count": prompted, "prompt_eval_duration": 1, "eval_count": said, "eval_duration": max(1, spent),
-    }  # fmt: skip

@@ -9,6 +9,8 @@ from pathlib import Path
 from .names import FOREVER, duration
 
 VERSION = "0.35.0"
+# llama-server's own default, whatever memory there is.
+CACHE_RAM_MIB = 8192
 
 
 def var(name: str) -> str:
@@ -82,8 +84,14 @@ def context_length() -> int:
 
 
 def go_template() -> bool:
-    """Whether a model's Go template is used where it has one."""
-    return not var("OLLAMA_GO_TEMPLATE") or flag("OLLAMA_GO_TEMPLATE")
+    """Whether a model's Go template wins over the Jinja template in its GGUF."""
+    return flag("OLLAMA_GO_TEMPLATE")
+
+
+def cache_ram() -> int:
+    """Bytes of prompts that llama-server keeps beside its KV cache: LLAMA_ARG_CACHE_RAM in MiB; below 0: no limit."""
+    text = var("LLAMA_ARG_CACHE_RAM")
+    return int(text or CACHE_RAM_MIB) << 20
 
 
 def gpu_visible() -> bool:

@@ -12,41 +12,48 @@ WORDS = (
     "spent or sentence ends because nothing more left to say about edge small fast quiet local"
 )
 CHOICE = WORDS.split()
-# An answer that nobody limits is this long at most, and at least a fourth of it.
+# An answer that comes to its end by itself is this long at most, and at least a fourth of it.
 LONGEST = 48
 
 
-def count(text: str) -> int:
-    """Tokens of a text: a word and every started group of four characters beyond it."""
-    return sum(1 + (len(word) - 1) // 4 for word in text.split())
+def split(text: str) -> list[str]:
+    """The tokens of a text: a word in groups of four characters."""
+    return [word[place : place + 4] for word in text.split() for place in range(0, len(word), 4)]
 
 
-def tokens(seed: str, stop: list[str]) -> Iterator[str]:
-    """The pieces of an answer, without end of its own beyond `LONGEST`; a stop sequence is never said."""
-    length = LONGEST // 4 + hashlib.sha256(seed.encode()).digest()[0] % (LONGEST * 3 // 4)
+def tokens(seed: str, stop: list[str], text: str | None = None, endless: bool = False) -> Iterator[str]:
+    """The pieces of an answer: of `text` where it is given. A stop sequence is never said; `endless` has no end."""
     said = ""
-    for index in range(length):
-        number = int.from_bytes(hashlib.sha256(f"{seed}\0{index}".encode()).digest()[:4], "big")
-        piece = ("" if index == 0 else " ") + CHOICE[number % len(CHOICE)]
+    for piece in spelled(text) if text is not None else picked(seed, endless):
         if any(mark and mark in said + piece for mark in stop):
             return
-        said += piece
+        said = (said + piece)[-400:]
         yield piece
 
 
+def spelled(text: str) -> Iterator[str]:
+    for place in range(0, len(text), 4):
+        yield text[place : place + 4]
+
+
+def picked(seed: str, endless: bool) -> Iterator[str]:
+    """Words that a hash picks."""
+    length = LONGEST // 4 + hashlib.sha256(seed.encode()).digest()[0] % (LONGEST * 3 // 4)
+    index = 0
+    while endless or index < length:
+        number = int.from_bytes(hashlib.sha256(f"{seed}\0{index}".encode()).digest()[:4], "big")
+        yield ("" if index == 0 else " ") + CHOICE[number % len(CHOICE)]
+        index += 1
+
+
 def tool_call(tools: list[dict[str, Any]], asked: str) -> dict[str, Any]:
-    """A call of the first tool, with an argument of the right type for every required property."""
+    """The first tool's name, with an argument of the right type for every required property."""
     function = tools[0]["function"]
     schema = function.get("parameters") or {}
     properties = schema.get("properties") or {}
     wanted = schema.get("required") or list(properties)
-    return {
-        "function": {
-            "index": 0,
-            "name": function["name"],
-            "arguments": {name: argument(properties.get(name) or {}, asked) for name in wanted},
-        }
-    }
+    arguments = {name: argument(properties.get(name) or {}, asked) for name in wanted}
+    return {"name": function["name"], "arguments": arguments}
 
 
 def argument(schema: dict[str, Any], asked: str) -> Any:

@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 from standin_hub import COMMIT, REPO
 
-from phi4_edge.artifacts import manifest
-from phi4_edge.artifacts.manifest import Manifest
-from phi4_edge.artifacts.store import Store
-from phi4_edge.core.catalog import Catalog
+from phi4_edge.artifacts.store import manifest
+from phi4_edge.artifacts.store.manifest import Manifest
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.data import load_catalog
 
 FILES = {"model.onnx": b"graph " * 400, "genai_config.json": b"{}", "nested/part": b"x" * 999}

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from artifact_support import put
 from release_support import CPU
 
-from phi4_edge.artifacts import files, manifest
-from phi4_edge.artifacts.manifest import Manifest
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
+from phi4_edge.artifacts.bundle import whole
+from phi4_edge.artifacts.convert import wheelhouse
+from phi4_edge.artifacts.images import oci
+from phi4_edge.artifacts.images.registry import OCI_MANIFEST
+from phi4_edge.artifacts.store import files, manifest
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.manifest import Manifest
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.data import load_catalog
 
 from test_artifact_wheelhouse import ID, wheel  # isort: skip
 
+# The archive that the catalog pins; what the made-up release was unpacked from, as it says.
+SHA256 = load_catalog().engines["ollama"].release.sha256["ollama-linux-amd64.tar.zst"]  # type: ignore[union-attr]
+WHEEL_TAG = "cp313-cp313-manylinux_2_28_x86_64"
 MODEL, KEY = "tiny/gguf-q4_0", "docker.io/ollama/ollama:0.35.0/amd64"
 
 
+# Roles of an installation whose lock names one made-up wheel.
+_ROLES = TemporaryDirectory(prefix="phi4-edge-roles-")
+
+
 class Content:
-    """Our own files, of which only the digest matters here."""
+    """Our own files, of which only the digests and the lock of the wheels matter here."""
 
     def roles(self) -> Path:
-        raise AssertionError("nothing is built from a bundle")
+        locks = Path(_ROLES.name) / "onnx" / "files" / "engine" / "locks"
+        if not locks.is_dir():
+            locks.mkdir(parents=True)
+            (locks / "cp313.txt").write_text(f"sample==1.0 \\\n    --hash=sha256:{wheel(locks, WHEEL_TAG)}\n")
+        return Path(_ROLES.name)
 
     def runtimes(self) -> dict[str, str]:
-        return {"onnx": "a" * 64, "ollama": "b" * 64}
+        return {"onnx": "a" * 64, "ollama": "b" * 64, "phi4-edge/onnx": ID[:16] + "c" * 48}
 
 
 def filled(root: Path) -> Store:
@@ -41,12 +56,14 @@ def filled(root: Path) -> Store:
         (work / "tree" / "link").symlink_to("bin/ollama")
         entries, links = manifest.describe_tree(work / "tree")
         source = {"kind": "release", "url": "https://github.com/ollama/ollama/releases/download/v0.35.0",
-                  "assets": {"ollama-linux-amd64.tar.zst": "c" * 64}}  # fmt: skip
+                  "assets": {"ollama-linux-amd64.tar.zst": SHA256}}  # fmt: skip
         parameters = {"version": "0.35.0", "flavour": "cpu"}
         store.adopt(work / "tree", Manifest(CPU, entries, "MIT", source, {}, parameters, links))
     folder = store.root / "wheelhouses" / ID
     folder.mkdir(parents=True)
-    wheel(folder, "cp313-cp313-manylinux_2_28_x86_64")
+    wheel(folder, WHEEL_TAG)
+    lock = wheelhouse.lock_of(whole.engine_of(Content()), "3.13")
+    (folder / wheelhouse.REQUIREMENTS).write_bytes(lock.read_bytes())
     held = Manifest("wheelhouse/cp313-x86_64", manifest.describe(folder), "see each wheel")
     files.write_json(folder / manifest.NAME, held.to_dict())
     image(store, KEY, b"configuration one")
@@ -56,20 +73,23 @@ def filled(root: Path) -> Store:
 
 def image(store: Store, key: str, config: bytes, other: bytes = b"") -> str:
     """Adopt an image of `config` and one layer; its digest. With `other` it is another image of this name."""
-    layer, raw = b"layer" * 300, json.dumps({"of": key}).encode() + other
+    layer = b"layer" * 300
     shelf = Images(store)
-    digest = hashlib.sha256(raw).hexdigest()
     with store.workspace("image") as work:
-        blobs = work / "layout" / "blobs" / "sha256"
-        blobs.mkdir(parents=True)
-        for content in (layer, config, raw):
-            (blobs / hashlib.sha256(content).hexdigest()).write_bytes(content)
-        described = Manifest(f"image/{digest[:40]}", manifest.describe(work / "layout"), "")
-        line = {
-            "digest": f"sha256:{digest}", "id": f"sha256:{hashlib.sha256(config).hexdigest()}",
-            "path": f"images/{digest}", "size": 1, "reference": key.rpartition("/")[0],
+        layout = work / "layout"
+        parts = [oci.write_blob(layout, oci.GZIP_TYPES[OCI_MANIFEST], layer)]
+        document = {
+            "os": "linux", "architecture": "amd64", "config": {"Cmd": [config.decode(), other.decode(), key]},
+            "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "d" * 64]},
         }  # fmt: skip
-        shelf.adopt(key, work / "layout", described, line, replace=True)
+        blob = oci.write_blob(layout, oci.CONFIG_TYPES[OCI_MANIFEST], oci.encode(document))
+        made = oci.write_manifest(layout, OCI_MANIFEST, blob, parts)
+        digest = made.document.digest.removeprefix("sha256:")
+        line = {
+            "digest": made.document.digest, "id": blob.digest, "path": f"images/{digest}", "size": made.size,
+            "reference": key.rpartition("/")[0],
+        }  # fmt: skip
+        shelf.adopt(key, layout, line, {"kind": "test"}, replace=True)
     return digest
 
 
@@ -90,7 +110,7 @@ def planned_image(store: Store, key: str = KEY) -> dict[str, Any]:
     repository, _, tag = name.rpartition(":")
     return {
         "repository": repository, "tag": tag, "architecture": architecture, "key": key,
-        "digest": store.image_digests().get(key), "reference": name,
+        "digest": Images(store).digests().get(key), "reference": name,
     }  # fmt: skip
 
 
@@ -100,7 +120,10 @@ def wheels() -> dict[str, Any]:
 
 def fleet(store: Store) -> list[dict[str, Any]]:
     """Three hosts: one of each way to run."""
-    webui = {"image": planned_image(store, "ghcr.io/open-webui/open-webui:v1/amd64"), "port": 3000, "bind": "127.0.0.1"}
+    webui = {
+        "image": planned_image(store, "ghcr.io/open-webui/open-webui:v1/amd64"), "port": 3000, "bind": "127.0.0.1",
+        "max_tokens": 1024, "builtin_tools": False, "titles": False, "follow_ups": False, "tags": False,
+    }  # fmt: skip
     return [
         plan(store),
         plan(store, "gw2", runtime=None, service_manager="compose", image=planned_image(store), webui=webui),

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import zstandard
 from standin_files import StandinFiles
 
-from phi4_edge.core.catalog import Catalog
+from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.data import load_catalog
 
 VERSION = load_catalog().engines["ollama"].version
@@ -80,10 +80,16 @@ def server(changed: dict[str, bytes] | None = None) -> StandinFiles:
     return StandinFiles(published(changed))
 
 
-def catalog_pinning(sums: dict[str, str | None]) -> Catalog:
-    """Our catalog with other hashes of the assets."""
+def catalog_pinning(sums: dict[str, str | None], digests: dict[str, str] | None = None) -> Catalog:
+    """Our catalog with other hashes of the assets, and of what artifacts unpack to."""
     ours = load_catalog()
     engine = ours.engines["ollama"]
     assert engine.release is not None
-    release = replace(engine.release, sha256=MappingProxyType({**engine.release.sha256, **sums}))
+    unpacked = {name.partition("-")[2]: digest for name, digest in (digests or {}).items()}
+    known = {name: replace(one, digest=unpacked.get(name, "")) for name, one in engine.release.artifacts.items()}
+    release = replace(
+        engine.release,
+        sha256=MappingProxyType({**engine.release.sha256, **sums}),
+        artifacts=MappingProxyType(known),
+    )
     return replace(ours, engines=MappingProxyType({**ours.engines, "ollama": replace(engine, release=release)}))

@@ -76,9 +76,13 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
             self._answer(206, content[start:], headers, cut=True)
 
+    def _kind(self) -> dict[str, str]:
+        """The pages of a package index say what they are, or pip does not read them."""
+        return {"Content-Type": "text/html"} if self.path.endswith("/") else {}
+
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None, cut: bool = False) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+        for name, value in {"Content-Length": str(len(body)), **self._kind(), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         if cut and self.path.endswith(".zst") and self.content.cut_after:

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from phi4_edge.artifacts.registry import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from phi4_edge.artifacts.images.registry import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"

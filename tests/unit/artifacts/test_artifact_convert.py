@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from artifact_support import leftovers, put
 
-from phi4_edge.artifacts import Delivery, convert, delivery, environment, resources, tiny, wheelhouse
-from phi4_edge.artifacts.manifest import FileEntry, Manifest
-from phi4_edge.artifacts.progress import Event
-from phi4_edge.artifacts.store import Store
-from phi4_edge.core import push
+from phi4_edge.artifacts import Delivery, delivery
+from phi4_edge.artifacts.convert import environment, onnx, targets, tiny, wheelhouse, worker
+from phi4_edge.artifacts.store import resources
+from phi4_edge.artifacts.store.manifest import FileEntry, Manifest
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core import manifest as manifests
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
+from phi4_edge.progress import Event
 
 CATALOG = load_catalog()
 CHECKPOINT = {"model.safetensors": b"w" * 4000, "config.json": b"{}"}
@@ -44,7 +47,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 )
 def test_what_cannot_be_converted_is_refused_with_what_can(store: Store, model: str, to: str, message: str) -> None:
     with pytest.raises(ArtifactError, match=message) as error:
-        convert.convert(store, CATALOG, model, to)
+        targets.convert(store, CATALOG, model, to)
     assert error.value.exit_code == 3
 
 
@@ -58,19 +61,19 @@ def test_a_damaged_checkpoint_is_not_converted(store: Store) -> None:
     digest = put(store, f"{MODEL}/safetensors", CHECKPOINT)
     os.truncate(store.path(digest) / "model.safetensors", 3999)
     with pytest.raises(ArtifactError, match="3999 bytes, needed 4000"):
-        convert.convert(store, CATALOG, MODEL, "onnx-int4")
+        targets.convert(store, CATALOG, MODEL, "onnx-int4")
 
 
 def test_a_checkpoint_without_weights_is_not_converted(store: Store) -> None:
     put(store, f"{MODEL}/safetensors", {"config.json": b"{}"})
     with pytest.raises(ArtifactError, match="nothing to convert"):
-        convert.convert(store, CATALOG, MODEL, "onnx-int4")
+        targets.convert(store, CATALOG, MODEL, "onnx-int4")
 
 
 def test_the_full_model_needs_what_was_measured() -> None:
     parameters = CATALOG.shape(MODEL).parameters
-    assert 23.4e9 < convert.memory_need(parameters) < 23.6e9
-    assert 4.8e9 < convert.disk_need(parameters) < 6e9
+    assert 23.4e9 < onnx.memory_need(parameters) < 23.6e9
+    assert 4.8e9 < onnx.disk_need(parameters) < 6e9
 
 
 @pytest.mark.parametrize("short", ["memory_available", "disk_free"])
@@ -81,7 +84,7 @@ def test_too_little_memory_or_disk_is_refused_before_the_start(
     monkeypatch.setattr(resources, short, lambda *_: 50_000_000)
     kind = "memory, this controller has" if short == "memory_available" else "disk"
     with pytest.raises(ArtifactError, match=rf"converting {MODEL} to onnx-int4 needs 0\.\d GB of {kind}.* 0\.1 GB"):
-        convert.convert(store, CATALOG, MODEL, "onnx-int4")
+        targets.convert(store, CATALOG, MODEL, "onnx-int4")
     assert leftovers(store) == []
 
 
@@ -98,10 +101,18 @@ def test_pip_that_finds_no_torch_names_the_setting_and_leaves_nothing(
     assert not any((store.root / "environments").glob("*"))
 
 
+def test_a_worker_sees_no_checkout_around_the_store(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    ask = ["git", "rev-parse", "--git-dir"]
+    assert subprocess.run(ask, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    env = worker.environment(tmp_path)
+    assert subprocess.run(ask, cwd=tmp_path, env=env, capture_output=True, check=False).returncode != 0
+
+
 def test_core_and_store_name_an_artifact_alike() -> None:
     entries = (("b", 1, "0" * 64), ("a", 2, "f" * 64), ("c/d", 3, "5" * 64))
     ours = Manifest("tiny/onnx-int4", tuple(FileEntry(*entry) for entry in entries), "MIT").digest
-    assert ours == push.digest([push.File(*entry) for entry in entries])
+    assert ours == manifests.digest([manifests.File(*entry) for entry in entries])
 
 
 class FakeContent:

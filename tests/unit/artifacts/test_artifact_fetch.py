@@ -15,12 +15,12 @@ import pytest
 from artifact_support import catalog_with, leftovers, run_python
 from standin_hub import COMMIT, StandinHub
 
-from phi4_edge.artifacts import hub as hub_module
-from phi4_edge.artifacts import resources
-from phi4_edge.artifacts.fetch import fetch
-from phi4_edge.artifacts.progress import Event
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.fetch import hub as hub_module
+from phi4_edge.artifacts.fetch.model import fetch
+from phi4_edge.artifacts.store import resources
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.errors import ArtifactError
+from phi4_edge.progress import Event
 
 WEIGHTS = bytes(range(256)) * 100_000  # 25.6 MB: several of the 10 MiB chunks that a download is written in
 CHUNK = 10 << 20
@@ -103,8 +103,8 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from artifact_support import catalog_with
-from phi4_edge.artifacts.fetch import fetch
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.fetch.model import fetch
+from phi4_edge.artifacts.store.store import Store
 def die_halfway(event):
     if event.detail == "model.safetensors" and event.done > 12_000_000:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -236,7 +236,9 @@ def test_a_users_token_goes_to_the_hub_and_not_to_its_storage(
 
 
 def test_without_a_token_none_is_sent_and_nothing_about_this_machine(store: Store, hub: StandinHub) -> None:
-    script = "from artifact_support import *; from phi4_edge.artifacts.fetch import fetch; from pathlib import Path\n"
+    script = (
+        "from artifact_support import *; from phi4_edge.artifacts.fetch.model import fetch; from pathlib import Path\n"
+    )
     script += "import sys; fetch(Store(Path(sys.argv[1])), catalog_with(), 'sample')"
     environment = {name: value for name, value in os.environ.items() if "TOKEN" not in name}
     environment["PYTHONPATH"] = str(Path(__file__).parent)

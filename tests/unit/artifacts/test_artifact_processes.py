@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from artifact_support import run_python
 
-from phi4_edge.artifacts import environment, process, resources
+from phi4_edge.artifacts.convert import environment, process
+from phi4_edge.artifacts.store import resources
 from phi4_edge.errors import ArtifactError
 
 
@@ -72,17 +73,18 @@ def test_a_child_sees_no_token_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    seen = process.environment(EXTRA="1")
-    assert "secret" not in seen.values()
+    for seen in (process.environment(EXTRA="1"), process.fetching(EXTRA="1")):
+        assert "secret" not in seen.values()
+        assert seen["EXTRA"] == "1"
     assert seen["PIP_INDEX_URL"] == "https://index.example/simple"
     assert seen["https_proxy"] == "http://proxy.example:3128"
-    assert seen["EXTRA"] == "1"
+    assert not {"PIP_INDEX_URL", "https_proxy"} & process.environment().keys()
 
 
 PARENT = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
-from phi4_edge.artifacts import process
+from phi4_edge.artifacts.convert import process
 child = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
 process.run([sys.executable, "-c", child, sys.argv[1]], process.environment())
 """

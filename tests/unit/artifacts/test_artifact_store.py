@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from artifact_support import FILES, leftovers, put, run_python
 
-from phi4_edge.artifacts import manifest
-from phi4_edge.artifacts.manifest import FileEntry, Manifest
-from phi4_edge.artifacts.store import Store, default_root
+from phi4_edge.artifacts.store import manifest
+from phi4_edge.artifacts.store.manifest import FileEntry, Manifest
+from phi4_edge.artifacts.store.store import Store, default_root
 from phi4_edge.errors import ArtifactError
 
 ARTIFACT = "tiny/onnx-int4"
@@ -192,7 +192,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from artifact_support import put
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.store.store import Store
 for number in range(12):
     put(Store(Path(sys.argv[1])), f"m{sys.argv[2]}-{number}/onnx-int4", {"file": f"{sys.argv[2]} {number}".encode()})
 """
@@ -212,8 +212,8 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from artifact_support import put
-from phi4_edge.artifacts import files
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.store import files
+from phi4_edge.artifacts.store.store import Store
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 place = sys.argv[2]
 if place == "rename": Path.rename = die
@@ -276,7 +276,7 @@ def test_a_full_disk_leaves_nothing_and_is_no_bug(store: Store, monkeypatch: pyt
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("phi4_edge.artifacts.files.sync_tree", full)
+    monkeypatch.setattr("phi4_edge.artifacts.store.files.sync_tree", full)
     with pytest.raises(ArtifactError, match="No space left on device"):
         put(store)
     assert store.index() == {}

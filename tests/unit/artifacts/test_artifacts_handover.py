@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from phi4_edge import content
-from phi4_edge.artifacts import handover, manifest
-from phi4_edge.artifacts.manifest import Manifest
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.bundle import handover
+from phi4_edge.artifacts.store import manifest
+from phi4_edge.artifacts.store.manifest import Manifest
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.errors import ArtifactError
 
 
@@ -24,7 +25,7 @@ def filled(root: Path) -> Store:
         with store.workspace("test") as work:
             folder = work / "made"
             folder.mkdir()
-            (folder / "model.bin").write_bytes(os.urandom(size))
+            (folder / "model.data").write_bytes(os.urandom(size))
             described = Manifest(artifact=name, files=manifest.describe(folder), licence="MIT", source={"kind": "test"})
             store.adopt(folder, described)
     return store
@@ -32,7 +33,7 @@ def filled(root: Path) -> Store:
 
 def plan(artifact: str) -> dict[str, Any]:
     return {
-        "host": "gw1",
+        "host": f"for-{artifact.partition('/')[2]}",
         "fits": True,
         "engine": "ollama",
         "service_manager": "systemd",
@@ -120,7 +121,7 @@ def test_a_damaged_part_is_found_and_begun_anew(tmp_path: Path) -> None:
 
 def test_a_file_that_is_damaged_here_is_not_handed_on(tmp_path: Path) -> None:
     here, there = filled(tmp_path / "here"), Store(tmp_path / "there")
-    (here.path(here.digest("tiny/onnx-int4")) / "model.bin").write_bytes(os.urandom(300_000))
+    (here.path(here.digest("tiny/onnx-int4")) / "model.data").write_bytes(os.urandom(300_000))
     with pytest.raises(ArtifactError, match="is damaged"):
         hand(here, there, [plan("tiny/onnx-int4")])
     assert there.digests() == {}

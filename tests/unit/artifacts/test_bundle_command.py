@@ -10,8 +10,8 @@ import pytest
 from bundle_support import MODEL, filled
 from click.testing import CliRunner, Result
 
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.main import cli
 
 FACTS = Path(__file__).parents[2] / "fixtures" / "hosts" / "n150-8gb.json"
@@ -27,6 +27,8 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("PHI4_EDGE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PHI4_EDGE_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("PHI4_EDGE_STATE", str(tmp_path / "state"))
     # Nothing may be asked of anybody: whatever is missing fails at once.
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     filled(tmp_path / "store")

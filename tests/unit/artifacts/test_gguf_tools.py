@@ -13,12 +13,15 @@ import pytest
 from release_support import VERSION
 from standin_files import StandinFiles
 
-from phi4_edge.artifacts import convert, download, gguf, index, llamacpp, release
-from phi4_edge.artifacts.download import Address
-from phi4_edge.artifacts.progress import silent
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.convert import gguf, llamacpp, targets
+from phi4_edge.artifacts.fetch import http as download
+from phi4_edge.artifacts.fetch import index
+from phi4_edge.artifacts.fetch import ollama as release
+from phi4_edge.artifacts.fetch.http import Address
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
+from phi4_edge.progress import silent
 
 CATALOG = load_catalog()
 TREE = f"llama_cpp_python-{llamacpp.VERSION}/"
@@ -135,7 +138,7 @@ def test_building_without_a_compiler_says_what_to_install(tmp_path: Path, monkey
 
 
 def test_the_targets_are_those_that_convert_offers() -> None:
-    assert tuple(target for target in convert.TARGETS if target.startswith(gguf.PREFIX)) == gguf.TARGETS
+    assert tuple(target for target in targets.TARGETS if target.startswith(gguf.PREFIX)) == gguf.TARGETS
     assert set(gguf.IN_PYTHON) < set(gguf.TYPES)
     variants = CATALOG.engines["ollama"].variants.values()
     assert {variant.artifact for variant in variants} == set(gguf.TARGETS)

@@ -8,9 +8,10 @@ import pytest
 from click.testing import CliRunner, Result
 from standin_registry import planned, serving
 
-from phi4_edge.artifacts import images
-from phi4_edge.artifacts.images import Held
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images.held import Held
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.main import cli
 
@@ -34,7 +35,7 @@ def test_an_image_is_listed_verified_and_removed(held: Held) -> None:
     whole = model("verify")
     assert (whole.exit_code, f"{KEY}: whole" in whole.output) == (0, True)
     assert model("remove", KEY).exit_code == 0
-    assert Store().image_digests() == {}
+    assert Images(Store()).digests() == {}
     assert model("verify", KEY).exit_code == 3
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts import oci, onnx_image
-from phi4_edge.artifacts.oci import Item
+from phi4_edge.artifacts.images import build, oci
+from phi4_edge.artifacts.images.oci import Item
 from phi4_edge.errors import ArtifactError
 
 SITE = "opt/phi4-edge/engine/lib/python3.13/site-packages"
@@ -33,7 +33,7 @@ def wheel(folder: Path, name: str, files: dict[str, bytes], mode: int = 0o644) -
 
 def placed(folder: Path) -> dict[str, bytes]:
     found = {}
-    for one in onnx_image.wheel_items(folder, "3.13"):
+    for one in build.wheel_items(folder, "3.13"):
         assert one.read is not None
         with one.read() as stream:
             found[one.path] = stream.read()
@@ -93,21 +93,21 @@ def test_wheels_are_placed_as_pip_places_them(tmp_path: Path) -> None:
 
 def test_a_member_that_may_be_executed_stays_so(tmp_path: Path) -> None:
     wheel(tmp_path / "w", "one", {"one/tool": b"1"}, mode=0o755)
-    assert [one.executable for one in onnx_image.wheel_items(tmp_path / "w", "3.13")] == [True]
+    assert [one.executable for one in build.wheel_items(tmp_path / "w", "3.13")] == [True]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "one-1.0.data/purelib/../../x", "a\\b"])
 def test_a_wheel_with_a_name_that_leaves_its_place_is_refused(tmp_path: Path, name: str) -> None:
     wheel(tmp_path / "w", "one", {name: b"1"})
     with pytest.raises(ArtifactError, match="not a plain relative file name"):
-        list(onnx_image.wheel_items(tmp_path / "w", "3.13"))
+        list(build.wheel_items(tmp_path / "w", "3.13"))
 
 
 def test_unknown_ways_to_install_and_double_files_are_refused(tmp_path: Path) -> None:
     wheel(tmp_path / "w", "one", {"one-1.0.data/strange/x": b"1"})
     with pytest.raises(ArtifactError, match="in a way that is not known here"):
-        list(onnx_image.wheel_items(tmp_path / "w", "3.13"))
+        list(build.wheel_items(tmp_path / "w", "3.13"))
     for name in ("a", "b"):
         wheel(tmp_path / "v", name, {"same.py": b"1"})
     with pytest.raises(ArtifactError, match=r"both bring .*same\.py"):
-        list(onnx_image.wheel_items(tmp_path / "v", "3.13"))
+        list(build.wheel_items(tmp_path / "v", "3.13"))

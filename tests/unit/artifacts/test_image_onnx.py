@@ -15,11 +15,12 @@ from artifact_support import leftovers
 from standin_registry import StandinRegistry, planned, serving
 from test_artifact_wheelhouse import wheel
 
-from phi4_edge.artifacts import images, onnx_image
-from phi4_edge.artifacts.images import Held
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
-from phi4_edge.core.catalog import Catalog
+from phi4_edge.artifacts.images import build as onnx_image
+from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images.held import Held
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
 
@@ -129,7 +130,7 @@ def test_it_is_built_once_and_again_when_base_or_engine_change(bench: Bench) -> 
     rebased = bench.build()
     assert rebased.made
     assert rebased.digest != changed.digest
-    assert bench.store.image_digests()[rebased.key] == rebased.digest
+    assert Images(bench.store).digests()[rebased.key] == rebased.digest
 
 
 def test_a_base_without_python_or_without_a_lock_for_it_is_refused(bench: Bench) -> None:

@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
 import pytest
 from standin_registry import planned
 
-from phi4_edge.core import image_push
-from phi4_edge.core.image_push import Image, Layer
+from phi4_edge.core import image_walk, manifest
+from phi4_edge.core.image_reference import local_name
 from phi4_edge.errors import ArtifactError
+from phi4_edge.remote import image_push
+from phi4_edge.remote.image_push import Image, Layer
 
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
-MANIFEST, CONFIG = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 REPO = "site/thing"
 KEY = f"{REPO}:1.0/amd64"
+DIFF_IDS = [f"sha256:{name * 64}" for name in "def"]
 
 
-def files(fetched: bool = True) -> dict[str, str]:
-    folder = f"store/images/{'a' * 64}/blobs/sha256"
-    layers = [{"digest": "sha256:" + name * 64, "mediaType": GZIP, "size": 10} for name in "123"]
+def named(raw: bytes) -> str:
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+
+CONFIG_RAW = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": DIFF_IDS}}).encode()
+CONFIG = named(CONFIG_RAW)
+MANIFEST_RAW = json.dumps({
+    "config": {"mediaType": "c", "digest": CONFIG, "size": len(CONFIG_RAW)},
+    "layers": [{"digest": f"sha256:{name * 64}", "mediaType": GZIP, "size": 100} for name in "123"],
+}).encode()  # fmt: skip
+MANIFEST = named(MANIFEST_RAW)
+FOLDER = f"store/images/{MANIFEST[7:]}"
+
+
+def files(fetched: bool = True) -> dict[str, bytes]:
     entry = {"digest": MANIFEST, "id": CONFIG, "path": "", "size": 1, "reference": f"{REPO}:1.0"}
-    index = {"store/images.json": json.dumps({"images": {KEY: entry}})}
-    blobs = {
-        f"{folder}/{'a' * 64}": json.dumps({"config": {"digest": CONFIG}, "layers": layers}),
-        f"{folder}/{'b' * 64}": json.dumps({"rootfs": {"diff_ids": ["d1", "d2", "d3"]}}),
-    }
-    return {**index, **blobs} if fetched else index
+    index = {"store/images.json": json.dumps({"images": {KEY: entry}}).encode()}
+    blobs = {f"{FOLDER}/blobs/sha256/{named(raw)[7:]}": raw for raw in (MANIFEST_RAW, CONFIG_RAW)}
+    walked = image_walk.walk(MANIFEST, lambda digest, limit: blobs.get(f"{FOLDER}/blobs/sha256/{digest[7:]}"), "x")
+    digest = manifest.digest(image_walk.files(walked, local_name(REPO, "1.0", MANIFEST)))
+    own = {f"{FOLDER}/manifest.json": json.dumps({"digest": digest}).encode()}
+    return {**index, **blobs, **own} if fetched else index
 
 
-def read(held: dict[str, str], delivery: str = "push", mirror: str = "", **image: Any) -> Image:
+def read(held: dict[str, bytes], delivery: str = "push", mirror: str = "", size: int = 100, **image: Any) -> Image:
     wanted = {"engine": {**planned(REPO), **image}, "webui": None}
-    tail = (100, (5000).to_bytes(4, "little"))
-    found = image_push.read("store", wanted, delivery, mirror, held.get, lambda path: tail)
+    tail = (size, (5000).to_bytes(4, "little"))
+
+    def some(path: str, limit: int) -> bytes | None:
+        return held[path][:limit] if path in held else None
+
+    found = image_push.read("store", wanted, delivery, mirror, some, lambda path: tail)
     assert set(found) == {"engine"}
     return found["engine"]
 
@@ -46,9 +65,36 @@ def test_a_pushed_image_is_known_by_manifest_configuration_and_layers() -> None:
     found = read(files())
     assert found.to_dict() == {
         "key": KEY, "digest": MANIFEST, "id": CONFIG, "architecture": "amd64", "pull": "",
-        "name": f"phi4-edge/thing:1.0-{'a' * 12}", "layers": ["d1", "d2", "d3"],
+        "name": f"phi4-edge/thing:1.0-{MANIFEST[7:19]}", "layers": DIFF_IDS,
     }  # fmt: skip
-    assert (found.folder, found.size(), found.unpacked()) == (f"store/images/{'a' * 64}", 300, 15000)
+    assert (found.folder, found.size(), found.unpacked()) == (FOLDER, 300, 15000)
+    assert found.content == json.loads(files()[f"{FOLDER}/manifest.json"])["digest"]
+
+
+@pytest.mark.parametrize(
+    ("path", "raw", "message"),
+    [
+        (f"{FOLDER}/blobs/sha256/{MANIFEST[7:]}", MANIFEST_RAW + b" ", "a blob is named by its hash"),
+        (f"{FOLDER}/blobs/sha256/{CONFIG[7:]}", CONFIG_RAW.replace(b"amd64", b"arm64"), "a blob is named by its hash"),
+        (f"{FOLDER}/blobs/sha256/{CONFIG[7:]}", CONFIG_RAW + b" ", "more than"),
+        (f"{FOLDER}/manifest.json", b'{"digest": "' + b"0" * 64 + b'"}', "lists other files than the image has"),
+        (f"{FOLDER}/manifest.json", b"[" * 100_000, "lists other files than the image has"),
+    ],
+)
+def test_what_is_not_of_the_digest_reaches_no_host(path: str, raw: bytes, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        read({**files(), path: raw})
+    with pytest.raises(ArtifactError, match="damaged on the controller: 99 bytes, needed 100"):
+        read(files(), size=99)
+
+
+def test_an_image_that_two_tags_share_lies_under_the_name_of_one() -> None:
+    held = files()
+    index = json.loads(held["store/images.json"])["images"]
+    other = json.dumps({"images": {**index, f"{REPO}:latest/amd64": {**index[KEY], "reference": f"{REPO}:latest"}}})
+    found = read({**held, "store/images.json": other.encode()}, tag="latest", key=f"{REPO}:latest/amd64")
+    assert found.name.startswith("phi4-edge/thing:latest-")
+    assert found.content == read(held).content
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from phi4_edge.core import reference
+from phi4_edge.core import image_reference as reference
 from phi4_edge.errors import ArtifactError
 
 DIGEST = "sha256:" + "a" * 64

@@ -11,7 +11,7 @@ import pytest
 from artifact_support import put
 from click.testing import CliRunner, Result
 
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.main import cli
 
 Run = Callable[..., Result]

@@ -14,11 +14,13 @@ import pytest
 from bundle_support import Content, plan
 from click.testing import CliRunner
 
-from phi4_edge.artifacts import bundle, delivery, importing
-from phi4_edge.artifacts.store import Store
-from phi4_edge.core import facts
-from phi4_edge.core.overrides import Overrides
-from phi4_edge.core.plan import Inputs, Plan, decide
+from phi4_edge.artifacts import delivery
+from phi4_edge.artifacts.bundle import bundle
+from phi4_edge.artifacts.fetch import local as importing
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.plan.decide import Inputs, Plan, decide
+from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
 from phi4_edge.errors import ArtifactError
 from phi4_edge.main import cli

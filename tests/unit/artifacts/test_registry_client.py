@@ -13,13 +13,13 @@ import pytest
 from artifact_support import leftovers
 from standin_registry import StandinRegistry, name_of, planned, serving
 
-from phi4_edge.artifacts import images
-from phi4_edge.artifacts.images import Held
-from phi4_edge.artifacts.progress import Event, Progress, silent
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
+from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images.held import Held
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
+from phi4_edge.progress import Event, Progress, silent
 
 NOISE = hashlib.shake_256(b"noise").digest(400_000)
 CATALOG = load_catalog()
@@ -29,8 +29,8 @@ REPO = "site/thing"
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandinRegistry]:
-    monkeypatch.setattr("phi4_edge.artifacts.registry.PAUSES", (0.0, 0.0))
-    monkeypatch.setattr("phi4_edge.artifacts.registry.Registry.__init__.__defaults__", ((0.0, 0.0),))
+    monkeypatch.setattr("phi4_edge.artifacts.images.registry.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("phi4_edge.artifacts.images.registry.Registry.__init__.__defaults__", ((0.0, 0.0),))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     with serving() as standin:
         yield standin
@@ -54,7 +54,7 @@ def test_the_right_architecture_is_fetched_once_and_the_tag_is_pinned(store: Sto
     digests = registry.add(REPO, "1.0", LAYERS, ("arm64", "amd64"))
     held = ensure(store, registry)
     assert (held.digest, held.made) == (digests["amd64"], True)
-    assert store.image_digests() == {f"{REPO}:1.0/amd64": digests["amd64"]}
+    assert Images(store).digests() == {f"{REPO}:1.0/amd64": digests["amd64"]}
     assert Images(store).damage(held.digest) == ()
     assert leftovers(store) == []
     assert not list((store.root / "partial").iterdir())
@@ -145,7 +145,7 @@ def test_a_flipped_byte_is_refused_by_name_and_thrown_away(store: Store, registr
     registry.flip.add(large(registry))
     with pytest.raises(ArtifactError, match=rf"found sha256:\w+… where {large(registry)[:19]}… was needed"):
         ensure(store, registry)
-    assert store.image_digests() == {}
+    assert Images(store).digests() == {}
     registry.flip.clear()
     assert ensure(store, registry).made
 
@@ -217,7 +217,7 @@ def test_a_configuration_for_another_machine_is_refused(store: Store, registry: 
     digest = registry.manifest(REPO, LAYERS, "arm64")
     with pytest.raises(ArtifactError, match="found an image for linux/arm64, needed linux/amd64"):
         ensure(store, registry, digest=digest)
-    assert store.image_digests() == {}
+    assert Images(store).digests() == {}
 
 
 def test_a_mirror_with_a_prefix_is_asked_in_place_of_the_registry(store: Store, registry: StandinRegistry) -> None:
@@ -276,7 +276,7 @@ def test_an_image_is_removed_with_its_pin_and_an_unknown_one_is_refused(
     registry.add(REPO, "1.0", LAYERS)
     held = ensure(store, registry)
     assert Images(store).remove(held.key) == held.size
-    assert (store.image_digests(), list((store.root / "images").iterdir())) == ({}, [])
+    assert (Images(store).digests(), list((store.root / "images").iterdir())) == ({}, [])
     with pytest.raises(ArtifactError, match="found no image"):
         Images(store).remove(held.key)
 
@@ -287,4 +287,4 @@ def test_an_index_that_cannot_be_read_is_not_taken_for_an_empty_one(store: Store
     for text in ("{", "[]", '{"images": {"key": {}}}'):
         (store.root / "images.json").write_text(text)
         with pytest.raises(ArtifactError, match="which image each tag was pinned to"):
-            store.image_digests()
+            Images(store).digests()

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from standin_registry import StandinRegistry, planned, serving
 
-from phi4_edge.artifacts import images
-from phi4_edge.artifacts.registry import OCI_INDEX
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
+from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images.registry import OCI_INDEX
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
 
@@ -24,7 +24,7 @@ KEY = f"{REPO}:1.0/amd64"
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandinRegistry]:
-    monkeypatch.setattr("phi4_edge.artifacts.registry.Registry.__init__.__defaults__", ((0.0, 0.0),))
+    monkeypatch.setattr("phi4_edge.artifacts.images.registry.Registry.__init__.__defaults__", ((0.0, 0.0),))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     with serving() as standin:
         yield standin

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from standin_registry import planned
 
-from phi4_edge.artifacts import images
-from phi4_edge.artifacts.images import config_of
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
+from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images.held import config_of
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from standin_registry import StandinRegistry, planned, serving
 
-from phi4_edge.artifacts import images
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
 
@@ -47,7 +47,7 @@ def certificate(tmp_path: Path) -> Path:
 def registry(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandinRegistry]:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("phi4_edge.artifacts.registry.Registry.__init__.__defaults__", ((0.0,),))
+    monkeypatch.setattr("phi4_edge.artifacts.images.registry.Registry.__init__.__defaults__", ((0.0,),))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     with serving(tls) as standin:

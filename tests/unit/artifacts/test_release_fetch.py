@@ -25,8 +25,10 @@ from release_support import (
 )
 from standin_files import StandinFiles
 
-from phi4_edge.artifacts import download, release
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.fetch import http as download
+from phi4_edge.artifacts.fetch import ollama as release
+from phi4_edge.artifacts.fetch import pins
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.errors import ArtifactError
 
 # Nothing is pinned in it: the archives here are made up.
@@ -180,13 +182,32 @@ def test_an_operators_own_hash_goes_before_the_catalogs(
 ) -> None:
     right = hashlib.sha256(origin.files[f"{BASE}/{AMD64}"]).hexdigest()
     catalog = catalog_pinning({AMD64: "0" * 64})
-    monkeypatch.setenv(release.SHA256_SETTING, f"{AMD64}={right}")
+    monkeypatch.setenv(pins.SHA256_SETTING, f"{AMD64}={right}")
     store = Store(tmp_path)
     digest = release.ensure(store, catalog, CPU)
     assert release.ensure(store, catalog, CPU) == digest
-    monkeypatch.setenv(release.SHA256_SETTING, "yes")
+    monkeypatch.setenv(pins.SHA256_SETTING, "yes")
     with pytest.raises(ArtifactError, match="needed <asset>="):
         release.ensure(store, catalog, CPU)
+
+
+def test_what_an_archive_unpacks_to_is_pinned_and_nothing_else_is_brought(tmp_path: Path, origin: StandinFiles) -> None:
+    right = hashlib.sha256(origin.files[f"{BASE}/{AMD64}"]).hexdigest()
+    store = Store(tmp_path)
+    digest = release.ensure(store, catalog_pinning({AMD64: right}), CPU)
+    pins.require_same_tree(store, {CPU: digest, "tiny/gguf-q4_0": "0" * 64})
+    store.remove(CPU)  # what it was is still known
+    with pytest.raises(ArtifactError, match=rf"found {CPU} with the content 000000000000.*needed {digest[:12]}"):
+        pins.require_same_tree(store, {CPU: "0" * 64})
+
+
+def test_the_catalogs_digest_of_what_is_unpacked_is_held(tmp_path: Path, origin: StandinFiles) -> None:
+    right = hashlib.sha256(origin.files[f"{BASE}/{AMD64}"]).hexdigest()
+    digest = release.ensure(Store(tmp_path / "a"), catalog_pinning({AMD64: right}), CPU)
+    assert release.ensure(Store(tmp_path / "b"), catalog_pinning({AMD64: right}, {CPU: digest}), CPU) == digest
+    with pytest.raises(ArtifactError, match=f"holds {digest[:12]}…, the catalog's archives 000000000000"):
+        release.ensure(Store(tmp_path / "c"), catalog_pinning({AMD64: right}, {CPU: "0" * 64}), CPU)
+    assert not (tmp_path / "c" / "artifacts").exists()
 
 
 def test_a_list_without_the_archive_and_a_missing_archive_are_named(tmp_path: Path, origin: StandinFiles) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from release_support import archive, entry, packed
 
-from phi4_edge.artifacts import release_unpack
+from phi4_edge.artifacts.fetch import unpack as release_unpack
 from phi4_edge.errors import ArtifactError
 
 

@@ -11,10 +11,10 @@ import pytest
 from artifact_support import put
 from bundle_support import CPU, KEY, MODEL, filled, fleet
 
-from phi4_edge.artifacts import bundle, sbom
-from phi4_edge.artifacts.manifest import Manifest, describe
-from phi4_edge.artifacts.store import Store
-from phi4_edge.artifacts.store_images import Images
+from phi4_edge.artifacts.bundle import bundle, sbom
+from phi4_edge.artifacts.store.images import Images
+from phi4_edge.artifacts.store.manifest import Manifest, describe
+from phi4_edge.artifacts.store.store import Store
 
 from bundle_support import ID, Content  # isort: skip
 

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from fixture_hosts import Document, read
+from held_support import whole
 
-from phi4_edge.core import facts
-from phi4_edge.core.catalog import Catalog
-from phi4_edge.core.overrides import EXTRA, Overrides
-from phi4_edge.core.plan import Inputs, Plan, decide
-from phi4_edge.core.table import ResourceTable
+from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.catalog.table import ResourceTable
+from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.plan.decide import Inputs, Plan, decide
+from phi4_edge.core.plan.overrides import EXTRA, Overrides
 from phi4_edge.data import load_catalog, load_table
 
-HOSTS = Path(__file__).parents[2] / "fixtures" / "hosts"
 INPUTS = Inputs(
     {"phi-4-mini-instruct/onnx-int4": "c" * 64, "tiny/onnx-int4": "d" * 64},
     {"onnx": "e" * 64, "phi4-edge/onnx": "e" * 64},
 )
 
-Document = dict[str, Any]
+# Of the same controller once it has made and fetched the rest.
+WHOLE = whole(INPUTS.artifacts, INPUTS.runtimes)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def document() -> Callable[..., Document]:
     """A fixture's document with sources replaced: text, a whole entry, or None to take the source away."""
 
     def load(name: str, **sources: Any) -> Document:
-        loaded: Document = copy.deepcopy(_read(name))
+        loaded: Document = copy.deepcopy(read(name))
         for source, value in sources.items():
             loaded["sources"].pop(source, None)
             if value is not None:
@@ -65,6 +65,12 @@ def plan(table: ResourceTable, catalog: Catalog) -> Callable[..., Plan]:
 
 
 @pytest.fixture(scope="session")
+def named(plan: Callable[..., Plan]) -> Callable[..., Plan]:
+    """Like `plan`, by a controller that has all files: the release has its name."""
+    return lambda document, **overrides: plan(document, WHOLE, **overrides)
+
+
+@pytest.fixture(scope="session")
 def pinned(catalog: Catalog) -> Catalog:
     """The catalog as if the revision of every checkpoint were known."""
     models = {
@@ -74,12 +80,3 @@ def pinned(catalog: Catalog) -> Catalog:
         for name, model in catalog.models.items()
     }
     return dataclasses.replace(catalog, models=models)
-
-
-_CACHE: dict[str, Document] = {}
-
-
-def _read(name: str) -> Document:
-    if name not in _CACHE:
-        _CACHE[name] = json.loads((HOSTS / f"{name}.json").read_text(encoding="utf-8"))
-    return _CACHE[name]

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.core import doctor
-from phi4_edge.core import facts as core_facts
-from phi4_edge.core.overrides import Overrides
-from phi4_edge.core.plan import Inputs, decide
+from phi4_edge.core.doctor import examine as doctor
+from phi4_edge.core.facts import parse as core_facts
+from phi4_edge.core.plan.decide import Inputs, decide
+from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import HOSTS, _read
+from fixture_hosts import HOSTS, read
 
-from phi4_edge.core import compose, facts
-from phi4_edge.core.compose_engines import ENGINES, ONNX_PYTHON, http_health
-from phi4_edge.core.compose_parts import escaped
-from phi4_edge.core.overrides import Overrides
-from phi4_edge.core.plan import Inputs, decide
+from phi4_edge.core.engines import compose
+from phi4_edge.core.engines.confinement import escaped
+from phi4_edge.core.engines.contained import ENGINES, ONNX_PYTHON, http_health
+from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.plan.decide import Inputs, decide
+from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -38,7 +39,7 @@ def plans() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every deployment on every fixture that it fits, as "<host>/<engine>-<quantization>", with its plan."""
     table, catalog = load_table(), load_catalog()
     for path in sorted(HOSTS.glob("*.json")):
-        found = facts.parse(_read(path.stem))
+        found = facts.parse(read(path.stem))
         for choice in CHOICES:
             variables = {"phi4_service_manager": "compose", **{f"phi4_{key}": value for key, value in choice.items()}}
             plan = decide(found, table, catalog, Overrides.from_vars(path.stem, variables), INPUTS)
@@ -172,8 +173,11 @@ def test_health_is_asked_without_curl() -> None:
 
 
 def test_the_chat_page_reaches_the_engine_and_listens_where_it_is_planned() -> None:
-    page = {"image": {}, "port": 3000, "bind": "127.0.0.1"}
-    made = compose.webui_document({**PLANS["n150-8gb/onnx-int4"], "webui": page}, IMAGE, memory=10**9)
+    page = {
+        "image": {}, "port": 3000, "bind": "127.0.0.1", "max_tokens": None, "builtin_tools": False, "titles": False,
+        "follow_ups": False, "tags": False,
+    }  # fmt: skip
+    made = compose.webui_document({**PLANS["n150-8gb/onnx-int4"], "webui": page}, IMAGE, memory=10**9, start="x = '$1'")
     service = made["services"]["webui"]
     assert made["name"] == "phi4-edge-webui"
     assert {key: service[key] for key in HARDENED} == HARDENED
@@ -182,6 +186,6 @@ def test_the_chat_page_reaches_the_engine_and_listens_where_it_is_planned() -> N
     assert [volume["source"] for volume in service["volumes"] if not volume["read_only"]] == [
         "/var/lib/phi4-edge/webui"
     ]
-    assert "$$" not in service["entrypoint"][2]
+    assert service["entrypoint"] == ["python3", "-c", "x = '$$1'"]
     assert "ports" not in service
     compile(service["entrypoint"][2], "start", "exec")

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from phi4_edge.core.catalog import Candidate, Catalog
-from phi4_edge.core.overrides import MODELS, QUANTIZATIONS, Overrides
-from phi4_edge.core.reference import OURS
-from phi4_edge.core.sizing import attempts
-from phi4_edge.core.table import ResourceTable
+from phi4_edge.core.catalog.model import Candidate, Catalog
+from phi4_edge.core.catalog.read import read as read_catalog
+from phi4_edge.core.catalog.table import ResourceTable
+from phi4_edge.core.image_reference import OURS
+from phi4_edge.core.plan.overrides import MODELS, QUANTIZATIONS, Overrides
+from phi4_edge.core.plan.sizing import attempts
 from phi4_edge.data import FOLDER, load_catalog, load_cve_floors, load_table, schema
 from phi4_edge.errors import CatalogError
 
@@ -95,7 +96,7 @@ def test_a_checkpoint_of_a_known_revision_is_delivered(catalog: Catalog) -> None
     source = model.checkpoints["safetensors-int4"]
     assert model.unpinned("safetensors-int4") == (source["revision"] is None) and not model.unpinned("safetensors")
     path = "models.phi-4-mini-instruct.checkpoints.safetensors-int4.revision"
-    known = Catalog.from_data({**data("catalog.yml"), "models": put(data("catalog.yml"), path, "a" * 40)["models"]})
+    known = read_catalog({**data("catalog.yml"), "models": put(data("catalog.yml"), path, "a" * 40)["models"]})
     assert not known.models["phi-4-mini-instruct"].unpinned("safetensors-int4")
     assert not any("py" in pattern for pattern in source["allow"])
 
@@ -116,7 +117,7 @@ def test_nothing_is_named_latest_and_every_image_says_its_registry(catalog: Cata
 def test_a_mistake_in_the_floors_is_named(value: Any, named: str) -> None:
     floors = put(data("cve_floors.yml"), "floors.docker.minimum", value)
     with pytest.raises(CatalogError, match=f"CVE floors.floors.docker.minimum: .*{named}"):
-        Catalog.from_data(data("catalog.yml"), floors)
+        read_catalog(data("catalog.yml"), floors)
 
 
 def test_images_are_pinned_to_the_version_of_their_engine(catalog: Catalog) -> None:
@@ -167,6 +168,7 @@ def test_a_mistake_in_the_resource_table_is_named(path: str, value: Any, named: 
         ("engines.onnx.builds.cpu.images.0.digests", {"amd64": "sha256:1"}, r"digests: .*64 hexadecimal digits"),
         ("engines.ollama.release.artifacts.x86_64-cpu.assets", ["x.tgz"], r"x86_64-cpu.assets: .*names out of"),
         ("engines.ollama.release.artifacts.x86_64-cpu.assets", [], r"x86_64-cpu.assets"),
+        ("engines.ollama.release.artifacts.x86_64-cpu.digest", "abc", r"x86_64-cpu.digest: .*64 hexadecimal"),
         ("engines.ollama.release.sha256", {"a": "1"}, r"release.sha256.a: found '1', needed 64 hexadecimal"),
         ("variants.Bad", {}, r"catalog.variants: names of small letters"),
         ("variants.mine", {"from": "other"}, r"catalog.variants: mine.from"),
@@ -191,7 +193,7 @@ def test_a_mistake_in_the_resource_table_is_named(path: str, value: Any, named: 
 )
 def test_a_mistake_in_the_catalog_is_named(path: str, value: Any, named: str) -> None:
     with pytest.raises(CatalogError, match=named):
-        Catalog.from_data(put(data("catalog.yml"), path, value))
+        read_catalog(put(data("catalog.yml"), path, value))
 
 
 @pytest.mark.parametrize(
@@ -218,8 +220,8 @@ def test_a_table_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_an_edited_table_decides(document: Callable[..., Any], catalog: Catalog, plan: Callable[..., Any]) -> None:
-    from phi4_edge.core import facts
-    from phi4_edge.core.plan import Inputs, decide
+    from phi4_edge.core.facts import parse as facts
+    from phi4_edge.core.plan.decide import Inputs, decide
 
     edited = put(data("resource_table.yml"), "profiles.production_cpu.ram", {"minimum": 16, "recommended": 16})
     table = ResourceTable.from_data(edited)
@@ -228,10 +230,10 @@ def test_an_edited_table_decides(document: Callable[..., Any], catalog: Catalog,
 
 
 def test_an_engine_without_an_image_for_the_host(document: Callable[..., Any]) -> None:
-    from phi4_edge.core import facts
-    from phi4_edge.core.plan import Inputs, decide
+    from phi4_edge.core.facts import parse as facts
+    from phi4_edge.core.plan.decide import Inputs, decide
 
-    catalog = Catalog.from_data(put(data("catalog.yml"), "engines.vllm.builds.cpu.images", []))
+    catalog = read_catalog(put(data("catalog.yml"), "engines.vllm.builds.cpu.images", []))
     found = facts.parse(document("two-gpus"))
     made = decide(found, load_table(), catalog, Overrides(profile="development", engine="vllm"), Inputs())
     assert "no image of vllm 0.33.0 for x86_64" in made.missing[0]
@@ -239,7 +241,8 @@ def test_an_engine_without_an_image_for_the_host(document: Callable[..., Any]) -
 
 def test_importing_core_reads_no_yaml_and_no_ansible() -> None:
     code = (
-        "import sys, phi4_edge.core.plan, phi4_edge.core.facts, phi4_edge.core.waves, phi4_edge.core.receipt;"
+        "import sys, phi4_edge.core.plan.decide, phi4_edge.core.facts.parse, phi4_edge.core.rollout.outcome;"
+        "import phi4_edge.core.facts.receipt;"
         "print([m for m in ('yaml', 'ansible', 'docker', 'paramiko', 'click', 'subprocess') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core import docker_install
-from phi4_edge.core.docker_install import Pins, below, decide, pick, upstream
+from phi4_edge.core.packages import docker
+from phi4_edge.core.packages.docker import Pins, below, decide, pick, upstream
 from phi4_edge.data import load_cve_floors
 from phi4_edge.errors import PreflightError
 
@@ -21,15 +21,15 @@ def host(name: str = "debian", version: str = "13", **more: Any) -> dict[str, An
     return {**empty, "os": {"id": name, "version_id": version}, "architecture": "amd64", **more}
 
 
-@pytest.mark.parametrize(("name", "version"), docker_install.SUITES)
+@pytest.mark.parametrize(("name", "version"), docker.SUITES)
 def test_dockers_own_packages_are_pinned_on_each_distribution(name: str, version: str) -> None:
     found = host(name, version)
     assert decide(found, "docker", PINS, FLOORS).packages == {
         "docker-ce": "28.5.2", "docker-ce-cli": "28.5.2", "containerd.io": "1.7.29", "docker-compose-plugin": "2.40.3",
     }  # fmt: skip
-    repository = docker_install.repository(found, "http://mirror/docker/")
-    suite = docker_install.SUITES[name, version]
-    assert docker_install.sources(repository, "/etc/apt/keyrings/k.asc") == (
+    repository = docker.repository(found, "http://mirror/docker/")
+    suite = docker.SUITES[name, version]
+    assert docker.sources(repository, "/etc/apt/keyrings/k.asc") == (
         f"Types: deb\nURIs: http://mirror/docker/{name}\nSuites: {suite}\nComponents: stable\nArchitectures: amd64\n"
         "Signed-By: /etc/apt/keyrings/k.asc\n"
     )
@@ -38,7 +38,7 @@ def test_dockers_own_packages_are_pinned_on_each_distribution(name: str, version
 
 def test_a_flat_repository_has_no_components() -> None:
     flat = {"uri": "http://x", "suite": "/", "components": "", "architecture": "arm64"}
-    assert "Components" not in docker_install.sources(flat, "k")
+    assert "Components" not in docker.sources(flat, "k")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_docker_below_the_floor_is_refused_with_the_cves(versions: dict[str, str
     found = host(compose="2.40.3", **versions)
     with pytest.raises(PreflightError, match=named):
         decide(found, "docker", PINS, FLOORS)
-    assert decide(found, "docker", PINS, FLOORS, docker_install.accepted("docker, runc")).packages == {}
+    assert decide(found, "docker", PINS, FLOORS, docker.accepted("docker, runc")).packages == {}
 
 
 def test_a_pin_below_the_floor_is_refused() -> None:
@@ -161,6 +161,6 @@ def test_a_version_is_picked_by_its_upstream_part_and_else_refused_with_the_offe
 
 def test_installed_is_all_of_it_in_the_version_wanted() -> None:
     wanted = {"a": "1.20.0", "b": ""}
-    assert docker_install.installed({"a": "1.20.0-1", "b": "7"}, wanted)
-    assert not docker_install.installed({"a": "1.19.0-1", "b": "7"}, wanted)
-    assert not docker_install.installed({"a": "1.20.0-1"}, wanted)
+    assert docker.installed({"a": "1.20.0-1", "b": "7"}, wanted)
+    assert not docker.installed({"a": "1.19.0-1", "b": "7"}, wanted)
+    assert not docker.installed({"a": "1.20.0-1"}, wanted)

@@ -13,8 +13,10 @@ from doctor_support import FAULTS, HOSTS, case, healthy, load
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi4_edge.core import doctor, doctor_access, doctor_system
-from phi4_edge.core.doctor import Level
+from phi4_edge.core.doctor import access
+from phi4_edge.core.doctor import examine as doctor
+from phi4_edge.core.doctor import system as doctor_system
+from phi4_edge.core.doctor.examine import Level
 
 by_fault = pytest.mark.parametrize("path", FAULTS, ids=lambda path: path.stem)
 # A fix that begins so is for eyes, not for a shell.
@@ -155,7 +157,7 @@ def test_a_skew_that_all_hosts_share_is_our_own() -> None:
 def test_a_refusal_of_preflight_is_a_problem_in_the_words_of_the_distribution(
     kind: str, reason: str, system: str, check: str, fix: str
 ) -> None:
-    finding = doctor_access.refusal("gw1", kind, reason, "the next step", system, "gw")
+    finding = access.refusal("gw1", kind, reason, "the next step", system, "gw")
     assert (finding.check, finding.level) == (check, Level.PROBLEM)
     assert fix in finding.fix
     assert finding.needed

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.doctor import CONTROLLER, Level
-from phi4_edge.core.doctor_controller import Readings, examine
-from phi4_edge.core.host import OperatingSystem
+from phi4_edge.core.doctor.controller import Readings, examine
+from phi4_edge.core.doctor.examine import CONTROLLER, Level
+from phi4_edge.core.facts.model import OperatingSystem
 
 DEBIAN = OperatingSystem("debian", "12", "Debian GNU/Linux 12", ())
 FINE = Readings(

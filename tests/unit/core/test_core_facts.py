@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core import facts
-from phi4_edge.core.facts_source import MOST_TEXT
-from phi4_edge.core.host import HostFacts
+from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.facts.sources import MOST_TEXT
 from phi4_edge.core.text import LARGEST, clean, closest, integer, version_of
 from phi4_edge.errors import FactsError
 

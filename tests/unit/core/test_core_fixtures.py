@@ -15,9 +15,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from phi4_edge.core import facts
-from phi4_edge.core.overrides import Overrides
-from phi4_edge.core.plan import Inputs, Plan, decide
+from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.plan.decide import Inputs, Plan, decide
+from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table, schema
 
 HOSTS = sorted((Path(__file__).parents[2] / "fixtures" / "hosts").glob("*.json"))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core import facts
-from phi4_edge.core.plan import Plan
-from phi4_edge.core.sizing import best_gpu
+from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.plan.decide import Plan
+from phi4_edge.core.plan.sizing import best_gpu
 from phi4_edge.data import load_table
 
 Make = Callable[..., Any]
@@ -128,15 +128,15 @@ def test_vllm_settings_come_from_free_vram(document: Make, plan: Make) -> None:
 
 
 def test_a_serving_host_with_a_gpu_gets_the_same_plan_although_our_engine_holds_the_memory(
-    document: Make, plan: Make
+    document: Make, named: Make
 ) -> None:
-    before = plan(document(GPU, nvidia_smi=SMI.format(used=500, driver="580.1", capability="8.6")))
+    before = named(document(GPU, nvidia_smi=SMI.format(used=500, driver="580.1", capability="8.6")))
     receipt = {
         "format": "phi4-edge/receipt/1", "plan_fingerprint": before.fingerprint, "release": before.release,
         "engine": "vllm", "gpu": "GPU-1", "vram_held_by_others": before.memory.held_by_others,
         "image_disk": before.image.disk,
     }  # fmt: skip
-    after = plan(
+    after = named(
         document(
             GPU,
             nvidia_smi=SMI.format(used=11900, driver="580.1", capability="8.6"),

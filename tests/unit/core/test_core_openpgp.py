@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi4_edge.core import openpgp
+from phi4_edge.core.packages import openpgp
 from phi4_edge.errors import ArtifactError
 
 # Made with gpg 2.2 (--quick-generate-key); gpg printed the fingerprint. The secret half was thrown away.

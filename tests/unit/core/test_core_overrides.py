@@ -6,8 +6,38 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.overrides import EXTRA, VARIABLES, Overrides
+from phi4_edge.core.plan.overrides import EXTRA, VARIABLES, Overrides
 from phi4_edge.errors import InventoryError
+
+# Every variable, as an INI inventory gives it.
+TEXTS = {
+    "phi4_profile": "Edge_Optimized",
+    "phi4_engine": " OLLAMA ",
+    "phi4_quantization": "q4_k_m",
+    "phi4_context_length": "2048",
+    "phi4_parallel": "2",
+    "phi4_service_manager": "compose",
+    "phi4_port": "9000",
+    "phi4_bind": "::1",
+    "phi4_force": "yes",
+    "phi4_model": "tiny",
+    **{"phi4_threads": "auto", "phi4_max_tokens": "512"},
+    "phi4_stability_seconds": "2.5",
+    "phi4_variants": '{"terse": {"system": "Be brief."}, "phi4-mini-coder": null}',
+    "phi4_image_delivery": "Registry",
+    "phi4_image_mirror": "mirror.example:5000/edge/",
+    "phi4_accept_below_floor": "docker, RUNC",
+    "phi4_allowed_hosts": "GW1.example, 192.0.2.7, gw1.example.",
+    "phi4_worker": "ops@jump.example:2222",
+    "webui_enabled": "true",
+    "webui_port": "3001",
+    "webui_max_tokens": "500",
+    "webui_builtin_tools": "yes",
+    "webui_titles": "No",
+    "webui_follow_ups": "on",
+    "webui_tags": "1",
+    "nvidia_runtime_driver_install": "no",
+}
 
 
 def test_defaults_ask_for_nothing() -> None:
@@ -16,35 +46,14 @@ def test_defaults_ask_for_nothing() -> None:
 
 
 def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
-    texts = {
-        "phi4_profile": "Edge_Optimized",
-        "phi4_engine": " OLLAMA ",
-        "phi4_quantization": "q4_k_m",
-        "phi4_context_length": "2048",
-        "phi4_parallel": "2",
-        "phi4_service_manager": "compose",
-        "phi4_port": "9000",
-        "phi4_bind": "::1",
-        "phi4_force": "yes",
-        "phi4_model": "tiny",
-        "phi4_threads": "auto",
-        "phi4_stability_seconds": "2.5",
-        "phi4_variants": '{"terse": {"system": "Be brief."}, "phi4-mini-coder": null}',
-        "phi4_image_delivery": "Registry",
-        "phi4_image_mirror": "mirror.example:5000/edge/",
-        "phi4_accept_below_floor": "docker, RUNC",
-        "phi4_worker": "ops@jump.example:2222",
-        "webui_enabled": "true",
-        "webui_port": "3001",
-        "nvidia_runtime_driver_install": "no",
-    }
-    assert set(texts) == {*VARIABLES, *EXTRA}
-    found = Overrides.from_vars("gw1", texts)
+    assert set(TEXTS) == {*VARIABLES, *EXTRA}
+    found = Overrides.from_vars("gw1", TEXTS)
     assert found == Overrides(
-        "gw1", "edge_optimized", "ollama", "q4_K_M", 2048, 2, "compose", 9000, "::1", True, "tiny", None, 2.5,
+        "gw1", "edge_optimized", "ollama", "q4_K_M", 2048, 2, "compose", 9000, "::1", True, "tiny", None, 512, 2.5,
         {"terse": {"from": "phi-4-mini-instruct", "parameters": {}, "system": "Be brief."}, "phi4-mini-coder": None},
         "registry", "mirror.example:5000/edge", ("docker", "runc"), True, 3001, False,
-        "ops@jump.example:2222",
+        "ops@jump.example:2222", ("gw1.example", "192.0.2.7"),
+        500, True, False, True, True,
     )  # fmt: skip
     assert found.asks == (
         "phi4_profile=edge_optimized",
@@ -72,9 +81,19 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         ("phi4_port", 80.5, "phi4_port"),
         ("phi4_bind", "localhost", "an IP address"),
         ("phi4_bind", "224.0.0.1", "an IP address"),
+        ("webui_titles", "maybe", "needed auto or true or false"),
+        ("webui_max_tokens", 15, "needed auto or a whole number from 16 to 131072"),
+        ("webui_tags", "auto", "needed true or false"),
         ("phi4_bind", "fe80::1%eth0", "an IP address"),
         ("phi4_force", "maybe", "needed true or false"),
         ("phi4_stability_seconds", "nan", "a number of seconds"),
+        ("phi4_allowed_hosts", "http://gw1.example", "host names and addresses without ports"),
+        ("phi4_allowed_hosts", "gw1.example:8080", "host names and addresses without ports"),
+        ("phi4_allowed_hosts", "*", "host names and addresses without ports"),
+        ("phi4_allowed_hosts", ["gw1", 7], "host names and addresses without ports"),
+        ("phi4_allowed_hosts", "1.2.3.4.5", "host names and addresses without ports"),
+        ("phi4_allowed_hosts", [f"gw{n}" for n in range(33)], "up to 32 host names"),
+        ("phi4_allowed_hosts", 'a"; $(id)', "host names and addresses without ports"),
         ("phi4_worker", "-oProxyCommand=x", "none, or a worker"),
         ("phi4_worker", "two words", "none, or a worker"),
         ("phi4_stability_seconds", False, "a number of seconds"),

@@ -9,16 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from held_support import whole
 
-from phi4_edge.core.plan import Inputs
-from phi4_edge.core.reference import parse
+from phi4_edge.core.engines.modelfile import BASE
+from phi4_edge.core.image_reference import parse
+from phi4_edge.core.plan.decide import Inputs
 from phi4_edge.core.text import gb
-from phi4_edge.core.variants import BASE
 from phi4_edge.errors import InventoryError
 
 Make = Callable[..., Any]
 GPU = "xeon-rtx3060-driver570"
 GGUF = "phi-4-mini-instruct/gguf-q8_0"
+WHOLE = whole({}, {})
 DIGEST = "sha256:" + "9" * 64
 
 
@@ -81,22 +83,22 @@ def test_an_image_of_ours_is_another_one_as_soon_as_its_content_or_its_base_is(
     assert key("a" * 64, dataclasses.replace(ours.base, disk=1)) == key("a" * 64)
 
 
-def test_what_an_image_takes_or_is_called_is_no_other_release(document: Make, plan: Make, catalog: Any) -> None:
+def test_what_an_image_takes_or_is_called_is_no_other_release(document: Make, named: Make, catalog: Any) -> None:
     build = catalog.engines["ollama"].builds["cpu"]
     images = tuple(dataclasses.replace(image, disk=image.disk + 1, archive=1) for image in build.images)
     larger = dataclasses.replace(build, images=images)
     engine = dataclasses.replace(catalog.engines["ollama"], builds={"cpu": larger, "cuda": larger})
     other = dataclasses.replace(catalog, engines={**catalog.engines, "ollama": engine})
     wishes = {"engine": "ollama", "service_manager": "compose", "webui_enabled": True}
-    first = plan(document("n150-8gb"), **wishes)
-    assert plan(document("n150-8gb"), using=other, **wishes).fingerprint == first.fingerprint
-    held = Inputs(images={first.image.key: DIGEST})
-    assert plan(document("n150-8gb"), held, **wishes).fingerprint != plan(document("n150-8gb"), Inputs(), **wishes)
+    first = named(document("n150-8gb"), **wishes)
+    assert first.fingerprint
+    assert named(document("n150-8gb"), using=other, **wishes).fingerprint == first.fingerprint
 
 
 def test_our_own_files_are_part_of_a_release_and_how_it_is_delivered_is_not(document: Make, plan: Make) -> None:
     def of(content: str, **wishes: Any) -> str:
-        found: str = plan(document("pi4-4gb"), Inputs(runtimes={"ollama": content}), **wishes).fingerprint
+        inputs = Inputs(WHOLE.artifacts, {"load.py": content}, WHOLE.images)
+        found: str = plan(document("pi4-4gb"), inputs, **wishes).fingerprint
         return found
 
     assert of("1" * 64) != of("2" * 64)

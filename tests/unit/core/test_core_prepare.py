@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from phi4_edge import content
-from phi4_edge.core.catalog import Catalog
-from phi4_edge.core.overrides import COMPONENTS
-from phi4_edge.core.plan import Plan
-from phi4_edge.core.prepare import DRIVER_BRANCH
+from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.plan.decide import Plan
+from phi4_edge.core.plan.overrides import COMPONENTS
+from phi4_edge.core.plan.steps import DRIVER_BRANCH
 from phi4_edge.core.text import version_of
 
 Make = Callable[..., Any]
@@ -150,13 +150,13 @@ def test_each_branch_has_its_own_floor(document: Make, plan: Make, runc: str, bl
     assert bool(made.blockers) == blocked
 
 
-def test_a_host_that_serves_as_committed_is_not_blocked_by_a_new_floor(document: Make, plan: Make) -> None:
+def test_a_host_that_serves_as_committed_is_not_blocked_by_a_new_floor(document: Make, named: Make) -> None:
     old = {"docker": "26.1.5", "compose": "2.26.1"}
-    first = plan(document("n150-8gb", **old), **COMPOSE)
+    first = named(document("n150-8gb", **old), **COMPOSE)
     receipt = {"format": "phi4-edge/receipt/1", "plan_fingerprint": first.fingerprint}
     up = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled"
     there = document("n150-8gb", receipt=json.dumps({"present": True, "receipt": receipt}), service=up, **old)
-    made = plan(there, **COMPOSE)
+    made = named(there, **COMPOSE)
     assert (made.action, made.blockers) == ("none", ())
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+from held_support import whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phi4_edge.core import facts
-from phi4_edge.core.overrides import ENGINES, QUANTIZATIONS, Overrides
-from phi4_edge.core.plan import Inputs, Plan, decide
-from phi4_edge.core.table import PROFILES
+from phi4_edge.core.catalog.table import PROFILES
+from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.plan.decide import Plan, decide
+from phi4_edge.core.plan.overrides import ENGINES, QUANTIZATIONS, Overrides
 from phi4_edge.data import load_catalog, load_table, schema
 from phi4_edge.errors import FactsError
 
@@ -23,7 +24,7 @@ HOSTS = Path(__file__).parents[2] / "fixtures" / "hosts"
 BASES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(HOSTS.glob("*.json"))}
 NAMES = sorted({name for base in BASES.values() for name in base["sources"]})
 TABLE, CATALOG, VALID = load_table(), load_catalog(), jsonschema.Draft202012Validator(schema("plan"))
-INPUTS = Inputs({"phi-4-mini-instruct/onnx-int4": "c" * 64}, {"onnx": "e" * 64, "phi4-edge/onnx": "e" * 64})
+INPUTS = whole({"phi-4-mini-instruct/onnx-int4": "c" * 64}, {"onnx": "e" * 64, "phi4-edge/onnx": "e" * 64})
 
 LINE = st.one_of(
     st.text(max_size=40),
@@ -59,6 +60,9 @@ OVERRIDES = st.builds(
     force=st.booleans(),
     threads=st.sampled_from((None, 1, 64)),
     webui_enabled=st.booleans(),
+    webui_max_tokens=st.sampled_from((None, 16, 131072)),
+    webui_builtin_tools=st.booleans(),
+    webui_titles=st.sampled_from((None, True, False)),
     driver_install=st.booleans(),
     image_delivery=st.sampled_from(("push", "registry")),
     accept_below_floor=st.sampled_from(((), ("docker",), ("runc", "nvidia-container-toolkit"))),
@@ -92,7 +96,7 @@ def check(made: Plan) -> None:
         assert (made.switch.mode == "none") == (made.switch.port is None)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(BASE, st.dictionaries(st.sampled_from(NAMES), ENTRY, max_size=8), OVERRIDES)
 def test_no_garbage_in_any_source_raises(name: str, garbage: dict[str, Any], overrides: Overrides) -> None:
     document = {**BASES[name], "sources": {**BASES[name]["sources"], **garbage}}
@@ -106,7 +110,7 @@ def test_no_garbage_in_any_source_raises(name: str, garbage: dict[str, Any], ove
     assert json.dumps(facts.parse(document).to_dict(), ensure_ascii=False).isprintable()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(JSON)
 def test_no_document_at_all_raises_anything_else(document: Any) -> None:
     try:
@@ -115,7 +119,7 @@ def test_no_document_at_all_raises_anything_else(document: Any) -> None:
         assert str(error).isprintable()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(BASE, OVERRIDES, st.integers(GIB // 2, 40 * GIB))
 def test_never_more_memory_than_the_host_has_unless_forced(name: str, overrides: Overrides, size: int) -> None:
     made = plan(with_memory(name, size), overrides)
@@ -128,20 +132,20 @@ def test_never_more_memory_than_the_host_has_unless_forced(name: str, overrides:
             assert made.knobs["memory_max"] >= made.memory.need
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(BASE, OVERRIDES)
 def test_equal_arguments_give_equal_plans(name: str, overrides: Overrides) -> None:
     assert plan(BASES[name], overrides) == plan(copy.deepcopy(BASES[name]), overrides)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(BASE, OVERRIDES, st.integers(GIB // 2, 20 * GIB), st.integers(0, 20 * GIB))
 def test_more_memory_never_turns_a_fit_into_none(name: str, overrides: Overrides, size: int, more: int) -> None:
     if plan(with_memory(name, size), overrides).fits:
         assert plan(with_memory(name, size + more), overrides).fits
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(BASE, OVERRIDES)
 def test_a_host_that_already_runs_our_engine_gets_the_same_plan(name: str, overrides: Overrides) -> None:
     before = plan(BASES[name], overrides)

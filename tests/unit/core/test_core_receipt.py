@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.plan import Plan
-from phi4_edge.core.receipt import MOST_DRIFT, Receipt, Service, from_dict, status
-from phi4_edge.core.waves import EXIT_CODES, PRECEDENCE, Outcome, RunState, exit_code
+from phi4_edge.core.facts.receipt import MOST_DRIFT, Receipt, from_dict, status
+from phi4_edge.core.facts.units import Service
+from phi4_edge.core.plan.decide import Plan
+from phi4_edge.core.rollout.outcome import EXIT_CODES, PRECEDENCE, Outcome, RunState, exit_code
 
 Make = Callable[..., Any]
 UP = "LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nNRestarts=0\nMainPID=77"
@@ -214,13 +215,13 @@ IMAGE = {"key": "docker.io/ollama/ollama:0.35.0/amd64", "digest": "sha256:" + "a
 PAGE = {**IMAGE, "id": "sha256:" + "c" * 64}
 
 
-def in_containers(document: Make, plan: Make, containers: Any, **more: Any) -> Plan:
+def in_containers(document: Make, named: Make, containers: Any, **more: Any) -> Plan:
     """The plan for a host whose release runs in containers; `containers` as the probe found them."""
     wishes = {"engine": "ollama", "service_manager": "compose"}
-    fingerprint = plan(document("n150-8gb"), **wishes).fingerprint
+    fingerprint = named(document("n150-8gb"), **wishes).fingerprint
     body = {"format": "phi4-edge/receipt/1", "plan_fingerprint": fingerprint, "service_manager": "compose"}
     found = {"present": True, "receipt": body | {"image": IMAGE} | more, "containers": containers}
-    made: Plan = plan(document("n150-8gb", receipt=json.dumps(found), service=UP), **wishes)
+    made: Plan = named(document("n150-8gb", receipt=json.dumps(found), service=UP), **wishes)
     return made
 
 
@@ -228,12 +229,12 @@ def container(service: str = "engine", image: str = IMAGE["id"], state: str = "r
     return {"service": service, "image": image, "state": state}
 
 
-def test_containers_that_run_as_committed_are_left_alone(document: Make, plan: Make) -> None:
-    assert in_containers(document, plan, [container()]).action == "none"
+def test_containers_that_run_as_committed_are_left_alone(document: Make, named: Make) -> None:
+    assert in_containers(document, named, [container()]).action == "none"
     # Nobody could ask Docker: the unit says that it is up.
-    assert in_containers(document, plan, None).action == "none"
+    assert in_containers(document, named, None).action == "none"
     both = [container(), container("webui", PAGE["id"])]
-    assert in_containers(document, plan, both, webui=PAGE).action == "none"
+    assert in_containers(document, named, both, webui=PAGE).action == "none"
 
 
 @pytest.mark.parametrize(
@@ -246,9 +247,9 @@ def test_containers_that_run_as_committed_are_left_alone(document: Make, plan: M
     ],
 )
 def test_a_container_that_is_gone_or_another_one_is_put_right(
-    document: Make, plan: Make, containers: Any, more: Any, change: tuple[str, str, str]
+    document: Make, named: Make, containers: Any, more: Any, change: tuple[str, str, str]
 ) -> None:
-    made = in_containers(document, plan, containers, **more)
+    made = in_containers(document, named, containers, **more)
     assert made.action == "repair"
     assert dict(zip(("what", "before", "after"), change, strict=True)) in made.changes
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core import facts
-from phi4_edge.core.host import Lock
-from phi4_edge.core.host_steps import Journal
-from phi4_edge.core.plan import Plan
+from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts.journal import Journal
+from phi4_edge.core.facts.model import Lock
+from phi4_edge.core.plan.decide import Plan
 
 Make = Callable[..., Any]
 HOST = "n150-8gb"
@@ -132,3 +132,25 @@ def test_a_first_installation_that_was_cut_is_done_again(document: Make, plan: M
 def test_a_lock_does_not_change_the_plan(document: Make, plan: Make) -> None:
     held = json.dumps({"present": True, "state": "held", "id": "x"})
     assert plan(document(HOST, lock=held)) == plan(document(HOST))
+
+
+@pytest.mark.parametrize(
+    ("port", "told", "kept"),
+    [
+        ("", "", True),  # a probe of before
+        ("LoadState=not-found\nActiveState=inactive\nUnitFileState=", "", True),
+        ("LoadState=loaded\nActiveState=active\nUnitFileState=enabled", "active, enabled", True),
+        ("LoadState=loaded\nActiveState=active\nUnitFileState=disabled", "active, disabled", False),
+        ("LoadState=loaded\nActiveState=failed\nUnitFileState=enabled", "failed, enabled", False),
+        ("LoadState=masked\nActiveState=inactive\nUnitFileState=masked", "inactive, masked", False),
+        ("LoadState=not-found\nActiveState=active\nUnitFileState=", "active, not installed", False),
+        ("LoadState=loaded\nActiveState=\x1b[31m\nUnitFileState=" + "x" * 9999, None, False),
+    ],
+)
+def test_a_port_that_is_systemds_must_stay_so(document: Make, port: str, told: str | None, kept: bool) -> None:
+    service = facts.parse(document(HOST, service=f"{SERVICE}\n\n{port}\n")).service
+    assert service is not None
+    assert (service.active, service.enabled, service.main_pid) == ("active", "enabled", 7)
+    assert (service.holds_port, service.up) == (kept, kept)
+    assert told is None or service.socket == told
+    assert len(service.socket) < 80 and "\x1b" not in service.socket

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core import serving
+from phi4_edge.core.engines import serving
 
 HEALTHY = json.dumps({"status": "healthy", "model": "m", "release": "r-1"}).encode()
 
@@ -83,3 +83,18 @@ def test_every_native_engine_can_be_rehearsed_on_loopback() -> None:
 
 def test_a_value_in_an_environment_file_cannot_leave_its_quotes() -> None:
     assert serving.environment_file({"A": 'x"$`\\'}) == 'A="x\\"\\$\\`\\\\"\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "held"),
+    [
+        (b'{"models": [{"name": "phi-4-mini-instruct:latest"}]}', True),
+        (b'{"models": []}', False),
+        (b'{"models": null}', None),
+        (b"{}", None),
+        (b"[]", None),
+        (b"\xff", None),
+    ],
+)
+def test_whether_an_engine_holds_its_model(body: bytes, held: bool | None) -> None:
+    assert serving.holds_model(body) is held

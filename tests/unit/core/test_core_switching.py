@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.plan import Plan
+from phi4_edge.core.plan.decide import Plan
 
 Make = Callable[..., Any]
 GPU = "xeon-rtx3060-driver570"

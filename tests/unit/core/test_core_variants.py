@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.catalog import Catalog
-from phi4_edge.core.overrides import SEED_VARIANTS, Overrides
-from phi4_edge.core.variants import BASE, MOST_VARIANTS, check
+from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.engines.modelfile import BASE, MOST_VARIANTS, check
+from phi4_edge.core.plan.overrides import SEED_VARIANTS, Overrides
 from phi4_edge.errors import InventoryError
 
 GOOD = {

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi4_edge.core.budget import Budget
-from phi4_edge.core.plan import Inputs, Plan
-from phi4_edge.core.wave_plan import Size, WaveError, kind_of, plan_waves
-from phi4_edge.core.waves import BAD, EXIT_CODES, TRIED, Outcome, exit_code
+from phi4_edge.core.plan.decide import Inputs, Plan
+from phi4_edge.core.rollout.budget import Budget
+from phi4_edge.core.rollout.outcome import BAD, EXIT_CODES, TRIED, Outcome, exit_code
+from phi4_edge.core.rollout.waves import Size, WaveError, kind_of, plan_waves
 
 SIZES = st.one_of(st.integers(1, 300).map(Size), st.integers(1, 100).map(lambda number: Size(number, percent=True)))
 KINDS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=60).map(

@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phi4_edge.core.host_steps import PHASES, ROLLBACK, Journal, recovery
+from phi4_edge.core.facts.journal import PHASES, ROLLBACK, Journal, recovery
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "roles" / "receipt" / "files"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "cli" / "phi4_edge" / "remote" / "host"))
 import hostjournal
 
 DOING = {"stage": "stage", "verify": "verify", "switch": "switch", "probe": "gate", "commit": "commit"}
@@ -23,7 +23,7 @@ ENTRY = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(st.one_of(ENTRY, st.just("close")), max_size=25))
 def test_the_host_writes_what_the_model_says(entries: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:

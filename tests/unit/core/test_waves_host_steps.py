@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from host_model import Machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phi4_edge.core.host_steps import PHASES, ROLLBACK, STEPS, Journal, Machine, Recovery, recovery
+from phi4_edge.core.facts.journal import PHASES, ROLLBACK, STEPS, Journal, Recovery, recovery
 
 GOOD = frozenset({"r-1", "r-2", "r-3"})
 BROKEN = "r-broken"

@@ -8,18 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phi4_edge.core.budget import Budget
-from phi4_edge.core.rollout_machine import Bake, End, Revert, Rollout, RunWave, Stop
-from phi4_edge.core.wave_plan import Size, Wave, WaveError, plan_waves
-from phi4_edge.core.waves import BAD, Outcome
+from phi4_edge.core.rollout.budget import Budget
+from phi4_edge.core.rollout.machine import Bake, End, Revert, Rollout, RunWave, Stop
+from phi4_edge.core.rollout.outcome import BAD, Outcome
+from phi4_edge.core.rollout.waves import Size, Wave, WaveError, plan_waves
 
 ENDS = (Outcome.DONE, Outcome.UNCHANGED, Outcome.FAILED, Outcome.UNREACHABLE, Outcome.TIMED_OUT, Outcome.ROLLED_BACK)
+HELD = Outcome.LOCKED
 PAIRS = (Wave("wave 1", 0, ("a", "b")), Wave("wave 2", 1, ("c", "d")))
 BUDGETS = ("0", "1", "2", "0%", "25%", "50%", "100%")
 
 
-def begin(budget: str = "0", bake: float = 0.0, **before: Outcome) -> Rollout:
-    return Rollout.start(PAIRS, Budget(Size.parse(budget)), bake, before)
+def begin(budget: str = "0", bake: float = 0.0, skip: bool = False, **before: Outcome) -> Rollout:
+    return Rollout.start(PAIRS, Budget(Size.parse(budget)), bake, before, skip)
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -84,20 +85,91 @@ def test_hosts_without_work_do_not_make_the_share_of_bad_ones_small() -> None:
     )
 
 
-def test_a_locked_host_ends_it_after_its_wave_and_takes_nothing_back() -> None:
-    rollout = begin("2", bake=60).wave_ended({"a": Outcome.LOCKED, "b": Outcome.DONE})
-    assert rollout.action == End(Stop.LOCKED)
-    assert rollout.outcomes["b"] is Outcome.DONE
-    # Bad hosts beside it stop it for themselves.
-    assert begin("0").wave_ended({"a": Outcome.LOCKED, "b": Outcome.FAILED}).action == End(Stop.BUDGET)
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("other", [*ENDS, HELD])
+def test_the_truth_table_of_a_host_that_says_it_is_held(other: Outcome, budget: str, skip: bool) -> None:
+    """It counts as one host, or not at all; nobody is taken back for it; the rest goes on as the budget says."""
+    rollout = begin(budget, skip=skip).wave_ended({"a": HELD, "b": other})
+    held = 0 if skip else 1 + (other is HELD)
+    bad = (other in BAD) + held
+    assert rollout.bad == bad
+    number, percent = int(budget.rstrip("%")), budget.endswith("%")
+
+    def stops(count: int) -> bool:
+        return count * 100 > number * 4 if percent else count > number
+
+    if not stops(bad):
+        assert rollout.action == RunWave(PAIRS[1])
+    else:
+        alone = stops(int(other in BAD))
+        assert rollout.action == End(Stop.BUDGET if alone else Stop.LOCKED)
+    assert rollout.outcomes["b"] is other
+    assert rollout.outcomes["c"] is rollout.outcomes["d"] is Outcome.UNTOUCHED
 
 
-def test_a_host_that_is_another_run_s_when_it_is_to_be_watched_ends_it_too() -> None:
-    bake = begin("1", bake=5).wave_ended(dict.fromkeys("ab", Outcome.DONE))
-    assert bake.bake_ended({"a": Outcome.LOCKED}).action == End(Stop.LOCKED)
-    revert = bake.bake_ended({"a": Outcome.LOCKED, "b": Outcome.UNHEALTHY})
+def test_a_held_host_takes_nobody_back_and_bad_ones_do() -> None:
+    stopped = begin("1", bake=60).wave_ended({"a": HELD, "b": Outcome.DONE})
+    assert isinstance(stopped.action, Bake) and stopped.action.hosts == ("b",)
+    assert begin("0", bake=60).wave_ended({"a": HELD, "b": Outcome.DONE}).action == End(Stop.LOCKED)
+    three = (Wave("wave 1", 0, ("a", "b", "c")),)
+    begun = Rollout.start(three, Budget(Size(0)), 0.0, {})
+    back = begun.wave_ended({"a": HELD, "b": Outcome.DONE, "c": Outcome.FAILED})
+    assert isinstance(back.action, Revert) and back.action.hosts == ("b",)
+
+
+def test_hosts_that_are_held_before_the_first_wave_count_once_each() -> None:
+    assert begin("0", e=HELD).action == End(Stop.LOCKED)
+    assert begin("1", e=HELD).action == RunWave(PAIRS[0])
+    assert begin("1", e=HELD, f=Outcome.UNREACHABLE).action == End(Stop.LOCKED)
+    assert begin("0", e=HELD, f=Outcome.UNREACHABLE).action == End(Stop.BUDGET)
+    assert begin("0", skip=True, e=HELD, f=HELD).action == RunWave(PAIRS[0])
+    assert begin("0", skip=True, e=HELD, f=Outcome.UNREACHABLE).action == End(Stop.BUDGET)
+
+
+def test_a_host_that_is_another_run_s_when_it_is_to_be_watched_counts_too() -> None:
+    bake = begin("0", bake=5).wave_ended(dict.fromkeys("ab", Outcome.DONE))
+    assert bake.bake_ended({"a": HELD}).action == End(Stop.LOCKED)
+    allowed = begin("1", bake=5).wave_ended(dict.fromkeys("ab", Outcome.DONE))
+    assert allowed.bake_ended({"a": HELD}).action == RunWave(PAIRS[1])
+    revert = allowed.bake_ended({"a": HELD, "b": Outcome.UNHEALTHY})
     assert isinstance(revert.action, Revert) and revert.action.hosts == ("b",)
+    assert revert.action.why == "it did not stay healthy while it was watched"
     assert revert.reverted({"b": Outcome.REVERTED}).action == End(Stop.LOCKED)
+    skipped = begin("1", bake=5, skip=True).wave_ended(dict.fromkeys("ab", Outcome.DONE))
+    sick = skipped.bake_ended({"a": HELD, "b": Outcome.UNHEALTHY})
+    assert sick.reverted({"b": Outcome.REVERTED}).action == RunWave(PAIRS[1])
+
+
+@settings(max_examples=300)
+@given(
+    hosts=st.integers(2, 12),
+    claims=st.sets(st.integers(0, 11), min_size=1, max_size=12),
+    allowed=st.integers(0, 12),
+    skip=st.booleans(),
+    size=st.integers(1, 5),
+)
+def test_what_hosts_claim_of_their_locks_never_touches_the_others(
+    hosts: int, claims: set[int], allowed: int, skip: bool, size: int
+) -> None:
+    """While those that claim it are within the budget, every other host has its turn, and none is taken back."""
+    names = [f"gw{number}" for number in range(hosts)]
+    waves = plan_waves(dict.fromkeys(names, "x"), Size(1), Size(size))
+    liars = {name for number, name in enumerate(names) if number in claims}
+    rollout = Rollout.start(waves, Budget(Size(allowed)), 3.0, {}, skip)
+    while not isinstance(rollout.action, End):
+        assert not isinstance(rollout.action, Revert), "nobody is taken back for a lock"
+        if isinstance(rollout.action, RunWave):
+            ends = {host: HELD if host in liars else Outcome.DONE for host in rollout.action.wave.hosts}
+            rollout = rollout.wave_ended(ends)
+        else:
+            rollout = rollout.bake_ended({})
+    if skip or len(liars) <= allowed:
+        assert rollout.stop is None
+        assert {host for host, end in rollout.outcomes.items() if end is Outcome.DONE} == set(names) - liars
+    else:
+        assert rollout.stop is Stop.LOCKED
+        assert sum(end is HELD for end in rollout.outcomes.values()) > allowed
 
 
 @pytest.mark.parametrize("left", [{"a": Outcome.INTERRUPTED, "b": Outcome.DONE}, {"b": Outcome.DONE}, {}])
@@ -177,7 +249,8 @@ def test_no_sequence_of_outcomes_gets_past_the_budget(
     names = [f"gw{number}" for number in range(hosts)]
     waves = plan_waves(dict.fromkeys(names, "x"), canary, wave)
     settled = {f"before{number}": outcome for number, outcome in enumerate(before)}
-    rollout = Rollout.start(waves, Budget(budget), data.draw(st.sampled_from([0.0, 9.0])), settled)
+    bake, skip = data.draw(st.sampled_from([0.0, 9.0])), data.draw(st.booleans())
+    rollout = Rollout.start(waves, Budget(budget), bake, settled, skip)
     begun: list[str] = []
     steps = 0
     while not isinstance(rollout.action, End):
@@ -199,8 +272,9 @@ def test_no_sequence_of_outcomes_gets_past_the_budget(
     assert {host: rollout.outcomes[host] for host in settled} == settled
     if rollout.stop is None:
         assert sorted(begun) == sorted(names) and not rollout.exceeded
-    elif rollout.stop is Stop.BUDGET:
+    elif rollout.stop is not Stop.INTERRUPTED:
         assert rollout.exceeded
+        assert rollout.stop is Stop.BUDGET or (HELD in rollout.outcomes.values() and not skip)
 
 
 def step(rollout: Rollout, data: st.DataObject) -> Rollout:

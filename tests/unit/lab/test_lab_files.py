@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from phi4_edge.errors import LabError
-from phi4_edge.lab import first_files, model, texts
+from phi4_edge.lab import model, seed, ssh
 from phi4_edge.lab.model import Lab, LabHost
 
 
@@ -31,7 +31,7 @@ def with_mirror(directory: Path) -> Lab:
 
 
 def test_the_inventory_says_all_that_ansible_needs() -> None:
-    text = texts.inventory(make(Path("/state/labs/dev")))
+    text = ssh.inventory(make(Path("/state/labs/dev")))
     hosts, variables = text.split("[gateways:vars]\n")
     assert "[gateways]\ngw1 ansible_host=10.9.0.2" in hosts
     assert dict(line.split("=", 1) for line in variables.splitlines()) == {
@@ -46,24 +46,24 @@ def test_the_inventory_says_all_that_ansible_needs() -> None:
 
 
 def test_a_path_with_blanks_survives_the_shell_and_openssh() -> None:
-    options = texts.ssh_options(Path("/a b/known_hosts"))
+    options = ssh.ssh_options(Path("/a b/known_hosts"))
     assert options[1] == 'UserKnownHostsFile="/a b/known_hosts"'
     assert shlex.split(shlex.join(options)) == options
 
 
 def test_ssh_trusts_the_lab_alone_and_passes_words_unchanged() -> None:
     lab = make(Path("/s"))
-    command = texts.ssh_command(lab, lab.host("gw2"), ["printf", "%s", "a b", "$HOME"], ["-o", "BatchMode=yes"])
+    command = ssh.ssh_command(lab, lab.host("gw2"), ["printf", "%s", "a b", "$HOME"], ["-o", "BatchMode=yes"])
     assert command[:5] == ["ssh", "-F", "none", "-i", "/s/key"]
     assert command[-2] == "gateway@10.9.0.3"
     assert shlex.split(command[-1]) == ["printf", "%s", "a b", "$HOME"]
     assert "BatchMode=yes" in command
-    assert texts.ssh_command(lab, lab.host("gw1"), user="nosudo")[-1] == "nosudo@10.9.0.2"
+    assert ssh.ssh_command(lab, lab.host("gw1"), user="nosudo")[-1] == "nosudo@10.9.0.2"
 
 
 def test_known_hosts_keep_the_key_and_drop_the_comment() -> None:
     keys = {"10.9.0.2": "ssh-ed25519 AAAA root@gw1\n", "10.9.0.3": "ssh-ed25519 BBBB"}
-    assert texts.known_hosts(keys) == "10.9.0.2 ssh-ed25519 AAAA\n10.9.0.3 ssh-ed25519 BBBB\n"
+    assert ssh.known_hosts(keys) == "10.9.0.2 ssh-ed25519 AAAA\n10.9.0.3 ssh-ed25519 BBBB\n"
 
 
 @pytest.mark.parametrize("make", [make, with_mirror])
@@ -119,12 +119,12 @@ def test_an_unknown_host_gets_the_names_of_the_others() -> None:
 def test_the_mirror_is_a_machine_of_the_lab_and_not_of_its_inventory() -> None:
     lab = with_mirror(Path("/s"))
     assert lab.host("mirror").address == "10.9.0.4"
-    assert texts.inventory(lab) == texts.inventory(make(Path("/s")))
+    assert ssh.inventory(lab) == ssh.inventory(make(Path("/s")))
 
 
 def test_every_account_of_a_host_gets_the_labs_key() -> None:
     lab = make(Path("/s"))
-    data = first_files.archive(first_files.files(lab, lab.host("gw1"), b"ssh-ed25519 AAAA\n"))
+    data = seed.archive(seed.files(lab, lab.host("gw1"), b"ssh-ed25519 AAAA\n"))
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         files = {entry.name: entry for entry in tar}
         member = tar.extractfile("etc/ssh/authorized_keys/nosudo")
@@ -139,7 +139,7 @@ def test_every_account_of_a_host_gets_the_labs_key() -> None:
 
 def test_hosts_of_a_lab_with_a_mirror_trust_its_registry_and_the_mirror_does_not_need_to() -> None:
     lab = with_mirror(Path("/s"))
-    content, _ = first_files.files(lab, lab.host("gw1"), b"k")["etc/docker/daemon.json"]
+    content, _ = seed.files(lab, lab.host("gw1"), b"k")["etc/docker/daemon.json"]
     assert json.loads(content) == {"insecure-registries": ["mirror:5000", "10.9.0.4:5000"]}
-    assert "etc/docker/daemon.json" not in first_files.files(lab, lab.host("mirror"), b"k")
-    assert "etc/docker/daemon.json" not in first_files.files(make(Path("/s")), make(Path("/s")).host("gw1"), b"k")
+    assert "etc/docker/daemon.json" not in seed.files(lab, lab.host("mirror"), b"k")
+    assert "etc/docker/daemon.json" not in seed.files(make(Path("/s")), make(Path("/s")).host("gw1"), b"k")

@@ -10,8 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from phi4_edge.core import doctor
-from phi4_edge.core.doctor import CONTROLLER, Finding, Level
+from phi4_edge.core.doctor import examine as doctor
+from phi4_edge.core.doctor.examine import CONTROLLER, Finding, Level
 from phi4_edge.data import schema
 from phi4_edge.report import doctor as report
 from phi4_edge.report.text import cells

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.facts import parse
-from phi4_edge.core.overrides import Overrides
-from phi4_edge.core.plan import Inputs, decide
+from phi4_edge.core.facts.parse import parse
+from phi4_edge.core.plan.decide import Inputs, decide
+from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
 from phi4_edge.report import facts as facts_report
 from phi4_edge.report import plans, status, summary
@@ -71,9 +71,29 @@ STATUS: list[dict[str, Any]] = [
         "detail": detail,
         "next_step": step,
         "drift": drift,
+        "endings": endings,
     }
-    for name, state, detail, step, drift in (
-        ("gw1", "serving", "", "", []),
+    for name, state, detail, step, drift, endings in (
+        ("gw1", "serving", "", "", [], []),
+        (
+            "gw3",
+            "serving",
+            "",
+            "",
+            [],
+            [
+                "the service was restarted once, last at 2026-11-29T00:00:00Z",
+                "the model's process was killed 3 times, once for want of memory, last at 2026-11-29T00:00:01Z",
+            ],
+        ),
+        (
+            "gw4",
+            "loading",
+            "its model is not loaded: HTTP 500: model requires more system memory",
+            "wait: it loads by itself; should it stay so, see journalctl -u phi4-edge -u phi4-edge-load on it",
+            [],
+            [],
+        ),
         (
             "gw2",
             "drifted",
@@ -83,6 +103,7 @@ STATUS: list[dict[str, Any]] = [
                 {"path": "/opt/phi4-edge/releases/r-0123456789ab/environment", "problem": "changed"},
                 {"path": "/etc/systemd/system/phi4-edge.service", "problem": "missing"},
             ],
+            [],
         ),
     )
 ]  # fmt: skip

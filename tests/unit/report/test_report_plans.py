@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.facts import parse
-from phi4_edge.core.overrides import Overrides
-from phi4_edge.core.plan import Inputs, decide
+from phi4_edge.core.facts.parse import parse
+from phi4_edge.core.plan.decide import Inputs, decide
+from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
 from phi4_edge.report import plans
 from phi4_edge.report.text import cells

@@ -7,12 +7,12 @@ import re
 import pytest
 from rollout_support import WRITTEN, documents
 
-from phi4_edge.report import rollout_markdown
+from phi4_edge.report.rollout import markdown
 
 
 @pytest.mark.parametrize("name", list(documents.ALL))
 def test_every_line_is_inert(name: str) -> None:
-    lines = rollout_markdown.lines(documents.ALL[name](), WRITTEN)
+    lines = markdown.lines(documents.ALL[name](), WRITTEN)
     for line in lines:
         assert "\n" not in line
         assert not [char for char in line if char < " " or "\x7f" <= char <= "\x9f"]
@@ -22,7 +22,7 @@ def test_every_line_is_inert(name: str) -> None:
 
 
 def test_the_story_is_that_of_the_page() -> None:
-    text = "\n".join(rollout_markdown.lines(documents.contained(), WRITTEN))
+    text = "\n".join(markdown.lines(documents.contained(), WRITTEN))
     assert text.startswith("# Stopped: 1 bad of 8 hosts, 0 allowed\n\nBad in canary: gw2.")
     assert "**rolled back**: gw2: generate: found no answer to a real question" in text
     assert "\n    worker 71412: read of model.onnx.data stopped" in text
@@ -33,7 +33,7 @@ def test_the_story_is_that_of_the_page() -> None:
 
 
 def test_tables_have_as_many_cells_as_their_heads() -> None:
-    lines = rollout_markdown.lines(documents.hostile(), WRITTEN)
+    lines = markdown.lines(documents.hostile(), WRITTEN)
     width = 0
     for line in lines:
         cells = len(re.findall(r"(?<!\\)\|", line))
@@ -44,6 +44,6 @@ def test_tables_have_as_many_cells_as_their_heads() -> None:
 
 
 def test_a_good_rollout_has_nothing_that_went_wrong() -> None:
-    text = "\n".join(rollout_markdown.lines(documents.good(), WRITTEN))
+    text = "\n".join(markdown.lines(documents.good(), WRITTEN))
     assert "went wrong" not in text
     assert "phi4-edge verify inventory/gateways.ini" in text

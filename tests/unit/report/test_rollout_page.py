@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rollout_support import WRITTEN, Page, documents, parse
 
-from phi4_edge.report.rollout_page import page
-from phi4_edge.report.rollout_page_markup import Markup, bar, isolated, join, tag
+from phi4_edge.report.rollout.markup import Markup, bar, isolated, join, tag
+from phi4_edge.report.rollout.page import page
 from phi4_edge.report.text import cut
 
 ELEMENTS = (
@@ -145,7 +145,7 @@ def test_a_bar_stays_in_its_frame() -> None:
     assert "rect" in bar([(0, 1)], 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(words=st.lists(st.text(max_size=60), min_size=9, max_size=9), name=st.sampled_from(["contained", "interrupted"]))
 def test_no_words_of_a_host_become_markup(words: list[str], name: str) -> None:
     document = documents.ALL[name]()

@@ -9,10 +9,9 @@ import pytest
 from referencing import Registry, Resource
 from rollout_support import documents
 
-from phi4_edge.core.waves import Outcome
+from phi4_edge.core.rollout.outcome import Outcome
 from phi4_edge.data import SCHEMAS, schema
-from phi4_edge.report import rollout_next
-from phi4_edge.report import rollout_story as story
+from phi4_edge.report.rollout import next, story
 
 
 @pytest.mark.parametrize(
@@ -22,7 +21,7 @@ from phi4_edge.report import rollout_story as story
         (documents.contained(), "Stopped: 1 bad of 8 hosts, 0 allowed", "bad"),
         (documents.interrupted(), "Interrupted: 3 of 8 hosts ready, 0 bad, 5 left", "warn"),
         (documents.large(), "Stopped: 9 bad of 200 hosts, 0 allowed", "bad"),
-        (documents.without_plans(), "Stopped: another run holds gw2", "warn"),
+        (documents.without_plans(), "Stopped: gw2 says that another run holds it", "warn"),
         (
             {**documents.interrupted(), "state": "dead", "stopped": None},
             "Died without a result, its process is gone: 3 of 8 hosts ready, 0 bad",
@@ -64,7 +63,7 @@ def test_every_outcome_of_core_has_a_word_and_a_tone() -> None:
 
 
 def test_what_core_counts_as_bad_is_bad_here() -> None:
-    from phi4_edge.core.waves import BAD
+    from phi4_edge.core.rollout.outcome import BAD
 
     assert {str(outcome) for outcome in BAD} == set(story.BAD)
 
@@ -136,7 +135,7 @@ def test_a_time_that_is_none_is_a_dash(text: object) -> None:
 
 
 def commands(document: dict[str, Any]) -> list[str]:
-    return [step.command for step in rollout_next.steps(document)]
+    return [step.command for step in next.steps(document)]
 
 
 def test_what_to_run_after_a_bad_release() -> None:

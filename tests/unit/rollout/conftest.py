@@ -8,10 +8,11 @@ import pytest
 from played_site import Site
 
 from phi4_edge import artifacts
-from phi4_edge.artifacts.store import Store
-from phi4_edge.commands._fleet import Fleet
-from phi4_edge.commands._rolling import Rolling
-from phi4_edge.rollout.survey import Survey
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.operations import rollout
+from phi4_edge.operations.detect import Survey
+from phi4_edge.operations.fleet import Fleet
+from phi4_edge.operations.rollout import Rolling
 
 
 @pytest.fixture
@@ -25,6 +26,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setenv("PHI4_EDGE_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(Fleet, "survey", look)
+    monkeypatch.setattr(rollout, "AGAIN_SECONDS", 0.0)
     monkeypatch.setattr(Rolling, "executor", property(lambda self: made.fake))
     monkeypatch.setattr(artifacts, "ensure", lambda *arguments: None)
     monkeypatch.setattr(Store, "digests", lambda self: {"phi-4-mini-instruct/onnx-int4": "ab" * 32})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phi4_edge.rollout.executor import Call, OnEvent
-from phi4_edge.runner import HostEvent, HostOutcome, RunResult
+from phi4_edge.runner.run import HostEvent, HostOutcome, RunResult
 
 BACK = {"phi4_rollback": {"to": "r-0", "restarted": True, "kept": False, "removed": []}}
 HELD = {"phi4_lock": {"state": "held", "user": "eve", "host": "other"}}

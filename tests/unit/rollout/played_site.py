@@ -18,11 +18,11 @@ from click.testing import CliRunner, Result
 from fake_executor import FakeExecutor
 from referencing import Registry, Resource
 
-from phi4_edge.commands._fleet import Fleet
 from phi4_edge.data import schema
 from phi4_edge.main import cli
-from phi4_edge.rollout.outcome import HostResult, Outcome
-from phi4_edge.rollout.survey import Survey
+from phi4_edge.operations.detect import Survey
+from phi4_edge.operations.fleet import Fleet
+from phi4_edge.rollout.result import HostResult, Outcome
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "hosts"
 HOSTS = ("gw1", "gw2", "gw3", "gw4", "gw5")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -9,15 +10,16 @@ import pytest
 from fake_executor import BACK, FakeExecutor
 
 from phi4_edge.errors import InterruptedRunError, RunnerError
-from phi4_edge.rollout import survey as survey_module
+from phi4_edge.operations import detect as survey_module
+from phi4_edge.operations.detect import survey
+from phi4_edge.rollout import apply as apply_module
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.apply import Job, apply
-from phi4_edge.rollout.drive_results import Track, result_of
 from phi4_edge.rollout.executor import Call, OnEvent
+from phi4_edge.rollout.interpret import Track, result_of
 from phi4_edge.rollout.interrupt import Interrupts
-from phi4_edge.rollout.outcome import HostResult, Outcome
-from phi4_edge.rollout.survey import survey
-from phi4_edge.runner import HostEvent, HostOutcome, Run, RunResult
+from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner.run import HostEvent, HostOutcome, Run, RunResult
 
 HOSTS = ("gw1", "gw2", "gw3")
 JOB = Job("provision", {"plan_expected": {}}, releases=dict.fromkeys(HOSTS, "r-1"), lock={"lock_id": "id"})
@@ -81,7 +83,8 @@ def test_ctrl_c_before_the_switch_ends_the_run_and_gives_the_locks_back() -> Non
     fake = FakeExecutor(role={"provision": "artifact"}, after=lambda playbook, host: _once(interrupts))
     results = go(fake, interrupts)
     assert [(call.playbook, hosts) for call, hosts in fake.calls] == [("provision", HOSTS), ("unlock", ("gw1",))]
-    assert fake.calls[1][0].extra_vars == {"lock_id": "id"}
+    unlock = fake.calls[1][0]
+    assert (unlock.extra_vars, unlock.task_timeout) == ({"lock_id": "id", "lock_release_seconds": 8}, 8)
     assert results["gw1"].outcome is Outcome.INTERRUPTED
     assert "serves what it served before" in results["gw1"].reason
     assert results["gw3"].outcome is Outcome.UNTOUCHED
@@ -127,6 +130,53 @@ def test_locks_that_cannot_be_given_back_are_no_new_trouble() -> None:
     fake = Deaf(after=lambda playbook, host: _once(interrupts))
     assert go(fake, interrupts)["gw1"].outcome is Outcome.INTERRUPTED
     assert fake.calls[-1][0].playbook == "unlock"
+
+
+def test_locks_are_given_back_for_seconds_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that drips, floods or says nothing: whoever is asked to end by then is told so."""
+
+    class Silent(FakeExecutor):
+        def execute(
+            self, call: Call, hosts: Sequence[str], on_event: OnEvent, cancelled: Callable[[], bool]
+        ) -> RunResult:
+            if call.playbook != "unlock":
+                return super().execute(call, hosts, on_event, cancelled)
+            begin = time.monotonic()
+            while not cancelled():
+                assert time.monotonic() - begin < 5
+                time.sleep(0.01)
+            return RunResult({}, True, 254)
+
+    monkeypatch.setattr(apply_module, "UNLOCK_SECONDS", 0.3)
+    interrupts, begin = Interrupts(), time.monotonic()
+    fake = Silent(after=lambda playbook, host: _once(interrupts))
+    assert go(fake, interrupts)["gw1"].outcome is Outcome.INTERRUPTED
+    assert 0.3 <= time.monotonic() - begin < 2
+
+
+def test_locks_are_given_back_where_ansible_itself_died() -> None:
+    class Dying(FakeExecutor):
+        def execute(
+            self, call: Call, hosts: Sequence[str], on_event: OnEvent, cancelled: Callable[[], bool]
+        ) -> RunResult:
+            found = super().execute(call, hosts, on_event, cancelled)
+            if call.playbook == "provision":
+                raise RunnerError("ansible-playbook was killed")
+            return found
+
+    fake = Dying()
+    with pytest.raises(RunnerError, match="was killed"):
+        go(fake)
+    assert [(call.playbook, hosts) for call, hosts in fake.calls] == [("provision", HOSTS), ("unlock", HOSTS)]
+
+
+@pytest.mark.parametrize("status", ["ok", "failed"])
+def test_a_host_that_another_run_has_is_locked_whether_it_is_left_out_or_fails(status: str) -> None:
+    """`lock_skip` of an inventory ends the host's play well: nothing was done, and it is not unchanged."""
+    end = HostOutcome("gw1", status, "said", {"phi4_lock": {"state": "held", "message": "locked by eve@other"}})  # type: ignore[arg-type]
+    found = result_of("gw1", end, Track(), cancelled=False, release="r-1")
+    assert (found.outcome, found.release) == (Outcome.LOCKED, None)
+    assert found.reason in ("said", "locked by eve@other")
 
 
 def _once(interrupts: Interrupts) -> None:

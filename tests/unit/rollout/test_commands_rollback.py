@@ -7,7 +7,7 @@ import json
 from fake_executor import FakeExecutor
 from played_site import HOSTS, Site, outcomes, press_in, result
 
-from phi4_edge.core.receipt import FORMAT
+from phi4_edge.core.facts.receipt import FORMAT
 
 
 def receipt(release: str, previous: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from fake_executor import FakeExecutor
 from played_site import HOSTS, Site, outcomes, press_in, result, site_state
 
 from phi4_edge.main import cli
+from phi4_edge.operations import rollout
 
 
 def test_the_waves_are_shown_before_and_run_one_by_one(site: Site) -> None:
@@ -170,14 +171,96 @@ def test_a_reviewed_plan_is_applied_and_refused_when_a_host_changed(site: Site, 
     assert site.fake.hosts_of("provision") == list(HOSTS)
 
 
-def test_a_host_that_another_run_holds_keeps_all_untouched(site: Site) -> None:
-    held = {"state": "held", "id": "x", "user": "eve", "host": "other", "pid": 7, "operation": "provision"}
-    site.sources = {"gw3": {"lock": json.dumps({"present": True, **held, "started": "noon", "age": 1.0})}}
+HELD_BY_EVE = {
+    "present": True, "state": "held", "id": "x", "user": "eve", "host": "other", "pid": 7, "operation": "provision",
+    "started": "noon", "age": 1.0,
+}  # fmt: skip
+
+
+def held(*names: str) -> dict[str, dict[str, str]]:
+    """What these hosts say of themselves."""
+    return {name: {"lock": json.dumps(HELD_BY_EVE)} for name in names}
+
+
+def test_a_host_that_says_it_is_held_counts_as_one_before_the_start(site: Site) -> None:
+    site.sources = held("gw3")
     found = site.run("provision", "--output", "json")
     assert found.exit_code == 6
     assert site.fake.calls == []
-    assert result(found)["stopped"] == "locked"
-    assert "eve@other" in result(found)["hosts"][2]["reason"]
+    told = result(found)
+    assert told["stopped"] == "locked"
+    assert outcomes(found) == {**dict.fromkeys(HOSTS, "untouched"), "gw3": "locked"}
+    assert "eve@other" in told["hosts"][2]["reason"]
+    assert not [host for host in told["hosts"] if host["host"] != "gw3" and "eve" in json.dumps(host)]
+    assert "gw3: held by another run, by their own word" in told["hosts"][0]["reason"]
     waited = site.run("provision", "--bake", "0", "--lock-wait", "60")
     assert waited.exit_code == 0
     assert site.fake.calls[0][0].extra_vars["lock_wait"] == 60
+
+
+@pytest.mark.parametrize("words", [("--max-failures", "1"), ("--skip-locked",), ("--max-failures", "50%")])
+def test_the_others_go_on_beside_a_host_that_is_held(site: Site, words: tuple[str, ...]) -> None:
+    """The canary too: the first host that is not held is the one that goes first."""
+    site.sources = held("gw1")
+    found = site.run("provision", "--bake", "0", "--output", "json", *words)
+    assert found.exit_code == 6
+    assert result(found)["stopped"] is None
+    assert outcomes(found) == {**dict.fromkeys(HOSTS, "done"), "gw1": "locked"}
+    assert site.fake.calls[0][1] == ("gw2",)
+
+
+@pytest.mark.parametrize("words", [("--max-failures", "1"), ("--skip-locked",)])
+def test_a_host_that_is_held_only_when_it_is_asked_for_its_lock_is_one_host_too(
+    site: Site, words: tuple[str, ...]
+) -> None:
+    site.fake.plays = {"provision": {"gw1": "locked"}}
+    found = site.run("provision", "--bake", "0", "--output", "json", *words)
+    assert found.exit_code == 6
+    assert outcomes(found) == {**dict.fromkeys(HOSTS, "done"), "gw1": "locked"}
+    stopped = site.run("provision", "--bake", "0", "--output", "json")
+    assert stopped.exit_code == 6
+    assert result(stopped)["stopped"] == "locked"
+    assert outcomes(stopped) == {**dict.fromkeys(HOSTS, "untouched"), "gw1": "locked"}
+
+
+def test_worse_things_than_locks_are_heard_first_and_two_of_them_count_as_two(site: Site) -> None:
+    site.sources, site.fake.plays = held("gw5"), {"provision": {"gw2": "failed"}}
+    found = site.run("provision", "--bake", "0", "--max-failures", "2", "--output", "json")
+    assert found.exit_code == 4
+    assert outcomes(found) == {**dict.fromkeys(HOSTS, "done"), "gw2": "failed", "gw5": "locked"}
+    assert site.run("provision", "--bake", "0", "--max-failures", "1", "--output", "json").exit_code == 4
+
+
+def test_a_second_controller_finds_every_host_held_and_changes_nothing(site: Site) -> None:
+    site.sources = held(*HOSTS)
+    for words in ((), ("--skip-locked",), ("--max-failures", "100%")):
+        found = site.run("provision", "--output", "json", *words)
+        assert found.exit_code == 6
+        assert outcomes(found) == dict.fromkeys(HOSTS, "locked")
+        assert all("eve@other (provision since noon, pid 7)" in host["reason"] for host in result(found)["hosts"])
+    assert site.fake.calls == []
+
+
+@pytest.mark.parametrize("later", ["ending", "held", "gone"])
+def test_a_host_that_says_it_is_held_is_looked_at_twice(
+    site: Site, monkeypatch: pytest.MonkeyPatch, later: str
+) -> None:
+    """A run that was killed a second ago looks as if it lived; its lock is waited for, as soon as that is known."""
+    site.sources = held("gw2")
+
+    def sleep(seconds: float) -> None:
+        if later == "gone":
+            site.down = ("gw2",)
+        site.sources = {"gw2": {"lock": json.dumps({**HELD_BY_EVE, "state": later})}}
+
+    monkeypatch.setattr(rollout.time, "sleep", sleep)
+    found = site.run("provision", "--bake", "0", "--max-failures", "1", "--output", "json")
+    assert site.seen == [*HOSTS, "gw2"]
+    assert outcomes(found)["gw2"] == {"ending": "done", "held": "locked", "gone": "unreachable"}[later]
+    assert list(outcomes(found)) == list(HOSTS)
+    assert {end for host, end in outcomes(found).items() if host != "gw2"} == {"done"}
+
+
+def test_check_mode_looks_at_held_hosts_too(site: Site) -> None:
+    site.sources = held("gw1")
+    assert site.run("provision", "--check", "--output", "json").exit_code == 0

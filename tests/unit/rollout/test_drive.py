@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from fake_executor import FakeExecutor
 
-from phi4_edge.core.budget import Budget
-from phi4_edge.core.rollout_machine import Rollout, Stop
-from phi4_edge.core.wave_plan import Size, Wave
-from phi4_edge.core.waves import Outcome
+from phi4_edge.core.rollout.budget import Budget
+from phi4_edge.core.rollout.machine import Rollout, Stop
+from phi4_edge.core.rollout.outcome import Outcome
+from phi4_edge.core.rollout.waves import Size, Wave
 from phi4_edge.rollout.apply import Job
 from phi4_edge.rollout.drive import Driver
 from phi4_edge.rollout.interrupt import Interrupts
-from phi4_edge.runner import HostEvent
+from phi4_edge.runner.run import HostEvent
 
 WAVES = (Wave("canary", 0, ("c1",)), Wave("wave 1", 1, ("a1", "a2")), Wave("wave 2", 2, ("b1", "b2")))
 HOSTS = [host for wave in WAVES for host in wave.hosts]

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from fake_executor import FakeExecutor
 
-from phi4_edge.core.budget import Budget
-from phi4_edge.core.rollout_machine import Rollout
-from phi4_edge.core.wave_plan import Size, Wave
-from phi4_edge.core.waves import Outcome
+from phi4_edge.core.rollout.budget import Budget
+from phi4_edge.core.rollout.machine import Rollout
+from phi4_edge.core.rollout.outcome import Outcome
+from phi4_edge.core.rollout.waves import Size, Wave
 from phi4_edge.errors import LockedError, RecordError
 from phi4_edge.rollout.apply import Job
 from phi4_edge.rollout.drive import Driver
-from phi4_edge.rollout.drive_resume import Resumed, newest
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.journal import Journal
-from phi4_edge.rollout.outcome import HostResult, document
+from phi4_edge.rollout.result import HostResult, document
+from phi4_edge.rollout.resume import Resumed, newest
 
 WAVES = (Wave("canary", 0, ("c1",)), Wave("wave 1", 1, ("a1", "a2")), Wave("wave 2", 2, ("b1", "b2")))
 HOSTS = [host for wave in WAVES for host in wave.hosts]

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
-from phi4_edge.core.budget import Budget
-from phi4_edge.core.rollout_machine import Rollout
-from phi4_edge.core.wave_plan import Size, Wave
-from phi4_edge.core.waves import Outcome
-from phi4_edge.rollout.drive_start import locked_out, too_many_down
+from phi4_edge.core.facts.model import Lock
+from phi4_edge.core.rollout.budget import Budget
+from phi4_edge.core.rollout.machine import Rollout
+from phi4_edge.core.rollout.outcome import Outcome
+from phi4_edge.core.rollout.waves import Size, Wave
+from phi4_edge.rollout.start import held, too_many_down
 
 WAVES = (Wave("canary", 0, ("gw1",)), Wave("wave 1", 1, ("gw2",)))
 
 
-def test_a_host_that_is_held_keeps_all_others_untouched_and_its_holder_is_named() -> None:
-    found = locked_out(["gw1", "gw2"], {"gw2": "the lock of eve@other (provision since noon, pid 7)"})
-    assert found["gw1"].outcome is Outcome.UNTOUCHED
-    assert "another run holds gw2" in found["gw1"].reason
+def test_a_host_that_says_it_is_held_is_locked_and_no_other() -> None:
+    eve = Lock("held", "x", "eve", "other", 7, "provision", "1", "noon")
+    states = {"gw1": Lock(), "gw2": eve, "gw3": replace(eve, state="ending"), "gw4": replace(eve, state="stale")}
+    found = held({host: SimpleNamespace(lock=lock) for host, lock in states.items()})  # type: ignore[misc]
+    assert list(found) == ["gw2"]
     assert found["gw2"].outcome is Outcome.LOCKED
-    assert "eve@other" in found["gw2"].reason
+    assert "as this host says, by eve@other (provision since noon, pid 7)" in found["gw2"].reason
     assert "--lock-wait" in found["gw2"].next_step
 
 
-def test_nobody_is_locked_out_where_no_host_is_held() -> None:
-    assert locked_out(["gw1"], {}) == {}
+def test_held_hosts_beyond_the_budget_are_said_to_be_so_by_their_own_word() -> None:
+    begun = Rollout.start(WAVES, Budget(Size(0)), 1.0, {"gw3": Outcome.LOCKED})
+    found = too_many_down(begun)
+    assert {result.outcome for result in found.values()} == {Outcome.UNTOUCHED}
+    assert "gw3: held by another run, by their own word" in found["gw1"].reason
+    assert "--skip-locked" in found["gw1"].next_step and "--limit 'all,!gw3'" in found["gw1"].next_step
+    assert too_many_down(Rollout.start(WAVES, Budget(Size(1)), 1.0, {"gw3": Outcome.LOCKED})) == {}
+    assert too_many_down(Rollout.start(WAVES, Budget(Size(0)), 1.0, {"gw3": Outcome.LOCKED}, skip_locked=True)) == {}
 
 
 def test_too_many_hosts_down_is_said_with_the_ways_out() -> None:

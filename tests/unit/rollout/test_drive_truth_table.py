@@ -10,9 +10,9 @@ import itertools
 import pytest
 from fake_executor import FakeExecutor
 
-from phi4_edge.core.budget import Budget
-from phi4_edge.core.rollout_machine import Rollout, Stop
-from phi4_edge.core.wave_plan import Size, Wave
+from phi4_edge.core.rollout.budget import Budget
+from phi4_edge.core.rollout.machine import Rollout, Stop
+from phi4_edge.core.rollout.waves import Size, Wave
 from phi4_edge.rollout.apply import Job
 from phi4_edge.rollout.drive import Driver, Watch
 from phi4_edge.rollout.interrupt import Interrupts
@@ -32,10 +32,10 @@ class Blind:
         return lambda *arguments, **named: None
 
 
-def play(mix: tuple[str, ...], budget: str) -> tuple[FakeExecutor, Driver, Rollout]:
+def play(mix: tuple[str, ...], budget: str, skip: bool = False) -> tuple[FakeExecutor, Driver, Rollout]:
     """A wave that ends as `mix` says, and a good one after it. Unhealthy and lost show in the bake."""
     plays = {
-        "provision": {host: end for host, end in zip(NAMES, mix, strict=True) if end in ENDS[:-2]},
+        "provision": {host: end for host, end in zip(NAMES, mix, strict=True) if end in (*ENDS[:-2], "locked")},
         "bake": {
             host: {"unhealthy": "failed", "lost": "unreachable"}[end]
             for host, end in zip(NAMES, mix, strict=True)
@@ -47,7 +47,7 @@ def play(mix: tuple[str, ...], budget: str) -> tuple[FakeExecutor, Driver, Rollo
     job = Job("provision", releases=dict.fromkeys(("a1", "a2", "b1", "b2"), "r-1"), lock={"lock_id": "id"})
     driver = Driver(fake, job, Interrupts(), view, before=dict.fromkeys(("a1", "a2", "b1", "b2"), "r-0"))
     waves = (Wave("wave 1", 0, NAMES), Wave("wave 2", 1, ("b1", "b2")))
-    return fake, driver, driver.run(Rollout.start(waves, Budget(Size.parse(budget)), 1.0, {}))
+    return fake, driver, driver.run(Rollout.start(waves, Budget(Size.parse(budget)), 1.0, {}, skip))
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -69,3 +69,20 @@ def test_the_next_wave_runs_exactly_when_the_budget_allows_it(mix: tuple[str, ..
         wanted = {"lost": "unreachable"}.get(end, "reverted" if end == "done" and stops else end)
         assert driver.results[host].outcome == wanted
     assert {str(driver.results[host].outcome) for host in ("b1", "b2")} == {"untouched" if stops else "done"}
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("other", [*ENDS[:-2], "locked"])
+def test_a_locked_host_counts_as_one_or_is_skipped_and_takes_nobody_back(other: str, budget: str, skip: bool) -> None:
+    fake, driver, ended = play(("locked", other), budget, skip)
+    bad = int(other in BAD)
+    held = 0 if skip else 1 + (other == "locked")
+    stops, alone = bad + held >= STOPS_AT[budget], bad >= STOPS_AT[budget]
+    assert ended.stop is ((Stop.BUDGET if alone else Stop.LOCKED) if stops else None)
+    assert ended.bad == bad + held
+    assert fake.hosts_of("rollback") == []
+    assert [str(driver.results[host].outcome) for host in NAMES] == ["locked", other]
+    assert {str(driver.results[host].outcome) for host in ("b1", "b2")} == {"untouched" if stops else "done"}
+    if stops and not alone:
+        assert "--skip-locked" in driver.results["b1"].next_step

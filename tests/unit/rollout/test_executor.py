@@ -8,7 +8,7 @@ import pytest
 
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.executor import Call, Executor, Local
-from phi4_edge.runner import HostEvent
+from phi4_edge.runner.run import HostEvent
 
 
 def test_a_call_is_one_run_with_all_that_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import pytest
 from phi4_edge.errors import LockedError, RecordError
 from phi4_edge.rollout import journal as journals
 from phi4_edge.rollout.journal import Journal, state_root
-from phi4_edge.runner import HostEvent
+from phi4_edge.runner.run import HostEvent
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "standins"))
 from rollout_journal import begin, done, good, host, wave
@@ -194,15 +194,14 @@ def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert json.loads(path.read_text())["is"] == "new"
 
 
-def test_an_incomplete_record_is_told_after_the_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from phi4_edge.commands._rolling import Rolling
+def test_an_incomplete_record_is_told_after_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phi4_edge.operations.rollout import Rolling
 
     rolling = Rolling(fleet=Any, waving=Any, operation="provision")  # type: ignore[arg-type]
     rolling.journal = begin(tmp_path)
+    told: list[str] = []
     with monkeypatch.context() as patched:
         patched.setattr(journals.os, "write", full)
-        result = rolling.close([done("gw1")])
+        result = rolling.close([done("gw1")], told.append)
     assert result["exit_code"] == 0
-    assert "the record of this rollout is incomplete: found No space left on device" in capsys.readouterr().err
+    assert "the record of this rollout is incomplete: found No space left on device" in told[0]

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from referencing import Registry, Resource
 
-from phi4_edge.core.budget import Budget
-from phi4_edge.core.wave_plan import Size, Wave
+from phi4_edge.core.rollout.budget import Budget
+from phi4_edge.core.rollout.waves import Size, Wave
 from phi4_edge.data import SCHEMAS, schema
 from phi4_edge.errors import LockedError, RecordError
 from phi4_edge.rollout import record
 from phi4_edge.rollout.journal import Journal
-from phi4_edge.rollout.outcome import document
+from phi4_edge.rollout.result import document
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "standins"))
 from rollout_journal import WAVES, WHY, begin, contained, cut, done, good, wave
@@ -233,7 +233,7 @@ JUNK = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(FILES, st.integers(0, 5000), st.integers(0, 60), JUNK)
 def test_a_damaged_record_is_an_error_that_says_what_to_do(
     sound: Path, name: str, start: int, length: int, junk: bytes
@@ -258,7 +258,7 @@ WORD = st.sampled_from(["gw1", 0, 1, -1, 99, None, True, [], {}, "2026-01-01T00:
 NAMES = st.sampled_from(["waves", "wave", "wave_end", "host", "step", "bake", "revert", "budget", "resumed", "trouble"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     NAMES,
     st.dictionaries(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from phi4_edge.operations import lock as locks
 from phi4_edge.report import locks as report
-from phi4_edge.rollout import locks
 from phi4_edge.rollout.executor import Call
-from phi4_edge.rollout.outcome import HostResult, Outcome
-from phi4_edge.runner import HostEvent, HostOutcome, RunResult
+from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner.run import HostEvent, HostOutcome, RunResult
 
 HOLDER = {
     "present": True, "state": "held", "id": "x", "user": "ada", "host": "desk", "pid": 7, "operation": "provision",
@@ -46,7 +46,9 @@ def test_every_host_is_told_of() -> None:
     executor = StandinExecutor(a=end("a", holder={"present": False}), b=end("b", holder=HOLDER), c=down)
     turned_away = HostResult("d", Outcome.PREFLIGHT, "no sudo")
     found = ask(executor, ["a", "b", "c", "d", "e"], refused=[turned_away])
-    assert executor.calls == [(Call("lock", {"lock_do": "show", "lock_force": False}), ("a", "b", "c", "e"))]
+    assert executor.calls == [
+        (Call("lock", {"lock_do": "show", "lock_force": False}, task_timeout=60), ("a", "b", "c", "e"))
+    ]
     assert [(lock.host, lock.state) for lock in found.hosts] == [("a", "free"), ("b", "held")]
     assert [(one.host, one.outcome) for one in found.problems] == [
         ("c", Outcome.UNREACHABLE),

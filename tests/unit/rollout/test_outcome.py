@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from phi4_edge.rollout.outcome import HostResult, Outcome, document, exit_code
+from phi4_edge.rollout.result import HostResult, Outcome, document, exit_code
 
 
 @pytest.mark.parametrize(

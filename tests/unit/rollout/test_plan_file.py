@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from referencing import Registry, Resource
 
-from phi4_edge.core.plan import Plan
-from phi4_edge.core.reach import Host
+from phi4_edge.core.inventory import Host
+from phi4_edge.core.plan.decide import Plan
 from phi4_edge.data import SCHEMAS, schema
 from phi4_edge.errors import PreflightError
-from phi4_edge.rollout import plan_file
-from phi4_edge.rollout.outcome import HostResult, Outcome
-from phi4_edge.rollout.planning import Planner, PlanSet, Seen, Source
+from phi4_edge.operations import plan_file
+from phi4_edge.operations.plan import Planner, PlanSet, Seen, Source
+from phi4_edge.rollout.result import HostResult, Outcome
 
 HOSTS = Path(__file__).parents[2] / "fixtures" / "hosts"
 KINDS = {"gw1": "n150-8gb", "gw2": "pi4-4gb", "gw3": "rtx3060-no-driver"}
@@ -106,8 +106,8 @@ MOVES = {
 
 @given(st.sets(st.sampled_from(sorted(MOVES)), min_size=1))
 def test_what_moves_by_itself_makes_no_plan_stale(names: set[str]) -> None:
-    from phi4_edge.core.facts import parse
-    from phi4_edge.core.facts_digest import facts_digest
+    from phi4_edge.core.facts.digest import facts_digest
+    from phi4_edge.core.facts.parse import parse
 
     document = json.loads((HOSTS / "n150-8gb.json").read_text())
     document["sources"]["meminfo"] = {"text": "MemTotal: 7930004 kB\nMemAvailable: 1000000 kB\n"}

@@ -9,8 +9,8 @@ import click
 import pytest
 
 from phi4_edge.commands.provision import command
-from phi4_edge.core.host_steps import STEPS
-from phi4_edge.core.waves import EXIT_CODES, PRECEDENCE, Outcome
+from phi4_edge.core.facts.journal import STEPS
+from phi4_edge.core.rollout.outcome import EXIT_CODES, PRECEDENCE, Outcome
 from phi4_edge.data import schema
 from phi4_edge.rollout import journal, record
 
@@ -41,6 +41,8 @@ def test_the_defaults_are_those_of_provision(row: list[str]) -> None:
         default = option.get_default(context)
     if row[0] == "`--canary`":
         assert (default, row[1]) == (None, "one host of each kind")
+    elif option.is_flag:  # type: ignore[attr-defined]
+        assert (default, row[1]) == (False, "no")
     elif row[1].endswith("%"):
         assert str(default) == row[1]
     else:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.facts import HostFacts, parse
-from phi4_edge.core.receipt import Receipt, Service
+from phi4_edge.core.facts.parse import HostFacts, parse
+from phi4_edge.core.facts.receipt import Receipt
+from phi4_edge.core.facts.units import Service
 from phi4_edge.errors import InventoryError
-from phi4_edge.rollout.outcome import Outcome
-from phi4_edge.rollout.planning import Planned, Planner, PlanSet, Seen, check_variables
-from phi4_edge.rollout.triage import triage
+from phi4_edge.operations.plan import Planned, Planner, PlanSet, Seen, check_variables
+from phi4_edge.operations.triage import triage
+from phi4_edge.rollout.result import Outcome
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "hosts"
 UP = Service("loaded", "active", "running", "enabled", 0, 7)
@@ -32,8 +33,8 @@ def planner() -> Planner:
 
 def again(planner: Planner, facts: HostFacts) -> Planned:
     """The plan for facts that were changed by hand."""
-    from phi4_edge.core.overrides import Overrides
-    from phi4_edge.core.plan import decide
+    from phi4_edge.core.plan.decide import decide
+    from phi4_edge.core.plan.overrides import Overrides
 
     return Planned(facts, decide(facts, planner.table, planner.catalog, Overrides(host="gw1"), planner.inputs))
 

@@ -12,16 +12,15 @@ from pathlib import Path
 import pytest
 from workers_support import argv, install
 
-from phi4_edge import runner_link
 from phi4_edge.errors import PreflightError
 from phi4_edge.rollout import workers
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.executor import Call, Executor, Local
-from phi4_edge.rollout.workers import Pool, Worker
-from phi4_edge.rollout.workers_course import spread
-from phi4_edge.runner import HostEvent
-from phi4_edge.runner_link import Link, WorkerLostError
-from phi4_edge.runner_remote import Job
+from phi4_edge.rollout.workers import Pool, Worker, spread
+from phi4_edge.runner.run import HostEvent
+from phi4_edge.runner.workers import link as runner_link
+from phi4_edge.runner.workers.client import Job
+from phi4_edge.runner.workers.link import Link, WorkerLostError
 
 PLAYBOOK = """\
 - hosts: all

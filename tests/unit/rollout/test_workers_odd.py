@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge import runner_remote
 from phi4_edge.rollout import workers
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.executor import Call
 from phi4_edge.rollout.workers import Pool, Worker
-from phi4_edge.runner import RunResult
-from phi4_edge.runner_link import Hello, Link, WorkerLostError
-from phi4_edge.runner_remote import Job
+from phi4_edge.runner.run import RunResult
+from phi4_edge.runner.workers import client
+from phi4_edge.runner.workers.client import Job
+from phi4_edge.runner.workers.link import Hello, Link, WorkerLostError
 
 DEAF = ["sleep", "600"]
 
 
 def run(argv: list[str], inventory: str = "", cancelled: bool = False) -> RunResult:
     job = Job("work", ("a",), inventory)
-    return runner_remote.execute(Link("w1", argv), job, lambda event: None, lambda: cancelled)
+    return client.execute(Link("w1", argv), job, lambda event: None, lambda: cancelled)
 
 
 def saying(folder: Path, words: bytes) -> list[str]:
@@ -55,7 +55,7 @@ def test_an_interruption_does_not_wait_for_a_worker_that_does_not_read() -> None
 
 
 def test_a_worker_that_does_not_take_its_job_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_remote, "_TAKING", 0.5)
+    monkeypatch.setattr(client, "_TAKING", 0.5)
     with pytest.raises(WorkerLostError, match="it said nothing for"):
         run(DEAF, "x" * 4_000_000)
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from workers_support import argv
 
-from phi4_edge.artifacts import manifest
-from phi4_edge.artifacts.manifest import Manifest
-from phi4_edge.artifacts.store import Store
-from phi4_edge.commands import _workers
+from phi4_edge.artifacts.store import manifest
+from phi4_edge.artifacts.store.manifest import Manifest
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.errors import ArtifactError
+from phi4_edge.operations import supply as workers
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.workers import Pool, Worker
-from phi4_edge.runner_link import Hello, Link, connect
+from phi4_edge.runner.workers.link import Hello, Link, connect
 
 PLAN: dict[str, Any] = {
     "host": "gw1", "fits": True, "engine": "onnx", "service_manager": "systemd", "runtime": None, "image": None,
@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> Store:
     with made.workspace("test") as work:
         folder = work / "made"
         folder.mkdir()
-        (folder / "model.bin").write_bytes(os.urandom(2_000_000))
+        (folder / "model.data").write_bytes(os.urandom(2_000_000))
         described = manifest.describe(folder)
         made.adopt(folder, Manifest(artifact="tiny/onnx-int4", files=described, licence="MIT", source={"kind": "test"}))
     return made
@@ -54,17 +54,18 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """The store of the worker `w1`; `w2` is no worker any more."""
 
     def reach(target: str) -> tuple[Link, Hello]:
-        return connect(target, argv(tmp_path) if target == "w1" else ["sh", "-c", "echo no route >&2"])
+        # What a worker is told of its own machine; ssh hands nothing of this one on.
+        there = ["env", f"PHI4_EDGE_STORE={tmp_path / 'there'}", *argv(tmp_path)]
+        return connect(target, there if target == "w1" else ["sh", "-c", "echo no route >&2"])
 
-    monkeypatch.setattr(_workers, "connect", reach)
-    monkeypatch.setenv("PHI4_EDGE_STORE", str(tmp_path / "there"))
+    monkeypatch.setattr(workers, "connect", reach)
     return Store(tmp_path / "there")
 
 
 def supply(store: Store) -> tuple[Pool, View]:
     view = View()
     pool = Pool(Access(()), [Worker(target, "/s", 1) for target in ("w2", "w1")], note=view.note)
-    _workers.supply(pool, [PLAN, {**PLAN, "fits": False, "model": None}], store, view)  # type: ignore[arg-type]
+    workers.supply(pool, [PLAN, {**PLAN, "fits": False, "model": None}], store, view)  # type: ignore[arg-type]
     return pool, view
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge import runner_link
-from phi4_edge.runner_link import Hello, Link
+from phi4_edge.runner.workers import link as runner_link
+from phi4_edge.runner.workers.link import Hello, Link
 
 _WORKER = """
 import sys, pathlib
-from phi4_edge import content, runner_worker
+from phi4_edge import content
+from phi4_edge.runner.workers import server
 folder = pathlib.Path(sys.argv[1])
-runner_worker.SILENCE = float(sys.argv[2])
-runner_worker._LEAVE = 120  # on a busy machine a job takes long to begin, and to end
+server.SILENCE = float(sys.argv[2])
+server._LEAVE = 120  # on a busy machine a job takes long to begin, and to end
 content.playbook = lambda name: folder / f"{name}.yml"
 from phi4_edge.commands.worker import command
 sys.argv[1:] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -59,9 +60,33 @@ class Ollama:
         assert self.ask("POST", f"/api/blobs/{digest}", data=data).status_code in (200, 201)
         return digest
 
-    def create(self, name: str = "tiny", **more: Any) -> list[dict[str, Any]]:
-        """Make a model from a file, with whatever else the request shall say."""
-        files = {} if "from" in more else {"files": {"model.gguf": self.upload(gguf_file.content())}}
+    def loaded(self) -> list[str]:
+        """Names of the models that are loaded, or are being loaded."""
+        return [one["name"] for one in self.ask("GET", "/api/ps").json()["models"]]
+
+    def runners(self) -> list[int]:
+        """Processes that hold a model."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            # Not by `children`: that of a thread that ends while it is read has moved to another one's.
+            with contextlib.suppress(OSError):
+                if int(stat.read_text().rpartition(")")[2].split()[1]) == self.process.pid:
+                    found.append(int(stat.parent.name))
+        return sorted(found)
+
+    def log(self) -> str:
+        return (self.models.parent / "log").read_text()
+
+    def said(self, prompt: str, name: str = "tiny", **options: Any) -> dict[str, Any]:
+        """The whole answer of /api/generate."""
+        asked = {"model": name, "prompt": prompt, "stream": False, "options": options}
+        found: dict[str, Any] = self.post("/api/generate", asked).json()
+        return found
+
+    def create(self, name: str = "tiny", shaped: bool = False, **more: Any) -> list[dict[str, Any]]:
+        """Make a model from a file, with whatever else the request shall say; `shaped`: with Phi-4-mini's KV cache."""
+        content = gguf_file.content(shaped=shaped)
+        files = {} if "from" in more else {"files": {"model.gguf": self.upload(content)}}
         return self.lines("/api/create", {"model": name, **files, **more})
 
 

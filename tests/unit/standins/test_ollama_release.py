@@ -13,8 +13,8 @@ import pytest
 import requests
 from ollama_support import ollama_release
 
-from phi4_edge.artifacts import release
-from phi4_edge.artifacts.store import Store
+from phi4_edge.artifacts.fetch import ollama as release
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 
 NAME = f"ollama/{load_catalog().engines['ollama'].version}-x86_64"

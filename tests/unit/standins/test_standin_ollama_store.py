@@ -111,6 +111,20 @@ def test_the_model_that_is_served_need_not_be_the_file_that_was_given(served: Ol
     assert copied.read_bytes() == gguf_file.content(note="not by llama-quantize")
 
 
+def test_tensors_are_copied_in_an_order_of_their_own_and_only_once(served: Ollama) -> None:
+    given = ("blk.10.b", "output_norm.weight", "blk.2.b", "blk.2.a", "blk.0.z", "a.weight")
+    kept = ("a.weight", "output_norm.weight", "blk.0.z", "blk.2.a", "blk.2.b", "blk.10.b")
+    digest = served.upload(gguf_file.content(tensors=given, numbers=10, quantized=False))
+    served.lines("/api/create", {"model": "ordered", "files": {"model.gguf": digest}})
+    wanted = gguf_file.content(tensors=kept, numbers=10)
+    layer = json.loads((served.models / "manifests/registry.ollama.ai/library/ordered/latest").read_text())["layers"][0]
+    assert (served.models / "blobs" / layer["digest"].replace(":", "-")).read_bytes() == wanted
+    again = served.upload(wanted)
+    served.lines("/api/create", {"model": "again", "files": {"model.gguf": again}})
+    layer = json.loads((served.models / "manifests/registry.ollama.ai/library/again/latest").read_text())["layers"][0]
+    assert layer["digest"] == again == "sha256:" + hashlib.sha256(wanted).hexdigest()
+
+
 def test_a_blob_that_is_not_its_own_cannot_be_used(ollama: Callable[..., Ollama]) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may give a file away")

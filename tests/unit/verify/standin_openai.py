@@ -82,11 +82,13 @@ class Server(http.server.ThreadingHTTPServer):
 def serving(behave: Behaviour, models: tuple[str, ...] = (MODEL,)) -> Iterator[Server]:
     """A running stand-in."""
     with Server(behave, models) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def delta(reason: str | None = None, **said: object) -> dict[str, Any]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from standin_openai import MODEL, Handler, delta, message, serving, usage
+from standin_openai import MODEL, Handler, Server, delta, message, serving, usage
 
-from phi4_edge.commands import _exchange
 from phi4_edge.errors import HostFailedError
-from phi4_edge.rollout.verify import Answer
-from phi4_edge.rollout.verify_prompts import Prompt, Tool
+from phi4_edge.inference import exchange
+from phi4_edge.inference.prompts import Prompt, Tool
+from phi4_edge.inference.verdict import Answer
+from phi4_edge.inventory import Host
+from phi4_edge.ssh import tunnel
+from phi4_edge.ssh.wire import Open
 
 AREA = Tool(
     "area",
@@ -26,15 +28,17 @@ PLAIN = Prompt("p", "math", "1 + 1?", "Be brief.", 20, 0.3)
 TOOLS = Prompt("t", "tools", "Area?", "", 20, 0.0, (AREA,))
 
 
+def reach(server: Server) -> tunnel.Connection:
+    host = Host("gw1", connection="local")
+    return tunnel.http_connection(host, "127.0.0.1", server.server_address[1], pytest.fail)
+
+
 def run(
     behave: Callable[[Handler, dict[str, Any]], None], prompt: Prompt = PLAIN, stream: bool = True, seconds: float = 5
 ) -> Answer:
-    deadlines = _exchange.Deadlines()
-    with serving(behave) as server:
-        connection = http.client.HTTPConnection(*server.server_address[:2], timeout=5)
-        with contextlib.closing(connection):
-            assert _exchange.open_up(connection, MODEL, 5, deadlines) == MODEL
-            return _exchange.ask(connection, prompt, MODEL, stream, seconds, deadlines)
+    with serving(behave) as server, contextlib.closing(reach(server)) as connection:
+        assert exchange.open_up(connection, MODEL, 5) == MODEL
+        return exchange.ask(connection, prompt, MODEL, stream, seconds)
 
 
 def call(arguments: object = '{"radius": 5}', name: object = "area", **extra: object) -> dict[str, Any]:
@@ -146,26 +150,24 @@ def test_an_engine_that_drips_runs_into_the_deadline_too() -> None:
     assert time.monotonic() - start < 1.5
 
 
-def test_an_answer_without_end_is_cut_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_exchange, "MOST_BYTES", 10_000)
-
-    def behave(handler: Handler, _: dict[str, Any]) -> None:
+def test_an_answer_with_more_pieces_than_tokens_is_cut() -> None:
+    def behave(handler: Handler, body: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             handler.events(*[delta(content="x" * 500)] * 100)
 
-    assert run(behave).error == "the answer is longer than 10000 bytes"
+    assert run(behave).error.startswith("the answer has more than 36 pieces, needed at most 20 tokens")
 
 
 def test_stopping_ends_what_is_under_way() -> None:
-    deadlines, release = _exchange.Deadlines(), threading.Event()
+    under_way, release = Open(), threading.Event()
     with serving(lambda *_: release.wait(20) and None) as server:
-        connection = http.client.HTTPConnection(*server.server_address[:2], timeout=20)
-        with contextlib.closing(connection):
-            _exchange.open_up(connection, MODEL, 5, deadlines)
-            stopper = threading.Timer(0.2, deadlines.stop)
+        connection = reach(server)
+        with contextlib.closing(connection), under_way.using(connection):
+            exchange.open_up(connection, MODEL, 5)
+            stopper = threading.Timer(0.2, under_way.cut)
             stopper.start()
             start = time.monotonic()
-            got = _exchange.ask(connection, PLAIN, MODEL, True, 20, deadlines)
+            got = exchange.ask(connection, PLAIN, MODEL, True, 20)
             stopper.join()
         release.set()
     assert not got.answered
@@ -245,14 +247,15 @@ def test_a_call_that_stands_in_the_text_is_no_call(text: str, state: str) -> Non
     [((), "without a list of models"), (("other",), r"found the models other, needed phi-4-mini-instruct")],
 )
 def test_another_model_is_not_asked(models: tuple[str, ...], message: str) -> None:
-    with serving(lambda *_: None, models) as server:
-        connection = http.client.HTTPConnection(*server.server_address[:2], timeout=5)
-        with contextlib.closing(connection), pytest.raises(HostFailedError, match=message):
-            _exchange.open_up(connection, MODEL, 5, _exchange.Deadlines())
+    with (
+        serving(lambda *_: None, models) as server,
+        contextlib.closing(reach(server)) as connection,
+        pytest.raises(HostFailedError, match=message),
+    ):
+        exchange.open_up(connection, MODEL, 5)
 
 
 def test_ollamas_tag_is_the_same_model() -> None:
-    with serving(lambda *_: None, (f"{MODEL}:latest",)) as server:
-        connection = http.client.HTTPConnection(*server.server_address[:2], timeout=5)
-        with contextlib.closing(connection):
-            assert _exchange.open_up(connection, MODEL, 5, _exchange.Deadlines()) == f"{MODEL}:latest"
+    named = f"{MODEL}:latest"
+    with serving(lambda *_: None, (named,)) as server, contextlib.closing(reach(server)) as connection:
+        assert exchange.open_up(connection, MODEL, 5) == named

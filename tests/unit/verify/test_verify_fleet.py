@@ -17,19 +17,19 @@ import pytest
 from referencing import Registry, Resource
 from standin_openai import MODEL, Behaviour, Handler, delta, message, serving, usage
 
-from phi4_edge.commands import _verifying
-from phi4_edge.commands._verifying import Questions
-from phi4_edge.core.facts import HostFacts, parse
-from phi4_edge.core.receipt import Receipt
+from phi4_edge.core.facts.parse import HostFacts, parse
+from phi4_edge.core.facts.receipt import Receipt
 from phi4_edge.data import load_prompts, schema
+from phi4_edge.inference import verdict as verify
+from phi4_edge.inference.prompts import choose
+from phi4_edge.inference.prompts import parse as parse_prompts
+from phi4_edge.inference.verdict import Answer, ToolCall, Verdict
 from phi4_edge.inventory import Host
+from phi4_edge.operations import verify as verifying
+from phi4_edge.operations.verify import Questions
 from phi4_edge.report import verify as report
 from phi4_edge.report.text import cells
-from phi4_edge.rollout import verify
-from phi4_edge.rollout.outcome import HostResult, Outcome
-from phi4_edge.rollout.verify import Answer, ToolCall, Verdict
-from phi4_edge.rollout.verify_prompts import choose
-from phi4_edge.rollout.verify_prompts import parse as parse_prompts
+from phi4_edge.rollout.result import HostResult, Outcome
 
 GOLDEN = Path(__file__).parent / "golden"
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "hosts" / "n150-8gb.json"
@@ -83,7 +83,7 @@ def fleet(facts: HostFacts) -> Iterator[Any]:
 def test_each_host_gets_a_verdict_in_the_order_of_the_inventory(fleet: Any) -> None:
     heard: list[str] = []
     hosts = fleet(gw2=good, gw1=bad, gw3=good)
-    found = _verifying.ask_all(hosts, Questions(FEW, 5), 10, lambda verdict: heard.append(verdict.host))
+    found = verifying.ask_all(hosts, Questions(FEW, 5), 10, lambda verdict: heard.append(verdict.host), pytest.fail)
     assert [verdict.host for verdict in found] == ["gw2", "gw1", "gw3"]
     assert sorted(heard) == ["gw1", "gw2", "gw3"]
     assert [verdict.result(True).outcome for verdict in found] == [Outcome.UNCHANGED, Outcome.FAILED, Outcome.UNCHANGED]
@@ -111,7 +111,7 @@ def test_hosts_are_asked_side_by_side_and_prompts_one_after_the_other(fleet: Any
 
         return behave
 
-    found = _verifying.ask_all(fleet(a=watched("a"), b=watched("b")), Questions(FEW, 5), 2, lambda _: None)
+    found = verifying.ask_all(fleet(a=watched("a"), b=watched("b")), Questions(FEW, 5), 2, lambda _: None, pytest.fail)
     assert all(answer.answered for verdict in found for answer in verdict.answers)
     assert most == {"a": 1, "b": 1}
 
@@ -123,7 +123,7 @@ def test_after_a_failed_prompt_the_others_are_asked_all_the_same(fleet: Any) -> 
         else:
             handler.events(delta(content="ha"), done=False)
 
-    (verdict,) = _verifying.ask_all(fleet(gw1=behave), Questions(FEW, 5), 1, lambda _: None)
+    (verdict,) = verifying.ask_all(fleet(gw1=behave), Questions(FEW, 5), 1, lambda _: None, pytest.fail)
     assert [answer.answered for answer in verdict.answers] == [False, True, True]
 
 
@@ -141,14 +141,14 @@ def test_the_receipts_model_is_looked_for_under_the_name_that_engines_give_it(
     with serving(good, (listed,)) as server:
         receipt = Receipt(True, engine="onnx", model=model, bind="127.0.0.1", port=server.server_address[1])
         host = Host("gw1", "127.0.0.1", connection="local")
-        verdict = _verifying.ask_host(host, dataclasses.replace(facts, receipt=receipt), Questions(FEW, 5))
+        verdict = verifying.ask_host(host, dataclasses.replace(facts, receipt=receipt), Questions(FEW, 5), pytest.fail)
     assert {answer.answered for answer in verdict.answers} == {answered}
 
 
 def test_an_engine_that_is_not_there_is_asked_once(facts: HostFacts) -> None:
     receipt = Receipt(True, engine="vllm", model=MODEL, bind="127.0.0.1", port=1)
     host = Host("gw1", "127.0.0.1", connection="local")
-    verdict = _verifying.ask_host(host, dataclasses.replace(facts, receipt=receipt), Questions(FEW, 5))
+    verdict = verifying.ask_host(host, dataclasses.replace(facts, receipt=receipt), Questions(FEW, 5), pytest.fail)
     assert {answer.error for answer in verdict.answers} == {"[Errno 111] Connection refused"}
     assert verdict.result(False).outcome is Outcome.FAILED
 
@@ -165,7 +165,7 @@ def test_ctrl_c_ends_every_exchange_at_once(fleet: Any) -> None:
 
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        _verifying.ask_all(fleet(gw1=good, gw2=hang), Questions(FEW, 20), 2, tell)
+        verifying.ask_all(fleet(gw1=good, gw2=hang), Questions(FEW, 20), 2, tell, pytest.fail)
     release.set()
     assert time.monotonic() - start < 5
 

@@ -10,8 +10,8 @@ import pytest
 
 from phi4_edge.data import load_prompts, schema
 from phi4_edge.errors import CatalogError
-from phi4_edge.rollout import arguments
-from phi4_edge.rollout.verify_prompts import choose, parse
+from phi4_edge.inference import arguments
+from phi4_edge.inference.prompts import choose, parse
 
 OURS = parse(load_prompts()[1], "verify_prompts.yml")
 AREA = {"description": "Area", "parameters": {"type": "object"}}

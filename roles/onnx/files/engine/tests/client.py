@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -36,8 +38,8 @@ class Answer:
 class Engine:
     """An engine process; its standard error is kept in `log`."""
 
-    def __init__(self, command: list[str], environ: Mapping[str, str]) -> None:
-        self.port = free_port()
+    def __init__(self, command: list[str], environ: Mapping[str, str], **how: Any) -> None:
+        self.port = int(environ.get("PHI4_PORT") or free_port())
         settings = {"PHI4_PORT": str(self.port), "PHI4_BIND": "127.0.0.1", "PYTHONPATH": str(SOURCE)}
         self.process = subprocess.Popen(
             command,
@@ -45,6 +47,7 @@ class Engine:
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            **how,
         )
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -109,6 +112,26 @@ class Engine:
         """A streamed chat completion; the caller closes it."""
         return Stream(self.port, {"messages": [{"role": "user", "content": content}], "stream": True, **fields})
 
+    def raw(self, data: bytes = b"") -> socket.socket:
+        """A connection on which `data` was sent; whoever opened it closes it."""
+        channel = socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
+        channel.sendall(data)
+        return channel
+
+    def said(self, data: bytes) -> bytes:
+        """All that comes back to `data`, until the engine closes the connection."""
+        with self.raw(data) as channel:
+            return everything(channel)
+
+    def memory(self) -> int:
+        """Bytes of the web process that are in memory."""
+        words = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        return int(words[1]) * resource.getpagesize()
+
+    def files(self) -> int:
+        """How many files the web process has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
     def worker_pid(self) -> int:
         """The model process."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
@@ -166,6 +189,15 @@ class Stream:
         """Leaves, whether or not the answer is complete."""
         self.response.close()
         self._connection.close()
+
+
+def everything(channel: socket.socket) -> bytes:
+    """What comes until the other side closes; a reset is an end too."""
+    found = b""
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        while piece := channel.recv(65536):
+            found += piece
+    return found
 
 
 def free_port() -> int:

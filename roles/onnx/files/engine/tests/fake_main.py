@@ -1,4 +1,7 @@
-"""The real service with the fake worker: `python fake_main.py`. FAKE_STALL and FAKE_DRAIN are limits in seconds."""
+"""The real service with the fake worker: `python fake_main.py`.
+
+FAKE_STALL, FAKE_DRAIN, FAKE_HEADER and FAKE_BODY are limits in seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-from phi4_engine import server, settings
+from phi4_engine import activation, connections, server, settings, transport
 from phi4_engine.errors import EngineError
 
 
@@ -17,10 +20,17 @@ def main() -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s: %(message)s")
     stall = float(os.environ.get("FAKE_STALL", "60"))
     drain = float(os.environ.get("FAKE_DRAIN", "10"))
+    header = float(os.environ.get("FAKE_HEADER", connections.HEADER_SECONDS))
+    body = float(os.environ.get("FAKE_BODY", transport.BODY_SECONDS))
     worker = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
     try:
-        with mock.patch.object(settings.Settings, "stall_seconds", stall):
-            server.run(settings.load(os.environ), worker, drain_seconds=drain)
+        with (
+            mock.patch.object(settings.Settings, "stall_seconds", stall),
+            mock.patch.object(connections, "HEADER_SECONDS", header),
+            mock.patch.object(transport, "BODY_SECONDS", body),
+        ):
+            channels = activation.take(os.environ)
+            server.run(settings.load(os.environ), worker, channels, drain_seconds=drain)
     except EngineError as error:
         logging.getLogger("phi4_engine").error("%s", error)
         return 1

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from client import Engine
+from conftest import StartEngine
 from shapes import TOOL, error, events, script, shown
 
 
@@ -44,6 +45,17 @@ def test_without_a_limit_the_answer_ends_with_the_context(engine: Engine) -> Non
     body = engine.chat(script("x", prompt_tokens=380)).json()
     assert body["usage"] == {"prompt_tokens": 380, "completion_tokens": 20, "total_tokens": 400}
     assert body["choices"][0]["finish_reason"] == "length"
+
+
+def test_an_answer_whose_request_sets_no_limit_has_the_engines(start: StartEngine) -> None:
+    engine = start(PHI4_MAX_TOKENS="7")
+    engine.wait_for(200)
+    counts = [engine.chat(script("x" * 30), **asked).json()["usage"]["completion_tokens"] for asked in (
+        {}, {"max_tokens": 3}, {"max_tokens": 20}, {"max_completion_tokens": 9},
+    )]  # fmt: skip
+    assert counts == [7, 3, 20, 9]
+    # A larger limit of the client counts as far as the context reaches.
+    assert engine.chat(script("x", prompt_tokens=390), max_tokens=9000).json()["usage"]["completion_tokens"] == 10
 
 
 def test_a_prompt_that_leaves_no_room_is_refused_with_the_numbers(engine: Engine) -> None:

@@ -95,7 +95,7 @@ def test_a_waiting_client_that_leaves_stops_the_generation(start: StartEngine) -
 def occupy(engine: Engine) -> socket.socket:
     """A connection whose plain, unanswered request holds the only slot."""
     body = json.dumps({"messages": [{"role": "user", "content": SLOW}]}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     while True:
         channel = socket.create_connection(("127.0.0.1", engine.port), timeout=DEADLINE)
         channel.sendall(head.encode() + body)

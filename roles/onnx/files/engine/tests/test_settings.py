@@ -20,6 +20,8 @@ def test_defaults_are_loopback_and_4096_tokens() -> None:
     assert (chosen.bind, chosen.port, chosen.context_length) == ("127.0.0.1", 8080, 4096)
     assert (chosen.parallel, chosen.queue, chosen.model_name) == (1, 8, "phi-4-mini-instruct")
     assert chosen.threads >= 1
+    assert chosen.max_tokens == 4096
+    assert settings.load(GOOD | {"PHI4_CONTEXT_LENGTH": "512"}).max_tokens == 512
 
 
 def test_a_long_context_gives_the_worker_more_time() -> None:
@@ -40,6 +42,7 @@ def test_a_long_context_gives_the_worker_more_time() -> None:
         ("PHI4_PORT", "9" * 5000, "whole number"),
         ("PHI4_CONTEXT_LENGTH", "131073", "from 16 to 131072"),
         ("PHI4_THREADS", "0", "from 1"),
+        ("PHI4_MAX_TOKENS", "0", "from 1 to 131072"),
         ("PHI4_PARALLEL", "1.5", "whole number"),
         ("PHI4_QUEUE", "many", "whole number"),
         ("PHI4_BIND", "localhost", "IPv4 or IPv6"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 
-from phi4_engine import modeldir, server, settings
+from phi4_engine import activation, modeldir, refusal, server, settings
 from phi4_engine.errors import EX_CONFIG, ConfigurationError, EngineError
 from phi4_engine.supervisor import worker_command
 
@@ -16,12 +17,15 @@ def main() -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     log = logging.getLogger("phi4_engine")
+    channels: list[socket.socket] = []
     try:
+        channels = activation.take(os.environ)
         chosen = settings.load(os.environ)
         modeldir.inspect(chosen.model_dir)
-        server.run(chosen, worker_command())
+        server.run(chosen, worker_command(), channels)
     except ConfigurationError as error:
         log.error("%s", error)
+        refusal.turn_away(channels)
         return EX_CONFIG
     except EngineError as error:
         log.error("%s", error)

@@ -16,7 +16,7 @@ from phi4_engine.protocol import ChatRequest, ReasoningRequest
 from phi4_engine.runs import Service
 from phi4_engine.settings import Settings
 from phi4_engine.supervisor import State
-from phi4_engine.transport import ClientGoneError, EventStream, read_body, unless_gone
+from phi4_engine.transport import Bodies, ClientGoneError, EventStream, read_body, unless_gone
 
 PHI = "phi-4-mini-instruct"
 _CAPABILITIES = ["reasoning", "math", "coding"]
@@ -32,6 +32,7 @@ class Routes:
         self._settings = settings
         self._service = service
         self._created = int(time.time())
+        self._bodies = Bodies()
 
     async def root(self) -> dict[str, Any]:
         """What this is and where to go from here."""
@@ -65,12 +66,13 @@ class Routes:
 
     async def chat_completions(self, request: Request) -> Response:
         """OpenAI's chat completion, whole or as a stream."""
-        body = await read_body(request, ChatRequest)
+        body = await read_body(request, ChatRequest, self._bodies)
         if body.model is not None:
             self._require_model(body.model)
         answer_id = f"chatcmpl-{uuid.uuid4().hex}"
         envelope = answers.Envelope(answer_id, self._settings.model_name, self._settings.release)
-        run = await unless_gone(request, self._service.open(chat.chat_job(body, answer_id)))
+        job = chat.chat_job(body, answer_id, self._settings.max_tokens)
+        run = await unless_gone(request, self._service.open(job))
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
             return EventStream(run, answers.sse(run, envelope, include_usage=usage))
@@ -80,7 +82,7 @@ class Routes:
 
     async def reasoning(self, request: Request) -> dict[str, Any]:
         """The task's prompt before the caller's, one answer."""
-        body = await read_body(request, ReasoningRequest)
+        body = await read_body(request, ReasoningRequest, self._bodies)
         started = time.monotonic()
         job = chat.reasoning_job(body, f"reasoning-{uuid.uuid4().hex}")
         async with await unless_gone(request, self._service.open(job)) as run:

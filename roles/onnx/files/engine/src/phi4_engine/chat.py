@@ -24,14 +24,17 @@ _DEFAULT_TEMPERATURE = 1.0
 """OpenAI's default for temperature and for top_p."""
 
 
-def chat_job(request: ChatRequest, job_id: str) -> Job:
-    """The job of a checked request; raises ApiError 400 for what this engine does not do."""
+def chat_job(request: ChatRequest, job_id: str, max_tokens: int) -> Job:
+    """The job of a checked request, of at most `max_tokens` where it sets no limit of its own.
+
+    Raises ApiError 400 for what this engine does not do.
+    """
     refuse_unsupported(request)
     tools = request.tools if request.tools and request.tool_choice != "none" else []
     return Job(
         id=job_id,
         messages=tuple(with_tools([_message(at, one) for at, one in enumerate(request.messages)], tools)),
-        max_tokens=request.limit,
+        max_tokens=max_tokens if request.limit is None else request.limit,
         temperature=_DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
         top_p=_DEFAULT_TEMPERATURE if request.top_p is None else request.top_p,
         seed=request.seed,

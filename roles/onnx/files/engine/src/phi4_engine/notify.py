@@ -16,16 +16,19 @@ class Notifier:
     def __init__(self, environ: Mapping[str, str]) -> None:
         path = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + path[1:] if path.startswith("@") else path
+        # Open from the start: where no file is left later, the watchdog must hear of us all the same.
+        self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if path else None
+        if self._channel is not None:
+            self._channel.setblocking(False)  # a manager that does not read must not stop this process
         self.watchdog_seconds = _watchdog_seconds(environ)
         """Interval in seconds at which the manager wants to hear from this process; None when it does not listen."""
 
     def send(self, *assignments: str) -> None:
         """Sends lines like READY=1. A manager that cannot be reached is logged: it will act on the silence itself."""
-        if not self._address:
+        if self._channel is None:
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-                channel.sendto("\n".join(assignments).encode(), self._address)
+            self._channel.sendto("\n".join(assignments).encode(), self._address)
         except OSError as error:
             log.warning("cannot notify the service manager: %s", error)
 

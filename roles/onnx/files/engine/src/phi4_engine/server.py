@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import signal
@@ -14,7 +13,11 @@ from collections.abc import Iterator, Sequence
 import uvicorn
 
 from phi4_engine import app
+from phi4_engine.connections import IDLE_SECONDS, Connection
 from phi4_engine.errors import EngineError, WorkerDiedError
+from phi4_engine.hosts import Gatekeeper, Hosts
+from phi4_engine.limits import Limits, affordable
+from phi4_engine.listening import Acceptor, listen
 from phi4_engine.notify import Notifier
 from phi4_engine.queueing import Admission
 from phi4_engine.runs import Service
@@ -28,59 +31,72 @@ DRAIN_SECONDS = 10.0
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers: this module decides what a signal means."""
+    """uvicorn without its signal handlers and its way to accept: this package decides what a signal means and who may
+    connect.
+    """
+
+    def __init__(self, config: uvicorn.Config, limits: Limits) -> None:
+        super().__init__(config)
+        self._limits = limits
+        self._acceptors: list[Acceptor] = []
+        self.servers = []
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leaves signals alone."""
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """The sockets are accepted from."""
+        await self.lifespan.startup()
+        self._acceptors = [Acceptor(channel, self._connection, self._limits) for channel in sockets or []]
+        self.started = True
 
-def listen(bind: str, port: int) -> socket.socket:
-    """A bound socket; raises EngineError when the address is taken or not this host's."""
-    family = socket.AF_INET6 if ipaddress.ip_address(bind).version == 6 else socket.AF_INET
-    channel = socket.socket(family, socket.SOCK_STREAM)
-    channel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        channel.bind((bind, port))
-    except OSError as error:
-        channel.close()
-        raise EngineError(
-            f"cannot listen on {bind} port {port} ({error.strerror}): stop what uses it or choose another PHI4_PORT"
-        ) from error
-    return channel
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Nothing more is accepted, and what is open ends as uvicorn ends it. What waits in systemd's socket stays."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        await super().shutdown(sockets)
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state, self._limits)
 
 
 class Process:
     """Everything that runs in the web process."""
 
-    def __init__(self, settings: Settings, command: Sequence[str], *, drain_seconds: float) -> None:
+    def __init__(
+        self, settings: Settings, command: Sequence[str], channels: Sequence[socket.socket], *, drain_seconds: float
+    ) -> None:
         self._settings = settings
+        self._channels = list(channels) or [listen(settings.bind, settings.port)]
         self._drain_seconds = drain_seconds
         self._notifier = Notifier(os.environ)
         self._supervisor = Supervisor(command, stall_seconds=settings.stall_seconds)
         self._service = Service(self._supervisor, Admission(settings.parallel, settings.queue))
+        bound = (settings.bind, *(str(channel.getsockname()[0]) for channel in self._channels))
         self._http = HttpServer(
             uvicorn.Config(
-                app.create(settings, self._service),
+                Gatekeeper(app.create(settings, self._service), Hosts(bound, settings.allowed_hosts)),
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 lifespan="off",
                 ws="none",
+                timeout_keep_alive=IDLE_SECONDS,
                 timeout_graceful_shutdown=int(drain_seconds) + 5,
-            )
+            ),
+            Limits(affordable(settings.connections)),
         )
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT; raises WorkerDiedError when the model process is gone."""
-        channel = listen(self._settings.bind, self._settings.port)
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         worker = asyncio.create_task(self._supervisor.run())
-        http = asyncio.create_task(self._http.serve(sockets=[channel]))
+        http = asyncio.create_task(self._http.serve(sockets=self._channels))
         helpers = [asyncio.create_task(self._announce()), asyncio.create_task(self._feed_watchdog())]
         stop = asyncio.create_task(stopping.wait())
         try:
@@ -126,9 +142,20 @@ class Process:
             await asyncio.sleep(seconds)
 
 
-def run(settings: Settings, command: Sequence[str], *, drain_seconds: float = DRAIN_SECONDS) -> None:
-    """Returns after a clean stop; raises EngineError with one line that says why the service ended."""
-    asyncio.run(Process(settings, command, drain_seconds=drain_seconds).run())
+def run(
+    settings: Settings,
+    command: Sequence[str],
+    channels: Sequence[socket.socket] = (),
+    *,
+    drain_seconds: float = DRAIN_SECONDS,
+) -> None:
+    """Returns after a clean stop; raises EngineError with one line that says why the service ended.
+
+    `channels` are the listening sockets that systemd handed over; without any it listens where the settings say.
+    """
+    # It would write a line for each request that is no HTTP, as fast as anybody sends them.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    asyncio.run(Process(settings, command, channels, drain_seconds=drain_seconds).run())
 
 
 async def _end(tasks: Sequence[asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[bool]]) -> None:

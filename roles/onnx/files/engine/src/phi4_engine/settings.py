@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phi4_engine.errors import ConfigurationError
+from phi4_engine.hosts import name_of
 
 _MAX_CONTEXT = 131_072
 """Phi-4-mini's max_position_embeddings (config.json of microsoft/Phi-4-mini-instruct)."""
+_MOST_HOSTS = 32
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,10 @@ class Settings:
     threads: int
     parallel: int
     queue: int
+    max_tokens: int
     release: str
+    connections: int
+    allowed_hosts: tuple[str, ...]
 
     @property
     def stall_seconds(self) -> float:
@@ -43,16 +48,20 @@ def load(environ: Mapping[str, str]) -> Settings:
     model_dir = environ.get("PHI4_MODEL_DIR", "").strip()
     if not model_dir:
         raise ConfigurationError("PHI4_MODEL_DIR is not set: it must name the directory of the ONNX model")
+    context = _number(environ, "PHI4_CONTEXT_LENGTH", 4096, 16, _MAX_CONTEXT)
     return Settings(
         model_dir=Path(model_dir),
         model_name=_name(environ, "PHI4_MODEL_NAME", "phi-4-mini-instruct"),
         bind=_address(environ, "PHI4_BIND", "127.0.0.1"),
         port=_number(environ, "PHI4_PORT", 8080, 1, 65_535),
-        context_length=_number(environ, "PHI4_CONTEXT_LENGTH", 4096, 16, _MAX_CONTEXT),
+        context_length=context,
         threads=_number(environ, "PHI4_THREADS", _usable_cpus(), 1, 1024),
         parallel=_number(environ, "PHI4_PARALLEL", 1, 1, 64),
         queue=_number(environ, "PHI4_QUEUE", 8, 0, 4096),
+        max_tokens=_number(environ, "PHI4_MAX_TOKENS", context, 1, _MAX_CONTEXT),
         release=_name(environ, "PHI4_RELEASE", "unreleased"),
+        connections=_number(environ, "PHI4_CONNECTIONS", 256, 8, 4096),
+        allowed_hosts=_hosts(environ, "PHI4_ALLOWED_HOSTS"),
     )
 
 
@@ -84,3 +93,14 @@ def _address(environ: Mapping[str, str], name: str, default: str) -> str:
         raise ConfigurationError(
             f"{name} is {text[:40]!r}: it must be an IPv4 or IPv6 address of this host, 127.0.0.1 for loopback only"
         ) from None
+
+
+def _hosts(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    words = [word.strip() for word in environ.get(name, "").split(",") if word.strip()]
+    found = [name_of(word) for word in words]
+    for word, host in zip(words, found, strict=True):
+        if host is None:
+            raise ConfigurationError(f"{name} has {word[:40]!r}: it must be host names or addresses, without ports")
+    if len(words) > _MOST_HOSTS:
+        raise ConfigurationError(f"{name} has {len(words)} names: it must be at most {_MOST_HOSTS}")
+    return tuple(host for host in found if host)

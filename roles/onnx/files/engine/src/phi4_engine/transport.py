@@ -10,14 +10,17 @@ from typing import Any, NoReturn, TypeVar
 from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from phi4_engine.errors import ApiError
+from phi4_engine.errors import ApiError, not_serving
 from phi4_engine.runs import Run
 
 MAX_BODY = 1024 * 1024
 """Bytes. 131,072 tokens of context are about half of this as text."""
 BODY_SECONDS = 30.0
+BODIES = 32 * 1024 * 1024
+"""Bytes of all bodies that are arriving at a time: each connection could bring one, and memory belongs to the model."""
 
 Body = TypeVar("Body", bound=BaseModel)
 Result = TypeVar("Result")
@@ -27,9 +30,27 @@ class ClientGoneError(Exception):
     """The client closed the connection; nobody will read an answer."""
 
 
-async def read_body(request: Request, kind: type[Body]) -> Body:
-    """The checked body; raises ApiError 400, 408 or 413 with what is wrong and where."""
-    raw = await _read(request)
+class Bodies:
+    """How many bytes of bodies are held at the moment, over all connections."""
+
+    def __init__(self, limit: int = BODIES) -> None:
+        self._limit = limit
+        self._held = 0
+
+    def take(self, count: int) -> None:
+        """Bytes more; raises ApiError 503 where that would be too many."""
+        if self._held + count > self._limit:
+            raise not_serving("too many requests are arriving: try again", code="too_many_requests", retry_after=5)
+        self._held += count
+
+    def give_back(self, count: int) -> None:
+        """They are read, or thrown away."""
+        self._held -= count
+
+
+async def read_body(request: Request, kind: type[Body], bodies: Bodies) -> Body:
+    """The checked body; raises ApiError 400, 408, 413 or 503 with what is wrong and where."""
+    raw = await _read(request, bodies)
     try:
         document = json.loads(raw, parse_constant=_no_constant)
         json.dumps(document, ensure_ascii=False).encode()  # a lone surrogate is no text and could not be sent back
@@ -97,7 +118,7 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, bodies: Bodies) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:12]) > MAX_BODY:
         raise _too_large()
@@ -105,11 +126,16 @@ async def _read(request: Request) -> bytes:
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY:
+                if len(body) + len(chunk) > MAX_BODY:
                     raise _too_large()
+                bodies.take(len(chunk))
+                body += chunk
     except TimeoutError as error:
         raise ApiError(408, f"the body did not arrive within {BODY_SECONDS:.0f} s", code="request_timeout") from error
+    except ClientDisconnect as error:
+        raise ClientGoneError from error
+    finally:
+        bodies.give_back(len(body))
     return bytes(body)
 
 

@@ -1,0 +1,128 @@
+"""Converts a checkpoint in the store for the ONNX engine, and lets the result prove itself before it is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from phi4_edge.artifacts.convert import environment
+from phi4_edge.artifacts.convert.environment import Converter
+from phi4_edge.artifacts.convert.worker import SOURCE, parameter_count, run_worker
+from phi4_edge.artifacts.store import manifest, resources
+from phi4_edge.artifacts.store.manifest import Manifest
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.errors import ArtifactError
+from phi4_edge.progress import Event, Progress, silent
+
+TARGETS = ("onnx-int4",)
+# Total context an engine allocates for; above 4096 Phi-4-mini's LongRoPE switches to other factors.
+MAX_LENGTH = 4096
+# Names as of onnxruntime-genai 0.15 and later. Sharing the embedding halves the model (2.4 instead of 4.9 GB).
+OPTIONS = {"accuracy_level": 4, "block_size": 32, "shared_embeddings": "true", "hf_token": "false"}
+PRECISION, PROVIDER = "int4", "cpu"
+# Measured: 23.5 GB peak for 3,836,021,760 parameters, 0.45 GB for the tiny model (the libraries alone).
+MEMORY_BASE, MEMORY_PER_PARAMETER = 500_000_000, 6.0
+# The result has 0.63 bytes per parameter (2.40 GB for Phi-4-mini); the builder keeps a second copy while it saves.
+DISK_BASE, DISK_PER_PARAMETER = 100_000_000, 1.3
+
+
+def build(store: Store, model_id: str, target: str, progress: Progress = silent) -> str:
+    """Convert `<model_id>/safetensors` to `target`; return the digest. `targets.convert` is the way in.
+
+    The artifact was loaded and has generated before it is adopted. Raises ArtifactError as `convert` does.
+    """
+    source = store.verify(f"{model_id}/{SOURCE}", deep=True)
+    if (held := _held(store, target, source)) is not None:
+        return held
+    folder, to = store.path(source.digest), target.partition("/")[2]
+    count = parameter_count(source)
+    resources.require_memory(memory_need(count), f"converting {model_id} to {to}")
+    resources.require_disk(store.root, disk_need(count), f"converting {model_id} to {to}")
+    converter = environment.ensure(store, progress)
+    with store.workspace("convert") as work:
+        output = work / "output"
+        _build(converter, folder, output, work, target, progress)
+        _prove(converter, output, work, target, progress)
+        progress(Event(target, "hashing"))
+        return store.adopt(output, _describe(target, source, converter, output))
+
+
+def memory_need(parameters: int) -> int:
+    """Bytes of memory that converting a model of `parameters` takes at its peak."""
+    return int(MEMORY_BASE + MEMORY_PER_PARAMETER * parameters)
+
+
+def disk_need(parameters: int) -> int:
+    """Bytes of disk that converting a model of `parameters` takes while it runs."""
+    return int(DISK_BASE + DISK_PER_PARAMETER * parameters)
+
+
+def _parameters() -> dict[str, Any]:
+    """What decides the result beside the checkpoint; part of the manifest."""
+    return {
+        "precision": PRECISION,
+        "provider": PROVIDER,
+        **OPTIONS,
+        "max_length": MAX_LENGTH,
+        "lock": environment.lock_digest(),
+    }
+
+
+def _held(store: Store, target: str, source: Manifest) -> str | None:
+    """Digest of `target` when the store has it whole, made from this checkpoint in the way of this release."""
+    if target not in store.digests() or store.damage(target):
+        return None
+    found = store.manifest(target)
+    same = found.source.get("digest") == source.digest and dict(found.parameters) == _parameters()
+    return found.digest if same else None
+
+
+def _build(converter: Converter, source: Path, output: Path, work: Path, target: str, progress: Progress) -> None:
+    arguments: dict[str, object] = {
+        "input": str(source),
+        "output": str(output),
+        "cache": str(work / "cache"),
+        "precision": PRECISION,
+        "provider": PROVIDER,
+        "options": OPTIONS,
+        "max_length": MAX_LENGTH,
+    }
+    progress(Event(target, "converting"))
+    failed = f"the model builder could not convert {source.name[:12]} to {target}"
+    run_worker(converter, "convert_onnx", arguments, work, failed, _reporter(target, progress))
+
+
+def _reporter(target: str, progress: Progress) -> Callable[[str], None]:
+    """Turns the builder's log lines into progress: one event per layer read and per tensor group written."""
+
+    def seen(line: str) -> None:
+        if line.startswith("Reading") or line.startswith("Saving GenAI"):
+            progress(Event(target, "converting", line[:80]))
+
+    return seen
+
+
+def _prove(converter: Converter, output: Path, work: Path, target: str, progress: Progress) -> None:
+    """Let the result answer two prompts. Raises ArtifactError when it does not."""
+    progress(Event(target, "generating a first answer"))
+    failed = f"{target} was converted but does not generate, so it was thrown away"
+    ended = run_worker(converter, "generate", {"model": str(output)}, work, failed, lambda line: None)
+    try:
+        proof = json.loads(ended.tail[-1])
+        progress(Event(target, "answered", f"{proof['tokens']} tokens in {proof['seconds']} s"))
+    except (ValueError, LookupError, TypeError) as error:
+        raise ArtifactError(f"{failed}:\n{ended.last_words()}") from error
+
+
+def _describe(target: str, source: Manifest, converter: Converter, output: Path) -> Manifest:
+    origin = {key: source.source[key] for key in ("kind", "repo", "revision", "seed") if key in source.source}
+    return Manifest(
+        artifact=target,
+        files=manifest.describe(output),
+        licence=source.licence,
+        source={**origin, "artifact": source.artifact, "digest": source.digest},
+        created_by=converter.versions,
+        parameters=_parameters(),
+    )

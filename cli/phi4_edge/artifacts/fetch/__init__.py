@@ -1,0 +1,1 @@
+"""What comes from others: models, archives, their lists."""

@@ -1,0 +1,206 @@
+"""Fetches a model's checkpoint at the revision that the catalog pins: safetensors and texts, never code."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from phi4_edge.artifacts.fetch import hub
+from phi4_edge.artifacts.fetch.hub import HubFile, Pin
+from phi4_edge.artifacts.store import files, manifest, resources
+from phi4_edge.artifacts.store.manifest import FileEntry, Manifest
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core.catalog.model import Catalog, Model
+from phi4_edge.errors import ArtifactError
+from phi4_edge.progress import Event, Progress, silent
+
+VARIANT = "safetensors"
+# What every checkpoint must bring, and the architecture that the converter and the engines are made for.
+REQUIRED = ("config.json", "tokenizer.json")
+ARCHITECTURE = "Phi3ForCausalLM"
+# Executable or pickled content; refused even where a catalog of the user's own allows it.
+NEVER = ("*.py", "*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.so", "*.h5")
+_REVISION = re.compile(r"[0-9a-f]{40}")
+_SPARE = 100_000_000  # bytes left free beside the checkpoint
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One fetch: what, from where, and the folder that survives a kill."""
+
+    artifact: str
+    licence: str
+    pin: Pin
+    files: tuple[HubFile, ...]
+    folder: Path
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+def fetch(store: Store, catalog: Catalog, model_id: str, progress: Progress = silent, variant: str = VARIANT) -> str:
+    """Fetch `model_id` into the store as `<model_id>/<variant>`; return the digest of the artifact.
+
+    `safetensors` is the model itself, another variant one of the catalog's further checkpoints of it.
+
+    Every file was hashed, and compared with the hub's hash. A killed fetch is resumed at the last byte. Raises
+    ArtifactError when the model is not fetched from a hub, its revision is not a commit, disk will not do, the hub does
+    not deliver, or what it delivers is not what the revision holds.
+    """
+    model = _checkpoint(_model(catalog, model_id), variant)
+    pin = _pin(model)
+    artifact = manifest.artifact_id(f"{model_id}/{variant}")
+    with store.making(artifact, progress):
+        if (held := _held(store, artifact, pin)) is not None:
+            return held
+        progress(Event(artifact, "listing", f"{pin.repo}@{pin.revision[:12]}"))
+        job = _Job(
+            artifact, model.licence, pin, _wanted(pin, model), store.root / "partial" / f"{model_id}-{pin.revision}"
+        )
+        job.folder.mkdir(parents=True, exist_ok=True)
+        missing = job.size - sum(path.stat().st_size for path in job.folder.rglob("*") if path.is_file())
+        resources.require_disk(store.root, max(missing, 0) + _SPARE, f"fetching {model_id}")
+        entries = _receive_all(job, progress)
+        _sweep(job.folder, {entry.path for entry in entries})
+        return store.adopt(job.folder, _describe(job, entries))
+
+
+def _model(catalog: Catalog, model_id: str) -> Model:
+    model = catalog.models.get(model_id)
+    fetched = sorted(name for name, one in catalog.models.items() if one.source.get("kind") == "huggingface")
+    if model is None or model_id not in fetched:
+        hint = "; 'phi4-edge model tiny' makes it" if model_id == "tiny" else ""
+        raise ArtifactError(f"{model_id!r} is not fetched from a hub{hint}. Models to fetch: {', '.join(fetched)}.")
+    return model
+
+
+def _checkpoint(model: Model, variant: str) -> Model:
+    """The model with the source of `variant` as its own."""
+    if variant == VARIANT:
+        return model
+    if variant not in model.checkpoints:
+        held = ", ".join((VARIANT, *sorted(model.checkpoints)))
+        raise ArtifactError(f"{model.id}/{variant} is not in the catalog; checkpoints of {model.id}: {held}")
+    return replace(model, source=model.checkpoints[variant])
+
+
+def _pin(model: Model) -> Pin:
+    repo, revision = model.source.get("repo"), model.source.get("revision")
+    if not isinstance(repo, str) or not isinstance(revision, str) or not _REVISION.fullmatch(revision):
+        raise ArtifactError(
+            f"the catalog pins {model.id} to {repo}@{revision}; needed is a commit of 40 hex digits, "
+            "for a branch or tag can be moved to other content"
+        )
+    return Pin(repo, revision)
+
+
+def _held(store: Store, artifact: str, pin: Pin) -> str | None:
+    """Digest of the artifact when the store has it whole and from this revision."""
+    if artifact not in store.digests() or store.damage(artifact):
+        return None
+    found = store.manifest(artifact)
+    return found.digest if found.source.get("revision") == pin.revision else None
+
+
+def _wanted(pin: Pin, model: Model) -> tuple[HubFile, ...]:
+    """The files to fetch, config.json first: it can refuse the rest before gigabytes are moved."""
+    allow = tuple(str(pattern) for pattern in model.source.get("allow", ()))
+    listed = hub.listing(pin)
+    chosen = [file for file in listed if _allowed(file.path, allow)]
+    names = {manifest.relative(file.path) for file in chosen}
+    lacking = [name for name in REQUIRED if name not in names]
+    if lacking or not any(name.endswith(".safetensors") for name in names):
+        held = ", ".join(ascii(file.path) for file in listed[:20]) or "nothing"
+        raise ArtifactError(
+            f"{pin.repo}@{pin.revision[:12]} lacks {', '.join(lacking) or '*.safetensors'}; it has {held}. "
+            "A checkpoint in safetensors is needed; check the catalog and HF_ENDPOINT."
+        )
+    return tuple(sorted(chosen, key=lambda file: (file.path != "config.json", file.path)))
+
+
+def _allowed(path: str, allow: tuple[str, ...]) -> bool:
+    name = PurePosixPath(path).name
+    if any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in NEVER) or name == manifest.NAME:
+        return False
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in allow)
+
+
+def _receive_all(job: _Job, progress: Progress) -> tuple[FileEntry, ...]:
+    entries: list[FileEntry] = []
+    for file in job.files:
+        done = sum(entry.size for entry in entries)
+        entries.append(_receive(job, file, done, progress))
+        if file.path == "config.json":
+            _require_architecture(job.folder / file.path)
+    return tuple(entries)
+
+
+def _receive(job: _Job, file: HubFile, done: int, progress: Progress) -> FileEntry:
+    """Have `file` complete and checked in the job's folder."""
+    target = job.folder / file.path
+    part = target.with_name(target.name + ".part")
+
+    def seen(held: int) -> None:
+        progress(Event(job.artifact, "fetching", file.path, done + held, job.size))
+
+    if target.is_file() and target.stat().st_size == file.size:
+        seen(file.size)
+    else:
+        files.erase(target)
+        hub.download(job.pin, file, part, seen)
+        part.replace(target)
+    return _checked(job, file, target)
+
+
+def _checked(job: _Job, file: HubFile, path: Path) -> FileEntry:
+    found = FileEntry(file.path, path.stat().st_size, manifest.sha256_of(path))
+    needed, actual = (file.sha256, found.sha256) if file.sha256 else (file.blob, _blob(path) if file.blob else "")
+    if needed == actual and found.size == file.size:
+        return found
+    path.unlink()  # else the next attempt would take it for done
+    raise ArtifactError(
+        f"{file.path} of {job.pin.repo}: found {actual[:12]}… ({found.size} bytes), needed {needed[:12]}… ({file.size} "
+        "bytes). It was thrown away; run the same command again, and check the proxy or mirror if this repeats."
+    )
+
+
+def _blob(path: Path) -> str:
+    """git's name of the file's content."""
+    content = path.read_bytes()
+    return hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
+
+
+def _require_architecture(path: Path) -> None:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        found = list(config["architectures"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"config.json names no architecture ({error}), needed {ARCHITECTURE}") from error
+    if found != [ARCHITECTURE]:
+        raise ArtifactError(f"config.json says {', '.join(map(str, found))}, needed {ARCHITECTURE}")
+
+
+def _sweep(folder: Path, keep: set[str]) -> None:
+    """Remove what an earlier, killed fetch left beside the files that belong to the revision."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_file() and path.relative_to(folder).as_posix() not in keep:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _describe(job: _Job, entries: tuple[FileEntry, ...]) -> Manifest:
+    from importlib.metadata import version
+
+    return Manifest(
+        artifact=job.artifact,
+        files=entries,
+        licence=job.licence,
+        source={"kind": "huggingface", "repo": job.pin.repo, "revision": job.pin.revision},
+        created_by={"huggingface_hub": version("huggingface_hub")},
+    )

@@ -1,0 +1,1 @@
+"""Container images: fetched, built, and held by their digests."""

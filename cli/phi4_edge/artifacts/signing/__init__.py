@@ -1,0 +1,1 @@
+"""Signed bundles: minisign's keys and signatures, what is signed, and which keys this controller trusts."""

@@ -1,0 +1,1 @@
+"""The controller-side store: folders by digest, and what is known of each."""

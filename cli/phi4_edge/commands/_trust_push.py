@@ -1,0 +1,40 @@
+"""One `trust push`: the keys of this controller are brought to the hosts, and each host's answer is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.report import summary
+from phi4_edge.report.text import count
+
+if TYPE_CHECKING:
+    from phi4_edge.operations.options import Reach
+
+
+def run(inventory: tuple[str, ...], reach: Reach, keys: Mapping[str, str], rotations: str) -> NoReturn:
+    """Every host was asked to trust `keys` (lines of minisign, by name); ends with the worst result's exit code."""
+    from phi4_edge.artifacts.store.store import Store
+    from phi4_edge.operations.fleet import Fleet
+    from phi4_edge.operations.rollout import lock_variables, new_id
+    from phi4_edge.rollout.apply import Job, apply
+    from phi4_edge.rollout.executor import Local
+    from phi4_edge.rollout.interrupt import Interrupts
+    from phi4_edge.rollout.result import document
+    from phi4_edge.view.view import STEPS
+    from phi4_edge.view.view import view as progress_view
+
+    fleet = Fleet.open(inventory, reach)
+    variables = {"trust_keys": dict(keys), "trust_rotations": rotations, "trust_store": str(Store().root)}
+    job = Job("trust", variables, lock=lock_variables(new_id(), "trust", 0))
+    with progress_view("table", {**STEPS, "trust": "trusting"}) as view, Interrupts() as interrupts:
+        seen = fleet.survey(view, interrupts)
+        view.phase(f"Bringing {count(len(keys), 'key')} to {count(len(seen.documents), 'host')}")
+        done = apply(Local(fleet.access), job, list(seen.documents), interrupts, view.event)
+    results = {result.host: result for result in (*seen.problems, *done)}
+    result = document([results[host.name] for host in fleet.hosts], interrupts.stopping)
+    _options.show(summary.summary(result, "told whose signatures count", _options.width(), idle="knew the keys"))
+    raise click.exceptions.Exit(result["exit_code"])

@@ -1,0 +1,1 @@
+"""What there is: models, engines, images, and the resource table."""

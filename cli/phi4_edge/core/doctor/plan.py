@@ -1,0 +1,159 @@
+"""Checks of what was planned: whether anything fits, what blocks it, who is at work, what an earlier run left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from phi4_edge.core.doctor import fix as doctor_fix
+from phi4_edge.core.doctor.case import Case, Finding
+from phi4_edge.core.facts.endings import endings
+from phi4_edge.core.facts.units import STANDING
+
+# Of restarts, or of kills: one or two may be an update, or somebody's hand.
+MANY = 3
+
+
+def fit(case: Case) -> Iterator[Finding]:
+    """Whether there is a plan for the host at all."""
+    plan = case.plan
+    if plan is None:
+        return
+    see = f"see why: phi4-edge plan INVENTORY --limit {case.host}"
+    if not plan.fits:
+        found = "; ".join(plan.missing) or "nothing that the catalog offers fits"
+        yield case.problem("plan", found, f"what the profile {plan.nearest_profile} needs at least", see)
+    elif not plan.applicable:
+        yield case.problem("plan", plan.not_applicable or "no way to install it", "another engine: phi4_engine", see)
+    for name in case.facts.truncated if case.facts is not None else ():
+        yield case.note("plan", f"the host's {name} was longer than is read", "all of it", see)
+
+
+def blockers(case: Case) -> Iterator[Finding]:
+    """What the plan itself says stands in its way, each with the command that removes it."""
+    for text in case.plan.blockers if case.plan is not None else ():
+        if re.match(r"[a-z-]+ [\d.]+ is older than ", text):
+            continue  # told by the check of known flaws, with what it takes to update
+        for shape, make in _BLOCKERS:
+            match = re.search(shape, text)
+            if match:
+                yield make(case, text, match)
+                break
+        else:
+            found, _, fix = text.removeprefix("found ").partition(": ")
+            yield case.problem("plan", found, "a host that the plan can be applied to", fix or "mend that")
+
+
+def _port(case: Case, text: str, match: re.Match[str]) -> Finding:
+    port, address, variable = match[1], match[2], match[3]
+    owners = [line.split(" ", 2) for line in case.root.lines("listeners") if line.startswith(f"{port} ")]
+    by = f" by process {owners[0][1]} ({owners[0][2]})" if owners and len(owners[0]) == 3 else ""
+    fix = f"stop it (see it: sudo ss -ltnp 'sport = :{port}'), or set {variable}={_free(case, int(port))}"
+    return case.problem("port", f"port {port} is in use on {address}{by}", "it free", f"{fix} in the inventory")
+
+
+def _free(case: Case, port: int) -> int:
+    taken = {number for _, number in case.facts.listening} if case.facts is not None else set()
+    return next(number for number in range(port + 1, port + 5000) if number not in taken)
+
+
+def _disk(case: Case, text: str, _match: re.Match[str]) -> Finding:
+    before, _, free = text.removeprefix("disk: ").rpartition(", ")
+    clear = doctor_fix.clear_cache(case.system, case.root.text("package_manager"))
+    fix = (
+        f"{clear}; sudo journalctl --vacuum-size=100M; see what is large: sudo du -xh -d2 /var /opt | sort -h | tail; "
+        "or mount a larger disk at /var/lib/phi4-edge"
+    )
+    return case.problem("disk", free, before, fix)
+
+
+def _memory(case: Case, text: str, _match: re.Match[str]) -> Finding:
+    found, _, needed = text.partition(";")[0].removeprefix("memory: ").partition(", ")
+    fix = "stop what takes it (see it: ps -eo pid,rss,comm --sort=-rss | head), or set phi4_force=true"
+    return case.problem("memory", found, needed, fix)
+
+
+def _masked(case: Case, text: str, _match: re.Match[str]) -> Finding:
+    found = text.partition(";")[0]
+    return case.problem("unit", found, "a unit that may be started", "sudo systemctl unmask phi4-edge.service")
+
+
+def _foreign(case: Case, text: str, _match: re.Match[str]) -> Finding:
+    fix = (
+        "see it: systemctl cat phi4-edge.service; if it is not needed: sudo systemctl disable --now phi4-edge.service, "
+        "then move its file away and sudo systemctl daemon-reload"
+    )
+    return case.problem("unit", text.partition(";")[0], "the name phi4-edge.service for ours", fix)
+
+
+def _standing(case: Case, text: str, match: re.Match[str]) -> Finding:
+    fix = f"sudo mv {match[1]} {match[1]}.old, or mount a disk there"
+    return case.problem("paths", text.partition(",")[0], "a directory of root there, or nothing", fix)
+
+
+_BLOCKERS = (
+    (r"^port (\d{1,5}) is in use on (\S+); set (\w+)", _port),
+    (r"^disk: ", _disk),
+    (r"^memory: ", _memory),
+    (r"^phi4-edge\.service is masked", _masked),
+    (r"^phi4-edge\.service .* is not ours", _foreign),
+    (r"^(/\S+) is (?:a symbolic link|no directory|another user's directory)", _standing),
+)
+
+
+def service(case: Case) -> Iterator[Finding]:
+    """How what an earlier run installed stands: its unit, its files, its receipt."""
+    if case.facts is None:
+        return
+    unit, receipt = case.facts.service, case.facts.receipt
+    see = f"phi4-edge status INVENTORY --limit {case.host}; journalctl -u phi4-edge -n 50 on it"
+    if unit is not None and not unit.foreign and unit.active == "failed":
+        yield case.warning("service", "phi4-edge.service has failed", "one that runs", see)
+    yield from _ended(case, see)
+    again = f"phi4-edge provision INVENTORY --limit {case.host} puts them right"
+    if unit is not None and receipt.present and not unit.holds_port:
+        found = f"phi4-edge.socket is {unit.socket}: others on the host can take the port"
+        yield case.warning("service", found, STANDING, again.replace("them", "it"))
+    if unit is not None and receipt.present and not unit.keeps_loaded:
+        found = f"phi4-edge-load.service is {unit.loader}: nothing loads the model again after a start or a kill"
+        yield case.warning("service", found, STANDING, again.replace("them", "it"))
+    if receipt.present and receipt.error:
+        yield case.warning("receipt", receipt.error, "a receipt that can be read", again)
+    elif receipt.drift:
+        found = f"{len(receipt.drift)} managed files are not as committed, such as {receipt.drift[0].path}"
+        yield case.warning("receipt", found, "the files of the release", again)
+
+
+def _ended(case: Case, see: str) -> Iterator[Finding]:
+    """What was ended without anybody asking for it."""
+    if case.facts is None or case.facts.service is None or case.facts.service.foreign:
+        return
+    for ending in endings(case.facts):
+        if ending.starved:
+            less = "give it less to do with phi4_context_length or phi4_parallel, or another phi4_quantization"
+            yield case.warning("service", ending.text, "none", f"{see}; {less}")
+        elif ending.number >= MANY:
+            yield case.warning("service", ending.text, "none", see)
+        else:
+            yield case.note("service", ending.text, "none", see)
+
+
+def at_work(case: Case) -> Iterator[Finding]:
+    """A run that holds the host now, and a run that was cut off there."""
+    if case.facts is None:
+        return
+    lock, journal = case.facts.lock, case.facts.journal
+    if lock.present:
+        who = f"{lock.user or 'somebody'}@{lock.host or 'somewhere'}"
+        said = f"the lock of {who} ({lock.operation or 'a run'} since {lock.started or 'unknown'})"
+        release = f"phi4-edge lock release INVENTORY --limit {case.host}"
+        if lock.state == "held":
+            fix = f"wait for that run, or give provision --lock-wait 600; if it is dead: {release}"
+            yield case.problem("lock", said, "the host free", fix)
+        else:
+            fix = f"nothing to do: the next run takes it over; or {release}"
+            yield case.note("lock", f"{said}, whose run is gone", "none", fix)
+    if journal.open and lock.state != "held":  # the run that holds it is in the middle of it
+        where = f"{journal.step or 'unknown'} ({journal.phase or 'unknown'}) of release {journal.release or 'unknown'}"
+        fix = f"phi4-edge provision INVENTORY --limit {case.host} finishes or undoes it first"
+        yield case.warning("journal", f"a run was cut off at step {where}", "a finished one", fix)

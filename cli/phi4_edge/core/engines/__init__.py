@@ -1,0 +1,1 @@
+"""How each engine runs, natively and in containers: settings, units, documents."""

@@ -1,0 +1,64 @@
+"""What a host gets for its plan besides model and engine: the release's text files and programs of ours. Pure.
+
+A release is named after this, and never after the text of our own source: a comment, or another name of a file of ours,
+changes nothing on a host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from phi4_edge.core import layout
+from phi4_edge.core.engines import compose, container_unit, native, units
+from phi4_edge.core.engines.contained import CHAT_TEMPLATE, TOOL_CALLS, TOOL_PARSER
+from phi4_edge.core.text import canonical
+
+Plan = Mapping[str, Any]
+# What begins the chat page; it is inside of the page's Compose document.
+PAGE_START = "start.py"
+# Programs of ours that lie in an engine's release as they are.
+PROGRAMS: Mapping[str, tuple[str, ...]] = {
+    "onnx": (), "ollama": (units.LOADER, native.JOURNAL), "vllm": (TOOL_PARSER, TOOL_CALLS, CHAT_TEMPLATE),
+}  # fmt: skip
+# Stands in a plan's texts for the name of its release, which is made of them.
+_UNNAMED = "r-000000000000"
+
+
+def programs(plan: Plan) -> tuple[str, ...]:
+    """Return the names of the programs that lie in the release of a plan."""
+    contained = plan["service_manager"] == "compose" or plan.get("webui")
+    return (*PROGRAMS[plan["engine"]], *((container_unit.PORT,) if contained else ()))
+
+
+def unit_files(plan: Plan, release: str) -> dict[str, str]:
+    """Return the units and settings in the release by name; `release`: its directory on the host."""
+    found = {layout.UNIT: units.service(plan, release)}
+    if units.handed(plan):
+        found[layout.SOCKET_UNIT] = units.socket(plan)
+    if plan["engine"] == "ollama":
+        found[layout.LOAD_UNIT] = units.loader(plan, release)
+    if plan["service_manager"] == "systemd":
+        found[units.ENVIRONMENT_FILE] = units.environment(plan, release)
+    return found
+
+
+def digest(plan: Plan, page_memory: int, held: Mapping[str, str]) -> str:
+    """Return the digest of all of it. `page_memory`: limit of the chat page in bytes; `held`: digest of each program.
+
+    What a document has of the images on the host is left out: the plan names them.
+    """
+    named = {**plan, "release": _UNNAMED}
+    release = units.release_directory(named)
+    names, texts = programs(plan), unit_files(named, release)
+    documents: dict[str, Any] = {}
+    if plan["service_manager"] == "compose":
+        documents[units.COMPOSE_FILE] = compose.document(named, {"engine": ""}, release_dir=release)
+    if plan["webui"]:
+        names = (*names, PAGE_START)
+        texts[layout.WEBUI_UNIT] = units.page(named, release)
+        documents[units.WEBUI_FILE] = compose.webui_document(named, "", memory=page_memory, start="")
+    of_ours = {name: held.get(name, "") for name in names}
+    whole = {"texts": texts, "documents": documents, "programs": of_ours}
+    return hashlib.sha256(canonical(whole).encode()).hexdigest()

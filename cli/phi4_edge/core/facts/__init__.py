@@ -1,0 +1,1 @@
+"""From what a host sent to what is known of it."""

@@ -1,0 +1,241 @@
+"""What is known about one host, parsed: plain frozen records without behaviour of their own.
+
+Sizes are bytes. Every text in here is one printable line of bounded length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from phi4_edge.core.facts.journal import Journal
+from phi4_edge.core.facts.receipt import Receipt
+from phi4_edge.core.facts.units import Service
+from phi4_edge.core.layout import MODELS_PATH
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A source that gave nothing usable: kind is missing, timeout, failed, nonsense or denied."""
+
+    source: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingSystem:
+    """The distribution, from os-release; empty texts where it says nothing."""
+
+    id: str
+    version_id: str
+    pretty_name: str
+    like: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Libc:
+    """The C library that the host's Python is linked with; family "" when unknown."""
+
+    family: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """The interpreter that ran the probe; version "" when unknown."""
+
+    version: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """The processors that the probe's process may use.
+
+    `processors` are hardware threads inside the cpuset, `cores` physical cores behind them, `quota` the
+    number of CPUs that the tightest cgroup grants (None: unlimited).
+    """
+
+    model: str
+    processors: int
+    cores: int
+    quota: float | None
+    features: frozenset[str]
+
+    @property
+    def usable_cores(self) -> int:
+        """Physical cores inside cpuset and quota, at least 1: the thread count that decoding saturates at."""
+        allowed = self.cores if self.quota is None else min(self.cores, int(self.quota))
+        return max(1, allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroup:
+    """Control group version ("v1", "v2", "hybrid" or "") and the tightest memory limit (None: unlimited)."""
+
+    version: str
+    memory_limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The filesystem that holds `path`; `ours` is what our own installation takes there.
+
+    `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), else "".
+    """
+
+    path: str
+    total: int
+    free: int
+    filesystem: str
+    ours: int
+    standing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """One display controller on the PCI bus; vendor and device as four hexadecimal digits."""
+
+    slot: str
+    vendor: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One NVIDIA GPU that its driver reports. Unified memory: the host's RAM is also its memory."""
+
+    index: int
+    name: str
+    memory_total: int
+    memory_used: int
+    driver: str
+    compute_capability: tuple[int, int] | None
+    uuid: str
+    unified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Jetson:
+    """An NVIDIA Jetson board; `l4t` is the Linux for Tegra release, "" when it could not be read."""
+
+    model: str
+    soc: str
+    l4t: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nvidia:
+    """The state of NVIDIA hardware.
+
+    `state`: none, usable, no_driver (on the bus, no kernel driver), mismatch (kernel driver and library
+    differ), no_devices (driver sees none), unreadable (driver there, no usable answer).
+    """
+
+    state: str
+    detail: str
+    gpus: tuple[Gpu, ...]
+    nouveau: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Which run has the host to itself, in its own words.
+
+    `state`: "" for nobody, held (that run lives), ending (it does not, but its last sign of life is not long ago),
+    stale (anyone may take the lock over). `age`: seconds since that sign. `started` is the time of its controller.
+    """
+
+    state: str = ""
+    id: str = ""
+    user: str = ""
+    host: str = ""
+    pid: int = 0
+    operation: str = ""
+    version: str = ""
+    started: str = ""
+    age: float = 0.0
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a lock at all."""
+        return self.state != ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """Everything that a plan may depend on.
+
+    Versions are "" where the program is not there or nobody could ask it; `toolkit` is NVIDIA's for containers.
+    `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
+    /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container.
+    """
+
+    host: str
+    hostname: str
+    architecture: str
+    kernel: str
+    os: OperatingSystem
+    libc: Libc
+    python: Python
+    cpu: Cpu
+    board: str
+    ram_bytes: int
+    mem_total: int
+    mem_available: int | None
+    cgroup: Cgroup
+    disks: tuple[Disk, ...]
+    displays: tuple[Display, ...]
+    nvidia: Nvidia
+    jetson: Jetson | None
+    secure_boot: bool | None
+    reboot_required: bool
+    init: str
+    systemd: str
+    docker: str
+    compose: str
+    runc: str
+    toolkit: str
+    docker_storage: str
+    containerd_store: bool
+    docker_configured: bool
+    uid: int | None
+    boot_id: str
+    listening: tuple[tuple[str, int], ...]
+    orphaned_ports: tuple[tuple[str, int], ...]
+    service: Service | None
+    receipt: Receipt
+    lock: Lock
+    journal: Journal
+    gaps: tuple[Gap, ...]
+    truncated: tuple[str, ...]
+
+    @property
+    def orphaned(self) -> str:
+        """Return the address and port of our release that Docker holds for no container, "" where it does not."""
+        ours = [place for place in self.orphaned_ports if place[1] == self.receipt.port and self.receipt.port]
+        return f"{ours[0][0]}:{ours[0][1]}" if ours else ""
+
+    def disk(self, path: str) -> Disk:
+        """Return the filesystem for `path`; where it was not measured, the one that holds the models."""
+        by_path = {disk.path: disk for disk in self.disks}
+        return by_path.get(path) or by_path.get(MODELS_PATH) or self.disks[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as plain JSON data, sets sorted."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+
+def to_plain(value: Any) -> Any:
+    """Return `value` as dicts, lists and scalars; dataclasses become dicts, sets sorted lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(to_plain(item) for item in value)
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    return value

@@ -1,0 +1,73 @@
+"""From the probe's sources to `Service`: what systemd says of our units, by the host's own clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from phi4_edge.core.facts.sources import Sources
+from phi4_edge.core.facts.units import ModelState, Service, model_state
+from phi4_edge.core.layout import LOAD_UNIT, SOCKET_UNIT, UNIT
+from phi4_edge.core.text import clean, integer
+
+# Seconds since 1970 that a date of four digits has.
+LATEST = 253_402_300_799
+MOST_LINES = 200
+
+
+def parse(sources: Sources) -> Service | None:
+    """Return the service in the probe's sources, None where nobody could ask systemd."""
+    units = _units(sources.text("service"))
+    values = units.get(UNIT, {})
+    if "LoadState" not in values:
+        return None
+    loader = units.get(LOAD_UNIT, {})
+    return Service(
+        load=clean(values["LoadState"], 32),
+        active=clean(values.get("ActiveState"), 32),
+        sub=clean(values.get("SubState"), 32),
+        enabled=clean(values.get("UnitFileState"), 32),
+        restarts=integer(values.get("NRestarts")) or 0,
+        main_pid=integer(values.get("MainPID")) or 0,
+        description=clean(values.get("Description")),
+        socket=_standing(units.get(SOCKET_UNIT, {})),
+        loader=_standing(loader),
+        since=_moment(sources.text_or_none("clock"), values.get("ActiveEnterTimestampMonotonic")),
+        memory_kills=integer(sources.text_or_none("memory_kills")) or 0,
+        model=model_state(loader.get("StatusText")) if loader.get("ActiveState") == "active" else ModelState(),
+    )
+
+
+def _units(text: str) -> dict[str, dict[str, str]]:
+    """Return what systemd says about each unit. An empty line ends a unit; so does a property that comes again.
+
+    What comes first differs: a socket has fewer properties. An older probe did not ask for names: the service came
+    first, then its socket.
+    """
+    found: list[dict[str, str]] = [{}]
+    for line in text.splitlines()[:MOST_LINES]:
+        name, equals, value = line.strip().partition("=")
+        if found[-1] and (not equals or name in found[-1]):
+            found.append({})
+        if equals:
+            found[-1][name] = value
+    names = (UNIT, SOCKET_UNIT, LOAD_UNIT)
+    return {block.get("Id", name): block for name, block in zip(names, found, strict=False)}
+
+
+def _standing(unit: Mapping[str, str]) -> str:
+    """Return how it stands with a unit, "" where systemd knows none: an older probe did not ask for it either."""
+    if unit.get("LoadState", "not-found") == "not-found" and unit.get("ActiveState", "inactive") == "inactive":
+        return ""
+    return f"{clean(unit.get('ActiveState'), 32)}, {clean(unit.get('UnitFileState'), 32) or 'not installed'}"
+
+
+def _moment(clock: str | None, microseconds: str | None) -> str:
+    """Return when a moment of systemd's clock was, by the host's own two clocks; "" where that cannot be known."""
+    words = (clock or "").split()
+    now, running = (integer(word) for word in words) if len(words) == 2 else (None, None)
+    then = integer(microseconds)
+    if now is None or running is None or not then or then > running:
+        return ""
+    seconds = now - (running - then) // 1_000_000
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if 0 < seconds < LATEST else ""

@@ -1,0 +1,1 @@
+"""What is installed on a host from its distribution or a vendor, and on whose word."""

@@ -1,0 +1,1 @@
+"""What a host shall run, why, and what changes."""

@@ -1,0 +1,110 @@
+"""What would change on a host: the planned release against the receipt of the one that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from phi4_edge.core.facts.journal import Recovery, recovery
+from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.facts.receipt import status
+from phi4_edge.core.facts.units import STANDING
+from phi4_edge.core.layout import LOAD_UNIT, SOCKET_UNIT, UNIT
+from phi4_edge.core.plan.model import Install
+
+Change = dict[str, Any]
+# Role service takes a repair for which only this is to be done for no reason to restart.
+JOURNAL = "half-done run"
+# What some releases have and others have not; receipts tell it since they name the service manager.
+_NOT_ALWAYS = ("engine files", "image", "web page")
+
+
+def recover(facts: HostFacts, release: str) -> Recovery:
+    """Return what a run that shall bring `release` does first about what the last one left half done."""
+    return recovery(facts.journal, facts.receipt.release, release)
+
+
+def action(facts: HostFacts, fingerprint: str | None, install: Install, first: Recovery) -> str:
+    """Return none, install (no receipt), change (another release), or repair (this release, but not as committed).
+
+    A driver that is to be installed is a repair too: it makes no other release, but something is to be done. So is a
+    switch that was cut, `first`, even where all is as committed: it must not stay half done for ever. A release that
+    has no `fingerprint` yet is another one than the host has, for nobody knows better.
+    """
+    if not facts.receipt.present:
+        return "install"
+    state = status(facts.receipt, facts.service)
+    if facts.receipt.fingerprint != fingerprint and state != "unreadable":
+        return "change"
+    done = state == "serving" and not install.nvidia_driver and first is Recovery.NONE
+    return "none" if done else "repair"
+
+
+def changes(
+    facts: HostFacts, planned: Mapping[str, Any], first: Recovery, kind: str, install: Install
+) -> tuple[Change, ...]:
+    """Return what differs, in the order of interest; drifted files one by one. () when nothing is to be done.
+
+    What is not known of a plan yet, such as the name of its release, comes as None.
+    """
+    if kind == "none":
+        return ()
+    receipt = facts.receipt
+    found = {
+        "engine": receipt.engine,
+        "quantization": receipt.quantization,
+        "model": receipt.artifact,
+        "model digest": receipt.digest,
+        "bind": receipt.bind,
+        "port": receipt.port,
+        "context length": receipt.context_length,
+        "parallel": receipt.parallel,
+        "threads": receipt.threads,
+        "engine files": receipt.runtime,
+        "service manager": receipt.service_manager,
+        "image": receipt.image.key,
+        "image digest": receipt.image.digest,
+        "web page": receipt.webui_image.key,
+        "release": receipt.release,
+    }
+    listed = [
+        {"what": what, "before": before or None, "after": planned.get(what)}
+        for what, before in found.items()
+        # A receipt of an older version holds less: what it does not tell is no change.
+        if (before or kind == "install" or (what in _NOT_ALWAYS and receipt.service_manager))
+        and (before or None) != planned.get(what)
+    ]
+    listed += _half_done(facts, first)
+    listed += _put_right(facts, kind)
+    if install.nvidia_driver:
+        listed.append({"what": "NVIDIA driver", "before": None, "after": "installed"})
+    return tuple(listed)
+
+
+def _half_done(facts: HostFacts, first: Recovery) -> list[Change]:
+    """Return how the host comes out of a run that was cut."""
+    journal = facts.journal
+    if first is Recovery.NONE:
+        return []
+    of = f" of {journal.release}" if journal.release else ""
+    before = f"{journal.operation or 'a run'} got as far as {journal.step}{of} ({journal.at or 'at an unknown time'})"
+    undone = f"back to {facts.receipt.release} first"
+    return [{"what": JOURNAL, "before": before, "after": undone if first is Recovery.UNDO else "finished"}]
+
+
+def _put_right(facts: HostFacts, kind: str) -> list[Change]:
+    """Return what is not as committed: the receipt itself, containers, files, the service."""
+    receipt, service = facts.receipt, facts.service
+    found = [("receipt", receipt.error, "as committed")] if receipt.error else []
+    found += [(f"{name} container", "not running", "running") for name in receipt.missing_containers]
+    found += [(f"{name} container", "of another image", "as committed") for name in receipt.foreign_containers]
+    found += [(item.path, item.problem, "as committed") for item in receipt.drift]
+    if kind == "repair" and (service is None or not service.up):
+        before = f"{service.active}, {service.enabled or 'not installed'}" if service else "unknown"
+        if service is None or service.active != "active" or service.enabled != "enabled":
+            found.append((UNIT, before, "active, enabled"))
+        if service is not None and not service.holds_port:
+            found.append((SOCKET_UNIT, service.socket, STANDING))
+        if service is not None and not service.keeps_loaded:
+            found.append((LOAD_UNIT, service.loader, STANDING))
+    return [{"what": what, "before": before, "after": after} for what, before, after in found]

@@ -1,0 +1,237 @@
+"""`decide`: from facts, table, catalog, overrides and the controller's store to the plan of one host.
+
+Pure and deterministic. Nothing fitting is a plan too (`fits` False, with what is missing), never an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.catalog.table import GB, ResourceTable
+from phi4_edge.core.engines import release_files as made
+from phi4_edge.core.facts.model import HostFacts, to_plain
+from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, UNIT
+from phi4_edge.core.plan import contents as parts
+from phi4_edge.core.plan import floors, gates, reasons
+from phi4_edge.core.plan import steps as prepare
+from phi4_edge.core.plan.changes import action, changes, recover
+from phi4_edge.core.plan.choose import Attempt, choose, nearest, rejections
+from phi4_edge.core.plan.context import Chosen, Inputs
+from phi4_edge.core.plan.model import FORMAT, DiskNeed, Memory, Plan
+from phi4_edge.core.plan.naming import awaited, fingerprint_of, release_of
+from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.plan.prompt_cache import prompt_cache
+from phi4_edge.core.plan.settings import knobs
+from phi4_edge.core.plan.sizing import disk_available, disk_needs, native_disk
+from phi4_edge.core.plan.switch import switch
+from phi4_edge.core.text import canonical
+
+__all__ = ["FORMAT", "Inputs", "Plan", "canonical", "decide"]
+
+# Stands for the name of a release that has none yet, where names are compared: none of ours is written so.
+UNNAMED = "unnamed"
+
+
+def decide(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: Overrides, inputs: Inputs) -> Plan:
+    """Return the plan of one host; equal arguments give equal plans. Never raises for a host that nothing fits."""
+    catalog = _with_held(catalog, inputs)
+    choice = choose(facts, table, catalog, overrides)
+    common: dict[str, Any] = {
+        "host": overrides.host or facts.host,
+        "bind": overrides.bind,
+        "port": overrides.port,
+        "stability_seconds": overrides.stability_seconds,
+        "rejected": tuple(rejections(choice)),
+    }
+    if choice.attempt is None or choice.evaluation is None:
+        closest = nearest(choice)
+        return Plan(
+            fits=False,
+            forced=False,
+            candidates=_candidates(closest),
+            reasons=reasons.no_fit_reasons(choice),
+            missing=reasons.missing(choice, overrides),
+            nearest_profile=closest.profile.name,
+            **common,
+        )
+    return _fitting(Chosen(facts, table, catalog, overrides, inputs, choice, choice.attempt, choice.evaluation), common)
+
+
+def _with_held(catalog: Catalog, inputs: Inputs) -> Catalog:
+    """Return the catalog that knows what the controller has: that can be delivered wherever it is from."""
+    here = [tuple(artifact.split("/", 1)) for artifact in inputs.artifacts if "/" in artifact]
+    return replace(
+        catalog,
+        models={
+            name: replace(model, held=frozenset(kind for owner, kind in here if owner == name))
+            for name, model in catalog.models.items()
+        },
+    )
+
+
+def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
+    applied = _applied(it)
+    plain = to_plain(applied)
+    fingerprint = fingerprint_of(plain)
+    release = release_of(fingerprint)
+    install = prepare.install(it)
+    steps = prepare.steps(it, install)
+    first = recover(it.facts, release or UNNAMED)
+    kind = action(it.facts, fingerprint, install, first)
+    memory, disk = _memory(it, applied["knobs"]), _disk(it, applied)
+    reason = _not_applicable(it)
+    too_old, accepted = floors.sentences(it, steps, install)
+    blockers = reasons.blockers(it, disk, kind)
+    return Plan(
+        fits=True,
+        forced=it.forced,
+        profile=it.attempt.profile.name,
+        memory=memory,
+        disk=disk,
+        forecast=to_plain(it.evaluation.forecast),
+        steps=steps,
+        switch=switch(it, memory, kind, it.facts.receipt.fingerprint == fingerprint),
+        install=install,
+        prerequisites=prepare.prerequisites(it, install),
+        image_delivery=it.overrides.image_delivery,
+        image_mirror=it.overrides.image_mirror,
+        applicable=not reason,
+        not_applicable=reason,
+        reasons=reasons.reasons(it.facts, it.table, it.choice, it.attempt, it.evaluation),
+        warnings=(*reasons.warnings(it), *accepted),
+        blockers=(*blockers, *too_old) if kind != "none" else (),
+        candidates=_candidates(it.attempt),
+        action=kind,
+        changes=changes(it.facts, {**_compared(applied), "release": release}, first, kind, install),
+        recovery=str(first),
+        release=release,
+        fingerprint=fingerprint,
+        awaits=awaited(plain),
+        **{**common, **applied},
+    )
+
+
+def _compared(applied: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an operator wants to see named when it changes, under the names of `changes`."""
+    model, runtime, image, page = applied["model"], applied["runtime"], applied["image"], applied["webui"]
+    return {name: applied[name] for name in ("engine", "quantization", "bind", "port", "parallel")} | {
+        "model": model.artifact,
+        "model digest": model.digest,
+        "context length": applied["context_length"],
+        "threads": applied["knobs"].get("threads"),
+        "engine files": runtime.id if runtime else None,
+        "service manager": applied["service_manager"],
+        "image": image.key if image else None,
+        "image digest": image.digest if image else None,
+        "web page": page.image.key if page else None,
+    }
+
+
+def _applied(it: Chosen) -> dict[str, Any]:
+    """Return what is carried out on the host: the fields that `naming.APPLIED` names."""
+    chosen, model = it.evaluation, parts.model(it)
+    found = {
+        "engine": it.engine.name,
+        "quantization": chosen.candidate.quantization,
+        "accelerator": chosen.candidate.accelerator,
+        "service_manager": chosen.verdict.service_manager,
+        "context_length": chosen.sizing.context,
+        "parallel": it.overrides.parallel,
+        "kv_cache_type": chosen.sizing.kv_type,
+        "bind": it.overrides.bind,
+        "port": it.overrides.port,
+        "unit": UNIT,
+        "knobs": knobs(it, model),
+        "model": model,
+        "runtime": parts.runtime(it),
+        "image": parts.image(it.facts, it.inputs, chosen.verdict.image),
+        "webui": parts.webui(it),
+    }
+    return {**found, "content": made.digest(to_plain(found), it.catalog.webui.memory, it.inputs.runtimes)}
+
+
+def _memory(it: Chosen, settings: Mapping[str, Any]) -> Memory:
+    chosen = it.evaluation
+    sizing, pool = chosen.sizing, chosen.pool
+    on_gpu = pool.kind == "vram"
+    # vLLM takes its whole share at once, whatever the weights need.
+    share = settings.get("gpu_memory_utilization")
+    prompts = prompt_cache(it)
+    need = sizing.need if on_gpu else sizing.need + prompts
+    return Memory(
+        kind=pool.kind,
+        weights=sizing.weights,
+        kv_cache=sizing.kv_cache,
+        overhead=sizing.overhead,
+        prompt_cache=prompts,
+        os_reserve=pool.os_reserve,
+        need=need,
+        available=pool.available,
+        held_by_others=pool.held_by_others,
+        ram_need=it.engine.gpu_ram + prompts if on_gpu else need,
+        vram_need=0 if not on_gpu else sizing.need if share is None else int(share * pool.total),
+        measured=chosen.variant.measured,
+    )
+
+
+def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:
+    facts, receipt, model = it.facts, it.facts.receipt, applied["model"]
+    there = receipt.present and model.digest is not None and receipt.digest == model.digest
+    native = native_disk(facts, it.engine, it.manager, it.accelerator)
+    paths = (MODELS_PATH, RELEASES_PATH, DOCKER_PATH) if it.images else (MODELS_PATH, RELEASES_PATH)
+    store, weights = it.engine.store, it.evaluation.variant.weights
+    made = receipt.present and receipt.store != "" and receipt.store == applied["knobs"].get("store")
+    own = native + sum(image.disk for image in it.images)
+    making = store.peak(model.size) if store is not None and not made else 0
+    # An image is staged and loaded before the store is made.
+    staged, loaded = _loading(it, applied)
+    new = (0 if there else model.size) + (0 if receipt.present else native)
+    return DiskNeed(
+        need=max(int(it.attempt.profile.disk * GB), it.evaluation.disk_need),
+        kept=weights + (store.spare if store is not None else 0) + own,
+        available=disk_available(facts, *paths),
+        to_write=new + max(staged, making) + loaded,
+        free=min(facts.disk(MODELS_PATH).free, facts.disk(RELEASES_PATH).free),
+    )
+
+
+def _loading(it: Chosen, applied: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the bytes that loading the images writes where our own files are: (staged by us, by Docker)."""
+    receipt, page = it.facts.receipt, applied["webui"]
+    loaded = {image.digest for image in (receipt.image, receipt.webui_image) if image.digest}
+    planned = [image for image in (applied["image"], page.image if page else None) if image is not None]
+    # Planned and catalog's images are in the same order: first the engine's, then the page's.
+    missing = [source for source, image in zip(it.images, planned, strict=True) if image.digest not in loaded]
+    needs = disk_needs(0, 0, missing, it.overrides.image_delivery)
+    shared = it.facts.disk(DOCKER_PATH).filesystem == it.facts.disk(MODELS_PATH).filesystem
+    return needs[MODELS_PATH], needs[DOCKER_PATH] if shared else 0
+
+
+def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:
+    """Return each candidate of the profile with what it would bring; `available` is what its need must not exceed."""
+    return tuple(
+        {
+            "engine": item.candidate.engine,
+            "quantization": item.candidate.quantization,
+            "fits": not item.reasons and not attempt.lacks,
+            "need": item.full.need if item.lacks else item.sizing.need,
+            "available": item.pool.usable,
+            "decode_tokens_per_second": item.forecast.decode_tokens_per_second,
+            "measured": item.forecast.measured,
+        }
+        for item in attempt.evaluations
+    )
+
+
+def _not_applicable(it: Chosen) -> str | None:
+    label = f"{it.engine.name} {it.evaluation.candidate.quantization}"
+    if why := gates.undeliverable(it.catalog, it.evaluation.candidate, it.overrides):
+        return f"{label} {why}; phi4_quantization chooses another"
+    if it.manager not in it.engine.applicable:
+        return f"this release of phi4-edge plans {label} under {it.manager}, but cannot install it yet"
+    if it.facts.init != "systemd":
+        return f"the service is a unit of systemd also under {it.manager}, and PID 1 is {it.facts.init or 'unknown'}"
+    return None

@@ -1,0 +1,160 @@
+"""What a candidate needs of a host apart from sizes. No force gets past these: the thing would not run.
+
+Each gate returns reasons that say what was found and what is needed; no reason means passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phi4_edge.core.catalog.model import Build, Candidate, Catalog, Engine, Image, Variant
+from phi4_edge.core.facts.model import Gpu, HostFacts
+from phi4_edge.core.plan.overrides import AUTO, Overrides
+from phi4_edge.core.text import dotted, version_of
+
+DRIVER_VARIABLE = "nvidia_runtime_driver_install"
+NO_GPU = "found no NVIDIA GPU"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The service manager and image that would run a candidate, and the reasons why it cannot (or none)."""
+
+    service_manager: str
+    image: Image | None
+    reasons: tuple[str, ...]
+
+
+def verdict(facts: HostFacts, catalog: Catalog, candidate: Candidate, overrides: Overrides, gpu: Gpu | None) -> Verdict:
+    """Return whether and how a candidate runs on this host."""
+    engine = catalog.engines[candidate.engine]
+    build = engine.builds[candidate.accelerator]
+    reasons = _cpu(facts, build)
+    if gpu is not None:
+        reasons += _gpu(facts, engine, build, gpu, engine.variants[candidate.quantization])
+    if overrides.quantization == AUTO and (why := undeliverable(catalog, candidate, overrides)):
+        # Asked for by name it is planned all the same, with what it would bring.
+        reasons.append(why)
+    manager, unmanaged = _manager(facts, engine, build, overrides.service_manager)
+    image = _image(facts, build, gpu) if manager == "compose" else None
+    reasons += unmanaged
+    if manager == "compose" and image is None and not reasons:
+        reasons += _no_image(facts, engine, build, gpu)
+    return Verdict(manager, image, tuple(reasons))
+
+
+def undeliverable(catalog: Catalog, candidate: Candidate, overrides: Overrides) -> str:
+    """Return why this release cannot get hold of a candidate's weights, or ""."""
+    variant = catalog.engines[candidate.engine].variants[candidate.quantization]
+    model = catalog.models[overrides.model]
+    if not variant.not_applicable and model.unpinned(variant.artifact):
+        source = model.checkpoints.get(variant.artifact)
+        why = f"the catalog knows no revision of {source['repo']} to pin it to" if source else "nothing here makes it"
+        wanted = f"{model.id}/{variant.artifact}"
+        return f"cannot be delivered: {why}; `phi4-edge model import {wanted} DIRECTORY` takes one of yours"
+    return f"cannot be delivered: {variant.not_applicable}" if variant.not_applicable else ""
+
+
+def no_gpu(facts: HostFacts) -> str:
+    """Return why no NVIDIA GPU can be used, and what would change that."""
+    nvidia = facts.nvidia
+    cards = [f"{entry.vendor}:{entry.device}" for entry in facts.displays if entry.vendor == "10de"]
+    card = f"NVIDIA GPU {cards[0]}" if cards else "an NVIDIA GPU"
+    if nvidia.state == "no_driver":
+        nouveau = " (nouveau is loaded in its place)" if nvidia.nouveau else ""
+        secure = "; Secure Boot is on, so its modules must be signed" if facts.secure_boot else ""
+        return (
+            f"found {card} without the NVIDIA driver{nouveau}; set {DRIVER_VARIABLE}: true to have it installed{secure}"
+        )
+    advice = {
+        "mismatch": "whose kernel driver and library differ in version; reboot the host",
+        "no_devices": "whose driver sees no device; look at dmesg on the host",
+        "unreadable": "whose driver gives no usable answer; run nvidia-smi on the host",
+    }
+    return f"found {card} {advice[nvidia.state]}" if nvidia.state in advice else NO_GPU
+
+
+def _cpu(facts: HostFacts, build: Build) -> list[str]:
+    if facts.architecture not in build.architectures:
+        return [f"architecture {facts.architecture}, needs {' or '.join(build.architectures)}"]
+    lacking = [name for name in build.architectures[facts.architecture] if name not in facts.cpu.features]
+    return [f"CPU without {', '.join(lacking)}"] if lacking else []
+
+
+def _gpu(facts: HostFacts, engine: Engine, build: Build, gpu: Gpu, variant: Variant) -> list[str]:
+    reasons = []
+    capability, wanted = gpu.compute_capability, max(build.compute_capability, variant.compute_capability)
+    if capability is None:
+        reasons.append(f"{gpu.name} reports no compute capability, needs {dotted(wanted)}")
+    elif capability < wanted:
+        reasons.append(f"compute capability {dotted(capability)} < {dotted(wanted)}")
+    if facts.jetson is not None:
+        return reasons + _jetson(facts, engine, build)
+    driver = version_of(gpu.driver)
+    rule = next((r for r in build.drivers if not r.capability_to or (capability or ()) <= r.capability_to), None)
+    if rule and driver < (rule.minimum,):
+        reasons.append(f"NVIDIA driver {gpu.driver or 'unknown'}, needs {rule.minimum} or newer")
+    return reasons
+
+
+def _jetson(facts: HostFacts, engine: Engine, build: Build) -> list[str]:
+    assert facts.jetson is not None  # noqa: S101
+    release = version_of(facts.jetson.l4t)[:1]
+    if not build.jetson:
+        return [f"{engine.name} {engine.version} has no build for Jetson ({facts.jetson.model})"]
+    if not release or release[0] not in build.jetson:
+        known = " or ".join(f"R{major}" for major in build.jetson)
+        return [f"Linux for Tegra {facts.jetson.l4t or 'of unknown release'}, needs {known}"]
+    return []
+
+
+def _manager(facts: HostFacts, engine: Engine, build: Build, wanted: str) -> tuple[str, list[str]]:
+    offered = engine.service_managers if wanted == AUTO else (wanted,)
+    first: list[str] = []
+    for manager in offered:
+        if manager not in (*engine.service_managers, *engine.on_request):
+            reasons = [f"{engine.name} is not offered under {manager}"]
+        else:
+            reasons = _native(facts, build) if manager == "systemd" else _compose(facts)
+        if not reasons:
+            return manager, []
+        first = first or reasons
+    return offered[0], first
+
+
+def _native(facts: HostFacts, build: Build) -> list[str]:
+    reasons = []
+    if facts.init != "systemd":
+        reasons.append(f"PID 1 is {facts.init or 'unknown'}, needs systemd")
+    if build.glibc and facts.libc.family != "glibc":
+        reasons.append(f"C library {facts.libc.family or 'unknown'}, needs glibc {build.glibc}")
+    elif build.glibc and version_of(facts.libc.version) < version_of(build.glibc):
+        reasons.append(f"glibc {facts.libc.version or 'unknown'}, needs {build.glibc} or newer")
+    python = version_of(facts.python.version)
+    if build.pythons and dotted(python, 2) not in build.pythons:
+        found = dotted(python) or "unknown"
+        reasons.append(f"Python {found}, needs {build.pythons[0]} to {build.pythons[-1]}")
+    return reasons
+
+
+def _compose(facts: HostFacts) -> list[str]:
+    # Where systemd runs, Docker can be installed; elsewhere it must be there.
+    if facts.docker or facts.init == "systemd":
+        return []
+    return ["no Docker Engine, and without systemd it cannot be installed"]
+
+
+def _image(facts: HostFacts, build: Build, gpu: Gpu | None) -> Image | None:
+    driver = version_of(gpu.driver if gpu else "")[:1]
+    for image in build.images:
+        fits_driver = not image.minimum_driver or driver >= (image.minimum_driver,)
+        if image.architecture in ("", facts.architecture) and fits_driver:
+            return image
+    return None
+
+
+def _no_image(facts: HostFacts, engine: Engine, build: Build, gpu: Gpu | None) -> list[str]:
+    oldest = min((image.minimum_driver for image in build.images if image.minimum_driver), default=0)
+    if oldest and gpu is not None:
+        return [f"NVIDIA driver {gpu.driver or 'unknown'}, {engine.name} {engine.version} needs {oldest} or newer"]
+    return [f"no image of {engine.name} {engine.version} for {facts.architecture}"]

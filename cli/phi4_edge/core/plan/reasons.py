@@ -1,0 +1,189 @@
+"""The sentences of a plan: reasons, warnings, blockers, and what is missing where nothing fits."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from phi4_edge.core.catalog.table import ResourceTable
+from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.inventory import EVERYWHERE
+from phi4_edge.core.layout import LOOPBACK, MODELS_PATH
+from phi4_edge.core.plan import gates
+from phi4_edge.core.plan import steps as prepare
+from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
+from phi4_edge.core.plan.context import Chosen
+from phi4_edge.core.plan.model import DiskNeed
+from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.plan.sizing import LONGROPE_FROM
+from phi4_edge.core.text import gb, gib
+
+REBOOT = "the host waits for a reboot"
+# 36 tools in 24.9 kB, sent with each question; beside them a question and its answer need room.
+PAGE_TOOLS_TOKENS, PAGE_TOOLS_CONTEXT = 6000, 8192
+# Warnings that come and go while nobody changes the host or what is planned for it.
+PASSING = frozenset({REBOOT})
+_STANDING = {"link": "a symbolic link", "file": "no directory", "user": "another user's directory"}
+
+
+def reasons(
+    facts: HostFacts, table: ResourceTable, choice: Choice, attempt: Attempt, chosen: Evaluation
+) -> tuple[str, ...]:
+    """Return why this profile and this candidate, with numbers; first what became of the GPU."""
+    profile, sizing, pool = attempt.profile, chosen.sizing, chosen.pool
+    found = list(_gpu_passed_over(choice, attempt))
+    found.append(
+        f"{profile.name}: RAM {gib(facts.ram_bytes)} of {profile.minimum_ram:g} GB wanted "
+        f"({gib(table.counts_from(profile.minimum_ram))} counts as that)"
+    )
+    if attempt.gpu is not None:
+        found.append(f"GPU {attempt.gpu.name}, {_gpu_memory(attempt)}{_more_gpus(facts)}")
+    found.append(
+        f"{chosen.candidate.label}: needs {gb(sizing.need)} with context {sizing.context} and KV {sizing.kv_type}, "
+        f"{gb(pool.usable)} usable"
+    )
+    if sizing != chosen.full:
+        found.append(
+            f"context {chosen.full.context} with KV {chosen.full.kv_type} would need {gb(chosen.full.need)}: too much"
+        )
+    if facts.ram_bytes < facts.mem_total:
+        found.append(f"a cgroup limits the {gib(facts.mem_total)} of the machine to {gib(facts.ram_bytes)}")
+    return tuple(found)
+
+
+def warnings(it: Chosen) -> tuple[str, ...]:
+    """Return what an operator should know although the plan can be applied."""
+    facts, table, overrides = it.facts, it.table, it.overrides
+    choice, attempt, chosen = it.choice, it.attempt, it.evaluation
+    profile = attempt.profile
+    found = [f"forced: {reason}" for reason in choice.overruled]
+    if not table.has(facts.ram_bytes, profile.recommended_ram):
+        found.append(f"RAM {gib(facts.ram_bytes)} is below the {profile.recommended_ram:g} GB recommended")
+    if attempt.gpu is not None and not table.has(attempt.gpu.memory_total, profile.recommended_vram):
+        found.append(f"VRAM {_gpu_memory(attempt)} is below the {profile.recommended_vram:g} GB recommended")
+    if chosen.sizing.context > LONGROPE_FROM:
+        found.append(
+            f"context {chosen.sizing.context} is above {LONGROPE_FROM}: LongRoPE switches to its long factors there, "
+            "which costs a pause and quality on short prompts"
+        )
+    if not ipaddress.ip_address(overrides.bind).is_loopback:
+        found.append(f"binds {overrides.bind}: whoever reaches port {overrides.port} can use the model, without a key")
+    if overrides.allowed_hosts and it.engine.name != "onnx":
+        found.append(f"phi4_allowed_hosts is not used: only onnx holds clients to names, {it.engine.name} does not")
+    if overrides.webui_enabled and overrides.webui_builtin_tools and chosen.sizing.context < PAGE_TOOLS_CONTEXT:
+        found.append(
+            f"webui_builtin_tools: the page's tools take about {PAGE_TOOLS_TOKENS} tokens of every question, context "
+            f"{chosen.sizing.context} has no room for them; set phi4_context_length to {PAGE_TOOLS_CONTEXT} or more"
+        )
+    if facts.nvidia.gpus and facts.nvidia.nouveau:
+        found.append("the nouveau module is loaded beside the NVIDIA driver")
+    if facts.reboot_required:
+        found.append(REBOOT)
+    found += [f"{name} was longer than is read; its end is not considered" for name in facts.truncated]
+    return tuple(found)
+
+
+def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
+    """Return what stands in the way of applying now; it never changes the choice itself.
+
+    Memory and port are looked at only on a host that is not ours yet: elsewhere our own engine would count, also one
+    that a run which was killed before its receipt has left.
+    """
+    if kind == "none":
+        return ()
+    facts, overrides, chosen = it.facts, it.overrides, it.evaluation
+    found = [
+        f"{disk.path} is {_STANDING[disk.standing]}, needed a directory of root: move it away, or mount a disk there"
+        for disk in facts.disks
+        if disk.standing
+    ]
+    service = facts.service
+    if service is not None and service.load == "masked":
+        found.append("phi4-edge.service is masked on the host; systemctl unmask phi4-edge says that it may run")
+    if service is not None and service.foreign and not facts.receipt.present:
+        found.append(f'phi4-edge.service on the host is not ours ("{service.description}"); rename or remove it there')
+    if disk.to_write > disk.free:
+        found.append(f"disk: {gb(disk.to_write)} to write below {MODELS_PATH}, {gb(disk.free)} free now")
+    found += prepare.obstacles(it, prepare.install(it))
+    if overrides.webui_enabled and not facts.receipt.webui_image.key:
+        found += _listener(facts, overrides.webui_port, LOOPBACK, "webui_port")
+    unit_there = service is not None and service.load == "loaded"
+    if facts.receipt.present or unit_there:
+        return tuple(found)
+    return (*found, *_in_use(facts, overrides, chosen))
+
+
+def _in_use(facts: HostFacts, overrides: Overrides, chosen: Evaluation) -> tuple[str, ...]:
+    """Return what takes the memory or the port that we need on a host that is not ours yet."""
+    found = []
+    need, available = chosen.sizing.need, facts.mem_available
+    if chosen.pool.kind != "vram" and not overrides.force and available is not None and available < need:
+        found.append(
+            f"memory: {gb(available)} available now, {chosen.candidate.label} needs {gb(need)}; "
+            "stop what else runs there or set phi4_force: true"
+        )
+    return (*found, *_listener(facts, overrides.port, overrides.bind, "phi4_port"))
+
+
+def _listener(facts: HostFacts, wanted: int, bind: str, variable: str) -> tuple[str, ...]:
+    """Return what listens where we want to, or ()."""
+    for address, port in facts.listening:
+        if port == wanted and (address in (bind, *EVERYWHERE) or bind in EVERYWHERE):
+            return (f"port {port} is in use on {address}; set {variable} or stop what listens there",)
+    return ()
+
+
+def no_fit_reasons(choice: Choice) -> tuple[str, ...]:
+    """Return one sentence for each profile that was looked at."""
+    return tuple(f"{attempt.profile.name}: {_why(attempt)}" for attempt in choice.attempts)
+
+
+def missing(choice: Choice, overrides: Overrides) -> tuple[str, ...]:
+    """Return what the nearest profile lacks, with numbers, and the way out where one was asked for."""
+    closest = nearest(choice)
+    found = [*([closest.blocked] if closest.blocked else []), *closest.lacks]
+    impossible = bool(closest.evaluations) and all(item.verdict.reasons for item in closest.evaluations)
+    if impossible:
+        found += _shared([(item, item.verdict.reasons) for item in closest.evaluations])
+    elif not closest.lacks:
+        found += _shared([(item, item.reasons) for item in closest.evaluations])
+    if overrides.asks:
+        found.append(f"asked for: {', '.join(overrides.asks)}")
+        if closest.forced is not None and not overrides.force:
+            found.append("phi4_force: true tries it all the same")
+    return tuple(dict.fromkeys(found))
+
+
+def _shared(listed: list[tuple[Evaluation, tuple[str, ...]]]) -> list[str]:
+    """Return all reasons, those that every candidate has only once and without its name."""
+    common = [reason for reason in listed[0][1] if all(reason in reasons for _, reasons in listed)] if listed else []
+    own = [f"{item.candidate.label}: {why}" for item, reasons in listed for why in reasons if why not in common]
+    return [*common, *own]
+
+
+def _why(attempt: Attempt) -> str:
+    if attempt.blocked:
+        return attempt.blocked
+    if attempt.lacks:
+        return "; ".join(attempt.lacks)
+    return "; ".join(_shared([(item, item.reasons) for item in attempt.evaluations]))
+
+
+def _gpu_passed_over(choice: Choice, chosen: Attempt) -> tuple[str, ...]:
+    """Return why a GPU that is there is not used."""
+    for attempt in choice.attempts:
+        if attempt is chosen or attempt.profile.accelerator != "cuda" or attempt.blocked == gates.NO_GPU:
+            continue
+        owner = f"{attempt.gpu.name} is not used: " if attempt.gpu is not None else ""
+        return (f"{owner}{_why(attempt)}",)
+    return ()
+
+
+def _gpu_memory(attempt: Attempt) -> str:
+    assert attempt.gpu is not None  # noqa: S101
+    shared = " shared with the host" if attempt.gpu.unified else ""
+    return f"{gib(attempt.gpu.memory_total)}{shared}"
+
+
+def _more_gpus(facts: HostFacts) -> str:
+    others = len(facts.nvidia.gpus) - 1
+    return f" (the one with most free memory of {others + 1})" if others else ""

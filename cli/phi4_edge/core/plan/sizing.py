@@ -1,0 +1,177 @@
+"""The memory model: need = weights + KV(context x parallel) + overhead, against what a host can give.
+
+Everything is bytes. The fit uses totals, never MemAvailable: a host that already serves must get the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from phi4_edge.core.catalog.model import Build, Candidate, Catalog, Engine, Image, ModelStore
+from phi4_edge.core.catalog.table import ResourceTable
+from phi4_edge.core.facts.model import Gpu, HostFacts
+from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH
+from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.text import gb, version_of
+
+# Above 4096 tokens Phi-4-mini's LongRoPE switches to its long factors: slower, and worse for short prompts.
+LONGROPE_FROM = 4096
+# A system prompt with tools and an answer need 2048; less is never chosen unasked (reference: clamp 2048..4096).
+CONTEXTS = (LONGROPE_FROM, 2048)
+_HELD_STEP = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Memory that a model may take; kind is ram, vram or unified. A need fits when need + os_reserve <= available."""
+
+    kind: str
+    total: int
+    os_reserve: int
+    held_by_others: int
+    available: int
+
+    @property
+    def usable(self) -> int:
+        """What one need is compared with."""
+        return max(0, self.available - self.os_reserve)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """What one candidate needs with one context length and one type of KV cache."""
+
+    context: int
+    kv_type: str
+    weights: int
+    kv_cache: int
+    overhead: int
+
+    @property
+    def need(self) -> int:
+        """The sum."""
+        return self.weights + self.kv_cache + self.overhead
+
+
+def ram_pool(facts: HostFacts, table: ResourceTable, held: int = 0) -> Pool:
+    """Return the host's memory, of which the operating system keeps its reserve and the chat page what is `held`."""
+    return Pool("ram", facts.ram_bytes, table.os_reserve, held, max(0, facts.ram_bytes - held))
+
+
+def gpu_pool(facts: HostFacts, gpu: Gpu, table: ResourceTable, held_of_ram: int = 0) -> Pool:
+    """Return a GPU's memory less what other processes hold; unified memory is the host's, counted once."""
+    if gpu.unified:
+        ram = ram_pool(facts, table, held_of_ram)
+        return Pool("unified", ram.total, ram.os_reserve, held_of_ram, ram.available)
+    held = held_by_others(facts, gpu)
+    usable = int(gpu.memory_total * table.usable_vram)
+    return Pool("vram", gpu.memory_total, 0, held, max(0, usable - held))
+
+
+def held_by_others(facts: HostFacts, gpu: Gpu) -> int:
+    """Return the VRAM that is not ours, rounded up to 64 MiB against flutter.
+
+    While our engine runs on that GPU, what the plan saw before it started counts: the driver's figure
+    includes our own share. An engine of ours without a receipt is one that a killed run has left: nobody knows
+    what was seen before it, and counting it as somebody else's would plan the next run around it.
+    """
+    service = facts.service
+    if service is not None and service.active == "active" and not service.foreign:
+        if not facts.receipt.present:
+            return 0
+        if facts.receipt.gpu == gpu.uuid != "":
+            return facts.receipt.vram_held_by_others
+    return -(-gpu.memory_used // _HELD_STEP) * _HELD_STEP
+
+
+def best_gpu(facts: HostFacts, table: ResourceTable) -> Gpu | None:
+    """Return the GPU with most plannable memory, the first of equals; None where none is usable.
+
+    A release stays on its GPU unless another has more memory: what others do with the rest must not move it.
+    """
+    best = max(facts.nvidia.gpus, key=lambda gpu: gpu_pool(facts, gpu, table).usable, default=None)
+    ours = next((gpu for gpu in facts.nvidia.gpus if gpu.uuid and gpu.uuid == facts.receipt.gpu), None)
+    return ours if best is not None and ours is not None and ours.memory_total >= best.memory_total else best
+
+
+def attempts(catalog: Catalog, candidate: Candidate, overrides: Overrides) -> tuple[Sizing, ...]:
+    """Return the sizings to try, best first: KV in its next smaller type before half the context."""
+    build = catalog.engines[candidate.engine].builds[candidate.accelerator]
+    variant = catalog.engines[candidate.engine].variants[candidate.quantization]
+    contexts = (overrides.context_length,) if overrides.context_length else CONTEXTS
+    return tuple(
+        Sizing(
+            context=context,
+            kv_type=kv_type,
+            weights=variant.weights,
+            kv_cache=_set_aside(catalog.kv_bytes(overrides.model, kv_type) * context * overrides.parallel, build),
+            overhead=variant.overhead[candidate.accelerator],
+        )
+        for context in contexts
+        for kv_type in build.kv_types
+    )
+
+
+def _set_aside(tokens: int, build: Build) -> int:
+    """Return the bytes of KV cache that the engine takes so that it holds `tokens` bytes."""
+    return -(-tokens // build.kv_step) * build.kv_step
+
+
+def disk_available(facts: HostFacts, *paths: str) -> int:
+    """Return the bytes that we may use below `paths`: free, and what our own installation takes.
+
+    Each filesystem counts once.
+    """
+    free: dict[str, int] = {}
+    for path in paths:
+        disk = facts.disk(path)
+        free[disk.filesystem] = min(free.get(disk.filesystem, disk.free), disk.free)
+    ours = sum(disk.ours for disk in facts.disks if disk.filesystem in free)
+    image = facts.receipt.image_disk if facts.disk(DOCKER_PATH).filesystem in free else 0
+    return sum(free.values()) + ours + image
+
+
+def disk_shortfall(facts: HostFacts, needs: Mapping[str, int]) -> str:
+    """Return which filesystem lacks room for `needs` (path to bytes), with numbers, or ""."""
+    by_filesystem: dict[str, list[str]] = {}
+    for path, size in needs.items():
+        if size:
+            by_filesystem.setdefault(facts.disk(path).filesystem, []).append(path)
+    for paths in by_filesystem.values():
+        need, available = sum(needs[path] for path in paths), disk_available(facts, *paths)
+        if need > available:
+            return f"needs {gb(need)} of disk below {' and '.join(paths)}, {gb(available)} can be used"
+    return ""
+
+
+def disk_needs(
+    weights: int, native: int, images: Sequence[Image], delivery: str, store: ModelStore | None = None
+) -> Mapping[str, int]:
+    """Return where the parts of one installation go, at the worst moment.
+
+    While Docker loads an image, it holds it compressed beside unpacked; one that is pushed is staged with us besides.
+    It is gone from there before an engine makes a store of its own out of the weights.
+    """
+    unpacked = sum(image.disk for image in images)
+    archives = sum(image.archive for image in images)
+    staged = archives if delivery == "push" else 0
+    made = store.peak(weights) if store is not None else 0
+    return {MODELS_PATH: weights + max(staged, made), RELEASES_PATH: native, DOCKER_PATH: unpacked + archives}
+
+
+def flavour(facts: HostFacts, accelerator: str) -> str:
+    """Return which of the published builds a host takes: cpu, cuda, jetpack5 or jetpack6."""
+    if accelerator != "cuda" or facts.jetson is None:
+        return accelerator
+    # Linux for Tegra R35 is JetPack 5, R36 is JetPack 6; the gate has refused all others.
+    return "jetpack5" if version_of(facts.jetson.l4t)[:1] == (35,) else "jetpack6"
+
+
+def native_disk(facts: HostFacts, engine: Engine, manager: str, accelerator: str) -> int:
+    """Return the bytes of an engine's own files on the host."""
+    if manager != "systemd":
+        return 0
+    published = engine.release.artifacts if engine.release is not None else {}
+    artifact = published.get(f"{facts.architecture}-{flavour(facts, accelerator)}")
+    return artifact.disk if artifact is not None else engine.disk

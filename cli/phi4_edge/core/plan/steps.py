@@ -1,0 +1,116 @@
+"""What is done on a host before and around the release: the roles in order, and what they will install."""
+
+from __future__ import annotations
+
+from phi4_edge.core.catalog.model import Floor
+from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.packages.docker import SUITES
+from phi4_edge.core.plan.context import Chosen
+from phi4_edge.core.plan.model import Install
+from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.text import dotted, version_of
+
+TOOLKIT = "nvidia-container-toolkit"
+# As the role nvidia_runtime has it: the last branch that knows Maxwell, Pascal and Volta, new enough for CUDA 13.
+DRIVER_BRANCH = "580"
+# `docker compose` is the plugin; version 1 was a program of its own and reads our files otherwise.
+COMPOSE_MAJOR = 2
+
+
+def install(it: Chosen) -> Install:
+    """Return what the roles have to install, as far as the facts tell."""
+    toolkit, floor = version_of(it.facts.toolkit), _floor(it)
+    # A Jetson's comes with JetPack, never from us: one that is too old there is in the way.
+    too_old = floor is not None and toolkit < floor.minimum and it.facts.jetson is None
+    return Install(
+        docker=it.needs_docker and not (it.facts.docker and _compose_there(it.facts)),
+        nvidia_toolkit=it.needs_toolkit and (not toolkit or too_old),
+        nvidia_driver=wants_driver(it.facts, it.overrides),
+    )
+
+
+def wants_driver(facts: HostFacts, overrides: Overrides) -> bool:
+    """Return whether a driver is to be installed. A Jetson's comes with JetPack, never from us."""
+    return overrides.driver_install and facts.nvidia.state == "no_driver" and facts.jetson is None
+
+
+def steps(it: Chosen, planned: Install) -> tuple[str, ...]:
+    """Return the roles to apply, in order."""
+    found = [
+        ("docker", it.needs_docker),
+        ("nvidia_runtime", it.needs_toolkit or planned.nvidia_driver),
+        ("artifact", True),
+        (it.engine.name, True),
+        ("webui", it.overrides.webui_enabled),
+        ("service", True),
+        ("health", True),
+        ("receipt", True),
+    ]
+    return tuple(name for name, used in found if used)
+
+
+def prerequisites(it: Chosen, planned: Install) -> tuple[str, ...]:
+    """Return what is installed first, as sentences."""
+    facts, found = it.facts, []
+    if planned.docker and not facts.docker:
+        found.append("Docker Engine with its Compose plugin is installed first")
+    elif planned.docker:
+        had = f"the Compose found is {facts.compose}" if facts.compose else "it is missing"
+        found.append(f"the Compose plugin for Docker {facts.docker} is installed first ({had})")
+    if planned.nvidia_toolkit:
+        floor = _floor(it)
+        old = f"{facts.toolkit} is updated" if facts.toolkit else "is installed"
+        why = f" (older than {dotted(floor.minimum)}: {floor.why})" if facts.toolkit and floor is not None else ""
+        source = " from JetPack's packages" if facts.jetson is not None else ""
+        found.append(
+            f"the NVIDIA Container Toolkit {old} first{source}{why}, and Docker's configuration gets it merged in"
+        )
+    return (*found, *_driver(facts, planned))
+
+
+def obstacles(it: Chosen, planned: Install) -> tuple[str, ...]:
+    """Return what would have to be installed first on a system that the roles install nothing on."""
+    system, facts = it.facts.os, it.facts
+    if (system.id, system.version_id) in SUITES:
+        return ()
+    named = {
+        # Where Compose is, the engine is too: it only gave no answer, and the role starts it.
+        "Docker with Compose 2": planned.docker and not _compose_there(facts),
+        "the NVIDIA Container Toolkit": planned.nvidia_toolkit and facts.jetson is None,
+        "the NVIDIA driver": planned.nvidia_driver,
+    }
+    missing = [name for name, wanted in named.items() if wanted]
+    if not missing:
+        return ()
+    known = ", ".join(" ".join(pair) for pair in SUITES)
+    return (
+        f"found {system.pretty_name or 'an unknown system'} without {' and '.join(missing)}, which phi4-edge installs "
+        f"on {known} alone: install it there yourself, or choose what goes without (phi4_engine: ollama or onnx, "
+        "phi4_service_manager: systemd, no webui_enabled, no nvidia_runtime_driver_install)",
+    )
+
+
+def _driver(facts: HostFacts, planned: Install) -> list[str]:
+    if not planned.nvidia_driver:
+        return []
+    found = [
+        f"the NVIDIA driver is installed (branch {DRIVER_BRANCH} on Ubuntu, nvidia_runtime_driver_branch changes it; "
+        "Debian has one per release). It works after a reboot, which needs --allow-reboot; until then this plan for "
+        "the CPU is carried out: run the same command again afterwards"
+    ]
+    if facts.nvidia.nouveau:
+        found.append("nouveau is loaded in the driver's place: it is kept from loading, from the next reboot on")
+    if facts.secure_boot:
+        found.append(
+            "Secure Boot is on: only modules signed with a key that the firmware trusts will load. Those of Ubuntu "
+            "are; elsewhere the driver is refused until a key of yours is enrolled (mokutil) or Secure Boot is off"
+        )
+    return found
+
+
+def _compose_there(facts: HostFacts) -> bool:
+    return version_of(facts.compose) >= (COMPOSE_MAJOR,)
+
+
+def _floor(it: Chosen) -> Floor | None:
+    return None if TOOLKIT in it.overrides.accept_below_floor else it.catalog.floors.get(TOOLKIT)

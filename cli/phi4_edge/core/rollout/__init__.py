@@ -1,0 +1,1 @@
+"""A fleet in waves: outcomes, budget, and what comes next."""

@@ -1,0 +1,1 @@
+"""One client of the engines' API, and what an answer is worth."""

@@ -1,0 +1,61 @@
+"""Looks at hosts that can be reached: what they are. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phi4_edge.errors import InterruptedRunError
+from phi4_edge.rollout.access import Access
+from phi4_edge.rollout.interrupt import Interrupts
+from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner import run as runner
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Raw facts documents by host in inventory order, and the hosts that gave none."""
+
+    documents: Mapping[str, Mapping[str, Any]]
+    problems: tuple[HostResult, ...]
+
+
+def survey(
+    access: Access,
+    hosts: Sequence[str],
+    refused: Iterable[HostResult],
+    interrupts: Interrupts,
+    on_event: Callable[[runner.HostEvent], None],
+) -> Survey:
+    """Every host is in exactly one part of the survey; those that were `refused` beforehand are not contacted.
+
+    Raises InterruptedRunError after Ctrl-C (nothing was changed) and RunnerError when Ansible itself cannot run.
+    """
+    problems = {result.host: result for result in refused}
+    reached = [host for host in hosts if host not in problems]
+    documents: dict[str, Mapping[str, Any]] = {}
+    if reached and not interrupts.stopping:
+        run = access.run("detect", reached)
+        outcome = runner.execute(run, on_event, lambda: interrupts.must_end(critical=False))
+        for host in reached:
+            found = _document(host, outcome.hosts.get(host))
+            if isinstance(found, HostResult):
+                problems[host] = found
+            else:
+                documents[host] = found
+    if interrupts.stopping:
+        raise InterruptedRunError("interrupted while looking at the hosts; nothing was changed on any host")
+    return Survey(documents, tuple(problems[host] for host in hosts if host in problems))
+
+
+def _document(host: str, end: runner.HostOutcome | None) -> Mapping[str, Any] | HostResult:
+    """The host's document, or why there is none: nothing was changed yet, so a failure here is one of preflight."""
+    if end is not None and end.status == "unreachable":
+        return HostResult(host, Outcome.UNREACHABLE, end.message, f"try it: ansible -i INVENTORY {host} -m raw -a true")
+    document = end.facts.get("phi4_facts") if end is not None else None
+    if isinstance(document, Mapping):
+        return {**document, "host": host}
+    reason = (end.message if end is not None else "") or "the probe gave no facts"
+    step = "it needs Python 3.8 or newer and sudo without a password, or --ask-become-pass"
+    return HostResult(host, Outcome.PREFLIGHT, reason, step)

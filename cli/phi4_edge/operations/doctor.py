@@ -1,0 +1,102 @@
+"""Looks at the hosts of `doctor`: preflight, one Ansible run that changes nothing, and the plan; then the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from phi4_edge import ssh
+from phi4_edge.core.doctor import access
+from phi4_edge.core.doctor import examine as doctor
+from phi4_edge.core.plan.decide import Plan
+from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.environment import Need, narrowed
+from phi4_edge.errors import FactsError, InterruptedRunError, UnreachableError
+from phi4_edge.inventory import Host
+from phi4_edge.operations.fleet import Fleet
+from phi4_edge.operations.plan import Planner, Seen
+from phi4_edge.report.text import count
+from phi4_edge.rollout.interrupt import Interrupts
+from phi4_edge.runner import run as runner
+from phi4_edge.view.view import View
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Findings of all hosts, which of them could not be reached, and the plans of the others."""
+
+    findings: tuple[doctor.Finding, ...]
+    unreachable: tuple[str, ...]
+    plans: tuple[Plan, ...]
+
+
+def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
+    """Everything that can be seen without changing a host. Raises InterruptedRunError after Ctrl-C."""
+    view.phase(f"Examining {count(len(fleet.hosts), 'host')}")
+    findings: list[doctor.Finding] = []
+    unreachable: list[str] = []
+    with Interrupts() as asked:
+        with narrowed(Need.SSH):  # `Match exec` of an ssh configuration runs programs
+            found_first = ssh.check(
+                fleet.hosts, become_password=fleet.access.become_password, stopping=lambda: asked.stopping
+            )
+        refused = [finding for finding in found_first if not finding.ok]
+        for found in refused:
+            findings.append(
+                access.refusal(found.host, found.kind, found.reason, found.next_step, found.system, found.user)
+            )
+            unreachable += [found.host] if found.exit_code == UnreachableError.exit_code else []
+        reached = [host for host in fleet.hosts if host.name not in {found.host for found in refused}]
+        outcomes: Mapping[str, runner.HostOutcome] = {}
+        if reached and not asked.stopping:
+            run = fleet.access.run("doctor", [host.name for host in reached])
+            outcomes = runner.execute(run, view.event, lambda: asked.must_end(critical=False)).hosts
+        if asked.stopping:
+            raise InterruptedRunError("interrupted while looking at the hosts; nothing was changed on any host")
+    cases = []
+    for host in reached:
+        case, troubles, lost = _case(fleet, planner, host, outcomes.get(host.name))
+        findings += troubles
+        unreachable += [host.name] if lost else []
+        cases += [case] if case is not None else []
+    findings += [finding for case in cases for finding in doctor.examine(case)]
+    plans = tuple(case.plan for case in cases if case.plan is not None)
+    return Looked((*findings, *doctor.fleet(cases)), tuple(unreachable), plans)
+
+
+def _case(
+    fleet: Fleet, planner: Planner, host: Host, end: runner.HostOutcome | None
+) -> tuple[doctor.Case | None, list[doctor.Finding], bool]:
+    """What is known of a host, what is said of it already, and whether it was lost on the way."""
+    facts: Mapping[str, Any] = end.facts if end is not None else {}
+    message = end.message if end is not None else "Ansible did not reach it"
+    if end is None or end.status == "unreachable":
+        return None, [_trouble(host, "ssh", message, f"try it: ansible -i INVENTORY {host.name} -m raw -a true")], True
+    own, seen = _mapping(facts.get("phi4_doctor")), _mapping(facts.get("phi4_facts"))
+    if not own:  # nothing was looked at: to examine that would call it well
+        step = f"run doctor again; try it: ansible -i INVENTORY {host.name} -m raw -a true"
+        return None, [_trouble(host, "ssh", message or "the host gave no answer", step)], False
+    troubles = []
+    if end.status != "ok":
+        step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host.name}"
+        troubles.append(_trouble(host, "facts", message or "the probe gave no facts", step))
+    overrides = Overrides.from_vars(host.name, fleet.variables(host))
+    case = doctor.Case(host.name, own, {**seen, "host": host.name}, None, None, overrides, planner.catalog.floors)
+    if not seen:
+        return case, troubles, False
+    try:
+        planned = planner.decide(Seen(host.name, seen, fleet.variables(host)))
+    except FactsError as error:
+        step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host.name}"
+        return case, [*troubles, _trouble(host, "facts", str(error), step)], False
+    return replace(case, facts=planned.facts, plan=planned.plan), troubles, False
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _trouble(host: Host, check: str, message: str, fix: str) -> doctor.Finding:
+    found, _, needed = message.removeprefix("found ").partition(", needed ")
+    return doctor.Finding(host.name, check, doctor.Level.PROBLEM, found, needed or "facts of the host", fix)

@@ -1,0 +1,88 @@
+"""The hosts of one command: opened from the inventory, looked at, planned for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phi4_edge import inventory as inventories
+from phi4_edge import ssh
+from phi4_edge.environment import Need, narrowed
+from phi4_edge.errors import UnreachableError
+from phi4_edge.inventory import Host
+from phi4_edge.operations.detect import Survey, survey
+from phi4_edge.operations.options import Reach
+from phi4_edge.operations.plan import Planned, Planner, PlanSet, Seen, Source, check_variables
+from phi4_edge.report.text import count
+from phi4_edge.rollout.access import Access
+from phi4_edge.rollout.interrupt import Interrupts
+from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.view.view import View
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Hosts in inventory order, how they are reached, and variables from the command line that go over theirs."""
+
+    hosts: tuple[Host, ...]
+    access: Access
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, inventory: Sequence[str], reach: Reach, settings: Mapping[str, Any] | None = None) -> Fleet:
+        """The hosts that are meant; contacts none. Raises InventoryError, also for a wrong `phi4_*` variable."""
+        paths = tuple(inventory)
+        hosts = inventories.load(paths, reach.limit, vault_password_file=reach.vault_password_file)
+        fleet = cls(hosts, Access(paths, reach.forks, None, reach.vault_password_file), dict(settings or {}))
+        check_variables((host.name, fleet.variables(host)) for host in hosts)
+        if reach.password is None:
+            return fleet
+        return cls(hosts, Access(paths, reach.forks, reach.password(), reach.vault_password_file), fleet.settings)
+
+    def variables(self, host: Host) -> dict[str, Any]:
+        """The host's `phi4_*` variables with those of the command line over them."""
+        return {**host.vars, **self.settings}
+
+    def survey(self, view: View, interrupts: Interrupts | None = None) -> Survey:
+        """Looks at all hosts; shows progress in `view`. Raises InterruptedRunError after Ctrl-C."""
+        view.phase(f"Looking at {count(len(self.hosts), 'host')}")
+        with contextlib.nullcontext(interrupts) if interrupts is not None else Interrupts() as asked:
+            names = [host.name for host in self.hosts]
+            return survey(self.access, names, self.refused(asked), asked, view.event)
+
+    def refused(self, interrupts: Interrupts) -> list[HostResult]:
+        """Hosts that do not let us in, or not do what is needed there. Raises InterruptedRunError after Ctrl-C."""
+        with narrowed(Need.SSH):  # `Match exec` of an ssh configuration runs programs
+            findings = ssh.check(
+                self.hosts, become_password=self.access.become_password, stopping=lambda: interrupts.stopping
+            )
+        return [
+            HostResult(
+                finding.host,
+                Outcome.UNREACHABLE if finding.exit_code == UnreachableError.exit_code else Outcome.PREFLIGHT,
+                finding.reason,
+                finding.next_step,
+            )
+            for finding in findings
+            if not finding.ok
+        ]
+
+    def decide(self, planner: Planner, seen: Survey) -> tuple[dict[str, Planned], list[HostResult]]:
+        """Plans by host for all hosts that gave facts; hosts whose facts cannot be used come back as results."""
+        return planner.decide_all(
+            Seen(host.name, seen.documents[host.name], self.variables(host))
+            for host in self.hosts
+            if host.name in seen.documents
+        )
+
+    def plan(self, planner: Planner, seen: Survey) -> PlanSet:
+        """The plans of all hosts, and every host that has none."""
+        planned, troubles = self.decide(planner, seen)
+        return PlanSet.of(planned, (*seen.problems, *troubles), self.source())
+
+    def source(self, limit: str | None = None) -> Source:
+        """Where the hosts came from, and what is said of each; `limit` as it was given."""
+        pairs = ((host, self.variables(host)) for host in self.hosts)
+        return Source.of(self.access.inventory, limit, pairs)

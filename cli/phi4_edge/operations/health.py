@@ -1,0 +1,43 @@
+"""Asks the services of many hosts how they are, side by side, through SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+from collections.abc import Mapping
+
+from phi4_edge.core.engines import serving
+from phi4_edge.core.facts.parse import HostFacts
+from phi4_edge.errors import Phi4EdgeError
+from phi4_edge.inference import chat, reading
+from phi4_edge.inventory import Host
+from phi4_edge.operations.status import Health
+from phi4_edge.ssh import abreast, tunnel
+from phi4_edge.ssh.wire import Open
+
+SECONDS = 10.0
+AT_A_TIME = 16
+
+
+def ask_all(hosts: Mapping[str, tuple[Host, HostFacts]]) -> dict[str, Health]:
+    """What each service says of itself; hosts whose service is not up are not asked. Ctrl-C ends all of it."""
+    under_way = Open()
+    answers = abreast.each(lambda pair: _ask(*pair, under_way), list(hosts.values()), AT_A_TIME, cut=under_way.cut)
+    return dict(zip(hosts, answers, strict=True))
+
+
+def _ask(host: Host, facts: HostFacts, under_way: Open) -> Health:
+    if not facts.receipt.port or facts.service is None or not facts.service.up:
+        return Health()
+    if facts.receipt.engine not in serving.ENGINES:
+        return Health(problem=f"the receipt names an unknown engine: {facts.receipt.engine or 'none'}")
+    # Whether somebody else may have the port is a word for who asks; here the state of the unit counts beside it.
+    way = tunnel.http_connection(host, facts.receipt.bind, facts.receipt.port, warn=lambda _: None)
+    try:
+        with contextlib.closing(way), under_way.using(way):
+            way.connect()
+            way.allow(SECONDS, 2 * (reading.MOST_HEAD + reading.MOST_LIST))
+            said = chat.health(way, facts.receipt.engine)
+    except (OSError, http.client.HTTPException, Phi4EdgeError) as error:
+        return Health(problem=f"no answer on port {facts.receipt.port}: {error}")
+    return Health(said.status, said.release)

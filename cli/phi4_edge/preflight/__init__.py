@@ -1,8 +1,0 @@
-"""Looks before Ansible starts: is each host there, is it the one we know, does it let us in, can we become root."""
-
-from __future__ import annotations
-
-from phi4_edge.preflight.check import check
-from phi4_edge.preflight.finding import Finding, Kind
-
-__all__ = ["Finding", "Kind", "check"]

@@ -1,0 +1,55 @@
+"""One exchange with a host: one script there, one document back.
+
+Nothing here does input or output: the caller passes the function that executes a command and the random nonce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from phi4_edge.errors import FactsError
+from phi4_edge.remote import framing
+
+# Ansible's `_low_level_execute_command`: (command line, in_data=…) → {"rc", "stdout", "stderr"}.
+Execute = Callable[..., Mapping[str, Any]]
+
+
+def held(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What scripts on a host are told about the lock that this run has there, from the fact of role lock; {} for none.
+
+    `variables` are those of a task.
+    """
+    facts = variables.get("ansible_facts")
+    lock = facts.get("phi4_lock") if isinstance(facts, Mapping) else None
+    if not isinstance(lock, Mapping) or lock.get("state") != "taken":
+        return {}
+    texts = {name: str(lock.get(name) or "") for name in ("id", "operation", "folder")}
+    return {**texts, "controller": dict(lock.get("controller") or {})}
+
+
+def call(
+    execute: Execute,
+    nonce: str,
+    python: str | None,
+    script: str,
+    args: Mapping[str, Any],
+    payload: bytes = b"",
+    seconds: float = 0.0,
+    lock: Mapping[str, Any] | None = None,
+    size: int = framing.MAX_DOCUMENT,
+) -> dict[str, Any]:
+    """The answer of `script` on the host. Raises FactsError with the host's own words when there is none.
+
+    `seconds`: what is left of the time that the exchange may take, which the script keeps to; 0 means for ever.
+    `lock`: that of the run, from `held`; without one the host's journal is not written.
+    `size`: most bytes of the answer.
+    """
+    line = framing.command(python, nonce, len(script.encode()))
+    given = {**args, **({"seconds_left": seconds} if seconds else {}), **({"lock": dict(lock)} if lock else {})}
+    done = execute(line, in_data=framing.stdin(script, given, payload))
+    try:
+        return framing.parse(str(done["stdout"]), nonce, size)
+    except FactsError as error:
+        said = framing.excerpt(str(done.get("stderr", "")), 600)
+        raise FactsError(f"{error} (exit status {done.get('rc')}{f': {said}' if said else ''})") from None

@@ -1,0 +1,62 @@
+"""The text files of a release: what it keeps of its plan, and what runs it in containers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from phi4_edge import content
+from phi4_edge.core import layout
+from phi4_edge.core.engines import compose, release_files, serving, units
+from phi4_edge.core.plan.kept import kept
+from phi4_edge.errors import PreflightError
+
+NOTE = "# Managed by phi4-edge. Changes here are found by `phi4-edge status` and undone by `phi4-edge provision`.\n"
+PLAN = "plan.json"
+
+
+def staged(plan: Mapping[str, Any], images: Mapping[str, str], root: str) -> dict[str, str]:
+    """What a release has below `root`: what it keeps of its plan, its units and settings, programs of ours, and the
+    Compose document where it has containers."""
+    files = {PLAN: json.dumps(kept(plan), indent=4, sort_keys=True) + "\n"}
+    files |= release_files.unit_files(plan, units.release_directory(plan, root))
+    files |= {name: content.program(name).read_text(encoding="utf-8") for name in release_files.programs(plan)}
+    if plan["service_manager"] == "compose":
+        files[units.COMPOSE_FILE] = composed(plan, images, root)
+    return files
+
+
+def rehearsed(plan: Mapping[str, Any], images: Mapping[str, str], root: str) -> dict[str, str]:
+    """What a rehearsal has of its own: its unit, and where it listens."""
+    port = int(plan["switch"]["port"])
+    files = {layout.REHEARSAL_UNIT: units.service(plan, units.release_directory(plan, root), rehearsal=True)}
+    if plan["service_manager"] == "compose":
+        document = composed(plan, images, root, port=port, project=layout.REHEARSAL_PROJECT)
+        return {**files, units.COMPOSE_FILE: document}
+    settings = serving.environment_file(serving.rehearsal_environment(plan["engine"], port))
+    return {**files, units.ENVIRONMENT_FILE: settings}
+
+
+def composed(plan: Mapping[str, Any], images: Mapping[str, str], root: str, **other: Any) -> str:
+    """The compose file. Raises PreflightError where no image was loaded."""
+    if "engine" not in images:
+        raise PreflightError("found no image of the engine in phi4_images, needed it: run the role artifact first")
+    document = compose.document(plan, images, release_dir=units.release_directory(plan, root), **other)
+    return written(document)
+
+
+def page(plan: Mapping[str, Any], image: str, memory: int, data: str, root: str) -> dict[str, str]:
+    """What a release below `root` has of the chat page; `memory` in bytes, `data`: the directory that it may write."""
+    start = content.program(release_files.PAGE_START).read_text(encoding="utf-8")
+    document = compose.webui_document(plan, image, memory=memory, start=start, data_dir=data)
+    unit = units.page(plan, units.release_directory(plan, root))
+    return {units.WEBUI_FILE: written(document), layout.WEBUI_UNIT: unit}
+
+
+def written(document: Mapping[str, Any]) -> str:
+    """A document of Compose as the text of its file."""
+    plain = json.loads(json.dumps(document))  # Ansible's own kinds of text are none that YAML can write
+    return NOTE + str(yaml.safe_dump(plain, sort_keys=False, width=120))

@@ -1,0 +1,48 @@
+"""The scripts that run on hosts, with the modules of ours that they import there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from phi4_edge import content
+
+# Modules that all roles share. Their names begin with `host`: they are top-level modules on the host, where a
+# `time.py` of ours would hide Python's.
+SHARED = Path(__file__).resolve().parent / "host"
+
+
+def host_script(role: str, name: str) -> tuple[str, dict[str, str]]:
+    """Text of `roles/<role>/files/<name>.py`, and of each module that it needs; each comes after those it imports."""
+    folders = (content.roles() / role / "files", SHARED)
+    script = (folders[0] / f"{name}.py").read_text(encoding="utf-8")
+    modules: dict[str, str] = {}
+    _collect(script, folders, modules)
+    return script, modules
+
+
+def composed(role: str, name: str) -> str:
+    """The script of a role as one text, behind the modules that it needs."""
+    return compose(*host_script(role, name))
+
+
+def compose(script: str, modules: Mapping[str, str]) -> str:
+    """One script in which `import <name>` finds each of `modules` (name → source text) without any file."""
+    head = ["import sys as _sys, types as _types"]
+    for name, source in modules.items():
+        head.append(f"_sys.modules[{name!r}] = _types.ModuleType({name!r})")
+        head.append(f"exec(compile({source!r}, {name + '.py'!r}, 'exec'), _sys.modules[{name!r}].__dict__)")
+    # `from __future__` must be the first statement of what is compiled, so the script is compiled on its own too.
+    head.append(f"exec(compile({script!r}, 'phi4-edge-script.py', 'exec'))")
+    return "\n".join(head) + "\n"
+
+
+def _collect(text: str, folders: tuple[Path, ...], modules: dict[str, str]) -> None:
+    """`modules` holds every module of `folders` that `text` imports at its top level."""
+    for module in re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE):
+        path = next((folder / f"{module}.py" for folder in folders if (folder / f"{module}.py").is_file()), None)
+        if path is not None and module not in modules:
+            source = path.read_text(encoding="utf-8")
+            _collect(source, folders, modules)
+            modules[module] = source

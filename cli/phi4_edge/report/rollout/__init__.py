@@ -1,0 +1,1 @@
+"""What a rollout did, as text, Markdown and a page."""

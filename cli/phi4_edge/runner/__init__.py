@@ -1,0 +1,1 @@
+"""Runs plays: the only room that knows ansible-runner."""

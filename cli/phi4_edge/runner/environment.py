@@ -1,0 +1,93 @@
+"""The environment of a run: what Ansible may see of the operator's own, and what makes runs safe."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from phi4_edge import content
+from phi4_edge.environment import Need, allowed
+
+# Stands for the run's private directory, which exists only while it runs.
+PRIVATE = "{private}"
+
+# It would change what our own run does.
+_FOREIGN = frozenset({"ANSIBLE_STDOUT_CALLBACK"})
+
+# Connections are shared by the tasks of one run, die with it (its processes are ended, or its guard does that), and
+# notice a dead host after a minute. Between two tasks of a host may lie the longest step of another one: a connection
+# that ended meanwhile would take the run's lock on the host with it. Models are incompressible: compression would only
+# cost CPU on both sides.
+SSH_ARGS = (
+    "-o ControlMaster=auto -o ControlPersist=2h -o Compression=no -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
+)
+
+# ansible-runner's callback drops a result larger than this and says nothing; its default is 700,000 characters. A facts
+# document is held twice in its result, and each may be as large as core.framing allows.
+MAX_EVENT_RES = 16 * 1024 * 1024
+
+
+def build_env(environ: Mapping[str, str], roles: Path, binaries: Path, ssh_args_set: bool) -> dict[str, str]:
+    """The complete environment of a run, with PRIVATE where the private directory will be. `environ` is unchanged.
+
+    `binaries` is prepended to the PATH and `roles` to the roles path; the operator's ANSIBLE_CONFIG stays theirs.
+    """
+    env = scrub(environ)
+    env["PATH"] = os.pathsep.join([str(binaries), env.get("PATH", os.defpath)])
+    theirs = env.get("ANSIBLE_ROLES_PATH")
+    env["ANSIBLE_ROLES_PATH"] = os.pathsep.join([str(roles), theirs] if theirs else [str(roles)])
+    env.update(
+        {
+            "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner turns it off where it is not set
+            "ANSIBLE_INJECT_FACT_VARS": "False",  # a fact must not replace a variable of the inventory
+            "ANSIBLE_RETRY_FILES_ENABLED": "False",
+            "ANSIBLE_PIPELINING": "True",
+            "ANSIBLE_CACHE_PLUGIN": "memory",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_LOCAL_TEMP": f"{PRIVATE}/local",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": f"{PRIVATE}/cp",
+            "MAX_EVENT_RES": str(MAX_EVENT_RES),
+        }
+    )
+    if not ssh_args_set:
+        env["ANSIBLE_SSH_ARGS"] = SSH_ARGS
+    return env
+
+
+def scrub(environ: Mapping[str, str]) -> dict[str, str]:
+    """What Ansible may see of the environment."""
+    return {name: value for name, value in allowed(environ, Need.ANSIBLE).items() if name not in _FOREIGN}
+
+
+def ssh_args_set(environ: Mapping[str, str], cwd: Path) -> bool:
+    """Whether the operator sets ssh_args, in the environment or in the ansible.cfg that Ansible will read in `cwd`.
+
+    The inventory's `ansible_ssh_args` wins over both without our help. The file of our own checkout is no operator's:
+    it is for plain `ansible-playbook`, which leaves its connections to the next one for a minute.
+    """
+    if "ANSIBLE_SSH_ARGS" in environ:
+        return True
+    path = config_file(environ, cwd)
+    if path is not None and path.absolute() == content.root() / "ansible.cfg":
+        return False
+    parser = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=(";",))
+    try:
+        return path is not None and bool(parser.read(path)) and parser.has_option("ssh_connection", "ssh_args")
+    except (configparser.Error, UnicodeDecodeError):
+        return False  # Ansible itself says what is wrong with the file
+
+
+def config_file(environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """The configuration file that Ansible reads: its own search order, without a file in a world-writable directory."""
+    named = environ.get("ANSIBLE_CONFIG")
+    if named:
+        path = cwd / Path(named).expanduser()
+        return path / "ansible.cfg" if path.is_dir() else path
+    here = cwd / "ansible.cfg"
+    if here.is_file() and not cwd.stat().st_mode & stat.S_IWOTH:
+        return here
+    home = Path(environ.get("HOME", "~")).expanduser() / ".ansible.cfg"
+    return next((path for path in (home, Path("/etc/ansible/ansible.cfg")) if path.is_file()), None)

@@ -1,0 +1,214 @@
+"""Runs playbooks. The only importer of ansible_runner: `build_run()` decides everything, `execute()` does it.
+
+What ansible-runner does by default and is undone here: it writes the whole environment and the extra variables to
+disk, turns host-key checking off, lets tasks live on after a cancel, and drops large results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from phi4_edge import content
+from phi4_edge.errors import RunnerError
+from phi4_edge.runner.environment import PRIVATE, build_env, ssh_args_set
+from phi4_edge.runner.events import Collector, HostEvent, HostOutcome
+from phi4_edge.runner.private import guarded, private_directory
+from phi4_edge.runner.process import MARKER, reap
+
+__all__ = ["HostEvent", "HostOutcome", "Run", "RunResult", "build_run", "execute"]
+
+# Ansible's exit codes for a run that took place: all well, a host failed, a host unreachable (with both: 4 or 6).
+TOOK_PLACE = frozenset({0, 2, 4, 6})
+# ansible-runner asks whether to go on once in this many seconds (its default is 5).
+POLL_SECONDS = 0.2
+# What ansible-runner itself must find in the environment; everything else is decided by build_env().
+_RUNNER_ENV = ("AWX_ISOLATED_DATA_DIR", "ANSIBLE_CALLBACK_PLUGINS", "ANSIBLE_STDOUT_CALLBACK", "RUNNER_OMIT_EVENTS")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of ansible-playbook: its command, environment, and the files of its private directory.
+
+    `{private}` in `argv` and `env` stands for that directory. Secrets are only in `files`, which live in memory.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    files: Mapping[str, str] = field(repr=False)
+    cwd: Path
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of each host that the run touched. `cancelled`: it was ended because the operator asked for it."""
+
+    hosts: Mapping[str, HostOutcome]
+    cancelled: bool
+    exit_status: int
+
+
+def build_run(
+    playbook: Path,
+    inventory: Iterable[str | Path],
+    limit: Iterable[str] = (),
+    extra_vars: Mapping[str, Any] | None = None,
+    forks: int = 10,
+    check: bool = False,
+    diff: bool = False,
+    become_password: str | None = None,
+    connection_password: str | None = None,
+    vault_password_file: Path | None = None,
+    verbosity: int = 0,
+    task_timeout: int = 0,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Run:
+    """A run that is decided and not begun; reads the environment and configuration, changes nothing.
+
+    `extra_vars` reach the play as data: a `{{` in them is text. `task_timeout`: seconds that a task may take on a host;
+    0 leaves it to the operator's configuration. Raises RunnerError for a number of forks below 1.
+    """
+    environ, cwd = os.environ if environ is None else environ, cwd or Path.cwd()
+    _check_forks(forks)
+    files = {"env/settings": json.dumps(_SETTINGS), "extra_vars.yml": _yaml(extra_vars or {})}
+    argv = ["ansible-playbook", str(_absolute(playbook, cwd)), "--forks", str(forks)]
+    for source in inventory:
+        argv += ["--inventory", str(source) if "," in str(source) else str(_absolute(source, cwd))]
+    argv += ["--extra-vars", f"@{PRIVATE}/extra_vars.yml"]
+    if names := list(limit):
+        files["limit"] = "\n".join(names) + "\n"
+        argv += ["--limit", f"@{PRIVATE}/limit"]
+    argv += [flag for flag, wanted in (("--check", check), ("--diff", diff)) if wanted]
+    argv += [f"-{'v' * verbosity}"] if verbosity else []
+    for option, password in (("become", become_password), ("connection", connection_password)):
+        if password is not None:
+            files[f"{option}_password"] = password
+            argv += [f"--{option}-password-file", f"{PRIVATE}/{option}_password"]
+    if vault_password_file is not None:
+        argv += ["--vault-password-file", str(_absolute(vault_password_file, cwd))]
+    return Run(tuple(argv), MappingProxyType(_env(environ, cwd, task_timeout)), MappingProxyType(files), cwd)
+
+
+def _check_forks(forks: int) -> None:
+    if forks < 1:
+        raise RunnerError(f"found forks {forks}, needed at least 1")
+
+
+def _env(environ: Mapping[str, str], cwd: Path, task_timeout: int) -> dict[str, str]:
+    # Not resolved: in a virtual environment the interpreter is a link, and ansible-playbook lies beside the link.
+    env = build_env(environ, content.roles(), Path(sys.executable).parent, ssh_args_set(environ, cwd))
+    if env.get("ANSIBLE_CONFIG"):
+        env["ANSIBLE_CONFIG"] = str(_absolute(env["ANSIBLE_CONFIG"], cwd))
+    if task_timeout:
+        env["ANSIBLE_TASK_TIMEOUT"] = str(task_timeout)
+    return env
+
+
+_SETTINGS = {
+    "pexpect_timeout": POLL_SECONDS,
+    "pexpect_use_poll": True,  # select() cannot watch more than 1024 files
+    "suppress_output_file": True,
+    "suppress_ansible_output": True,
+}
+
+
+def execute(
+    run: Run, on_event: Callable[[HostEvent], None], cancelled: Callable[[], bool] = lambda: False
+) -> RunResult:
+    """The run is over: no process and no file of it is left, however it ended. Prints nothing.
+
+    `on_event` hears what happens, in this thread. When `cancelled()` turns true everything that runs is ended within
+    2 seconds. Raises RunnerError with Ansible's own words when it could not run at all.
+    """
+    job = secrets.randbits(62)
+    collector = Collector(job, on_event)
+    state = {"cancelled": False}
+
+    with private_directory(run.files) as private:
+
+        def asked_to_stop() -> bool:
+            if not state["cancelled"] and cancelled():
+                state["cancelled"] = True
+                reap(private)
+            return state["cancelled"]
+
+        try:
+            extra = {MARKER: private.name, "JOB_ID": str(job)}
+            with guarded(private):
+                status = _ansible(run, private, extra, collector.take, asked_to_stop)
+        finally:
+            left = reap(private)
+    if left:
+        raise RunnerError(f"processes {sorted(left)} of the run could not be ended: end them by hand")
+    if not state["cancelled"] and (collector.stats is None or status not in TOOK_PLACE):
+        said = collector.words() or "it said nothing"
+        raise RunnerError(f"ansible-playbook could not run the playbook (exit status {status}):\n{said}")
+    return RunResult(collector.outcomes(state["cancelled"]), state["cancelled"], status)
+
+
+def _ansible(
+    run: Run,
+    private: Path,
+    extra: Mapping[str, str],
+    take: Callable[[Mapping[str, Any]], bool],
+    asked_to_stop: Callable[[], bool],
+) -> int:
+    """Exit status of ansible-playbook; 254 when it was cancelled."""
+    from ansible_runner import Runner
+    from ansible_runner.config.runner import RunnerConfig
+
+    config = RunnerConfig(
+        private_data_dir=str(private),
+        project_dir=str(run.cwd),  # relative paths in an inventory mean the same as with plain ansible-playbook
+        playbook=run.argv[1],
+        ident="run",
+        fact_cache_type="",
+        quiet=True,
+        suppress_env_files=True,
+    )
+    config.prepare()
+    config.command = [place(word, private) for word in run.argv]
+    config.env = {
+        **{name: config.env[name] for name in _RUNNER_ENV if name in config.env},
+        **{name: place(value, private) for name, value in run.env.items()},
+        **extra,
+    }
+    config.env["ANSIBLE_STDOUT_CALLBACK"] = "awx_display"
+
+    def on_status(status: Mapping[str, Any], runner_config: object) -> None:
+        if status.get("status") == "running":
+            with suppress(FileNotFoundError):
+                (private / "artifacts" / "run" / "command").unlink()  # the environment, in clear
+
+    runner = Runner(config, event_handler=take, status_handler=on_status, cancel_callback=asked_to_stop)
+    _, exit_status = runner.run()
+    return 254 if exit_status is None else int(exit_status)
+
+
+def place(text: str, private: Path) -> str:
+    """`text` with the private directory where it was left open."""
+    return text.replace(PRIVATE, str(private))
+
+
+def _absolute(path: str | Path, cwd: Path) -> Path:
+    return cwd / Path(path).expanduser()
+
+
+def _yaml(value: Any) -> str:
+    """JSON in which every text is marked `!unsafe`, as YAML: Ansible takes it as data and never as a template."""
+    if isinstance(value, str):
+        return f"!unsafe {json.dumps(value)}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(str(key))}: {_yaml(item)}" for key, item in value.items()) + "}\n"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_yaml(item) for item in value) + "]"
+    return json.dumps(value)

@@ -1,0 +1,1 @@
+"""Plays that run on other machines than the one where the command was given."""

@@ -1,0 +1,126 @@
+"""The same work for many hosts side by side, such that none can hold the others, the operator, or the program's end.
+
+Not concurrent.futures: its threads are waited for when a pool is left and once more when the program ends, so one host
+that answers nothing would hold both.
+"""
+
+from __future__ import annotations
+
+import collections
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from phi4_edge.errors import InterruptedRunError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+POLL_SECONDS = 0.1  # how soon a wish to stop is seen
+LEAVE_SECONDS = 0.8  # for those that were cut to clear up behind them; of the 2 s that the operator waits at most
+INTERRUPTED = "interrupted while looking at the hosts; nothing was changed on any host"
+
+
+@dataclass(frozen=True)
+class Limits(Generic[Item, Result]):
+    """After `seconds` the work on an item is given up, and `late(item)` is its result; without `late`, never."""
+
+    seconds: float
+    late: Callable[[Item], Result]
+
+
+def each(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    at_a_time: int,
+    cut: Callable[[], None],
+    stopping: Callable[[], bool] = lambda: False,
+    limits: Limits[Item, Result] | None = None,
+    tell: Callable[[Result], None] = lambda _: None,
+) -> list[Result]:
+    """The results in the order of the items; `tell` hears of each as it comes, in this thread.
+
+    When `stopping()` turns true, or anything is raised here or by the work, nothing more begins, `cut()` ends what is
+    under way, and this returns at once: with InterruptedRunError, or with what was raised.
+    """
+    crew = _Crew(work, items)
+    try:
+        for _ in range(min(at_a_time, len(items))):
+            crew.hire()
+        return crew.gather(stopping, limits, tell)
+    except BaseException:
+        crew.dismiss()
+        cut()
+        crew.see_off()
+        raise
+
+
+@dataclass(frozen=True)
+class _Raised:
+    error: BaseException
+
+
+class _Crew(Generic[Item, Result]):
+    def __init__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> None:
+        self._work, self._items = work, items
+        self._todo = collections.deque(range(len(items)))
+        self._begun: dict[int, float] = {}
+        self._results: dict[int, Result] = {}
+        self._done: queue.SimpleQueue[tuple[int, Result] | tuple[int, _Raised]] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def hire(self) -> None:
+        self._threads.append(threading.Thread(target=self._run, name=f"host-{len(self._threads)}", daemon=True))
+        self._threads[-1].start()
+
+    def dismiss(self) -> None:
+        self._todo.clear()
+
+    def see_off(self) -> None:
+        """The threads have ended, but for those that nothing can cut."""
+        end = time.monotonic() + LEAVE_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def gather(
+        self, stopping: Callable[[], bool], limits: Limits[Item, Result] | None, tell: Callable[[Result], None]
+    ) -> list[Result]:
+        while len(self._results) < len(self._items):
+            if stopping():
+                raise InterruptedRunError(INTERRUPTED)
+            if limits is not None:
+                self._give_up(limits, tell)
+            try:
+                number, outcome = self._done.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if number in self._results:
+                continue  # it was given up before
+            if isinstance(outcome, _Raised):
+                raise outcome.error
+            self._results[number] = outcome
+            tell(outcome)
+        return [self._results[number] for number in range(len(self._items))]
+
+    def _give_up(self, limits: Limits[Item, Result], tell: Callable[[Result], None]) -> None:
+        now = time.monotonic()
+        for number, begun in list(self._begun.items()):
+            if number not in self._results and now - begun > limits.seconds:
+                self._results[number] = limits.late(self._items[number])
+                tell(self._results[number])
+                self.hire()  # the thread that hangs does no more work
+
+    def _run(self) -> None:
+        while True:
+            try:
+                number = self._todo.popleft()
+            except IndexError:
+                return
+            self._begun[number] = time.monotonic()
+            try:
+                self._done.put((number, self._work(self._items[number])))
+            except BaseException as error:
+                self._done.put((number, _Raised(error)))

@@ -1,0 +1,161 @@
+"""Checks hosts in parallel, each over one connection of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from phi4_edge.core.inventory import Host
+from phi4_edge.ssh import abreast, interpreter, session
+from phi4_edge.ssh.finding import Finding
+from phi4_edge.ssh.target import Target, resolve
+from phi4_edge.ssh.wire import Budget, Open, Wire
+
+if TYPE_CHECKING:
+    from paramiko import Transport
+
+MAX_THREADS = 32
+GRACE_SECONDS = 2.0  # behind the end of a host's budget: then its thread is left alone
+SYSTEM_SECONDS = 5.0  # for a word of advice
+OLDEST_PYTHON = (3, 8)
+_NO_PASSWORD = "sudo -n true"  # noqa: S105  (a command)
+_VERSION = "-c 'import sys; print(sys.version_info[0], sys.version_info[1])'"
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What is to be tried on hosts that do not say otherwise, and the operator's passwords for those that name none."""
+
+    become: bool
+    become_password: str
+    password: str
+
+
+def check(
+    hosts: Sequence[Host],
+    become: bool = True,
+    become_password: str | None = None,
+    password: str | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> tuple[Finding, ...]:
+    """One finding for each host, in their order; nothing was changed anywhere, and nothing of a host is trusted.
+
+    `become`: root rights will be wanted on hosts that do not say otherwise. The passwords are the operator's, for hosts
+    whose inventory names none. A host gets HOST_SECONDS and HOST_BYTES in all, whatever it does with them. Raises
+    InterruptedRunError soon after `stopping()` turned true.
+    """
+    rights, wires = Rights(become, become_password or "", password or ""), Open()
+    limits = abreast.Limits(session.HOST_SECONDS + GRACE_SECONDS, _late)
+    found = abreast.each(
+        lambda host: _check(host, rights, wires), hosts, MAX_THREADS, cut=wires.cut, stopping=stopping, limits=limits
+    )
+    return tuple(found)
+
+
+def _late(host: Host) -> Finding:
+    """What is said of a host whose check hangs where no budget reaches: a name server, or an agent of ours."""
+    return Finding(
+        host.name,
+        "unreachable",
+        f"found no end of the first look within {session.HOST_SECONDS:g} s, needed one",
+        "see that its name resolves, and that the ssh agent answers (ssh-add -l)",
+    )
+
+
+def _check(host: Host, rights: Rights, wires: Open) -> Finding:
+    if not host.over_ssh:
+        return Finding(host.name, "skipped", f"connection {host.connection} is checked by Ansible alone")
+    try:
+        target = resolve(host)
+    except ValueError as error:
+        return Finding(
+            host.name, "skipped", f"ssh settings that cannot be read beforehand ({error})", "Ansible will tell"
+        )
+    if target.indirect:
+        return Finding(host.name, "skipped", f"reached through {target.indirect[:100]}, which ssh alone can use")
+    try:
+        wire = session.dial(target, Budget(session.HOST_SECONDS, session.HOST_BYTES))
+    except session.Refused as refused:
+        return refused.finding(host.name)
+    try:
+        with wires.using(wire):
+            return _visit(host, target, rights, wire)
+    finally:
+        wire.close()
+
+
+def _visit(host: Host, target: Target, rights: Rights, wire: Wire) -> Finding:
+    transport = None
+    try:
+        transport = session.connect(target, wire)
+        session.authenticate(transport, target, host.ssh.password or rights.password)
+        _check_python(transport, host)
+        if rights.become if host.become is None else host.become:
+            _check_sudo(transport, host, target, host.become_password or rights.become_password)
+    except session.Refused as refused:
+        finding = refused.finding(host.name)
+        if transport is not None and refused.kind in ("no_python", "no_sudo"):
+            return replace(finding, user=target.user, system=_system(transport))
+        return _used_up(finding, wire.budget.over) if wire.budget.over else finding
+    finally:
+        if transport is not None:
+            transport.close()
+    return Finding(host.name, "ok")
+
+
+def _used_up(finding: Finding, over: str) -> Finding:
+    """The host did not come to the end of all that was asked of it within its budget."""
+    return replace(
+        finding,
+        kind="unreachable",
+        reason=f"found {over} when the host was first looked at, needed short answers",
+        next_step="see what the host is busy with, or leave it out with --limit",
+    )
+
+
+def _system(transport: Transport) -> str:
+    """ID and ID_LIKE of the host's distribution in one line, "" where it does not say: for advice alone."""
+    try:
+        _, said = session.run(transport, "cat /etc/os-release", most_seconds=SYSTEM_SECONDS)
+    except session.Refused:
+        return ""
+    values = dict(line.partition("=")[::2] for line in said.splitlines())
+    names = " ".join(values.get(key, "") for key in ("ID", "ID_LIKE"))
+    return re.sub(r"[^a-z0-9_ -]", "", names.lower())[:100].strip()
+
+
+def _check_sudo(transport: Transport, host: Host, target: Target, password: str) -> None:
+    """Raises Refused when sudo does not work. Other ways to become root, and other users, are Ansible's to try."""
+    if target.user == "root" or host.become_method not in ("", "sudo", "ansible.builtin.sudo"):
+        return
+    if host.become_user not in ("", "root"):
+        return
+    if password:
+        status, said = session.run(transport, "sudo -S -p '' true", password + "\n")
+    else:
+        status, said = session.run(transport, _NO_PASSWORD)
+    if status == 0:
+        return
+    last = (said.strip().splitlines() or ["no answer"])[-1][:200]
+    with_password = "the given password" if password else "no password"
+    raise session.Refused(
+        "no_sudo",
+        f"found that user {target.user} cannot use sudo with {with_password} ({last}), needed root rights",
+        "install sudo and allow it for this user, or give its password with --ask-become-pass",
+    )
+
+
+def _check_python(transport: Transport, host: Host) -> None:
+    status, said = session.run(transport, interpreter.command(host, _VERSION))
+    words = (said.strip().splitlines() or [""])[-1].split()
+    version = tuple(int(word) for word in words) if len(words) == 2 and all(map(str.isdigit, words)) else ()
+    if status == 0 and version >= OLDEST_PYTHON:
+        return
+    found = f"Python {words[0]}.{words[1]}" if version and status == 0 else f"no working {host.ssh.python or 'python3'}"
+    raise session.Refused(
+        "no_python",
+        f"found {found}, needed Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer",
+        "install python3 there, or set ansible_python_interpreter to where one is",
+    )

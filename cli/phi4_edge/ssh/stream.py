@@ -1,0 +1,172 @@
+"""A byte stream to a TCP port of a host: one ssh process, and at its other end the relay that says who has the port."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import zlib
+from pathlib import Path
+
+from phi4_edge.core.facts import listener
+from phi4_edge.core.inventory import Host, answering
+from phi4_edge.environment import Need, allowed
+from phi4_edge.errors import HostFailedError, UnreachableError
+from phi4_edge.ssh import interpreter, relay
+from phi4_edge.ssh.wire import Budget, Wire
+
+CONNECT_SECONDS = 10
+END_SECONDS = 0.5  # that ssh gets to end by itself
+MOST_GREETING = 64 * 1024  # bytes: what a login shell prints, and one line of the relay
+MOST_ERRORS = 64 * 1024  # a pipe's own size: what ssh writes beyond waits there, and takes neither memory nor disk
+_RELAY = Path(relay.__file__)
+
+
+def ssh_command(host: Host, bind: str, port: int, mark: str) -> list[str]:
+    """The ssh command whose standard input and output are a connection to `bind:port` on the host. No secrets in it.
+
+    The host writes `mark` in front of what it says about the port. Raises UnreachableError for a host that is not
+    reached over ssh with keys.
+    """
+    if not host.over_ssh:
+        raise UnreachableError(
+            f"found connection {host.connection} of host {host.name}, needed ssh: ask the service on the host itself"
+        )
+    if host.ssh.password:
+        raise UnreachableError(
+            f"found a password as the way into host {host.name}, needed a key: ssh-copy-id, then remove the password"
+        )
+    command = ["ssh", "-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}"]
+    # ControlMaster: this process must be the connection, a shared one would outlive it. The first value wins in ssh.
+    command += ["-o", "ServerAliveInterval=15", "-o", "ControlMaster=no"]
+    command += ["-p", str(host.port)] if host.port else []
+    command += ["-l", host.user] if host.user else []
+    if host.ssh.private_key_file:
+        command += ["-i", str(Path(host.ssh.private_key_file).expanduser())]
+    for arguments in (host.ssh.ssh_args, host.ssh.common_args, host.ssh.extra_args):
+        command += shlex.split(arguments)
+    return [*command, "--", host.address, _relay_command(host, bind, port, mark)]
+
+
+def _relay_command(host: Host, bind: str, port: int, mark: str) -> str:
+    packed = base64.b64encode(zlib.compress(_RELAY.read_bytes(), 9)).decode()
+    run = f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{packed}')))"
+    return interpreter.command(host, shlex.join(["-IBc", run, mark, answering(bind), str(port)]))
+
+
+class Stream:
+    """A wire to the host's port, and the ssh process behind it. Closing it ends the process and its children."""
+
+    def __init__(self, host: Host, bind: str, port: int, budget: Budget) -> None:
+        self._name, self._what, self._mark = host.name, f"{bind}:{port}", secrets.token_hex(16)
+        command = ssh_command(host, bind, port, self._mark)
+        ours, theirs = socket.socketpair()
+        self._errors, errors = os.pipe()
+        os.set_blocking(self._errors, False)
+        self._closed = False
+        self.wire = Wire(ours, budget)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is ours to handle, and there is no terminal to ask on
+                env={**allowed(os.environ, Need.SSH), "LC_ALL": "C"},
+            )
+        except OSError as error:
+            ours.close()
+            os.close(self._errors)
+            raise UnreachableError(f"found no ssh to run ({error.strerror}), needed OpenSSH: install it") from error
+        finally:
+            theirs.close()
+            os.close(errors)
+
+    def greet(self) -> listener.Judgement:
+        """Who has the port, as the host says; the wire is then connected to it.
+
+        Raises UnreachableError when the host could not connect or gave no answer, OverBudget in spite of the budget,
+        and HostFailedError for an answer that is none of ours.
+        """
+        text = self._greeting()
+        try:
+            found = listener.read(text)
+        except listener.Unreadable as error:
+            raise HostFailedError(
+                f"found an answer of host {self._name} about its port that is not one of ours ({error}), needed who "
+                "listens there: run phi4-edge doctor"
+            ) from error
+        if isinstance(found, listener.Refused):
+            raise UnreachableError(
+                f"found nothing that listens on {self._what} of host {self._name} ({found.reason}), needed a running "
+                "service: see phi4-edge status, and journalctl -u phi4-edge there"
+            )
+        return found if isinstance(found, listener.Judgement) else listener.judge(found)
+
+    def _greeting(self) -> bytes:
+        """What follows the mark on its line. The port itself says nothing before it is asked."""
+        start, said = f"\n{self._mark} ".encode(), bytearray(b"\n")
+        while len(said) < MOST_GREETING:
+            piece = self._receive()
+            if not piece:
+                raise self.failure()
+            seen = max(0, len(said) - MOST_GREETING)
+            said += piece
+            at = said.find(start, seen)
+            if at >= 0 and (end := said.find(b"\n", at + 1)) >= 0:
+                return bytes(said[at + len(start) : end])
+        raise HostFailedError(
+            f"found more than {MOST_GREETING} bytes from the login shell of host {self._name}, needed a quiet one"
+        )
+
+    def _receive(self) -> bytes:
+        try:
+            return self.wire.recv(4096)
+        except ConnectionError as error:
+            raise self.failure() from error
+
+    def failure(self) -> UnreachableError:
+        """Why the connection ended without an answer, in ssh's own words."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2)
+        said = b""
+        with contextlib.suppress(BlockingIOError):  # it has not ended, and says nothing more
+            while len(said) < MOST_ERRORS and (piece := os.read(self._errors, MOST_ERRORS)):
+                said += piece
+        text = said[-4000:].decode("utf-8", "replace")
+        lines = ["".join(letter if letter.isprintable() else "?" for letter in line) for line in text.splitlines()]
+        last = "; ".join(line for line in lines[-3:] if line.strip())[:300] or "the connection ended"
+        return UnreachableError(f"found no answer from host {self._name} ({last}), needed one: check phi4-edge status")
+
+    def cut(self) -> None:
+        """The stream and its processes end now, from any thread; it stays to be closed by its owner."""
+        self.wire.cut()
+        self._signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """The process and those that it started have ended; closing twice does nothing more."""
+        if self._closed:
+            return
+        self._closed = True
+        self.wire.close()
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_SECONDS)
+        self._signal(signal.SIGKILL)  # a jump host's or proxy's process too, which may outlive ssh
+        self._process.wait()
+        os.close(self._errors)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # all of the group have ended
+            os.killpg(self._process.pid, number)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

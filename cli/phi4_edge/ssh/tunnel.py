@@ -1,0 +1,138 @@
+"""HTTP to a port of a gateway's loopback interface, bounded in bytes and seconds, from nobody but the unit."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Callable
+from typing import Any, cast
+
+from phi4_edge.core.facts import listener
+from phi4_edge.core.inventory import Host, answering
+from phi4_edge.core.layout import UNIT
+from phi4_edge.errors import HostFailedError, UnreachableError
+from phi4_edge.ssh import relay
+from phi4_edge.ssh.stream import Stream
+from phi4_edge.ssh.wire import Budget, OverBudget, Wire
+
+# Of ssh, the relay on the host, and who listens there.
+OPEN_SECONDS = 30.0
+OPEN_BYTES = 128 * 1024
+_LOCAL = frozenset({"local", "ansible.builtin.local"})
+
+
+class Connection(http.client.HTTPConnection):
+    """HTTP over a stream to the host. Each exchange has the budget that allow() gave; close() ends the ssh process.
+
+    connect() raises HostFailedError when somebody else has the port, before anything was sent there. Where that cannot
+    be seen `warn` hears why. An answer may be read piece by piece until close().
+    """
+
+    def __init__(self, host: Host, bind: str, port: int, warn: Callable[[str], None]) -> None:
+        super().__init__(answering(bind), port)
+        self._host, self._bind, self._warn = host, bind, warn
+        self._stream: Stream | None = None
+        self._wire: Wire | None = None
+        self._answering = self._ended = False
+
+    def allow(self, seconds: float, most_bytes: int) -> Budget:
+        """From now on what is sent and read counts against this budget. The connection must be open."""
+        if self._wire is None:
+            raise UnreachableError(f"found no connection to host {self._host.name}, needed one")
+        self._wire.budget = Budget(seconds, most_bytes)
+        return self._wire.budget
+
+    def connect(self) -> None:
+        """It is open, to nobody but the unit. Raises UnreachableError or OSError when nobody answers."""
+        self._close()
+        budget = Budget(OPEN_SECONDS, OPEN_BYTES)
+        try:
+            found = self._connect_here(budget) if self._host.connection in _LOCAL else self._connect_there(budget)
+            self._believe(found)
+        except OverBudget as error:
+            self._close()
+            raise UnreachableError(
+                f"found {error} in opening the way to port {self.port} of host {self._host.name}, needed a host that "
+                "answers: check phi4-edge status"
+            ) from error
+        except BaseException:
+            self._close()
+            raise
+        self.sock = cast(socket.socket, self._wire)
+
+    def _connect_here(self, budget: Budget) -> listener.Judgement:
+        sock = socket.create_connection((self.host, self.port), budget.wait(relay.CONNECT_SECONDS))
+        self._wire = Wire(sock, budget)
+        found = listener.read(relay.told(sock, self.host, self.port))
+        return listener.judge(found) if isinstance(found, listener.Report) else cast(listener.Judgement, found)
+
+    def _connect_there(self, budget: Budget) -> listener.Judgement:
+        self._stream = Stream(self._host, self._bind, self.port, budget)
+        self._wire = self._stream.wire
+        if self._ended:
+            self._stream.cut()
+        return self._stream.greet()
+
+    def _believe(self, found: listener.Judgement) -> None:
+        if found.whose == "stranger":
+            raise HostFailedError(
+                f"found that port {self.port} of host {self._host.name} is held by {found.text}, needed {UNIT}; "
+                "nothing was sent there: see sudo ss -ltnp on the host, end that program, then phi4-edge status"
+            )
+        if found.whose == "unknown":
+            self._warn(f"it cannot be seen who listens on port {self.port} ({found.text}); the answer may be another's")
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().request(*args, **kwargs)
+        except UnreachableError:
+            raise  # it is a ConnectionError too, and says more than we could
+        except ConnectionError as error:
+            raise self._failure(error) from error
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        self._answering = True  # http.client closes us for "Connection: close" while the body is still to be read
+        try:
+            return super().getresponse()
+        except (ConnectionError, http.client.BadStatusLine) as error:
+            raise self._failure(error) from error
+        finally:
+            self._answering = False
+
+    def _failure(self, error: Exception) -> UnreachableError:
+        if self._stream is not None:
+            return self._stream.failure()
+        words = str(error).strip() or type(error).__name__
+        return UnreachableError(f"found no answer from host {self._host.name} ({words[:200]}), needed one")
+
+    def cut(self) -> None:
+        """Whatever goes on over it ends now, from any thread; nothing more can be sent."""
+        self._ended = True
+        wire, stream = self._wire, self._stream
+        if wire is not None:
+            wire.cut()
+        if stream is not None:
+            stream.cut()
+
+    def close(self) -> None:
+        if self._answering:
+            self.sock = None
+            return
+        super().close()
+        self._close()
+
+    def _close(self) -> None:
+        stream, wire, self._stream, self._wire = self._stream, self._wire, None, None
+        if wire is not None:
+            wire.close()
+        if stream is not None:
+            stream.close()
+
+
+def http_connection(host: Host, bind: str, port: int, warn: Callable[[str], None]) -> Connection:
+    """An HTTP connection to `bind:port` on the host, not open yet; a local host is reached without ssh.
+
+    `warn` hears what the operator should know and what stops nothing. connect(), request() and getresponse() raise
+    UnreachableError with ssh's own words, OverBudget for what is too long, and HostFailedError for a stranger.
+    """
+    return Connection(host, bind, port, warn)

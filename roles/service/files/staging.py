@@ -1,0 +1,86 @@
+"""A release's directory on the host: what it holds, and whether systemd and Docker can read it."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import hostadmit
+from hostlib import HostError, Json, inside, link_atomic, link_target, own_directory, read_bytes, write_atomic
+from hostrun import clean, command
+from hostunit import UNITS
+
+RELEASE = re.compile(r"r-[0-9a-f]{12}")
+
+
+def release_of(args: Json) -> str:
+    """Directory of the release `args["release"]`."""
+    if not RELEASE.fullmatch(args["release"]):
+        raise HostError(f"refusing the release name {args['release']!r}")
+    return os.path.join(str(args["root"]), "releases", args["release"])
+
+
+def holds(path: str, data: bytes | None) -> bool:
+    """True when `path` is a regular file with this content that everybody may read and its owner write."""
+    found = read_bytes(path)
+    return found is not None and found == data and os.lstat(path).st_mode & 0o7777 == 0o644
+
+
+def stage(args: Json, _payload: bytes) -> Json:
+    """The release directory holds the given files and links; only what differs is written. `check`: nothing is.
+
+    Raises HostError where this host trusts keys and the release is not made of what one of them signed. An engine's
+    role stages its part first, without `state`; what the service's stages behind it is held to all of it.
+    """
+    root = release_of(args)
+    if "state" in args:
+        hostadmit.guard_release(args, root, args["files"], args["links"], stage=True)
+    changes, diff = [], []
+    for name, text in sorted(args["files"].items()):
+        path, wanted = inside(root, name), text.encode()
+        if holds(path, wanted):
+            continue
+        changes.append(path)
+        before = clean((read_bytes(path) or b"").decode("utf-8", "replace"), 20000)
+        before += "\n" if before else ""
+        diff.append({"before_header": path, "after_header": path, "before": before, "after": text})
+        if not args["check"]:
+            own_directory(root, 0o755)
+            write_atomic(path, wanted)
+    for name, target in sorted(args["links"].items()):
+        path = inside(root, name)
+        if link_target(path) == target:
+            continue
+        changes.append(path)
+        if not args["check"]:
+            own_directory(root, 0o755)
+            link_atomic(target, path)
+    return {"changed": bool(changes), "changes": changes, "diff": diff if args["diff"] else []}
+
+
+def verify(args: Json, _payload: bytes) -> Json:
+    """systemd can read the units of the release, and Compose its files. Raises HostError with their complaints."""
+    release = release_of(args)
+    for unit in units_of(release):
+        path = os.path.join(release, unit)
+        status, output = command("systemd-analyze", "verify", "--man=no", path, timeout=60.0)
+        about = [line for line in output.splitlines() if unit in line or path in line]
+        if status not in (0, 127) and about:  # 127: no tool, no complaint
+            raise HostError(f"systemd refuses the unit {path}: {clean(' '.join(about), 1000)}")
+    for name in sorted(os.listdir(release)):
+        if name.endswith(".yml"):
+            composed(os.path.join(release, name))
+    return {"verified": True}
+
+
+def composed(path: str) -> None:
+    """Raises HostError where Docker Compose does not accept the file."""
+    status, output = command("docker", "compose", "--file", path, "config", "--quiet", timeout=60.0)
+    if status:
+        raise HostError(f"docker compose refuses {path}: {clean(output, 1000)}")
+
+
+def units_of(release: str) -> dict[str, bytes]:
+    """Content of each unit in a release directory, by name, in the order in which they start."""
+    found = {unit: read_bytes(os.path.join(release, unit)) for unit in UNITS}
+    return {unit: text for unit, text in found.items() if text is not None}

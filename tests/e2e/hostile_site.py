@@ -1,0 +1,148 @@
+"""Two lab gateways, one of which was taken over: its python3 is the hostile host's, which answers as it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e2e_support import ROOT, Cli
+from fleet_support import Fleet
+
+sys.path.insert(0, str(ROOT / "tests" / "hostile"))
+import hostile_answers
+from hostile_doors import doors
+from hostile_memory import measured
+from hostile_table import index
+
+EVIL, INNOCENT = "gw1", "gw2"
+MOST_MEMORY = 400 << 20
+PYTHON = "/usr/local/bin/hostile-python"
+HOME, CODE = "/var/lib/hostile", "/usr/local/lib/hostile"
+# How it behaves is read at each call, so that one lab does for all tests.
+WRAPPER = f"""#!/bin/sh
+{{ read -r behaviour; read -r target; read -r canary; }} < /etc/hostile
+exec /usr/bin/python3 -IS {CODE}/hostile_actor.py {HOME} "$canary" "$behaviour" "$target" "$@"
+"""
+# Stands in for ssh to a machine beside this one that is a worker: the same phi4-edge, in a process of its own.
+NEARBY = """#!/bin/sh
+for word; do [ "$word" = nearby ] && here=1; last=$word; done
+[ -n "$here" ] || exec /usr/bin/ssh "$@"
+exec sh -c "$last"
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished command, with the most memory of it and its children (bytes), its seconds, and those of them after it
+    was interrupted."""
+
+    code: int
+    out: str
+    memory: int
+    seconds: float
+    stopped: float = 0.0
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The result document that ends a stream of JSON Lines."""
+        lines = [line for line in self.out.splitlines() if line.startswith("{")]
+        return dict(json.loads(lines[-1]))
+
+    def host(self, name: str) -> dict[str, Any]:
+        return next(host for host in self.result["hosts"] if host["host"] == name)
+
+
+@dataclass
+class Site:
+    """The fleet of two, and a folder on the controller in which nothing may appear."""
+
+    fleet: Fleet
+    folder: Path
+
+    def prepare(self) -> None:
+        """The hostile host's Python is on the evil gateway, and the inventory says that it is the host's Python."""
+        (self.folder / "canary").mkdir()
+        host, here = self.fleet.host(EVIL), ROOT / "tests" / "hostile"
+        host.sh(f"mkdir -p {CODE} {HOME}; touch {HOME}/calls {HOME}/same {HOME}/taken; chmod -R a+rwX {HOME}")
+        for name in ("hostile_actor", "hostile_answers", "hostile_wire"):
+            host.sh(f"cat > {CODE}/{name}.py", stdin=(here / f"{name}.py").read_text())
+        host.sh(f"cat > {HOME}/index.json", stdin=json.dumps(index(doors(self.folder / "known"))))
+        host.sh(f"cat > {PYTHON}; chmod 755 {PYTHON}", stdin=WRAPPER)
+        self.behave("honest", "*")
+        self.fleet.variables = {**self.fleet.variables, EVIL: {"ansible_python_interpreter": PYTHON}}
+        self.fleet.write()
+        program = self.folder / "bin" / "ssh"
+        program.parent.mkdir()
+        program.write_text(NEARBY)
+        program.chmod(0o755)
+
+    def row(self, behaviour: str, target: str) -> hostile_answers.Row:
+        return hostile_answers.Row(behaviour, target, str(self.folder / "canary"))
+
+    def behave(self, behaviour: str, target: str, payload: dict[str, Any] | None = None, instead: bool = False) -> None:
+        """From now on the evil gateway answers `target` so; `payload`: with these keys in an honest answer, or with
+        nothing else and without doing anything."""
+        host = self.fleet.host(EVIL)
+        if payload is not None:
+            behaviour = f"{'instead' if instead else 'payload'}:{HOME}/payload"
+            host.sh(f"cat > {HOME}/payload", stdin=json.dumps(payload))
+        host.sh(f"cat > /etc/hostile; : > {HOME}/calls", stdin=f"{behaviour}\n{target}\n{self.folder}/canary\n")
+
+    def asked(self) -> bool:
+        """Whether the evil gateway has answered falsely since."""
+        return any(json.loads(line)[3] for line in self.fleet.host(EVIL).sh(f"cat {HOME}/calls").splitlines())
+
+    def run(self, argv: list[str], cli: Cli, timeout: float = 240, stop: bool = False) -> Ran:
+        """The finished command. `stop`: SIGTERM a moment after the evil gateway was asked."""
+        began, out = time.monotonic(), self.folder / "output"
+        with out.open("wb") as stream:
+            process = subprocess.Popen(
+                argv, cwd=cli.home, env=cli.env, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+            with measured(process.pid) as memory:
+                try:
+                    while stop and process.poll() is None and not self.asked():
+                        time.sleep(1)
+                    ended = time.monotonic()
+                    if stop:
+                        time.sleep(1)
+                        process.send_signal(signal.SIGTERM)
+                    process.wait(timeout=timeout)
+                finally:
+                    if process.poll() is None:
+                        os.killpg(process.pid, signal.SIGKILL)
+                        process.wait()
+        now = time.monotonic()
+        return Ran(process.returncode, out.read_text(errors="replace"), memory[0], now - began, now - ended)
+
+    def command(self, *words: str, timeout: float = 240, stop: bool = False) -> Ran:
+        """A phi4-edge command over the fleet."""
+        cli = self.fleet.cli
+        path = f"{self.folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        near = Cli(cli.store, cli.home, {"PATH": path})
+        verb, *more = words
+        argv = near.argv(verb, *map(str, self.fleet.inventories), *more)
+        return self.run(argv, near, timeout, stop)
+
+    def playbook(self, name: str) -> Ran:
+        """The plain playbook, without phi4-edge."""
+        inventories = [word for path in self.fleet.inventories for word in ("-i", str(path))]
+        program = Path(sys.executable).parent / "ansible-playbook"
+        environment = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        argv = [sys.executable, str(program), *inventories, str(ROOT / "playbooks" / f"{name}.yml")]
+        return self.run(argv, Cli(self.fleet.cli.store, self.fleet.cli.home, environment))
+
+    def unharmed(self, ran: Ran) -> None:
+        """The controller is as it was: no file, no memory, nothing that a terminal obeys, no words of Python."""
+        assert [path.name for path in (self.folder / "canary").iterdir()] == []
+        assert ran.memory <= MOST_MEMORY, f"{ran.memory >> 20} MiB"
+        assert "Traceback" not in ran.out, ran.out[-3000:]
+        assert not any(bad in ran.out for bad in ("\x1b[2J", "\u202e", hostile_answers.EVALUATED)), ran.out[-3000:]

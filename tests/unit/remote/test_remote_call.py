@@ -1,0 +1,39 @@
+"""One script, one document back, or the reason why there is none."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from phi4_edge.errors import FactsError
+from phi4_edge.remote import call
+
+
+def host(document: Mapping[str, Any] | None, stderr: str = "", rc: int = 0) -> call.Execute:
+    """A host that answers `document`, or nothing."""
+
+    def execute(line: str, in_data: bytes) -> dict[str, Any]:
+        assert "n0nce" in line
+        assert in_data.startswith(b"script")
+        if document is None:
+            return {"rc": rc, "stdout": "", "stderr": stderr}
+        frame = base64.b64encode(zlib.compress(json.dumps(document).encode())).decode()
+        return {"rc": rc, "stdout": f"motd\nn0nce:BEGIN\n{frame}\nn0nce:END\n", "stderr": stderr}
+
+    return execute
+
+
+def test_the_answer_is_what_the_host_emitted_between_its_noise() -> None:
+    assert call.call(host({"sent": 3}), "n0nce", None, "script", {}) == {"sent": 3}
+
+
+def test_no_answer_is_told_with_the_hosts_own_words() -> None:
+    silent = host(None, "sudo: \x1b[31ma password is required", 1)
+    with pytest.raises(FactsError, match=r"exit status 1.*a password is required") as raised:
+        call.call(silent, "n0nce", None, "script", {})
+    assert "\x1b" not in str(raised.value)
