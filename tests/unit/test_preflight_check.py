@@ -60,10 +60,11 @@ class Server(paramiko.ServerInterface):
             stdin += chunk
         self.commands.append((command, stdin.decode()))
         status, text = self.answer(command, stdin.decode())
-        with contextlib.suppress(OSError):  # the client may hang up once it has read more than it takes
+        # The client may hang up once it has read more than it takes: of the channel alone (OSError), or of everything.
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             channel.sendall(text.encode())
             channel.send_exit_status(status)
-        channel.close()
+            channel.close()
 
 
 @contextlib.contextmanager
