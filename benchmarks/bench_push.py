@@ -17,7 +17,7 @@ from phi4_edge.lab import Lab
 
 SIZE = 64 * 1024**2
 FILE = "model.bin"
-ROLES = str(harness.ROOT / "roles")
+COLLECTIONS = str(harness.ROOT / "cli")
 # Below it each side has a place of its own, so that "again" finds what the same side made.
 BASE = "/var/lib/phi4-bench"
 NAMES = ("artifact role", "ansible copy", "pyinfra put")
@@ -25,12 +25,12 @@ ROLE = """\
 - hosts: all
   gather_facts: false
   tasks:
-    - ansible.builtin.include_role: {name: artifact}
+    - ansible.builtin.include_role: {name: phi4_edge.edge.artifact, tasks_from: install}
       vars:
-        artifact_name: bench
-        artifact_source: SOURCE
-        artifact_digest: DIGEST
-        artifact_destination: PLACE
+        __artifact_name: bench
+        __artifact_source: SOURCE
+        __artifact_digest: DIGEST
+        __artifact_destination: PLACE
         artifact_staging: BASE/staging
 """
 COPY = """\
@@ -102,7 +102,7 @@ def _sides(folder: Path, lab: Lab, digest: str, sha256: str) -> list[Side]:
     theirs = harness.peer(harness.ANSIBLE) / "ansible-playbook"
     pyinfra = harness.peer(harness.PYINFRA) / "pyinfra"
     commands: list[tuple[list[str], dict[str, str]]] = [
-        ([str(ours), "-i", str(lab.inventory), str(files[0])], {**tuned, "ANSIBLE_ROLES_PATH": ROLES}),
+        ([str(ours), "-i", str(lab.inventory), str(files[0])], {**tuned, "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS}),
         ([str(theirs), "-i", str(lab.inventory), str(files[1])], tuned),
         ([str(pyinfra), "-y", str(harness.pyinfra_inventory(lab, folder)), str(files[2])], {}),
     ]

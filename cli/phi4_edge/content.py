@@ -1,7 +1,7 @@
-"""Where the roles and playbooks are: inside the installed wheel, or at the root of a checkout.
+"""Where the Ansible collection is: beside our package, installed from a wheel as well as in a checkout.
 
-Located by `__file__`: an editable install leaves a stale `_content` snapshot in site-packages, which is never beside
-this file.
+In a wheel `ansible_collections/phi4_edge/edge` is a directory, in a checkout a link to its root, so that Ansible finds
+the same tree by itself wherever it finds our package.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ def package() -> Path:
     return _PACKAGE
 
 
+def collections() -> Path:
+    """Directory that holds `ansible_collections/`, for `ANSIBLE_COLLECTIONS_PATH`."""
+    return _PACKAGE.parent
+
+
 def root() -> Path:
-    """Directory that holds `roles/` and `playbooks/`. Raises FileNotFoundError for a damaged installation."""
-    for candidate in (_PACKAGE / "_content", _PACKAGE.parents[1]):
-        if (candidate / "roles").is_dir() and (candidate / "playbooks").is_dir():
-            return candidate
-    raise FileNotFoundError(
-        f"no roles/ and playbooks/ beside {_PACKAGE}: the installation is damaged, install it again"
-    )
+    """Directory of the collection: roles, playbooks, plugins. Raises FileNotFoundError for a damaged installation."""
+    tree = collections() / "ansible_collections" / "phi4_edge" / "edge"
+    if not all((tree / part).is_dir() for part in ("roles", "playbooks", "plugins")):
+        raise FileNotFoundError(f"found no collection phi4_edge.edge at {tree}, needed it: install phi4-edge again")
+    return tree.resolve()
 
 
 def roles() -> Path:
-    """Directory of the roles, for `ANSIBLE_ROLES_PATH`."""
+    """Directory of the roles."""
     return root() / "roles"
 
 
@@ -40,11 +43,15 @@ def playbook(name: str) -> Path:
 
 # What Python, tests and linters leave in a checkout, and no wheel holds.
 _LEFT = re.compile(r"__pycache__|\..*_cache|.*\.pyc")
+# The parts of the collection that decide what is done, for a worker that must do the same.
+PARTS = ("meta", "playbooks", "plugins", "roles")
+# Tests of the engine are in the checkout alone.
+_TESTS = Path("roles/onnx/files/engine/tests")
 
 
 def leftover(inside: Path) -> bool:
-    """Whether a path, relative to the checkout or the package, is no part of it but of somebody's cache."""
-    return any(map(_LEFT.fullmatch, inside.parts))
+    """Whether a path, relative to the collection or the package, is no part of what is installed."""
+    return any(map(_LEFT.fullmatch, inside.parts)) or inside.is_relative_to(_TESTS)
 
 
 def digest(*relative: str) -> str:

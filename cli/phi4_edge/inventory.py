@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from phi4_edge import ansible_version
 from phi4_edge.core.inventory import Host, SshSettings
 from phi4_edge.core.plan.overrides import EXTRA
 from phi4_edge.environment import Need, narrowed
@@ -32,8 +33,9 @@ def load(
     """The hosts of all sources in inventory order, those of `limit` only where it is given.
 
     Raises InventoryError for a source that is missing, cannot be read or is empty, for a limit that matches nothing,
-    and for a variable of a host that cannot be templated.
+    and for a variable of a host that cannot be templated; PreflightError for an untested version of ansible-core.
     """
+    ansible_version.check()
     for path in paths:
         _must_exist(path)
     # Executable sources, plugins and vault programs see what they see when the playbook runs.
@@ -118,18 +120,20 @@ def _absolute(path: str) -> str:
 def _vault_secrets(loader: Any, vault_file: str | Path | None) -> list[Any]:
     from ansible import constants
     from ansible.cli import CLI
-    from ansible.parsing.vault import VaultSecretsContext
+    from ansible.parsing import vault
 
     ids = list(constants.DEFAULT_VAULT_IDENTITY_LIST)
     named = str(vault_file) if vault_file else constants.DEFAULT_VAULT_PASSWORD_FILE
     files = [str(Path(named).expanduser().absolute())] if named else []
-    secrets: list[Any] = CLI.setup_vault_secrets(
-        loader, vault_ids=ids, vault_password_files=files, auto_prompt=False, initialize_context=False
-    )
+    wanted: dict[str, Any] = {"vault_ids": ids, "vault_password_files": files, "auto_prompt": False}
+    secrets_context = getattr(vault, "VaultSecretsContext", None)
+    if secrets_context is None:  # before ansible-core 2.19 values are decrypted with the loader's secrets
+        return list(CLI.setup_vault_secrets(loader, **wanted))
+    secrets: list[Any] = CLI.setup_vault_secrets(loader, **wanted, initialize_context=False)
     # Values are decrypted where they are used, with the secrets of the whole process: set once, replaced afterwards.
-    context = VaultSecretsContext.current(optional=True)
+    context = secrets_context.current(optional=True)
     if context is None:
-        VaultSecretsContext.initialize(VaultSecretsContext(secrets))
+        secrets_context.initialize(secrets_context(secrets))
     else:
         context.secrets = secrets
     return secrets
@@ -187,7 +191,7 @@ def _host(name: str, manager: Any, variables: Any, loader: Any) -> Host:
 
     def value(key: str, *others: str) -> Any:
         found = next((known[each] for each in (key, *others) if each in known), None)
-        return _plain(_templated(templar, found, name, key))
+        return _evaluated(templar, found, name, key)
 
     ours = {
         key: value(key) for key in sorted(known) if isinstance(key, str) and (key.startswith(_PREFIX) or key in EXTRA)
@@ -215,11 +219,11 @@ def _host(name: str, manager: Any, variables: Any, loader: Any) -> Host:
     )
 
 
-def _templated(templar: Any, found: Any, host: str, key: str) -> Any:
+def _evaluated(templar: Any, found: Any, host: str, key: str) -> Any:
     from ansible.errors import AnsibleError
 
     try:
-        return templar.template(found)
+        return _plain(templar.template(found))  # before 2.19 a vault's value is decrypted only when it is read
     except AnsibleError as error:
         raise InventoryError(
             f"found variable {key} of host {host} that cannot be evaluated: {_first_lines(str(error))}; "

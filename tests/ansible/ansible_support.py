@@ -68,8 +68,8 @@ def write_playbook(folder: Path, *tasks: dict[str, Any]) -> Path:
 
 
 def role(name: str, **variables: Any) -> dict[str, Any]:
-    """A task that includes a role."""
-    return {"ansible.builtin.include_role": {"name": name}, "vars": variables}
+    """A task that includes a role of ours."""
+    return {"ansible.builtin.include_role": {"name": f"phi4_edge.edge.{name}"}, "vars": variables}
 
 
 def read_json(path: Path) -> Any:

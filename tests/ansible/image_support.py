@@ -79,9 +79,9 @@ class Bench:
 
     def deliver(self, *options: str, path: Path | None = None, **variables: Any) -> Played:
         own = {
-            "artifact_store": str(self.store.root), "artifact_images": {"engine": self.planned, "webui": None},
+            "artifact_store": str(self.store.root), "__artifact_images": {"engine": self.planned, "webui": None},
             "artifact_staging": str(self.staging), "artifact_piece_bytes": 65536, "artifact_reserve_bytes": 0,
-            "artifact_retries": 0, "artifact_image_delivery": "push", "artifact_image_mirror": "",
+            "artifact_retries": 0, "__artifact_image_delivery": "push", "__artifact_image_mirror": "",
         }  # fmt: skip
         task = role("artifact", **{**own, **variables})
         task["ansible.builtin.include_role"]["tasks_from"] = "image"

@@ -103,7 +103,7 @@ def test_a_fact_never_becomes_a_variable(tmp_path: Path) -> None:
     python = fake_python(tmp_path, "python", "import sys\n" + FRAME.replace("SIZE", "3").replace("MORE", "{}"))
     playbook = tmp_path / "site.yml"
     playbook.write_text(
-        "- hosts: all\n  gather_facts: false\n  roles: [probe]\n  tasks:\n"
+        "- hosts: all\n  gather_facts: false\n  roles: [phi4_edge.edge.probe]\n  tasks:\n"
         '    - ansible.builtin.debug:\n        msg: "{{ phi4_port }} {{ phi4_facts is defined }}"\n'
     )
     heard: list[runner.HostEvent] = []
@@ -184,7 +184,7 @@ def test_plain_ansible_playbook_works_too(tmp_path: Path) -> None:
             "-e",
             json.dumps(PLAIN),
         ],
-        env={**os.environ, "ANSIBLE_ROLES_PATH": str(content.roles())},
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(content.collections())},
         capture_output=True,
         text=True,
         check=False,

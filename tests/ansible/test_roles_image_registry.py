@@ -41,7 +41,7 @@ def names(bench: Bench) -> list[str]:
 
 
 def test_a_host_pulls_by_digest_from_the_mirror_and_only_once(bench: Bench) -> None:
-    how = {"artifact_image_delivery": "registry", "artifact_image_mirror": bench.mirror}
+    how = {"__artifact_image_delivery": "registry", "__artifact_image_mirror": bench.mirror}
     assert "would be done" in bench.deliver("--check", **how).output
     assert names(bench) == []
     first = bench.deliver(**how)
@@ -53,7 +53,7 @@ def test_a_host_pulls_by_digest_from_the_mirror_and_only_once(bench: Bench) -> N
 
 def test_a_registry_that_lacks_the_digest_is_named_with_what_to_do(bench: Bench) -> None:
     bench.planned["digest"] = "sha256:" + "0" * 64
-    failed = bench.deliver(artifact_image_delivery="registry", artifact_image_mirror=bench.mirror)
+    failed = bench.deliver(__artifact_image_delivery="registry", __artifact_image_mirror=bench.mirror)
     assert failed.status == 2
     assert f"could not pull {bench.mirror}/{bench.repository}@sha256:0000" in failed.output
     assert "phi4_image_mirror" in failed.output

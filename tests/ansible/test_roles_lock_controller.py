@@ -12,7 +12,7 @@ from ansible_support import ROOT
 
 from phi4_edge.core.facts import lock
 
-PLUGIN = ROOT / "roles" / "lock" / "action_plugins" / "phi4_lock.py"
+PLUGIN = ROOT / "plugins" / "action" / "phi4_lock.py"
 spec = importlib.util.spec_from_file_location("phi4_lock", PLUGIN)
 assert spec is not None and spec.loader is not None
 plugin = importlib.util.module_from_spec(spec)

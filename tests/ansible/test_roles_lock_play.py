@@ -21,7 +21,7 @@ HOSTS = ("a", "b")
 
 def locked_play(folder: Path, *tasks: dict[str, object]) -> tuple[Path, Path]:
     """Inventory and playbook of a play that locks its hosts around `tasks`."""
-    released = {"ansible.builtin.include_role": {"name": "lock", "tasks_from": "release"}}
+    released = {"ansible.builtin.include_role": {"name": "phi4_edge.edge.lock", "tasks_from": "release"}}
     block = {"block": [role("lock", lock_operation="test"), *tasks], "always": [released]}
     return write_inventory(folder, {host: {} for host in HOSTS}), write_playbook(folder, block)
 
@@ -148,6 +148,9 @@ def test_check_mode_takes_nothing(tmp_path: Path) -> None:
 def test_every_playbook_that_must_have_a_host_alone_locks_it_first_and_lets_go_last(name: str) -> None:
     [document] = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text())
     [whole] = document["tasks"]
-    assert whole["block"][0]["ansible.builtin.include_role"] == {"name": "lock"}
-    assert whole["always"][-1]["ansible.builtin.include_role"] == {"name": "lock", "tasks_from": "release"}
+    assert whole["block"][0]["ansible.builtin.include_role"] == {"name": "phi4_edge.edge.lock"}
+    assert whole["always"][-1]["ansible.builtin.include_role"] == {
+        "name": "phi4_edge.edge.lock",
+        "tasks_from": "release",
+    }
     assert document["become"] is True

@@ -44,11 +44,13 @@ class Bench:
 
     def playbook(self, **variables: Any) -> Path:
         own = {
-            "artifact_name": "thing", "artifact_source": str(self.source), "artifact_digest": self.digest,
-            "artifact_destination": str(self.destination), "artifact_staging": str(self.staging),
+            "__artifact_name": "thing", "__artifact_source": str(self.source), "__artifact_digest": self.digest,
+            "__artifact_destination": str(self.destination), "artifact_staging": str(self.staging),
             "artifact_piece_bytes": 65536, "artifact_reserve_bytes": 0, "artifact_retries": 0,
         }  # fmt: skip
-        return write_playbook(self.folder, role("artifact", **{**own, **variables}))
+        task = role("artifact", **{**own, **variables})
+        task["ansible.builtin.include_role"]["tasks_from"] = "install"
+        return write_playbook(self.folder, task)
 
     def push(self, *options: str, **variables: Any) -> Played:
         return play(self.playbook(**variables), self.inventory, "-v", *options)
@@ -198,9 +200,9 @@ def test_wheels_that_the_lock_does_not_name_reach_no_host(tmp_path: Path, digest
     }
     bench = Bench(tmp_path, evil)
     wheels = {"python": "3.13", "architecture": "x86_64"}
-    failed = bench.push(artifact_wheels=wheels, artifact_digest=bench.digest if digest else "")
+    failed = bench.push(__artifact_wheels=wheels, __artifact_digest=bench.digest if digest else "")
     assert failed.status == 2
     assert "pip-26.3-py3-none-any.whl: its hash is not in the lock" in failed.output
     assert "pip-1.whl/pip/__main__.py: is no wheel" in failed.output
     assert not list(bench.host.iterdir())
-    assert "needed one such as 3.13" in bench.push(artifact_wheels={**wheels, "python": "../../x"}).output
+    assert "needed one such as 3.13" in bench.push(__artifact_wheels={**wheels, "python": "../../x"}).output

@@ -120,7 +120,7 @@ def test_going_back_says_what_serves(host: Host, monkeypatch: pytest.MonkeyPatch
     ("to", "kept", "removed"), [(TWO, False, False), ("", True, False), ("", False, True)]
 )  # fmt: skip
 def test_the_facts_of_a_rollback(to: str, kept: bool, removed: bool) -> None:
-    path = ROOT / "roles" / "service" / "action_plugins" / "phi4_release.py"
+    path = ROOT / "plugins" / "action" / "phi4_release.py"
     spec = importlib.util.spec_from_file_location("phi4_release_facts", path)
     assert spec is not None and spec.loader is not None
     plugin = importlib.util.module_from_spec(spec)
@@ -136,7 +136,7 @@ def test_the_facts_of_a_rollback(to: str, kept: bool, removed: bool) -> None:
 )  # fmt: skip
 def test_a_release_is_named_for_all_hosts_or_by_host(tmp_path: Path, wanted: str, found: str) -> None:
     [task] = yaml.safe_load((ROOT / "roles" / "service" / "tasks" / "previous.yml").read_text())
-    shown = {"ansible.builtin.debug": {"msg": f"to=<{task['phi4_release']['to']}>"}}
+    shown = {"ansible.builtin.debug": {"msg": f"to=<{task['phi4_edge.edge.phi4_release']['to']}>"}}
     playbook = write_playbook(tmp_path, dict(shown, vars={"service_rollback_to": yaml.safe_load(wanted)}))
     done = play(playbook, write_inventory(tmp_path, {"here": {}}))
     assert f'"msg": "to=<{found}>"' in done.output, done.output

@@ -72,7 +72,7 @@ def applied(folder: Path, plan: dict[str, Any], *options: str) -> Played:
         folder,
         {"name": "Facts", "ansible.builtin.set_fact": {
             "phi4_plan": plan, "phi4_images": {"engine": "sha256:" + "1" * 64}, "cacheable": True}},
-        {"name": "Apply", "ansible.builtin.include_role": {"name": "vllm"}},
+        {"name": "Apply", "ansible.builtin.include_role": {"name": "phi4_edge.edge.vllm"}},
     )  # fmt: skip
     extra = json.dumps({"__vllm_root": str(folder / "opt"), "__vllm_state": str(folder / "var")})
     return play(playbook, write_inventory(folder, {"here": {}}), "--extra-vars", extra, *options)

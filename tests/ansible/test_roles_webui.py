@@ -37,7 +37,7 @@ PLAYBOOK: list[dict[str, Any]] = [
                     "phi4_images": "{{ given_images }}",
                 }
             },
-            {"ansible.builtin.include_role": {"name": "webui"}},
+            {"ansible.builtin.include_role": {"name": "phi4_edge.edge.webui"}},
         ],
     }
 ]

@@ -23,7 +23,7 @@ from own_store import own_store
 __all__ = ["ACCEPTED", "Site", "layout", "open_site", "own_store"]
 OLLAMA_VERSION = "0.35.0"
 # What Debian 13 has, which is below the floors; the site knows and accepts it.
-ACCEPTED = {"phi4_accept_below_floor": "docker,runc", "docker_source": "distribution"}
+ACCEPTED = {"phi4_accept_below_floor": "docker,runc", "phi4_docker_source": "distribution"}
 
 
 @dataclass(frozen=True)

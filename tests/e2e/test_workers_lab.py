@@ -148,7 +148,9 @@ def test_a_worker_that_is_something_else_is_refused_before_any_host_is_touched(s
     before = site.serving()
     site.want(1216)
     worker = Gateway(site.lab, "gw4")
-    playbook = worker.sh("ls /opt/worker/lib/python3*/site-packages/phi4_edge/_content/playbooks/provision.yml").strip()
+    playbook = worker.sh(
+        "ls /opt/worker/lib/python3*/site-packages/ansible_collections/phi4_edge/edge/playbooks/provision.yml"
+    ).strip()
     worker.sh(f"cp {playbook} /var/tmp/kept && echo '# changed' >> {playbook}")
     refused = site.cli.run(*site.words(), timeout=120).expect(3)
     assert "found other files of phi4-edge" in refused.err

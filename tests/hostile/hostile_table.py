@@ -79,6 +79,12 @@ def task_name(door: Door) -> str:
     return f"{door.plugin} {door.name}"
 
 
+def task_of(door: Door) -> Json:
+    """The task of a door, its plugin by the full name."""
+    task: Json = json.loads(json.dumps(dict(door.task)))
+    return {f"phi4_edge.edge.{name}" if name == door.plugin else name: value for name, value in task.items()}
+
+
 def prepare(play: Play) -> None:
     """Everything that the play and its hosts need, in the play's folder."""
     home = play.folder / "home"
@@ -97,14 +103,19 @@ def prepare(play: Play) -> None:
     python = "{{ hostile_python }} '{{ hostile_behaviour }}' %s"
     tasks = [
         {
-            "name": task_name(door), **json.loads(json.dumps(dict(door.task))), "timeout": play.timeout,
+            "name": task_name(door), **task_of(door), "timeout": play.timeout,
             "check_mode": play.check, "ignore_errors": True, "ignore_unreachable": True,
             "vars": {"ansible_python_interpreter": python % door.name},
         }
         for door in play.doors
     ]  # fmt: skip
     # Whoever got a host into the inventory, or variables to the innocent one, has them used here.
-    after = {"name": "after", "phi4_lock": {"do": "show", "folder": "/run/none"}, "ignore_errors": True, "timeout": 20}
+    after = {
+        "name": "after",
+        "phi4_edge.edge.phi4_lock": {"do": "show", "folder": "/run/none"},
+        "ignore_errors": True,
+        "timeout": 20,
+    }
     plays = [
         {"hosts": "all", "gather_facts": False, "tasks": tasks},
         {"hosts": "all:!evil*", "gather_facts": False, "tasks": [after]},
@@ -114,10 +125,9 @@ def prepare(play: Play) -> None:
 
 def environment(play: Play) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
-    plugins = ":".join(str(path) for path in sorted(content.roles().glob("*/action_plugins")))
     return {
         **kept, "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_ACTION_PLUGINS": plugins, "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback"),
+        "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback"),
         "ANSIBLE_FORKS": str(play.forks), "HOSTILE_ROWS": str(play.folder / "rows"),
         "ANSIBLE_LOCALHOST_WARNING": "false", "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
     }  # fmt: skip

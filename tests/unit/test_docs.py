@@ -13,7 +13,17 @@ import pytest
 
 from phi4_edge import errors, inventory, lab
 from phi4_edge.core.catalog.table import PROFILES
-from phi4_edge.core.plan.overrides import AUTO, DELIVERIES, ENGINES, EXTRA, MODELS, QUANTIZATIONS, VARIABLES, Overrides
+from phi4_edge.core.plan.overrides import (
+    DELIVERIES,
+    ENGINES,
+    EXTRA,
+    MODELS,
+    PASSED,
+    QUANTIZATIONS,
+    VARIABLES,
+    Overrides,
+)
+from phi4_edge.core.values import AUTO
 from phi4_edge.data import SCHEMAS, load_catalog, load_table
 from phi4_edge.errors import InventoryError
 from phi4_edge.main import cli
@@ -39,7 +49,8 @@ def explained() -> dict[str, tuple[str, str]]:
 
 def test_the_sample_inventory_explains_every_variable_once() -> None:
     names = [name for name, _, _ in EXPLAINED.findall(SAMPLE.read_text())]
-    assert sorted(names) == sorted([*VARIABLES, *EXTRA])
+    # phi4_hosts is for a command line: which hosts a playbook is for.
+    assert sorted([*names, "phi4_hosts"]) == sorted([*VARIABLES, *EXTRA, *PASSED])
 
 
 def test_the_sample_inventory_shows_the_defaults() -> None:
@@ -104,7 +115,8 @@ def test_the_sample_inventory_can_be_used() -> None:
 @by_name
 def test_variables_that_are_named_exist(path: Path) -> None:
     named = set(re.findall(r"\bphi4_[a-z_]+\b", path.read_text()))
-    assert named <= {*VARIABLES, "phi4_edge"}, sorted(named - {*VARIABLES, "phi4_edge"})
+    known = {*VARIABLES, *PASSED, "phi4_edge", "phi4_docker_"}
+    assert named <= known, sorted(named - known)
 
 
 @by_name

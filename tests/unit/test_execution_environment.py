@@ -69,11 +69,12 @@ def test_it_is_a_definition_of_version_3(definition: dict[str, Any]) -> None:
     jsonschema.validate(definition, SCHEMA)
 
 
-def test_ansible_is_what_the_project_pins(definition: dict[str, Any], project: dict[str, Any]) -> None:
+def test_ansible_is_what_the_project_locks(definition: dict[str, Any], project: dict[str, Any]) -> None:
     pinned = {definition["dependencies"][name]["package_pip"] for name in ("ansible_core", "ansible_runner")}
-    assert pinned == {wanted for wanted in project["dependencies"] if wanted.startswith("ansible-")}
     locked = (ROOT / "requirements" / "runtime.lock").read_text()
     assert all(f"{wanted} " in locked for wanted in pinned)
+    ranged = [re.split(r"[<>=]", wanted)[0] for wanted in project["dependencies"]]
+    assert {wanted.split("==")[0] for wanted in pinned} <= set(ranged)
 
 
 def test_the_base_image_and_its_python_are_named_by_version(
@@ -103,7 +104,6 @@ def test_what_it_sets_is_what_roles_need(definition: dict[str, Any]) -> None:
     steps = definition["additional_build_steps"]["append_final"]
     settings = dict(step.removeprefix("ENV ").split("=", 1) for step in steps if step.startswith("ENV "))
     assert settings["ANSIBLE_INJECT_FACT_VARS"] == "False"
-    assert settings["ANSIBLE_ROLES_PATH"].endswith("/content/roles")
     defaults = (ROOT / "roles" / "plan" / "defaults" / "main.yml").read_text()
     assert "PHI4_EDGE_STORE" in settings
     assert "PHI4_EDGE_STORE" in defaults

@@ -47,9 +47,11 @@ def test_the_command_has_absolute_paths_and_private_files(tmp_path: Path) -> Non
 
 
 def test_the_environment_makes_runs_safe(tmp_path: Path) -> None:
-    env = build(tmp_path, environ={**ENV, "ANSIBLE_ROLES_PATH": "/theirs", "ANSIBLE_CONFIG": "cfg/ansible.cfg"}).env
+    env = build(
+        tmp_path, environ={**ENV, "ANSIBLE_COLLECTIONS_PATH": "/theirs", "ANSIBLE_CONFIG": "cfg/ansible.cfg"}
+    ).env
     assert env["PATH"] == f"{Path(sys.executable).parent}:/usr/bin"
-    assert env["ANSIBLE_ROLES_PATH"] == f"{content.roles()}:/theirs"
+    assert env["ANSIBLE_COLLECTIONS_PATH"] == f"{content.collections()}:/theirs"
     assert env["ANSIBLE_CONFIG"] == f"{tmp_path}/cfg/ansible.cfg"
     assert env["ANSIBLE_HOST_KEY_CHECKING"] == "True"
     assert env["ANSIBLE_INJECT_FACT_VARS"] == "False"
@@ -100,6 +102,19 @@ def test_the_operator_s_ssh_arguments_win(tmp_path: Path, text: str, found: bool
     assert ssh_args_set(ENV, tmp_path) is found
     assert ("ANSIBLE_SSH_ARGS" in build(tmp_path).env) is not found
     assert build(tmp_path, environ={**ENV, "ANSIBLE_SSH_ARGS": "-v"}).env["ANSIBLE_SSH_ARGS"] == "-v"
+
+
+@pytest.mark.parametrize(
+    ("text", "theirs"),
+    [
+        ("[defaults]\ncollections_path = /srv/theirs:more\n", "/srv/theirs:{here}/more"),
+        ("[defaults]\nforks = 5\n", "~/.ansible/collections:/usr/share/ansible/collections"),
+    ],
+)
+def test_our_collection_comes_first_and_theirs_stay(tmp_path: Path, text: str, theirs: str) -> None:
+    (tmp_path / "ansible.cfg").write_text(text)
+    path = build(tmp_path).env["ANSIBLE_COLLECTIONS_PATH"]
+    assert path == f"{content.collections()}:{theirs.format(here=tmp_path)}"
 
 
 def test_the_configuration_of_our_own_checkout_is_no_operator_s() -> None:

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from phi4_edge.errors import FactsError, HostFailedError
-from phi4_edge.remote import answers
+from phi4_edge.errors import FactsError, HostFailedError, Phi4EdgeError
+from phi4_edge.remote import answers, collection
 from phi4_edge.remote.call import call, held
 from phi4_edge.remote.scripts import composed
 
@@ -70,8 +70,9 @@ def on_host(
     exchange that has less time left. `sudoable`: as the user that the task becomes, not as the one who logs in.
 
     Raises HostRefusedError when the script on the host says why not, FactsError when what came back is no answer of
-    ours, or none came in time.
+    ours, or none came in time, HostFailedError where the plugin is of another version than this package.
     """
+    collection.check(action)
     known = answers.OPERATIONS[operation]
     limit, memory = seconds or known.seconds, known.memory + COPIES * len(payload)
     name, (_role, script, do) = str(variables.get("inventory_hostname", "the host")), operation
@@ -137,7 +138,7 @@ def task(
     """The same as a task result: `changed`, `answer`, and `diff` where there is one; or `failed` with the reason."""
     try:
         return result(on_host(action, variables, operation, args, payload, seconds))
-    except (FactsError, HostRefusedError) as error:
+    except Phi4EdgeError as error:
         return failure(error)
 
 

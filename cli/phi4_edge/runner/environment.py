@@ -17,6 +17,9 @@ PRIVATE = "{private}"
 # It would change what our own run does.
 _FOREIGN = frozenset({"ANSIBLE_STDOUT_CALLBACK"})
 
+# Where Ansible looks without a setting: connection and become plugins of an inventory may be in collections there.
+_COLLECTIONS = os.pathsep.join(["~/.ansible/collections", "/usr/share/ansible/collections"])
+
 # Connections are shared by the tasks of one run, die with it (its processes are ended, or its guard does that), and
 # notice a dead host after a minute. Between two tasks of a host may lie the longest step of another one: a connection
 # that ended meanwhile would take the run's lock on the host with it. Models are incompressible: compression would only
@@ -30,15 +33,15 @@ SSH_ARGS = (
 MAX_EVENT_RES = 16 * 1024 * 1024
 
 
-def build_env(environ: Mapping[str, str], roles: Path, binaries: Path, ssh_args_set: bool) -> dict[str, str]:
+def build_env(environ: Mapping[str, str], collections: Path, binaries: Path, cwd: Path) -> dict[str, str]:
     """The complete environment of a run, with PRIVATE where the private directory will be. `environ` is unchanged.
 
-    `binaries` is prepended to the PATH and `roles` to the roles path; the operator's ANSIBLE_CONFIG stays theirs.
+    `binaries` is prepended to the PATH, and `collections` to where Ansible looks for collections, so that another copy
+    of ours does not replace it; the operator's ANSIBLE_CONFIG stays theirs.
     """
     env = scrub(environ)
     env["PATH"] = os.pathsep.join([str(binaries), env.get("PATH", os.defpath)])
-    theirs = env.get("ANSIBLE_ROLES_PATH")
-    env["ANSIBLE_ROLES_PATH"] = os.pathsep.join([str(roles), theirs] if theirs else [str(roles)])
+    env["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join([str(collections), collections_path(environ, cwd)])
     env.update(
         {
             "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner turns it off where it is not set
@@ -52,7 +55,7 @@ def build_env(environ: Mapping[str, str], roles: Path, binaries: Path, ssh_args_
             "MAX_EVENT_RES": str(MAX_EVENT_RES),
         }
     )
-    if not ssh_args_set:
+    if not ssh_args_set(environ, cwd):
         env["ANSIBLE_SSH_ARGS"] = SSH_ARGS
     return env
 
@@ -70,14 +73,31 @@ def ssh_args_set(environ: Mapping[str, str], cwd: Path) -> bool:
     """
     if "ANSIBLE_SSH_ARGS" in environ:
         return True
+    return _configured(environ, cwd, "ssh_connection", "ssh_args") is not None
+
+
+def collections_path(environ: Mapping[str, str], cwd: Path) -> str:
+    """Where the operator's Ansible looks for collections: connection plugins of an inventory may be in one."""
+    if theirs := environ.get("ANSIBLE_COLLECTIONS_PATH"):
+        return theirs
+    found = _configured(environ, cwd, "defaults", "collections_path")
+    if found is None:
+        return _COLLECTIONS
+    value, base = found  # relative paths of a configuration file mean its own directory
+    return os.pathsep.join(str(base / Path(each).expanduser()) for each in value.split(os.pathsep))
+
+
+def _configured(environ: Mapping[str, str], cwd: Path, section: str, option: str) -> tuple[str, Path] | None:
+    """A setting of the operator's ansible.cfg with the file's directory; None where it is not set, or the file ours."""
     path = config_file(environ, cwd)
-    if path is not None and path.absolute() == content.root() / "ansible.cfg":
-        return False
+    if path is None or path.absolute() == content.root() / "ansible.cfg":
+        return None
     parser = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=(";",))
     try:
-        return path is not None and bool(parser.read(path)) and parser.has_option("ssh_connection", "ssh_args")
+        found = parser.get(section, option, fallback=None) if parser.read(path) else None
     except (configparser.Error, UnicodeDecodeError):
-        return False  # Ansible itself says what is wrong with the file
+        return None  # Ansible itself says what is wrong with the file
+    return None if found is None else (found, path.absolute().parent)
 
 
 def config_file(environ: Mapping[str, str], cwd: Path) -> Path | None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from phi4_edge import content
+from phi4_edge import ansible_version, content
 from phi4_edge.errors import RunnerError
-from phi4_edge.runner.environment import PRIVATE, build_env, ssh_args_set
+from phi4_edge.runner.environment import PRIVATE, build_env
 from phi4_edge.runner.events import Collector, HostEvent, HostOutcome
 from phi4_edge.runner.private import guarded, private_directory
 from phi4_edge.runner.process import MARKER, reap
@@ -105,7 +105,7 @@ def _check_forks(forks: int) -> None:
 
 def _env(environ: Mapping[str, str], cwd: Path, task_timeout: int) -> dict[str, str]:
     # Not resolved: in a virtual environment the interpreter is a link, and ansible-playbook lies beside the link.
-    env = build_env(environ, content.roles(), Path(sys.executable).parent, ssh_args_set(environ, cwd))
+    env = build_env(environ, content.collections(), Path(sys.executable).parent, cwd)
     if env.get("ANSIBLE_CONFIG"):
         env["ANSIBLE_CONFIG"] = str(_absolute(env["ANSIBLE_CONFIG"], cwd))
     if task_timeout:
@@ -127,8 +127,10 @@ def execute(
     """The run is over: no process and no file of it is left, however it ended. Prints nothing.
 
     `on_event` hears what happens, in this thread. When `cancelled()` turns true everything that runs is ended within
-    2 seconds. Raises RunnerError with Ansible's own words when it could not run at all.
+    2 seconds. Raises RunnerError with Ansible's own words when it could not run at all, PreflightError for an untested
+    version of it.
     """
+    ansible_version.check()
     job = secrets.randbits(62)
     collector = Collector(job, on_event)
     state = {"cancelled": False}

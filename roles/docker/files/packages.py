@@ -130,7 +130,7 @@ def apt(args: Json, *words: str) -> str:
 def advice(output: str) -> str:
     """What to do about a failure that has a known way out."""
     if LOCKED.search(output):
-        return " (another package manager is at work on the host: try later, or raise docker_lock_timeout)"
+        return " (another package manager is at work on the host: try later, or raise phi4_docker_lock_timeout)"
     if interrupted():
         return " (an installation was cut off: run `dpkg --configure -a` on the host)"
     return ""

@@ -59,7 +59,7 @@ def test_the_distributions_packages(system: tuple[str, str], compose: str) -> No
 def test_debian_12_has_no_compose_2(packages: dict[str, str]) -> None:
     found = host(version="12", packages=packages, engine="28.5.2" if packages else "")
     with pytest.raises(
-        PreflightError, match="debian 12 has Compose 1 only, needed Compose 2: set docker_source=docker"
+        PreflightError, match="debian 12 has Compose 1 only, needed Compose 2: set phi4_docker_source=docker"
     ):
         decide(found, "distribution", PINS, FLOORS)
 
@@ -109,7 +109,7 @@ def test_docker_below_the_floor_is_refused_with_the_cves(versions: dict[str, str
 
 
 def test_a_pin_below_the_floor_is_refused() -> None:
-    with pytest.raises(PreflightError, match=r"docker_version: found docker 28.5.1, needed 28.5.2"):
+    with pytest.raises(PreflightError, match=r"phi4_docker_version: found docker 28.5.1, needed 28.5.2"):
         decide(host(), "docker", Pins("28.5.1", "1.7.29", "2.40.3"), FLOORS)
 
 

@@ -84,7 +84,9 @@ def decide(
     suite = _suite(found)
     if source == "distribution":
         if not COMPOSE[suite]:
-            raise PreflightError(f"{_system(found)} has Compose 1 only, needed Compose 2: set docker_source=docker")
+            raise PreflightError(
+                f"{_system(found)} has Compose 1 only, needed Compose 2: set phi4_docker_source=docker"
+            )
         # Debian 13 split the client off; both suites of Ubuntu and Debian 12 have it in docker.io.
         client = {"docker-cli": ""} if suite == "trixie" else {}
         return Decision({"docker.io": "", COMPOSE[suite]: "", "iptables": "", **client}, "no Docker was found")
@@ -92,11 +94,11 @@ def decide(
     if others:
         raise PreflightError(
             f"found {', '.join(others)}, which Docker's own packages replace: run `apt-get remove {' '.join(others)}` "
-            "there when nothing needs them, or set docker_source=distribution"
+            "there when nothing needs them, or set phi4_docker_source=distribution"
         )
     problem = below(floors, "docker", pins.docker, accepted)
     if problem:
-        raise PreflightError(f"docker_version: {problem}")
+        raise PreflightError(f"phi4_docker_version: {problem}")
     wanted = {"docker-ce": pins.docker, "docker-ce-cli": pins.docker, "containerd.io": pins.containerd}
     return Decision({**wanted, "docker-compose-plugin": pins.compose}, "no Docker was found")
 
@@ -115,7 +117,7 @@ def _beside(
     if source == "docker":
         return Decision({"docker-compose-plugin": pins.compose}, "Docker has no Compose 2")
     if not COMPOSE[suite]:
-        raise PreflightError(f"{_system(found)} has Compose 1 only, needed Compose 2: set docker_source=docker")
+        raise PreflightError(f"{_system(found)} has Compose 1 only, needed Compose 2: set phi4_docker_source=docker")
     return Decision({COMPOSE[suite]: ""}, "Docker has no Compose 2")
 
 

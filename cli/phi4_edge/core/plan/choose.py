@@ -14,7 +14,8 @@ from phi4_edge.core.layout import MODELS_PATH, RELEASES_PATH
 from phi4_edge.core.plan import gates
 from phi4_edge.core.plan.forecast import Forecast, forecast
 from phi4_edge.core.plan.gates import Verdict
-from phi4_edge.core.plan.overrides import AUTO, Overrides
+from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.values import AUTO
 from phi4_edge.core.plan.sizing import (
     Pool,
     Sizing,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from phi4_edge.core.catalog.model import Build, Candidate, Catalog, Engine, Image, Variant
 from phi4_edge.core.facts.model import Gpu, HostFacts
-from phi4_edge.core.plan.overrides import AUTO, Overrides
+from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.values import AUTO
 from phi4_edge.core.text import dotted, version_of
 
 DRIVER_VARIABLE = "nvidia_runtime_driver_install"

@@ -1,6 +1,7 @@
 """What the inventory asks for: the `phi4_*` variables of one host, checked.
 
-`VARIABLES` is the complete list; anything else that starts with `phi4_` is an error. `EXTRA` are variables of roles.
+`VARIABLES` and `PASSED` are the complete list; anything else that starts with `phi4_` is an error. `EXTRA` are
+variables of roles.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from phi4_edge.core import image_reference as reference
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile as variants
 from phi4_edge.core.text import clean, closest
+from phi4_edge.core.values import AUTO, address, auto_or, flag, line, mapping, one_of, seconds, whole
 from phi4_edge.errors import ArtifactError, InventoryError
 
 PREFIX = "phi4_"
@@ -24,7 +26,6 @@ QUANTIZATIONS = ("int4", "int4_untied", "q4_0", "q4_K_M", "q5_1", "q8_0", "bf16"
 MODELS = ("phi-4-mini-instruct", "tiny")
 # 131,072 is what the model was trained for; below 512 not even the chat template and a short answer have room.
 SHORTEST_CONTEXT, LONGEST_CONTEXT = 512, 131072
-AUTO = "auto"
 # Where an INI inventory would have to say nothing.
 NONE = "none"
 
@@ -37,9 +38,6 @@ SEED_VARIANTS = ("phi4-mini-reasoning", "phi4-mini-coder")
 MOST_ALLOWED = 32
 _HOSTS = f"none, or a list of up to {MOST_ALLOWED} host names and addresses without ports, such as gw1.example"
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
-
-_TRUE = frozenset({"true", "yes", "on", "1"})
-_FALSE = frozenset({"false", "no", "off", "0"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +88,17 @@ class Overrides:
                 continue
             elif name in VARIABLES:
                 wanted, check = name.removeprefix(PREFIX), VARIABLES[name]
+            elif name in PASSED:
+                wanted, check = "", PASSED[name]
             else:
-                problems.append(f"{clean(name, 60)} is not a variable of phi4-edge{closest(name, list(VARIABLES))}")
+                known = [*VARIABLES, *PASSED]
+                problems.append(f"{clean(name, 60)} is not a variable of phi4-edge{closest(name, known)}")
                 continue
             try:
                 values[wanted] = check(value)
             except ValueError as error:
                 problems.append(f"{name}: found {clean(repr(value), 60)}, needed {error}")
+        values.pop("", None)
         problems += _together(cls(host=host, **values)) if not problems else []
         if problems:
             raise InventoryError(
@@ -119,58 +121,6 @@ class Overrides:
         return tuple(f"{PREFIX}{name}={value}" for name, value in wanted.items() if value not in (None, AUTO))
 
 
-def _one_of(*known: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        wanted = str(value).strip().lower()
-        for name in known:
-            if name.lower() == wanted:
-                return name
-        raise ValueError(f"one of {', '.join(known)}{closest(wanted, list(known))}")
-
-    return check
-
-
-def _whole(least: int, most: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        text = str(value).strip() if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
-        # INI inventories give numbers as text; isascii keeps other scripts' digits out.
-        if text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most:
-            return int(text)
-        raise ValueError(f"a whole number from {least} to {most}")
-
-    return check
-
-
-def _auto_or(check: Callable[[Any], int]) -> Callable[[Any], int | None]:
-    def checked(value: Any) -> int | None:
-        if isinstance(value, str) and value.strip().lower() == AUTO:
-            return None
-        try:
-            return check(value)
-        except ValueError as error:
-            raise ValueError(f"auto or {error}") from None
-
-    return checked
-
-
-def _flag(value: Any) -> bool:
-    text = str(value).strip().lower()
-    if text not in _TRUE | _FALSE:
-        raise ValueError("true or false")
-    return text in _TRUE
-
-
-def _address(value: Any) -> str:
-    try:
-        address = ipaddress.ip_address(str(value).strip())
-    except ValueError:
-        address = None
-    # A scope (fe80::1%eth0) names an interface that may have another name after a reboot.
-    if address is None or address.is_multicast or "%" in str(address):
-        raise ValueError("an IP address of the host, such as 127.0.0.1")
-    return str(address)
-
-
 def _hosts(value: Any) -> tuple[str, ...]:
     words = value.split(",") if isinstance(value, str) else [] if value is None else value
     if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
@@ -188,16 +138,6 @@ def _names_a_host(name: str) -> bool:
     except ValueError:
         labels = name.split(".")
         return len(name) <= 253 and not labels[-1].isdigit() and all(map(_LABEL.fullmatch, labels))
-
-
-def _seconds(value: Any) -> float:
-    try:
-        seconds = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        seconds = float("nan")
-    if not 0 <= seconds <= 3600:
-        raise ValueError("a number of seconds from 0 to 3600")
-    return seconds
 
 
 def _variants(value: Any) -> Mapping[str, Any]:
@@ -239,36 +179,49 @@ def _components(value: Any) -> tuple[str, ...]:
 
 
 VARIABLES: Mapping[str, Callable[[Any], Any]] = {
-    "phi4_profile": _one_of(AUTO, *PROFILES),
-    "phi4_engine": _one_of(AUTO, *ENGINES),
-    "phi4_quantization": _one_of(AUTO, *QUANTIZATIONS),
-    "phi4_context_length": _auto_or(_whole(SHORTEST_CONTEXT, LONGEST_CONTEXT)),
-    "phi4_parallel": _whole(1, 256),
-    "phi4_service_manager": _one_of(AUTO, "systemd", "compose"),
-    "phi4_port": _whole(1, 65535),
-    "phi4_bind": _address,
+    "phi4_profile": one_of(AUTO, *PROFILES),
+    "phi4_engine": one_of(AUTO, *ENGINES),
+    "phi4_quantization": one_of(AUTO, *QUANTIZATIONS),
+    "phi4_context_length": auto_or(whole(SHORTEST_CONTEXT, LONGEST_CONTEXT)),
+    "phi4_parallel": whole(1, 256),
+    "phi4_service_manager": one_of(AUTO, "systemd", "compose"),
+    "phi4_port": whole(1, 65535),
+    "phi4_bind": address,
     "phi4_allowed_hosts": _hosts,
-    "phi4_force": _flag,
-    "phi4_model": _one_of(*MODELS),
-    "phi4_threads": _auto_or(_whole(1, 1024)),
-    "phi4_max_tokens": _auto_or(_whole(1, LONGEST_CONTEXT)),
-    "phi4_stability_seconds": _seconds,
+    "phi4_force": flag,
+    "phi4_model": one_of(*MODELS),
+    "phi4_threads": auto_or(whole(1, 1024)),
+    "phi4_max_tokens": auto_or(whole(1, LONGEST_CONTEXT)),
+    "phi4_stability_seconds": seconds,
     "phi4_variants": _variants,
-    "phi4_image_delivery": _one_of(*DELIVERIES),
+    "phi4_image_delivery": one_of(*DELIVERIES),
     "phi4_image_mirror": _mirror,
     "phi4_accept_below_floor": _components,
     "phi4_worker": _worker,
 }
+# What roles and playbooks read themselves, and no plan depends on: checked with the others, before a host is changed.
+PASSED: Mapping[str, Callable[[Any], Any]] = {
+    "phi4_hosts": line,
+    "phi4_docker_source": one_of("docker", "distribution"),
+    "phi4_docker_repository_url": line,
+    "phi4_docker_key_url": line,
+    "phi4_docker_key_fingerprint": line,
+    "phi4_docker_version": line,
+    "phi4_docker_containerd_version": line,
+    "phi4_docker_compose_version": line,
+    "phi4_docker_daemon": mapping,
+    "phi4_docker_lock_timeout": whole(1, 86400),
+}
 # Variables of roles that the plan depends on: name here, and the check. Others of these roles are not looked at.
 EXTRA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "webui_enabled": ("webui_enabled", _flag),
-    "webui_port": ("webui_port", _whole(1, 65535)),
-    "webui_max_tokens": ("webui_max_tokens", _auto_or(_whole(16, LONGEST_CONTEXT))),
-    "webui_builtin_tools": ("webui_builtin_tools", _flag),
-    "webui_titles": ("webui_titles", _auto_or(_flag)),
-    "webui_follow_ups": ("webui_follow_ups", _flag),
-    "webui_tags": ("webui_tags", _flag),
-    "nvidia_runtime_driver_install": ("driver_install", _flag),
+    "webui_enabled": ("webui_enabled", flag),
+    "webui_port": ("webui_port", whole(1, 65535)),
+    "webui_max_tokens": ("webui_max_tokens", auto_or(whole(16, LONGEST_CONTEXT))),
+    "webui_builtin_tools": ("webui_builtin_tools", flag),
+    "webui_titles": ("webui_titles", auto_or(flag)),
+    "webui_follow_ups": ("webui_follow_ups", flag),
+    "webui_tags": ("webui_tags", flag),
+    "nvidia_runtime_driver_install": ("driver_install", flag),
 }
 
 

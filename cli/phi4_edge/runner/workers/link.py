@@ -70,12 +70,12 @@ class Hello:
 
 
 def code_digest() -> str:
-    """SHA-256 over this package, its roles and its playbooks: equal where the same things would be done."""
+    """SHA-256 over this package and its collection: equal where the same things would be done."""
     package = content.package()
-    total = hashlib.sha256(content.digest("roles", "playbooks").encode())
+    total = hashlib.sha256(content.digest(*content.PARTS).encode())
     for path in sorted(package.rglob("*")):
         inside = path.relative_to(package)
-        if path.is_file() and inside.parts[0] != "_content" and not content.leftover(inside):
+        if path.is_file() and not content.leftover(inside):
             total.update(f"{inside.as_posix()}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes the lock of a host for this run, releases it, or says who has it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+try:
+    from phi4_edge import __version__
+    from phi4_edge.core.facts import lock
+    from phi4_edge.errors import Phi4EdgeError
+    from phi4_edge.remote import action
+except ImportError as error:
+    raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
+
+SPARE_SECONDS = 120.0
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """`phi4_lock`: `take` sets the fact `phi4_lock` with `state` taken or held, `show` and `clear` with `holder`."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _VALID_ARGS = frozenset(
+        {
+            "do", "folder", "id", "operation", "holder", "wait", "stale_seconds", "heartbeat_seconds", "force",
+        }
+    )  # fmt: skip
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The fact `phi4_lock` says who has the host; a host that another run has is no failed one here."""
+        super().run(tmp, task_vars)
+        self._variables, args = task_vars or {}, self._task.args
+        if self._task.check_mode and args["do"] != "show":
+            return told_as({"state": "unlocked", "message": ""})
+        try:
+            fact = self._do(args["do"], args)
+        except Phi4EdgeError as error:
+            return action.failure(error)
+        return told_as(fact) if fact else {"changed": False}
+
+    def _do(self, do: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        """The fact `phi4_lock`; {} after a release."""
+        own = controller()
+        here = {"user": getpass.getuser(), "host": socket.gethostname(), "version": __version__}
+        wish = {**lock.wanted(args, own, here, time.time()), "persist": self._persist()}
+        if do != "take":
+            done = self._host(do, {"wish": wish, "folder": args["folder"], "force": bool(args.get("force"))})
+            return {} if do == "release" else lock.seen(done)
+        asked = {"wish": wish, "folder": args["folder"], "controller": own, "wait": float(args["wait"])}
+        # As long as somebody is waited for, and until the lock of a run that died is stale.
+        seconds = asked["wait"] + wish["stale_seconds"] + SPARE_SECONDS
+        done = self._host(do, asked, seconds)
+        holder = done.get("holder") or {}
+        if holder.get("state") == "held" and lock.gone(holder, own, started):
+            # Its connection lives on: plain ssh keeps it open for the next run, which is this one.
+            done = self._host(do, {**asked, "gone": str(holder.get("id"))}, seconds)
+        return lock.told(done, {**wish, "folder": args["folder"]}, own)
+
+    def _persist(self) -> float:
+        """Seconds that the connection to the host is kept open for the next task; 0 where each has one of its own."""
+        if self._connection.transport != "ssh":
+            return 0.0
+        options = (self._connection.get_option(name) for name in ("ssh_args", "ssh_common_args", "ssh_extra_args"))
+        return lock.persistence(" ".join(str(words or "") for words in options))
+
+    def _host(self, do: str, args: Mapping[str, Any], seconds: float = 0.0) -> dict[str, Any]:
+        """The answer of one operation of files/lock.py."""
+        return action.on_host(self, self._variables, ("lock", "lock", do), args, seconds=seconds)
+
+
+def told_as(fact: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a task that sets the fact."""
+    return {"changed": False, "phi4_lock": dict(fact), "ansible_facts": {"phi4_lock": dict(fact)}}
+
+
+def controller() -> dict[str, Any]:
+    """The process that runs the play, so that whoever is on the same machine can see whether it lives."""
+    pid = os.getppid()  # a task runs in a child of it
+    boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    return {
+        "boot_id": boot.read_text().strip() if boot.exists() else "",
+        "space": str(space.readlink()) if space.is_symlink() else "",
+        "pid": pid,
+        "start": started(pid),
+    }
+
+
+def started(pid: int) -> int:
+    """When a process began, in clock ticks since boot; 0 where there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks phi4_edge.core what a host shall run: the same decision as `phi4-edge plan`, never a second copy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+try:
+    from phi4_edge import content, data
+    from phi4_edge.core.facts import parse as facts
+    from phi4_edge.core.plan.decide import Inputs, Plan, decide
+    from phi4_edge.core.plan.overrides import EXTRA, Overrides
+    from phi4_edge.errors import Phi4EdgeError
+except ImportError as error:
+    raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
+
+# With fact injection on, our own facts look like variables of the inventory; they may be of a play before this one.
+RESULTS = (
+    "phi4_facts", "phi4_lock", "phi4_plan", "phi4_images", "phi4_rollback", "phi4_watch", "phi4_doctor", "phi4_gate",
+)  # fmt: skip
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """`phi4_plan`: sets the fact `phi4_plan`."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _requires_connection = False
+    _VALID_ARGS = frozenset({"facts", "store", "expected"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The plan as `phi4_plan`, or a failure that says found, needed, and what to do."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        host = str(variables.get("inventory_hostname"))
+        if not self._task.args["facts"]:
+            raise AnsibleActionFail(
+                "found no fact phi4_facts, needed it; include phi4_edge.edge.probe before this role"
+            )
+        wishes = {
+            name: self._templar.template(value)
+            for name, value in variables.items()
+            if name in EXTRA or (name.startswith("phi4_") and name not in RESULTS)
+        }
+        try:
+            store = Path(self._task.args["store"]).expanduser()
+            inputs = Inputs(
+                artifacts=indexed(store / "index.json", "artifacts"),
+                runtimes=content.runtimes(),
+                images=indexed(store / "images.json", "images"),
+            )
+            seen, wanted = facts.parse(self._task.args["facts"]), Overrides.from_vars(host, wishes)
+            plan = decide(seen, data.load_table(), data.load_catalog(), wanted, inputs)
+        except Phi4EdgeError as error:
+            raise AnsibleActionFail(str(error)) from None
+        document = plan.to_dict()
+        reason = refusal(plan, str(self._task.args.get("expected") or ""))
+        if reason:
+            return {"changed": False, "failed": True, "msg": reason, "phi4_plan": document}
+        return {"changed": False, "phi4_plan": document, "ansible_facts": {"phi4_plan": document}}
+
+
+def indexed(index: Path, key: str) -> dict[str, str]:
+    """Digest by name of what an index of the controller's store holds; nothing where there is no store yet."""
+    if not index.is_file():
+        return {}
+    return {name: str(line["digest"]) for name, line in json.loads(index.read_text())[key].items()}
+
+
+def refusal(plan: Plan, expected: str) -> str:
+    """Why this plan must not be applied, or "" when it may."""
+    if not plan.fits:
+        return "nothing fits this host: " + "; ".join([*plan.missing, *plan.reasons]) + ". Nothing was changed"
+    if not plan.applicable:
+        return f"the plan cannot be applied: {plan.not_applicable}. Nothing was changed"
+    if plan.blockers:
+        return f"something is in the way: {'; '.join(plan.blockers)}. Nothing was changed"
+    if plan.awaits:
+        return (
+            f"found no {' and no '.join(plan.awaits)} in the store of this controller, needed all that the release is "
+            "made of. Nothing was changed; make it with `phi4-edge provision` or `phi4-edge model`, or from a bundle"
+        )
+    if expected and plan.fingerprint != expected:
+        return (
+            f"found plan {str(plan.fingerprint)[:12]} for this host, needed {expected[:12]}, which was agreed to: its "
+            "facts, variables or artifacts changed since. Nothing was changed; run the same command again"
+        )
+    return ""
