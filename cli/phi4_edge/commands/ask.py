@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from phi4_edge.inventory import Host
     from phi4_edge.operations.fleet import Fleet
 
-LIST_SECONDS = 30.0  # for one small answer
-
 
 @click.command("ask")
 @_options.inventory_argument
@@ -99,7 +97,7 @@ def _answer(fleet: Fleet, host: Host, wish: Wish) -> None:
 def _ask_at(host: Host, bind: str, port: int, prefix: str, wish: Wish, model: str) -> None:
     """Raises UnreachableError or ConnectionRefusedError when nothing was asked, HostFailedError for all else."""
     from phi4_edge import data
-    from phi4_edge.inference import chat, reading
+    from phi4_edge.inference import client
     from phi4_edge.ssh import tunnel
 
     def warn(text: str) -> None:
@@ -107,15 +105,11 @@ def _ask_at(host: Host, bind: str, port: int, prefix: str, wish: Wish, model: st
 
     try:
         with contextlib.closing(tunnel.http_connection(host, bind, port, warn)) as connection:
-            connection.connect()
-            connection.allow(LIST_SECONDS, reading.MOST_HEAD + reading.MOST_LIST)
             known = data.load_catalog().models.get(model)
             served = wish.model or (known.served_name if known else model)
-            name = chat.model(connection, served, strictly=wish.model is not None)
-            if connection.sock is None:  # the engine closes after every answer
-                connection.connect()
-            connection.allow(wish.seconds, reading.wire_bytes(wish.max_tokens))
-            _show(prefix, chat.ask(connection, name, wish.question, wish.max_tokens, wish.temperature))
+            name = client.model(connection, served, strictly=wish.model is not None)
+            limits = (wish.max_tokens, wish.temperature, wish.seconds)
+            _show(prefix, client.chat(connection, name, wish.question, *limits))
     except (UnreachableError, ConnectionRefusedError):
         raise
     except (OSError, http.client.HTTPException) as error:

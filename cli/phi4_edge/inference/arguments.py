@@ -2,6 +2,10 @@
 
 Knows type, enum, const, properties, required, additionalProperties, items, minimum and maximum; what else a schema
 says is left to the engine.
+
+By hand, and held against the library `jsonschema` by the tests, because the value comes from a host. The library
+follows references and tries every branch of anyOf, so that a few hundred bytes take hours where an honest schema refers
+to itself, and its patterns and unique items have no end either. Here each part of the value is walked once.
 """
 
 from __future__ import annotations
@@ -26,20 +30,30 @@ def problem(value: Any, schema: Mapping[str, Any], name: str = "arguments") -> s
     kinds = [wanted] if isinstance(wanted, str) else wanted if isinstance(wanted, list) else []
     if kinds and not any(_is(value, kind) for kind in kinds):
         return f"{name}: found {_kind(value)}, needed {' or '.join(map(str, kinds))}"
-    allowed = schema.get("enum") or ([schema["const"]] if "const" in schema else None)
-    if isinstance(allowed, list) and value not in allowed:
-        return f"{name}: found {value!r}, needed one of {allowed!r}"
+    for allowed in (schema.get("enum"), [schema["const"]] if "const" in schema else None):
+        if isinstance(allowed, list) and not any(_same(value, one) for one in allowed):
+            shown = _kind(value) if isinstance(value, dict | list) else repr(value)
+            return f"{name}: found {shown}, needed one of {allowed!r}"
     if isinstance(value, dict):
         return _object(value, schema, name)
-    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        found = (problem(item, schema["items"], f"{name}[{index}]") for index, item in enumerate(value))
-        return next(filter(None, found), "")
+    if isinstance(value, list):
+        return _array(value, schema, name)
     return _bounds(value, schema, name)
+
+
+def _array(value: list[Any], schema: Mapping[str, Any], name: str) -> str:
+    items, prefix = schema.get("items"), schema.get("prefixItems")
+    first = len(prefix) if isinstance(prefix, list) else 0  # those have schemas of their own
+    if not isinstance(items, Mapping):
+        return ""
+    found = (problem(item, items, f"{name}[{index}]") for index, item in enumerate(value[first:], first))
+    return next(filter(None, found), "")
 
 
 def _object(value: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> str:
     properties = schema.get("properties")
     known: Mapping[str, Any] = properties if isinstance(properties, Mapping) else {}
+    closed = schema.get("additionalProperties") is False and "patternProperties" not in schema
     required = schema.get("required")
     for key in required if isinstance(required, list) else ():
         if isinstance(key, str) and key not in value:
@@ -48,7 +62,7 @@ def _object(value: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> s
         if key in known and isinstance(known[key], Mapping):
             if found := problem(item, known[key], f"{name}.{key}"):
                 return found
-        elif key not in known and schema.get("additionalProperties") is False:
+        elif key not in known and closed:
             return f"{name}: {key} is not one of {', '.join(known) or 'none'}"
     return ""
 
@@ -62,6 +76,17 @@ def _bounds(value: Any, schema: Mapping[str, Any], name: str) -> str:
     if isinstance(high, int | float) and value > high:
         return f"{name}: found {value}, needed {high} or less"
     return ""
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as JSON is: true is no 1, at any depth of `other`."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return bool(one == other)
 
 
 def _is(value: Any, kind: object) -> bool:

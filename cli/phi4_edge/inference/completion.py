@@ -38,10 +38,11 @@ class Call:
 class Completion:
     """What was said so far. `pieces` counts events that held text or a part of a call; `error` is the engine's own.
 
-    `length` counts characters: of the text, and of the names and arguments of calls.
+    `latest` is what the last piece said, without reasoning. `length` counts characters: of the text, and of the names
+    and arguments of calls.
     """
 
-    text: str = ""
+    latest: str = ""
     calls: dict[int, Call] = field(default_factory=dict)
     finish_reason: str = ""
     prompt_tokens: int | None = None
@@ -50,6 +51,13 @@ class Completion:
     length: int = 0
     done: bool = False
     error: str = ""
+    # Joined once: text that grew by each of a hundred thousand pieces would be copied as often.
+    _texts: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """All that was said, reasoning too."""
+        return "".join(self._texts)
 
     @property
     def complete(self) -> bool:
@@ -59,7 +67,7 @@ class Completion:
     @property
     def empty(self) -> bool:
         """Whether nothing at all was generated."""
-        return not (self.text or self.calls or self.completion_tokens)
+        return not (any(self._texts) or self.calls or self.completion_tokens)
 
     def take(self, data: Mapping[str, Any], part: str) -> bool:
         """Adds a body (`part` "message") or an event ("delta"); returns whether it held text or a part of a call."""
@@ -71,15 +79,17 @@ class Completion:
         if isinstance(reason, str):
             self.finish_reason = clean(reason, 40)
         found = first.get(part)
+        self.latest = ""
         held = isinstance(found, dict) and self._say(found)
         self.pieces += held
         return held
 
     def _say(self, found: Mapping[str, Any]) -> bool:
         # Reasoning is generated text too, wherever the engine puts it.
-        texts = [found.get(key) for key in ("reasoning_content", "content")]
-        said = "".join(text for text in texts if isinstance(text, str))
-        self.text += said
+        reasoning, content = found.get("reasoning_content"), found.get("content")
+        self.latest = content if isinstance(content, str) else ""
+        said = (reasoning if isinstance(reasoning, str) else "") + self.latest
+        self._texts.append(said)
         self.length += len(said)
         calls = found.get("tool_calls")
         parts = [call for call in calls if isinstance(call, dict)][:MOST_CALLS] if isinstance(calls, list) else []

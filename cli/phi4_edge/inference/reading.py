@@ -2,7 +2,7 @@
 
 Whoever answers may lie in every header. Nothing here trusts a length or a count that came with the answer, and nothing
 is read to its end only because the end has to come. Seconds, and bytes on the wire with all that HTTP adds, are counted
-below (preflight.wire).
+below (ssh.wire).
 """
 
 from __future__ import annotations

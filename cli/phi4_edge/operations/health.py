@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from phi4_edge.core.engines import serving
 from phi4_edge.core.facts.parse import HostFacts
 from phi4_edge.errors import Phi4EdgeError
-from phi4_edge.inference import chat, reading
+from phi4_edge.inference import client
 from phi4_edge.inventory import Host
 from phi4_edge.operations.status import Health
 from phi4_edge.ssh import abreast, tunnel
@@ -35,9 +35,7 @@ def _ask(host: Host, facts: HostFacts, under_way: Open) -> Health:
     way = tunnel.http_connection(host, facts.receipt.bind, facts.receipt.port, warn=lambda _: None)
     try:
         with contextlib.closing(way), under_way.using(way):
-            way.connect()
-            way.allow(SECONDS, 2 * (reading.MOST_HEAD + reading.MOST_LIST))
-            said = chat.health(way, facts.receipt.engine)
+            said = client.health(way, facts.receipt.engine, SECONDS)
     except (OSError, http.client.HTTPException, Phi4EdgeError) as error:
         return Health(problem=f"no answer on port {facts.receipt.port}: {error}")
     return Health(said.status, said.release)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from phi4_edge.core.facts.parse import HostFacts
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import HostFailedError, Phi4EdgeError
-from phi4_edge.inference import exchange
+from phi4_edge.inference import client
 from phi4_edge.inference import verdict as verify
 from phi4_edge.inference.prompts import Prompt
 from phi4_edge.inference.verdict import Answer, Verdict
@@ -18,8 +18,6 @@ from phi4_edge.inventory import Host
 from phi4_edge.ssh import abreast, tunnel
 from phi4_edge.ssh.tunnel import Connection
 from phi4_edge.ssh.wire import Open
-
-LIST_SECONDS = 30.0  # for one small answer
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def _answers(connection: Connection, wanted: str, questions: Questions) -> Itera
     for prompt, stream in questions.asked:
         if not dead and connection.sock is None:
             try:
-                model = exchange.open_up(connection, wanted, LIST_SECONDS)
+                model = client.model(connection, wanted, strictly=bool(wanted))
             except (OSError, http.client.HTTPException, Phi4EdgeError) as error:
                 dead = str(error) or type(error).__name__
         if questions.under_way.stopped:
@@ -97,7 +95,7 @@ def _answers(connection: Connection, wanted: str, questions: Questions) -> Itera
 
 def _ask(connection: Connection, prompt: Prompt, model: str, stream: bool, questions: Questions) -> Answer:
     try:
-        return exchange.ask(connection, prompt, model, stream, questions.seconds)
+        return client.ask(connection, prompt, model, stream, questions.seconds)
     except (OSError, HostFailedError) as error:  # the second connection of an engine that closes after every answer
         connection.close()
         return verify.unanswered(prompt, stream, str(error) or type(error).__name__)

@@ -15,7 +15,7 @@ import pytest
 from artifact_support import catalog_with, leftovers, run_python
 from standin_hub import COMMIT, StandinHub
 
-from phi4_edge.artifacts.fetch import hub as hub_module
+from phi4_edge.artifacts.fetch import http
 from phi4_edge.artifacts.fetch.model import fetch
 from phi4_edge.artifacts.store import resources
 from phi4_edge.artifacts.store.store import Store
@@ -42,7 +42,7 @@ ARTIFACT = "sample/safetensors"
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
-    monkeypatch.setattr(hub_module, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(http, "PAUSES", (0.0, 0.0))
     return Store(tmp_path / "store")
 
 

@@ -24,7 +24,7 @@ KEY = f"{REPO}:1.0/amd64"
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandinRegistry]:
-    monkeypatch.setattr("phi4_edge.artifacts.images.registry.Registry.__init__.__defaults__", ((0.0, 0.0),))
+    monkeypatch.setattr("phi4_edge.artifacts.fetch.http.PAUSES", (0.0, 0.0))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     with serving() as standin:
         yield standin

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from standin_registry import StandinRegistry, planned, serving
 
+from phi4_edge.artifacts.fetch import http
+from phi4_edge.artifacts.fetch.http import Address
 from phi4_edge.artifacts.images import delivery as images
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
@@ -47,7 +49,7 @@ def certificate(tmp_path: Path) -> Path:
 def registry(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandinRegistry]:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("phi4_edge.artifacts.images.registry.Registry.__init__.__defaults__", ((0.0,),))
+    monkeypatch.setattr("phi4_edge.artifacts.fetch.http.PAUSES", (0.0,))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     with serving(tls) as standin:
@@ -65,6 +67,17 @@ def test_a_certificate_that_nobody_trusts_is_refused(tmp_path: Path, registry: S
     assert registry.seen == []
 
 
+def test_who_is_not_trusted_is_not_asked_again_and_files_are_no_exception(
+    tmp_path: Path, registry: StandinRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phi4_edge.artifacts.fetch.http.time.sleep", lambda _: pytest.fail("it asks again"))
+    with pytest.raises(ArtifactError, match="found no certificate"):
+        fetch(tmp_path / "store", registry)
+    address = Address(f"https://{registry.host}/v2/", "Ask the site.")
+    with pytest.raises(ArtifactError, match=r"found no certificate .*SSL_CERT_FILE\. Ask the site\."):
+        http.text(address)
+
+
 def test_the_authority_in_ssl_cert_file_is_trusted(
     tmp_path: Path, registry: StandinRegistry, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,5 +91,8 @@ def test_a_redirect_from_https_to_http_is_refused(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with serving() as storage:
         storage.blobs, registry.blobs_at = registry.blobs, storage.host
-        with pytest.raises(ArtifactError, match="leads from https to http"):
+        with pytest.raises(ArtifactError, match="leads from https to http: refused"):
             fetch(tmp_path / "store", registry)
+        plain = Address(f"https://{registry.host}/v2/site/thing/blobs/{next(iter(registry.blobs))}", "Ask the site.")
+        with pytest.raises(ArtifactError, match=r"leads from https to http: refused\. Ask the site\."):
+            http.text(plain)

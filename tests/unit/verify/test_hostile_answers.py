@@ -28,11 +28,10 @@ from standin_hostile_http import (
     sized,
 )
 
-from phi4_edge.commands import ask
 from phi4_edge.core.facts.parse import HostFacts, parse
 from phi4_edge.core.facts.receipt import Receipt
 from phi4_edge.data import load_prompts
-from phi4_edge.inference import reading
+from phi4_edge.inference import client, reading
 from phi4_edge.inference.prompts import choose
 from phi4_edge.inference.prompts import parse as parse_prompts
 from phi4_edge.inference.verdict import Verdict
@@ -59,8 +58,7 @@ def rows(kind: str, name: str) -> dict[str, Row]:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(ask, "LIST_SECONDS", SECONDS)
-    monkeypatch.setattr(verify, "LIST_SECONDS", SECONDS)
+    monkeypatch.setattr(client, "LIST_SECONDS", SECONDS)
     monkeypatch.setattr(health, "SECONDS", SECONDS)
     lost = HostResult("gw1", Outcome.UNREACHABLE, "down", "check that it is on")
     monkeypatch.setattr(Fleet, "survey", lambda *_: Survey({}, (lost,)))

@@ -10,7 +10,6 @@ import pytest
 
 from phi4_edge.data import load_prompts, schema
 from phi4_edge.errors import CatalogError
-from phi4_edge.inference import arguments
 from phi4_edge.inference.prompts import choose, parse
 
 OURS = parse(load_prompts()[1], "verify_prompts.yml")
@@ -134,39 +133,3 @@ def test_a_named_tool_is_asked_for_in_the_form_of_the_api() -> None:
     assert request["tool_choice"] == {"type": "function", "function": {"name": "area"}}
     assert "temperature" not in request
     assert "stream_options" not in request
-
-
-NUMBER = {"type": "number"}
-OBJECT = {"type": "object", "properties": {"a": NUMBER}, "required": ["a"], "additionalProperties": False}
-
-
-@pytest.mark.parametrize(
-    ("value", "schema", "wrong"),
-    [
-        ({"a": 1}, OBJECT, ""),
-        ({"a": 1.5}, OBJECT, ""),
-        ({"a": True}, OBJECT, "arguments.a: found boolean, needed number"),
-        ({"a": None}, OBJECT, "arguments.a: found null"),
-        ({"a": 1, "b": 2}, OBJECT, "arguments: b is not one of a"),
-        ({}, OBJECT, "arguments: a is missing"),
-        ([1], OBJECT, "arguments: found array, needed object"),
-        (2.0, {"type": "integer"}, ""),
-        (2.5, {"type": "integer"}, "found number, needed integer"),
-        ("x", {"type": ["string", "null"]}, ""),
-        ("x", {"enum": ["y"]}, "found 'x', needed one of ['y']"),
-        (3, {"minimum": 4}, "needed 4 or more"),
-        (5, {"maximum": 4}, "needed 4 or less"),
-        ([1, "x"], {"items": NUMBER}, "arguments[1]: found string"),
-        ({"anything": 1}, {}, ""),
-    ],
-)
-def test_arguments_are_held_against_the_tools_schema(value: object, schema: dict[str, Any], wrong: str) -> None:
-    found = arguments.problem(value, schema)
-    assert wrong in found
-    assert bool(found) == bool(wrong)
-    assert jsonschema.Draft202012Validator(schema).is_valid(value) == (not wrong)  # as the real thing judges
-
-
-@pytest.mark.parametrize("required", [5, "a", [["a"]], None])
-def test_a_schema_that_is_none_ends_no_exchange(required: object) -> None:
-    assert arguments.problem({"b": 1}, {"type": "object", "required": required}) == ""

@@ -9,17 +9,15 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from phi4_edge import __version__
+from phi4_edge.artifacts.fetch import http
 from phi4_edge.errors import ArtifactError
-
-T = TypeVar("T")
 
 # Read by huggingface_hub when it is imported. Plain HTTP is what resumes and what mirrors speak.
 _SETTINGS = {
@@ -30,8 +28,6 @@ _SETTINGS = {
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
 }
 TIMEOUT = 30.0  # seconds without a byte or an answer
-# Seconds before each further attempt after a server error or a lost connection.
-PAUSES = (1.0, 2.0, 4.0, 8.0)
 _LIBRARY = "phi4-edge"
 
 
@@ -79,7 +75,7 @@ def listing(pin: Pin) -> tuple[HubFile, ...]:
         return info.sha, found
 
     with _explained(pin):
-        sha, found = _patiently(ask)
+        sha, found = http.patiently(ask, _passes)
     if sha != pin.revision:
         raise ArtifactError(
             f"the hub answers with revision {sha} of {pin.repo}, needed {pin.revision}; is HF_ENDPOINT a true mirror?"
@@ -100,7 +96,7 @@ def download(pin: Pin, file: HubFile, destination: Path, seen: Callable[[int], N
             _receive(pin, file, target)
 
     with _explained(pin):
-        _patiently(once)
+        http.patiently(once, _passes)
 
 
 class _Meter(io.FileIO):
@@ -155,21 +151,14 @@ def _configure() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
-def _patiently(attempt: Callable[[], T]) -> T:
-    """The result of `attempt`, tried again after a server error or a lost connection, as often as PAUSES says."""
+def _passes(error: Exception) -> bool:
+    """Whether it may be over by the next attempt: a server error, or a lost connection."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
 
-    for pause in PAUSES:
-        try:
-            return attempt()
-        except HfHubHTTPError as error:
-            if error.response.status_code < 500 and error.response.status_code != 429:
-                raise
-        except httpx2.TransportError:
-            pass
-        time.sleep(pause)
-    return attempt()
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code >= 500 or error.response.status_code == 429
+    return isinstance(error, httpx2.TransportError)
 
 
 @contextlib.contextmanager
@@ -185,7 +174,6 @@ def _explained(pin: Pin) -> Iterator[None]:
     )
 
     where = endpoint() or "the model hub"
-    again = "Run the same command again: it resumes where it stopped."
     try:
         yield
     except GatedRepoError as error:
@@ -199,15 +187,15 @@ def _explained(pin: Pin) -> Iterator[None]:
     except HfHubHTTPError as error:
         status = error.response.status_code
         raise ArtifactError(
-            f"{where} answered {status} for {pin.repo} after {len(PAUSES) + 1} attempts. {again}"
+            f"{where} answered {status} for {pin.repo} after {len(http.PAUSES) + 1} attempts. {http.AGAIN}"
         ) from error
     except httpx2.HTTPError as error:
         reason = f"{type(error).__name__}: {error}"
         raise ArtifactError(
-            f"{where} cannot be reached ({reason}). Check the network, the proxy and HF_ENDPOINT. {again}"
+            f"{where} cannot be reached ({reason}). Check the network, the proxy and HF_ENDPOINT. {http.AGAIN}"
         ) from error
     except OSError as error:
-        raise ArtifactError(f"the download of {pin.repo} stopped: {error}. {again}") from error
+        raise ArtifactError(f"the download of {pin.repo} stopped: {error}. {http.AGAIN}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, ArtifactError):
             raise

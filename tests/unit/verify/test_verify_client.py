@@ -12,7 +12,7 @@ import pytest
 from standin_openai import MODEL, Handler, Server, delta, message, serving, usage
 
 from phi4_edge.errors import HostFailedError
-from phi4_edge.inference import exchange
+from phi4_edge.inference import client
 from phi4_edge.inference.prompts import Prompt, Tool
 from phi4_edge.inference.verdict import Answer
 from phi4_edge.inventory import Host
@@ -37,8 +37,8 @@ def run(
     behave: Callable[[Handler, dict[str, Any]], None], prompt: Prompt = PLAIN, stream: bool = True, seconds: float = 5
 ) -> Answer:
     with serving(behave) as server, contextlib.closing(reach(server)) as connection:
-        assert exchange.open_up(connection, MODEL, 5) == MODEL
-        return exchange.ask(connection, prompt, MODEL, stream, seconds)
+        assert client.model(connection, MODEL, strictly=True) == MODEL
+        return client.ask(connection, prompt, MODEL, stream, seconds)
 
 
 def call(arguments: object = '{"radius": 5}', name: object = "area", **extra: object) -> dict[str, Any]:
@@ -163,11 +163,11 @@ def test_stopping_ends_what_is_under_way() -> None:
     with serving(lambda *_: release.wait(20) and None) as server:
         connection = reach(server)
         with contextlib.closing(connection), under_way.using(connection):
-            exchange.open_up(connection, MODEL, 5)
+            client.model(connection, MODEL, strictly=True)
             stopper = threading.Timer(0.2, under_way.cut)
             stopper.start()
             start = time.monotonic()
-            got = exchange.ask(connection, PLAIN, MODEL, True, 20)
+            got = client.ask(connection, PLAIN, MODEL, True, 20)
             stopper.join()
         release.set()
     assert not got.answered
@@ -252,10 +252,10 @@ def test_another_model_is_not_asked(models: tuple[str, ...], message: str) -> No
         contextlib.closing(reach(server)) as connection,
         pytest.raises(HostFailedError, match=message),
     ):
-        exchange.open_up(connection, MODEL, 5)
+        client.model(connection, MODEL, strictly=True)
 
 
 def test_ollamas_tag_is_the_same_model() -> None:
     named = f"{MODEL}:latest"
     with serving(lambda *_: None, (named,)) as server, contextlib.closing(reach(server)) as connection:
-        assert exchange.open_up(connection, MODEL, 5) == named
+        assert client.model(connection, MODEL, strictly=True) == named
