@@ -15,7 +15,6 @@ from phi4_edge.core.plan import gates
 from phi4_edge.core.plan.forecast import Forecast, forecast
 from phi4_edge.core.plan.gates import Verdict
 from phi4_edge.core.plan.overrides import Overrides
-from phi4_edge.core.values import AUTO
 from phi4_edge.core.plan.sizing import (
     Pool,
     Sizing,
@@ -29,6 +28,7 @@ from phi4_edge.core.plan.sizing import (
     ram_pool,
 )
 from phi4_edge.core.text import gb, gib
+from phi4_edge.core.values import AUTO
 
 
 @dataclass(frozen=True, slots=True)

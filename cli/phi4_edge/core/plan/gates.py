@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from phi4_edge.core.catalog.model import Build, Candidate, Catalog, Engine, Image, Variant
 from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.plan.overrides import Overrides
-from phi4_edge.core.values import AUTO
 from phi4_edge.core.text import dotted, version_of
+from phi4_edge.core.values import AUTO
 
 DRIVER_VARIABLE = "nvidia_runtime_driver_install"
 NO_GPU = "found no NVIDIA GPU"
