@@ -28,7 +28,6 @@ options:
   paths: {description: "Directories on the host: engine, model, store, staging (create).", type: dict}
   image: {description: Id of the image on the host; empty where Ollama runs under systemd (create)., type: str}
   library: {description: "Name and digest in Ollama's library; empty: the pushed model (create).", type: dict}
-  stop: {description: Texts that end an answer (create)., type: list}
   root: {description: Directory of releases (stage)., type: path}
   release: {description: Name of the release (stage)., type: str}
   links: {description: Symlinks of the release by name (stage)., type: dict}
@@ -41,7 +40,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_diff = True
-    _VALID_ARGS = frozenset({"do", "plan", "paths", "image", "library", "stop", "root", "release", "links"})
+    _VALID_ARGS = frozenset({"do", "plan", "paths", "image", "library", "root", "release", "links"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of files/create.py, or of the service role's files/release.py for `stage`."""

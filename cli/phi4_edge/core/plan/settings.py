@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from phi4_edge.core.catalog.table import ResourceTable
-from phi4_edge.core.engines import modelfile
+from phi4_edge.core.engines import modelfile, ollama_store
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.plan.choose import Evaluation
 from phi4_edge.core.plan.context import Chosen
@@ -116,12 +116,14 @@ def _ollama(it: Chosen, model: PlannedModel) -> dict[str, Any]:
 def _store(it: Chosen, model: PlannedModel, made: Mapping[str, Any], most: int) -> str | None:
     """Return the name of the folder that Ollama's models lie in.
 
-    Another model, variant, template, or length of answers is another folder: Ollama writes all of them there.
+    Another model, variant, template, stop word or length of answers is another folder: Ollama writes all of them
+    there.
     """
     if model.digest is None:
         return None
     content: dict[str, Any] = {
         "digest": model.digest, "served_name": model.served_name, "variants": made, "max_tokens": most,
+        "stop": list(ollama_store.STOP),
     }  # fmt: skip
     if made_with := it.inputs.runtimes.get("ollama store"):
         content["made_with"] = made_with
