@@ -13,7 +13,8 @@ import pytest
 
 from phi4_edge import errors, inventory, lab
 from phi4_edge.core.catalog.table import PROFILES
-from phi4_edge.core.plan.overrides import AUTO, DELIVERIES, ENGINES, EXTRA, MODELS, QUANTIZATIONS, VARIABLES, Overrides
+from phi4_edge.core.engines.table import ENGINES
+from phi4_edge.core.plan.overrides import AUTO, DELIVERIES, EXTRA, MODELS, QUANTIZATIONS, VARIABLES, Overrides
 from phi4_edge.data import SCHEMAS, load_catalog, load_table
 from phi4_edge.errors import InventoryError
 from phi4_edge.main import cli

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from phi4_edge.core.engines import serving
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.errors import HostFailedError
 from phi4_edge.inference import reading
 from phi4_edge.inference.completion import complaint, read
@@ -18,12 +19,12 @@ def health(connection: http.client.HTTPConnection, engine: str) -> serving.Said:
 
     Raises HostFailedError when another one listens there, OSError without any.
     """
-    connection.request("GET", serving.ENGINES[engine].health)
+    connection.request("GET", ENGINES[engine].serving.health)
     response = connection.getresponse()
     said = serving.understood(engine, response.status, reading.body(response, reading.MOST_LIST))
     if said is None:
         raise HostFailedError(f"found HTTP {response.status} without a health report on the port; needed {engine}")
-    place = serving.ENGINES[engine].loaded
+    place = ENGINES[engine].serving.loaded
     return said if not place or said.status != "healthy" or _loaded(connection, place) else serving.Said("loading")
 
 

@@ -15,6 +15,7 @@ from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.engines import administrator
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.rollout.outcome import COUNTED
 from phi4_edge.core.rollout.waves import Wave, kind_of
@@ -234,7 +235,8 @@ class Provisioning:
         variables = {
             "plan_expected": {host: plan.fingerprint for host, plan in plans.items()},
             **dict.fromkeys(
-                ("plan_store", "artifact_store", "onnx_store", "ollama_store", "trust_store"), str(self.store.root)
+                ("plan_store", "artifact_store", *(f"{name}_store" for name in ENGINES), "trust_store"),
+                str(self.store.root),
             ),
         }
         # For pages that get their administrator in this run, where the inventory has no password for him.

@@ -29,7 +29,7 @@ options:
   rehearsal: {description: Ask the rehearsal and not the service., type: bool, default: false}
   plan: {description: The plan whose release shall be serving., type: dict, required: true}
   generation_seconds: {description: Longest time for one short answer., type: int, required: true}
-  start_seconds: {description: Longest time until the service is healthy (gate)., type: int}
+  start_seconds: {description: "Longest time until the service is healthy; 0: the engine's own (gate).", type: int}
   stability_seconds: {description: Time for which it must stay up afterwards (gate)., type: float}
   watch_seconds: {description: Watch for so long what passed the gate before., type: float}
   state: {description: Directory of the receipt., type: path, required: true}
@@ -57,8 +57,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {"changed": False, "skipped": True, "msg": "check mode: nothing was started"}
         do = "watch" if "watch_seconds" in self._task.args else "gate"
         rehearsal = boolean(self._task.args.get("rehearsal", False))
+        plan = self._task.args["plan"]
         times = {name: float(self._task.args[name]) for name in TIMES[do]}
-        args = {"rehearsal": rehearsal, **serving.question(self._task.args["plan"], rehearsal), **times}
+        if do == "gate":
+            times["start_seconds"] = times["start_seconds"] or serving.start_seconds(plan)
+        args = {"rehearsal": rehearsal, **serving.question(plan, rehearsal), **times}
         args["receipt"] = f"{self._task.args['state']}/receipt.json"
         # The gate generates once; a watch does at its begin and at its end.
         seconds = sum(times.values()) + times["generation_seconds"] + SPARE_SECONDS
