@@ -39,8 +39,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {"changed": False, "skipped": True, "msg": "check mode: nothing was started"}
         do = "watch" if "watch_seconds" in self._task.args else "gate"
         rehearsal = boolean(self._task.args.get("rehearsal", False))
+        plan = self._task.args["plan"]
         times = {name: float(self._task.args[name]) for name in TIMES[do]}
-        args = {"rehearsal": rehearsal, **serving.question(self._task.args["plan"], rehearsal), **times}
+        if do == "gate":
+            times["start_seconds"] = times["start_seconds"] or serving.start_seconds(plan)
+        args = {"rehearsal": rehearsal, **serving.question(plan, rehearsal), **times}
         args["receipt"] = f"{self._task.args['state']}/receipt.json"
         # The gate generates once; a watch does at its begin and at its end.
         seconds = sum(times.values()) + times["generation_seconds"] + SPARE_SECONDS

@@ -25,7 +25,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_diff = True
-    _VALID_ARGS = frozenset({"do", "plan", "paths", "image", "library", "stop", "root", "release", "links"})
+    _VALID_ARGS = frozenset({"do", "plan", "paths", "image", "library", "root", "release", "links"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of files/create.py, or of the service role's files/release.py for `stage`."""

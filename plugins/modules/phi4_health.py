@@ -38,7 +38,7 @@ options:
     required: true
   start_seconds:
     description:
-      - Longest time until the service is healthy (gate).
+      - Longest time until the service is healthy, 0 for the engine's own (gate).
     type: int
   stability_seconds:
     description:

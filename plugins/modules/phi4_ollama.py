@@ -41,11 +41,6 @@ options:
     description:
       - 'Name and digest in Ollama''s library; empty: the pushed model (create).'
     type: dict
-  stop:
-    description:
-      - Texts that end an answer (create).
-    type: list
-    elements: str
   root:
     description:
       - Directory of releases (stage).

@@ -139,7 +139,7 @@ def _engines() -> list[Door]:
     stage = {"do": "stage", "root": "/none/opt", "release": RELEASE, "links": {}}
     ollama, page = planned("ollama"), planned("onnx", webui_enabled=True)
     paths = {name: f"/none/{name}" for name in ("engine", "model", "store", "staging")}
-    create = {"do": "create", "plan": ollama, "paths": paths, "image": "", "library": {}, "stop": ["<|end|>"]}
+    create = {"do": "create", "plan": ollama, "paths": paths, "image": "", "library": {}}
     onnx = {"engine": "/none/engine", "wheelhouse": "/none/wheels", "python": "3.13"}
     shown = {"do": "stage", "data": "/none/data", "root": "/none/opt", "release": RELEASE, "plan": page,
              "image": IMAGE_ID}  # fmt: skip

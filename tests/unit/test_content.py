@@ -9,6 +9,7 @@ import pytest
 
 from phi4_edge import content
 from phi4_edge.core.engines import container_unit, release_files
+from phi4_edge.core.engines.table import ENGINES
 
 
 def test_every_file_that_a_release_is_made_of_is_there() -> None:
@@ -18,7 +19,7 @@ def test_every_file_that_a_release_is_made_of_is_there() -> None:
 
 
 def test_every_program_of_a_release_has_a_digest() -> None:
-    named = {name for names in release_files.PROGRAMS.values() for name in names} | {
+    named = {name for engine in ENGINES.values() for name in engine.programs} | {
         release_files.PAGE_START,
         container_unit.PORT,
     }

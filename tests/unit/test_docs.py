@@ -13,9 +13,9 @@ import pytest
 
 from phi4_edge import errors, inventory, lab
 from phi4_edge.core.catalog.table import PROFILES
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.plan.overrides import (
     DELIVERIES,
-    ENGINES,
     EXTRA,
     MODELS,
     PASSED,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.errors import FactsError, Phi4EdgeError
+from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.operations.options import Reach
 from phi4_edge.report import facts as report
 from phi4_edge.report import output as machine
@@ -18,6 +18,7 @@ from phi4_edge.report import summary
 
 if TYPE_CHECKING:
     from phi4_edge.operations.detect import Survey
+    from phi4_edge.operations.fleet import Fleet
     from phi4_edge.rollout.result import HostResult
 
 
@@ -58,7 +59,7 @@ def command(inventory: tuple[str, ...], raw: bool, raw_dir: Path | None, output:
         _print_raw(seen.documents)
         problems = list(seen.problems)
     else:
-        problems = _print_parsed(seen, output, quiet=raw_dir is not None)
+        problems = _print_parsed(fleet, seen, output, quiet=raw_dir is not None)
     for result in problems:
         click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
     raise click.exceptions.Exit(exit_code(problems))
@@ -87,19 +88,17 @@ def _file_name(host: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]|^\.", "_", host)
 
 
-def _print_parsed(seen: Survey, output: str, quiet: bool) -> list[HostResult]:
+def _print_parsed(fleet: Fleet, seen: Survey, output: str, quiet: bool) -> list[HostResult]:
     """Shows the facts as `output` asks; returns every host that has none."""
-    from phi4_edge.core.facts import parse as core_facts
-    from phi4_edge.rollout.result import HostResult, Outcome
+    from phi4_edge.rollout.result import HostResult
 
     hosts: list[dict[str, Any]] = []
     problems = list(seen.problems)
-    for host, document in seen.documents.items():
-        try:
-            hosts.append(core_facts.parse(document).to_dict())
-        except FactsError as error:
-            step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host}"
-            problems.append(HostResult(host, Outcome.PREFLIGHT, str(error), step))
+    for _, facts in fleet.facts(seen):
+        if isinstance(facts, HostResult):
+            problems.append(facts)
+        else:
+            hosts.append(facts.to_dict())
     if output != "table":
         found = {
             "format": "phi4-edge/detect/1",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.errors import FactsError
 from phi4_edge.operations.options import Reach
 from phi4_edge.report import output as machine
 from phi4_edge.report import status as report
@@ -53,22 +52,19 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
 
 def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
     """The status of every host that could be looked at, and the hosts that could not."""
-    from phi4_edge.core.facts import parse as core_facts
     from phi4_edge.operations import health
     from phi4_edge.operations.status import Health, classify
-    from phi4_edge.rollout.result import HostResult, Outcome
+    from phi4_edge.rollout.result import HostResult
     from phi4_edge.view.view import view as progress_view
 
     with progress_view() as view:
         seen = fleet.survey(view)
         problems = list(seen.problems)
         found = {}
-        for host in fleet.hosts:
-            try:
-                if host.name in seen.documents:
-                    found[host.name] = (host, core_facts.parse(seen.documents[host.name]))
-            except FactsError as error:
-                step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host.name}"
-                problems.append(HostResult(host.name, Outcome.PREFLIGHT, str(error), step))
+        for host, facts in fleet.facts(seen):
+            if isinstance(facts, HostResult):
+                problems.append(facts)
+            else:
+                found[host.name] = (host, facts)
         said = health.ask_all(found)
     return [classify(facts, said.get(name, Health())) for name, (_, facts) in found.items()], problems

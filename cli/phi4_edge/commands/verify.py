@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.errors import FactsError
 from phi4_edge.operations.options import Reach
 from phi4_edge.report import output as machine
 from phi4_edge.report import summary
@@ -106,26 +105,19 @@ def _ask(
     fleet: Fleet, prompts: Sequence[Prompt], seconds: float, at_a_time: int
 ) -> tuple[list[Verdict], list[HostResult]]:
     """The verdicts on hosts that serve, and the hosts that do not, or could not be looked at."""
-    from phi4_edge.core.facts import parse as core_facts
     from phi4_edge.operations import verify
     from phi4_edge.report.text import count
-    from phi4_edge.rollout.result import HostResult, Outcome
+    from phi4_edge.rollout.result import HostResult
     from phi4_edge.view.view import view as progress_view
 
     with progress_view() as view:
         seen = fleet.survey(view)
         problems = list(seen.problems)
         serving: dict[str, tuple[Host, HostFacts]] = {}
-        for host in fleet.hosts:
-            if host.name not in seen.documents:
-                continue
-            try:
-                facts = core_facts.parse(seen.documents[host.name])
-            except FactsError as error:
-                step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host.name}"
-                problems.append(HostResult(host.name, Outcome.PREFLIGHT, str(error), step))
-                continue
-            if problem := _not_serving(host.name, facts):
+        for host, facts in fleet.facts(seen):
+            if isinstance(facts, HostResult):
+                problems.append(facts)
+            elif problem := _not_serving(host.name, facts):
                 problems.append(problem)
             else:
                 serving[host.name] = (host, facts)

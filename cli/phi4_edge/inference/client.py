@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from phi4_edge.core.engines import serving
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.errors import HostFailedError
 from phi4_edge.inference import reading, verdict
 from phi4_edge.inference.completion import Completion, complaint, read
@@ -33,11 +34,11 @@ def health(connection: Connection, engine: str, seconds: float) -> serving.Said:
     Raises HostFailedError when another one listens there, OSError or HTTPException without any.
     """
     _open(connection, seconds, 2 * (reading.MOST_HEAD + reading.MOST_LIST))
-    status, found = _get(connection, serving.ENGINES[engine].health)
+    status, found = _get(connection, ENGINES[engine].serving.health)
     said = serving.understood(engine, status, found)
     if said is None:
         raise HostFailedError(f"found HTTP {status} without a health report on the port; needed {engine}")
-    place = serving.ENGINES[engine].loaded
+    place = ENGINES[engine].serving.loaded
     return said if not place or said.status != "healthy" or _loaded(connection, place) else serving.Said("loading")
 
 

@@ -14,6 +14,7 @@ from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.environment import Need, narrowed
 from phi4_edge.errors import FactsError, InterruptedRunError, UnreachableError
 from phi4_edge.inventory import Host
+from phi4_edge.operations.facts import see
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.plan import Planner, Seen
 from phi4_edge.report.text import count
@@ -79,8 +80,7 @@ def _case(
         return None, [_trouble(host, "ssh", message or "the host gave no answer", step)], False
     troubles = []
     if end.status != "ok":
-        step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host.name}"
-        troubles.append(_trouble(host, "facts", message or "the probe gave no facts", step))
+        troubles.append(_trouble(host, "facts", message or "the probe gave no facts", see(host.name)))
     overrides = Overrides.from_vars(host.name, fleet.variables(host))
     case = doctor.Case(host.name, own, {**seen, "host": host.name}, None, None, overrides, planner.catalog.floors)
     if not seen:
@@ -88,8 +88,7 @@ def _case(
     try:
         planned = planner.decide(Seen(host.name, seen, fleet.variables(host)))
     except FactsError as error:
-        step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host.name}"
-        return case, [*troubles, _trouble(host, "facts", str(error), step)], False
+        return case, [*troubles, _trouble(host, "facts", str(error), see(host.name))], False
     return replace(case, facts=planned.facts, plan=planned.plan), troubles, False
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from phi4_edge import inventory as inventories
 from phi4_edge import ssh
+from phi4_edge.core.facts import parse as core_facts
+from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.environment import Need, narrowed
-from phi4_edge.errors import UnreachableError
+from phi4_edge.errors import FactsError, UnreachableError
 from phi4_edge.inventory import Host
 from phi4_edge.operations.detect import Survey, survey
+from phi4_edge.operations.facts import unusable
 from phi4_edge.operations.options import Reach
 from phi4_edge.operations.plan import Planned, Planner, PlanSet, Seen, Source, check_variables
 from phi4_edge.report.text import count
@@ -68,6 +71,18 @@ class Fleet:
             for finding in findings
             if not finding.ok
         ]
+
+    def facts(self, seen: Survey) -> Iterator[tuple[Host, HostFacts | HostResult]]:
+        """The facts of all hosts that gave some, in inventory order; a result for one whose facts cannot be used."""
+        for host in self.hosts:
+            if host.name not in seen.documents:
+                continue
+            found: HostFacts | HostResult
+            try:
+                found = core_facts.parse(seen.documents[host.name])
+            except FactsError as error:
+                found = unusable(host.name, error)
+            yield host, found
 
     def decide(self, planner: Planner, seen: Survey) -> tuple[dict[str, Planned], list[HostResult]]:
         """Plans by host for all hosts that gave facts; hosts whose facts cannot be used come back as results."""

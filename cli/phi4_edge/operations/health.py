@@ -6,7 +6,7 @@ import contextlib
 import http.client
 from collections.abc import Mapping
 
-from phi4_edge.core.engines import serving
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.parse import HostFacts
 from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.inference import client
@@ -29,7 +29,7 @@ def ask_all(hosts: Mapping[str, tuple[Host, HostFacts]]) -> dict[str, Health]:
 def _ask(host: Host, facts: HostFacts, under_way: Open) -> Health:
     if not facts.receipt.port or facts.service is None or not facts.service.up:
         return Health()
-    if facts.receipt.engine not in serving.ENGINES:
+    if facts.receipt.engine not in ENGINES:
         return Health(problem=f"the receipt names an unknown engine: {facts.receipt.engine or 'none'}")
     # Whether somebody else may have the port is a word for who asks; here the state of the unit counts beside it.
     way = tunnel.http_connection(host, facts.receipt.bind, facts.receipt.port, warn=lambda _: None)

@@ -17,6 +17,7 @@ from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import canonical
 from phi4_edge.data import load_catalog, load_table
 from phi4_edge.errors import FactsError
+from phi4_edge.operations.facts import unusable
 from phi4_edge.rollout.result import HostResult, Outcome, exit_code
 
 FORMAT = "phi4-edge/plans/1"
@@ -142,8 +143,7 @@ class Planner:
             try:
                 plans[seen.host] = self.decide(seen)
             except FactsError as error:
-                step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {seen.host}"
-                troubles.append(HostResult(seen.host, Outcome.PREFLIGHT, str(error), step))
+                troubles.append(unusable(seen.host, error))
         return plans, troubles
 
 

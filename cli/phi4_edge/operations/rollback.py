@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from phi4_edge.core.facts import parse as core_facts
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.receipt import status
 from phi4_edge.core.rollout.outcome import COUNTED
 from phi4_edge.core.rollout.waves import Wave
-from phi4_edge.errors import FactsError
-from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.options import Reach, Waving
 from phi4_edge.operations.rollout import Rolling
 from phi4_edge.report.text import count
 from phi4_edge.rollout.apply import Job
-from phi4_edge.rollout.journal import state_root
 from phi4_edge.rollout.result import HostResult, Outcome
-from phi4_edge.rollout.resume import newest
 from phi4_edge.view.view import View
 
 
@@ -29,9 +24,7 @@ class GoingBack:
     `targets`: the release that each host is to go back to; `settled`: hosts that nothing is done to.
     """
 
-    fleet: Fleet
     rolling: Rolling
-    names: tuple[str, ...]
     to: str = ""
     facts: dict[str, HostFacts] = field(default_factory=dict)
     targets: dict[str, str] = field(default_factory=dict)
@@ -40,26 +33,19 @@ class GoingBack:
     @classmethod
     def open(cls, inventory: Sequence[str], reach: Reach, waving: Waving, to: str, resume: bool) -> GoingBack:
         """Reads the inventory; contacts no host. Raises InventoryError, and RecordError for nothing to go on with."""
-        resumed = newest(state_root(), inventory, "rollback") if resume else None
-        if resumed:
-            waving, reach = waving.recorded(resumed.options), replace(reach, limit=reach.limit or resumed.limit)
-        fleet = Fleet.open(inventory, reach)
-        names = tuple(host.name for host in fleet.hosts)
-        left = tuple(host for host in fleet.hosts if not resumed or host.name not in resumed.finished)
-        rolling = Rolling(fleet, waving, "rollback", limit=reach.limit, resumed=resumed)
-        return cls(replace(fleet, hosts=left), rolling, names, to)
+        return cls(Rolling.open(inventory, reach, waving, "rollback", resume=resume), to)
 
     def look(self, view: View) -> None:
         """Every host has a target or is settled afterwards."""
         self.rolling.connect(view)
-        seen = self.rolling.look(self.fleet, view)
+        fleet = self.rolling.left
+        seen = self.rolling.look(fleet, view)
         self.settled = {result.host: result for result in seen.problems}
-        for host, document in seen.documents.items():
-            try:
-                self._decide(host, core_facts.parse({**document, "host": host}))
-            except FactsError as error:
-                step = f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host}"
-                self.settled[host] = HostResult(host, Outcome.PREFLIGHT, str(error), step)
+        for host, facts in fleet.facts(seen):
+            if isinstance(facts, HostResult):
+                self.settled[host.name] = facts
+            else:
+                self._decide(host.name, facts)
 
     def _decide(self, host: str, facts: HostFacts) -> None:
         receipt = facts.receipt
@@ -94,9 +80,7 @@ class GoingBack:
 
     def all(self, results: Mapping[str, HostResult]) -> list[HostResult]:
         """These results and those of all other hosts, in inventory order."""
-        resumed = self.rolling.resumed
-        known = {**(resumed.finished if resumed else {}), **self.settled, **results}
-        found = [known[name] for name in self.names]
+        found = self.rolling.all({**self.settled, **results})
         return [_with_resume(result) for result in found] if self.rolling.journal else found
 
     def finish(self, view: View) -> list[HostResult]:

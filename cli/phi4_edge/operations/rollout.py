@@ -21,7 +21,7 @@ from phi4_edge.core.text import clean
 from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.operations.detect import Survey
 from phi4_edge.operations.fleet import Fleet
-from phi4_edge.operations.options import Waving
+from phi4_edge.operations.options import Reach, Waving
 from phi4_edge.report import diff
 from phi4_edge.report.text import count
 from phi4_edge.rollout.apply import Job
@@ -30,7 +30,7 @@ from phi4_edge.rollout.executor import Executor, Local
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.journal import Journal, state_root
 from phi4_edge.rollout.result import HostResult, Outcome, document
-from phi4_edge.rollout.resume import Resumed
+from phi4_edge.rollout.resume import Resumed, newest
 from phi4_edge.rollout.start import held, says_held, too_many_down
 from phi4_edge.runner.run import HostEvent
 from phi4_edge.view.view import View
@@ -106,6 +106,38 @@ class Rolling:
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     interrupted: bool = False
     stopped: str | None = None
+
+    @classmethod
+    def open(
+        cls,
+        inventory: Sequence[str],
+        reach: Reach,
+        waving: Waving,
+        operation: str,
+        *,
+        resume: bool,
+        check: bool = False,
+        diff: bool = False,
+    ) -> Rolling:
+        """The rollout of this operation, or the last one that did not end well; reads the inventory, contacts no host.
+
+        Raises InventoryError, and RecordError for nothing to go on with.
+        """
+        resumed = newest(state_root(), inventory, operation) if resume else None
+        if resumed:
+            waving, reach = waving.recorded(resumed.options), replace(reach, limit=reach.limit or resumed.limit)
+        return cls(Fleet.open(inventory, reach), waving, operation, check, diff, reach.limit, resumed)
+
+    @property
+    def left(self) -> Fleet:
+        """The hosts that were not finished before this run."""
+        finished = self.resumed.finished if self.resumed else {}
+        return replace(self.fleet, hosts=tuple(host for host in self.fleet.hosts if host.name not in finished))
+
+    def all(self, results: Mapping[str, HostResult]) -> list[HostResult]:
+        """The results of all hosts in inventory order, of those that were finished before this run too."""
+        known = {**(self.resumed.finished if self.resumed else {}), **results}
+        return [known[host.name] for host in self.fleet.hosts]
 
     def begin(self, plans: Sequence[Mapping[str, Any]]) -> None:
         """The rollout has a record, which holds these plans, and an id for its locks. In check mode nothing happens.

@@ -10,7 +10,7 @@ import yaml
 
 from phi4_edge import content
 from phi4_edge.core import layout
-from phi4_edge.core.engines import compose, release_files, serving, units
+from phi4_edge.core.engines import compose, release_files, units
 from phi4_edge.core.plan.kept import kept
 from phi4_edge.errors import PreflightError
 
@@ -31,13 +31,12 @@ def staged(plan: Mapping[str, Any], images: Mapping[str, str], root: str) -> dic
 
 def rehearsed(plan: Mapping[str, Any], images: Mapping[str, str], root: str) -> dict[str, str]:
     """What a rehearsal has of its own: its unit, and where it listens."""
-    port = int(plan["switch"]["port"])
     files = {layout.REHEARSAL_UNIT: units.service(plan, units.release_directory(plan, root), rehearsal=True)}
     if plan["service_manager"] == "compose":
+        port = int(plan["switch"]["port"])
         document = composed(plan, images, root, port=port, project=layout.REHEARSAL_PROJECT)
         return {**files, units.COMPOSE_FILE: document}
-    settings = serving.environment_file(serving.rehearsal_environment(plan["engine"], port))
-    return {**files, units.ENVIRONMENT_FILE: settings}
+    return {**files, units.ENVIRONMENT_FILE: units.rehearsal_environment(plan)}
 
 
 def composed(plan: Mapping[str, Any], images: Mapping[str, str], root: str, **other: Any) -> str:

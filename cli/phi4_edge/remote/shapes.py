@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.remote.schema import (
     LARGEST,
     Check,
@@ -116,7 +117,7 @@ _MEMORY = record({}, dict.fromkeys(("weights", "ram_need", "vram_need", "held_by
 # keys nobody uses any more.
 KEPT_PLAN = record(
     {
-        "engine": choice("onnx", "ollama", "vllm"), "service_manager": choice("systemd", "compose"),
+        "engine": choice(*ENGINES), "service_manager": choice("systemd", "compose"),
         "release": RELEASE, "fingerprint": raw(64, r"[0-9a-f]{12,64}"), "model": _MODEL,
         "knobs": mapping(raw(100), tree(5000, 8), 200),
         "bind": raw(64, r"[0-9A-Fa-f:.%a-z]+"), "port": integer(1, 65535),

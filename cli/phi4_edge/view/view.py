@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.view.json_lines import JsonView
 from phi4_edge.view.lines import PlainView
 from phi4_edge.view.live import LiveView
@@ -27,9 +28,7 @@ STEPS = {
     "docker": "installing Docker",
     "nvidia_runtime": "installing the NVIDIA runtime",
     "artifact": "receiving files",
-    "onnx": "installing the engine",
-    "ollama": "making the model's store",
-    "vllm": "preparing the engine",
+    **{engine.name: engine.doing for engine in ENGINES.values()},
     "webui": "preparing the chat page",
     "service": "switching the release",
     "health": "proving that it answers",

@@ -15,8 +15,9 @@ import yaml
 from fixture_hosts import HOSTS, read
 
 from phi4_edge.core.engines import compose
-from phi4_edge.core.engines.confinement import escaped
-from phi4_edge.core.engines.contained import ENGINES, ONNX_PYTHON, http_health
+from phi4_edge.core.engines.confinement import escaped, http_health
+from phi4_edge.core.engines.onnx import PYTHON
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts import parse as facts
 from phi4_edge.core.plan.decide import Inputs, decide
 from phi4_edge.core.plan.overrides import Overrides
@@ -167,8 +168,8 @@ def test_health_is_asked_without_curl() -> None:
         assert test[0] == "CMD", name
         assert test[1] in ("python3", "/opt/phi4-edge/engine/bin/python", "ollama"), name
     assert "http://127.0.0.1:8000/health" in http_health(8000)[-1]
-    asked = ENGINES["onnx"].health(8080)
-    assert asked[:2] == ["CMD", ONNX_PYTHON]
+    asked = ENGINES["onnx"].contained.health(8080)
+    assert asked[:2] == ["CMD", PYTHON]
     assert "http://127.0.0.1:8080/health" in asked[-1]
 
 

@@ -15,6 +15,7 @@ import yaml
 from phi4_edge.core.catalog.model import Candidate, Catalog
 from phi4_edge.core.catalog.read import read as read_catalog
 from phi4_edge.core.catalog.table import ResourceTable
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.image_reference import OURS
 from phi4_edge.core.plan.overrides import MODELS, QUANTIZATIONS, Overrides
 from phi4_edge.core.plan.sizing import attempts
@@ -81,6 +82,12 @@ def test_names_in_the_overrides_are_those_of_the_catalog(catalog: Catalog) -> No
     assert set(QUANTIZATIONS) == {name for engine in catalog.engines.values() for name in engine.variants}
     assert set(MODELS) == set(catalog.models)
     assert catalog.models["tiny"].size == 2300000
+
+
+def test_the_engines_of_the_catalog_are_those_of_the_table(catalog: Catalog) -> None:
+    assert list(catalog.engines) == list(ENGINES)
+    steps = schema("plan")["properties"]["steps"]["items"]["enum"]
+    assert [step for step in steps if step in ENGINES] == list(ENGINES)
 
 
 def test_no_engine_is_older_than_the_known_vulnerabilities_allow(catalog: Catalog) -> None:
@@ -173,6 +180,12 @@ def test_a_mistake_in_the_resource_table_is_named(path: str, value: Any, named: 
         ("variants.Bad", {}, r"catalog.variants: names of small letters"),
         ("variants.mine", {"from": "other"}, r"catalog.variants: mine.from"),
         ("webui.image.tag", "", r"webui.image.tag: found '', needed a text"),
+        ("engines.vllm.on_request", ["systemd"], r"engines.vllm.on_request: .*compose alone"),
+        (
+            "engines.fourth",
+            {**data("catalog.yml")["engines"]["vllm"]},
+            r"engines.fourth.name: .*one of onnx, ollama, vllm",
+        ),
         ("engines.onnx.applicable", ["upstart"], r"engines.onnx.applicable: .*systemd and compose"),
         ("engines.onnx.builds.cpu.kv_types", ["q9"], r"builds.cpu.kv_types: .*needed a list out of fp32"),
         ("engines.onnx.builds.cpu.kv_types", [], r"builds.cpu.kv_types"),

@@ -29,7 +29,7 @@ def made(plan: dict[str, Any]) -> list[dict[str, Any]]:
     if plan["engine"] != "ollama":
         return []
     paths = dict.fromkeys(("engine", "model", "store", "staging"), "/x")
-    found: list[dict[str, Any]] = ollama_store.request({"plan": plan, "paths": paths, "stop": []}, "T")["requests"]
+    found: list[dict[str, Any]] = ollama_store.request({"plan": plan, "paths": paths}, "T")["requests"]
     return found
 
 
@@ -120,9 +120,9 @@ def test_no_answer_is_without_an_end(document: Make, plan: Make, wanted: Any, mo
     variants = {"long": {"parameters": {"num_predict": -1}}, "short": {"parameters": {"num_predict": 20}}}
     made = plan(document("gateway-6gb"), HELD, engine="ollama", max_tokens=wanted, variants=variants)
     asked = {one["model"]: one["parameters"] for one in ollama_store.request(
-        {"plan": made.to_dict(), "paths": dict.fromkeys(("engine", "model", "store", "staging"), "/x"), "stop": ["E"]},
+        {"plan": made.to_dict(), "paths": dict.fromkeys(("engine", "model", "store", "staging"), "/x")},
         "T")["requests"]}  # fmt: skip
-    assert asked["phi-4-mini-instruct"] == {"stop": ["E"], "num_predict": most}
+    assert asked["phi-4-mini-instruct"] == {"stop": list(ollama_store.STOP), "num_predict": most}
     # A variant has its base's bound, or one of its own, which the context bounds too.
     assert asked["phi4-mini-coder"] == {"temperature": 0.5, "top_p": 0.9}
     assert (asked["long"], asked["short"]) == ({"num_predict": 4096}, {"num_predict": 20})

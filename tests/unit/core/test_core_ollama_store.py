@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fixture_hosts import read
+from held_support import whole
 
 from phi4_edge import data
 from phi4_edge.core.engines import ollama_store
@@ -23,9 +24,7 @@ def asked(**more: Any) -> dict[str, Any]:
     """What would be sent for the gateway's plan."""
     paths = {name: f"/{name}" for name in ("engine", "model", "store", "staging")}
     plan = {**PLAN, **more.pop("plan", {})}
-    found: dict[str, Any] = ollama_store.request(
-        {"plan": plan, "paths": paths, "stop": ["<|end|>"], **more}, "TEMPLATE"
-    )
+    found: dict[str, Any] = ollama_store.request({"plan": plan, "paths": paths, **more}, "TEMPLATE")
     return found
 
 
@@ -65,9 +64,36 @@ def test_the_store_is_another_when_anything_in_it_is() -> None:
     found = {
         asked(plan={"knobs": {**plan["knobs"], "max_tokens": 300}})["made"],
         asked()["made"],
-        asked(stop=["<|endoftext|>"])["made"],
         asked(library={"name": "x", "digest": "y"})["made"],
         asked(plan={"model": {**model, "digest": "f" * 64}})["made"],
     }
-    assert len(found) == 5
+    assert len(found) == 4
     assert asked()["made"] in found
+
+
+def planned(engine: str, manager: str) -> dict[str, Any]:
+    """The gateway's plan of a controller that has all of its files."""
+    wishes = Overrides.from_vars(
+        "gateway-6gb", {"phi4_engine": engine, "phi4_service_manager": manager, "phi4_force": True}
+    )
+    held = whole(HELD.artifacts, {"phi4-edge/onnx": "a" * 64})
+    return decide(facts.parse(read("gateway-6gb")), data.load_table(), data.load_catalog(), wishes, held).to_dict()
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """Names of what differs between two plans, of the engine's settings each by itself."""
+    flat = [{**plan, **{f"knobs.{name}": value for name, value in plan["knobs"].items()}} for plan in (before, after)]
+    assert flat[0].keys() == flat[1].keys()
+    return {name for name in flat[0] if flat[0][name] != flat[1][name]} - {"knobs"}
+
+
+@pytest.mark.parametrize("manager", ["systemd", "compose"])
+def test_another_stop_word_is_another_store_and_another_release(monkeypatch: pytest.MonkeyPatch, manager: str) -> None:
+    before, others, made = planned("ollama", manager), planned("onnx", manager), asked()["made"]
+    monkeypatch.setattr(ollama_store, "STOP", ("<|end|>", "<|user|>"))
+    # The list of changes says the release; a container reads the store by its own name, which its document has.
+    named = {"knobs.store", "release", "fingerprint", "changes"} | ({"content"} if manager == "compose" else set())
+    assert changes(before, planned("ollama", manager)) == named
+    assert asked()["made"] != made
+    assert asked()["requests"][0]["parameters"]["stop"] == ["<|end|>", "<|user|>"]
+    assert planned("onnx", manager) == others

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi4_edge.core.catalog.table import PROFILES
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts import parse as facts
 from phi4_edge.core.plan.decide import Plan, decide
-from phi4_edge.core.plan.overrides import ENGINES, QUANTIZATIONS, Overrides
+from phi4_edge.core.plan.overrides import QUANTIZATIONS, Overrides
 from phi4_edge.data import load_catalog, load_table, schema
 from phi4_edge.errors import FactsError
 

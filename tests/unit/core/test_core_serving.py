@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.engines import serving
+from phi4_edge.core.engines import serving, units
+from phi4_edge.core.engines.table import ENGINES
 
 HEALTHY = json.dumps({"status": "healthy", "model": "m", "release": "r-1"}).encode()
 
@@ -75,8 +76,10 @@ def test_a_plan_from_before_says_less_and_is_enough() -> None:
 
 
 def test_every_native_engine_can_be_rehearsed_on_loopback() -> None:
-    for engine in ("onnx", "ollama"):
-        text = serving.environment_file(serving.rehearsal_environment(engine, 18080))
+    native = [name for name, engine in ENGINES.items() if engine.native]
+    assert native == ["onnx", "ollama"]
+    for engine in native:
+        text = units.rehearsal_environment(plan(engine=engine, service_manager="systemd"))
         assert "127.0.0.1" in text
         assert "18080" in text
 

@@ -22,6 +22,7 @@ from phi4_edge.artifacts.fetch import ollama as release
 from phi4_edge.artifacts.store import files, manifest, resources
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.engines.ollama import NAME as ENGINE
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
 
@@ -87,12 +88,12 @@ def quantizer(store: Store, catalog: Catalog, progress: Progress = silent) -> Qu
         return _operators(Path(chosen).expanduser())
     if (made := _built(store)).is_file():
         return Quantizer(made, f"built from {NAMED}")
-    artifact = f"{release.ENGINE}/{catalog.engines[release.ENGINE].version}-{platform.machine()}-cpu"
+    artifact = f"{ENGINE}/{catalog.engines[ENGINE].version}-{platform.machine()}-cpu"
     try:
         folder = store.path(release.ensure(store, catalog, artifact, progress))
     except ArtifactError as error:
         raise ArtifactError(f"{_how(artifact)} The release cannot be had: {error}") from error
-    program = folder / "lib" / "ollama" / PROGRAM
+    program = folder / "lib" / ENGINE / PROGRAM
     if not program.is_file():
         raise ArtifactError(f"{_how(artifact)} {artifact} in the store holds no {PROGRAM}.")
     return Quantizer(program, artifact)

@@ -21,10 +21,10 @@ from phi4_edge.artifacts.store import files, manifest, resources
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog, Release
+from phi4_edge.core.engines.ollama import NAME as ENGINE
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
 
-ENGINE = "ollama"
 URL_SETTING = "PHI4_EDGE_OLLAMA_URL"
 HINT = f"{URL_SETTING} names a mirror that holds the same files."
 # No asset of a release has more: 2 GB is the most that its publisher takes for one file.
@@ -96,7 +96,7 @@ def ensure(store: Store, catalog: Catalog, artifact: str, progress: Progress = s
 def wanted(name: str, flavour: str) -> bool:
     """Whether the member `name` of an archive belongs to `flavour`."""
     parts = name.split("/")
-    inner = parts[2] if parts[:2] == ["lib", "ollama"] and len(parts) > 2 else ""
+    inner = parts[2] if parts[:2] == ["lib", ENGINE] and len(parts) > 2 else ""
     return not inner.startswith(_GPU) or inner.startswith(_KEPT[flavour] or ("\0",))
 
 

@@ -15,9 +15,9 @@ from phi4_edge.artifacts.store import files
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.engines.ollama import NAME as ENGINE
 from phi4_edge.errors import ArtifactError
 
-ENGINE = "ollama"
 NAME = re.compile(r"ollama/(?P<version>[0-9][0-9A-Za-z.]*)-(?P<arch>x86_64|aarch64)-(?P<flavour>cpu|cuda|jetpack[56])")
 # Own builds behind a mirror: their hashes instead of the catalog's, as <asset>=<sha256>, separated by commas.
 SHA256_SETTING = "PHI4_EDGE_OLLAMA_SHA256"

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from phi4_edge.core.engines.table import ENGINES
+
 ACCELERATORS = ("cpu", "cuda")
 SERVICE_MANAGERS = ("systemd", "compose")
 # Elements that one block of a KV type holds (ggml's block of 32; for plain types a mere unit).
@@ -202,7 +204,7 @@ class Candidate:
     @property
     def label(self) -> str:
         """As people name it."""
-        place = " CPU" if (self.engine, self.accelerator) == ("vllm", "cpu") else ""
+        place = " CPU" if self.accelerator == "cpu" and ENGINES[self.engine].gpu_first else ""
         return f"{self.engine} {self.quantization}{place}"
 
 

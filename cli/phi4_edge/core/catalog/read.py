@@ -29,6 +29,7 @@ from phi4_edge.core.catalog.model import (
 from phi4_edge.core.catalog.releases import read_image, read_release
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.text import version_of
 from phi4_edge.errors import CatalogError
 
@@ -137,10 +138,14 @@ def _model(name: str, row: Row) -> Model:
 
 def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> Engine:
     row.only(*ENGINE_FIELDS)
+    if name not in ENGINES:
+        row.fail("name", f"one of {', '.join(ENGINES)} as the name of an engine")
     managers = {field: row.texts(field) for field in ("service_managers", "on_request", "applicable")}
     for field, values in managers.items():
         if not set(values) <= set(SERVICE_MANAGERS):
             row.fail(field, f"a list of {' and '.join(SERVICE_MANAGERS)}")
+        if "systemd" in values and ENGINES[name].native is None:
+            row.fail(field, "compose alone, under which this engine runs")
     return Engine(
         name=name,
         version=row.text("version"),

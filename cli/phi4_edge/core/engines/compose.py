@@ -1,4 +1,4 @@
-"""The Compose document of a plan: one table of engines (`contained`), one place of hardening (`confinement`).
+"""The Compose document of a plan: one table of engines (`table`), one place of hardening (`confinement`).
 
 Pure: plain data in, plain data out. Written for Compose 2.20 and later, and Docker 25 and later (CDI).
 """
@@ -19,7 +19,8 @@ from phi4_edge.core.engines.confinement import (
     mount,
     scratch,
 )
-from phi4_edge.core.engines.contained import ENGINES, Engine
+from phi4_edge.core.engines.spec import Contained
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.engines.webui import webui_document
 from phi4_edge.core.layout import PROJECT, WEBUI_PROJECT
 
@@ -39,7 +40,7 @@ def document(
     `release_dir` is the release on the host; what the container reads has the same path inside as there. A rehearsal
     has another `port` and `project`, and listens on loopback whatever the plan says.
     """
-    engine = ENGINES[plan["engine"]]
+    engine = ENGINES[plan["engine"]].contained
     rehearsal = project != PROJECT
     service = {
         **engine.start(plan, release_dir),
@@ -59,7 +60,7 @@ def document(
     return {"name": project, "services": {"engine": service}, "networks": {"engine": _network()}}
 
 
-def _scratch(engine: Engine) -> list[str]:
+def _scratch(engine: Contained) -> list[str]:
     return [scratch("/tmp", engine.tmp), scratch(HOME, engine.home, execute=engine.compiles)]  # noqa: S108
 
 

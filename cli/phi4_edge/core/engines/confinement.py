@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from phi4_edge.core.layout import MODELS_PATH
+
 # Writable, private, and gone with the container.
 HOME = "/home/engine"
 # Nobody on the host has this number; distroless images use it for the same reason.
@@ -13,6 +15,8 @@ LABEL_RELEASE = "phi4-edge.release"
 LABEL_SERVICE = "phi4-edge.service"
 # A container that asks for it all the same would be given every GPU where the host's default runtime is NVIDIA's.
 NO_GPU = {"NVIDIA_VISIBLE_DEVICES": "void"}
+# Inside a network of its own; only the planned address of the host is published.
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104
 HEALTH = {"interval": "10s", "timeout": "5s", "retries": 3}
 
 
@@ -38,6 +42,21 @@ def confined(memory: int, pids: int, stop_seconds: int) -> dict[str, Any]:
         "stop_grace_period": f"{stop_seconds}s",
         "logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}},
     }
+
+
+def model_directory(plan: Mapping[str, Any]) -> str:
+    """Return where the model lies, on the host and in the container."""
+    return f"{MODELS_PATH}/models/{plan['model']['digest'] or 'unknown'}"
+
+
+def http_health(port: int, python: str = "python3") -> list[str]:
+    """Return a health check for an image that has Python: none of them has curl."""
+    return [
+        "CMD",
+        python,
+        "-c",
+        f"import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/health', timeout=4)",
+    ]
 
 
 def common_environment() -> dict[str, str]:

@@ -65,23 +65,22 @@ def check(value: Any, known: Mapping[str, Variant | None]) -> dict[str, Variant]
     return found
 
 
-def planned(known: Mapping[str, Mapping[str, Any]], own: Mapping[str, Variant | None], context: int) -> dict[str, Any]:
-    """Return the variants of one host by name.
+def planned(wanted: Mapping[str, Mapping[str, Any] | None], context: int) -> dict[str, Any]:
+    """Return the variants of one host by name; None for one that is taken away.
 
     None may ask for more context than memory was counted for, nor for answers that come to no end.
     """
-    merged = {**known, **own}
     found = {}
-    for name in sorted(merged):
-        item = merged[name]
+    for name in sorted(wanted):
+        item = wanted[name]
         if item is not None:
             parameters = dict(item["parameters"])
             if "num_ctx" in parameters:
                 parameters["num_ctx"] = min(parameters["num_ctx"], context)
             if "num_predict" in parameters:
-                wanted = parameters["num_predict"]
+                most = parameters["num_predict"]
                 # Below 0 Ollama goes on for ten contexts, or until the context is full.
-                parameters["num_predict"] = min(wanted, context) if wanted >= 0 else context
+                parameters["num_predict"] = min(most, context) if most >= 0 else context
             found[name] = {"from": item["from"], "parameters": parameters, "system": item["system"]}
     return found
 

@@ -9,12 +9,15 @@ from typing import Any
 
 from phi4_edge.errors import PreflightError
 
+# Phi-4-mini ends a turn with the first, and a text with the second. The store's name counts them.
+STOP = ("<|end|>", "<|endoftext|>")
+
 
 def request(args: Mapping[str, Any], template: str) -> dict[str, Any]:
     """What the host's script is told: where things lie, how the server runs, and what it is asked to make."""
     plan, library = args["plan"], dict(args.get("library") or {})
     knobs = plan["knobs"]
-    parameters: dict[str, Any] = {} if library else {"stop": list(args["stop"])}
+    parameters: dict[str, Any] = {} if library else {"stop": list(STOP)}
     # Without it an answer goes on for ten contexts, in the only slot.
     parameters["num_predict"] = int(knobs.get("max_tokens") or plan["context_length"])
     served = plan["model"]["served_name"]

@@ -11,17 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi4_edge.core import layout
-from phi4_edge.core.engines import compose, container_unit, native, units
-from phi4_edge.core.engines.contained import CHAT_TEMPLATE, TOOL_CALLS, TOOL_PARSER
+from phi4_edge.core.engines import compose, container_unit, units
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.text import canonical
 
 Plan = Mapping[str, Any]
 # What begins the chat page; it is inside of the page's Compose document.
 PAGE_START = "start.py"
-# Programs of ours that lie in an engine's release as they are.
-PROGRAMS: Mapping[str, tuple[str, ...]] = {
-    "onnx": (), "ollama": (units.LOADER, native.JOURNAL), "vllm": (TOOL_PARSER, TOOL_CALLS, CHAT_TEMPLATE),
-}  # fmt: skip
 # Stands in a plan's texts for the name of its release, which is made of them.
 _UNNAMED = "r-000000000000"
 
@@ -29,7 +25,7 @@ _UNNAMED = "r-000000000000"
 def programs(plan: Plan) -> tuple[str, ...]:
     """Return the names of the programs that lie in the release of a plan."""
     contained = plan["service_manager"] == "compose" or plan.get("webui")
-    return (*PROGRAMS[plan["engine"]], *((container_unit.PORT,) if contained else ()))
+    return (*ENGINES[plan["engine"]].programs, *((container_unit.PORT,) if contained else ()))
 
 
 def unit_files(plan: Plan, release: str) -> dict[str, str]:
@@ -37,7 +33,7 @@ def unit_files(plan: Plan, release: str) -> dict[str, str]:
     found = {layout.UNIT: units.service(plan, release)}
     if units.handed(plan):
         found[layout.SOCKET_UNIT] = units.socket(plan)
-    if plan["engine"] == "ollama":
+    if ENGINES[plan["engine"]].loader:
         found[layout.LOAD_UNIT] = units.loader(plan, release)
     if plan["service_manager"] == "systemd":
         found[units.ENVIRONMENT_FILE] = units.environment(plan, release)

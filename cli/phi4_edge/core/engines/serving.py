@@ -1,4 +1,4 @@
-"""How each engine is asked how it is, and how it is started on another port for a rehearsal.
+"""How an engine is asked how it is, and what its answers mean.
 
 The gate on the host, `status`, `ask` and `verify` all take it from here.
 """
@@ -8,35 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.inventory import answering
 from phi4_edge.core.layout import LOOPBACK, PROJECT, REHEARSAL_PROJECT, REHEARSAL_UNIT, RELEASES_PATH, UNIT
 
 MODELS = "/v1/models"
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """Where an engine says how it is. `names_release`: its answer holds `status` and `release`; others only answer.
-
-    `loaded`: where one says which models are loaded that answers its health path without any.
-    """
-
-    health: str
-    names_release: bool = False
-    loaded: str = ""
-
-
-ENGINES: Mapping[str, Serving] = MappingProxyType(
-    {
-        "onnx": Serving("/health", names_release=True),
-        "ollama": Serving("/api/version", loaded="/api/ps"),
-        # No body: the status says all.
-        "vllm": Serving("/health"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +27,9 @@ class Said:
 
 def understood(engine: str, status: int, body: bytes) -> Said | None:
     """Return what an answer to the engine's health path means; None when it cannot be that engine's."""
-    if not ENGINES[engine].names_release:
-        if engine == "ollama" and status == 200 and "version" not in _object(body):
+    asked = ENGINES[engine].serving
+    if not asked.names_release:
+        if asked.holds and status == 200 and asked.holds not in _object(body):
             return None
         return Said("healthy") if status == 200 else Said(f"HTTP {status}") if status >= 500 else None
     said = _object(body)
@@ -88,14 +67,6 @@ def choose_model(names: Sequence[str], wanted: str) -> str | None:
     return next((name for name in names if same_model(name, wanted)), None)
 
 
-def rehearsal_environment(engine: str, port: int) -> dict[str, str]:
-    """Return what a native engine's environment says differently in a rehearsal: loopback, on a port of its own."""
-    return {
-        "onnx": {"PHI4_BIND": LOOPBACK, "PHI4_PORT": str(port)},
-        "ollama": {"OLLAMA_HOST": f"{LOOPBACK}:{port}"},
-    }[engine]
-
-
 def environment_file(variables: Mapping[str, str]) -> str:
     """Return the text of a file for systemd's EnvironmentFile=: every value in double quotes."""
     lines = []
@@ -112,14 +83,15 @@ def question(plan: Mapping[str, Any], rehearsal: bool = False) -> dict[str, Any]
     """
     gpu = plan["accelerator"] == "cuda"
     memory = plan.get("memory") or {}
+    engine = ENGINES[plan["engine"]].serving
     webui = None if rehearsal else plan.get("webui")
     return {
         "unit": REHEARSAL_UNIT if rehearsal else UNIT,
         "address": LOOPBACK if rehearsal else answering(plan["bind"]),
         "port": int(plan["switch"]["port"] if rehearsal else plan["port"]),
         "engine": plan["engine"],
-        "health": ENGINES[plan["engine"]].health,
-        "names_release": ENGINES[plan["engine"]].names_release,
+        "health": engine.health,
+        "names_release": engine.names_release,
         "compose": plan["service_manager"] == "compose",
         "project": REHEARSAL_PROJECT if rehearsal else PROJECT,
         "model": plan["model"]["served_name"],
@@ -131,6 +103,11 @@ def question(plan: Mapping[str, Any], rehearsal: bool = False) -> dict[str, Any]
         "held_by_others": int(memory.get("held_by_others") or 0) if gpu else 0,
         "webui": {"address": answering(webui["bind"]), "port": int(webui["port"])} if webui else None,
     }
+
+
+def start_seconds(plan: Mapping[str, Any]) -> float:
+    """Return how long the gate waits for the engine of a plan to be healthy, where nobody said otherwise."""
+    return float(ENGINES[plan["engine"]].serving.start_seconds)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -11,16 +11,15 @@ from collections.abc import Iterator
 from phi4_edge.core.engines import container_unit
 from phi4_edge.core.engines import unit_lines as lines
 from phi4_edge.core.engines.container_unit import Containers
-from phi4_edge.core.engines.native import JOURNAL, NATIVE, Native
 from phi4_edge.core.engines.serving import environment_file
+from phi4_edge.core.engines.spec import Native
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.engines.unit_lines import Plan
 from phi4_edge.core.facts.units import OUR_DESCRIPTION
 from phi4_edge.core.inventory import EVERYWHERE
 from phi4_edge.core.layout import LOOPBACK, PROJECT, REHEARSAL_PROJECT, RELEASES_PATH, WEBUI_PROJECT
 
 REHEARSAL_DIRECTORY = "/run/phi4-edge-rehearsal"
-# What keeps a model loaded; it lies in the release.
-LOADER = "load.py"
 COMPOSE_FILE, WEBUI_FILE, ENVIRONMENT_FILE = "compose.yml", "webui.yml", "environment"
 
 
@@ -54,17 +53,29 @@ def loader(plan: Plan, release: str) -> str:
     The program takes where to ask, and for what, from the plan of its release. Nothing is ordered behind it: a load
     takes minutes.
     """
-    return lines.text(_loader(plan["bind"], release))
+    return lines.text(_loader(plan["bind"], f"{release}/{ENGINES[plan['engine']].loader}"))
 
 
 def environment(plan: Plan, release: str) -> str:
     """Return the settings of a native engine, for EnvironmentFile=."""
-    return f"{lines.NOTE}\n{environment_file(NATIVE[plan['engine']].settings(plan, release))}"
+    return f"{lines.NOTE}\n{environment_file(native(plan).settings(plan, release))}"
+
+
+def rehearsal_environment(plan: Plan) -> str:
+    """Return what those settings say differently in a rehearsal: loopback, on a port of its own."""
+    return environment_file(native(plan).rehearsal(int(plan["switch"]["port"])))
+
+
+def native(plan: Plan) -> Native:
+    """Return how the engine of a plan for systemd runs there."""
+    found = ENGINES[plan["engine"]].native
+    assert found is not None, "no plan has an engine under systemd that is not offered there"  # noqa: S101
+    return found
 
 
 def handed(plan: Plan) -> bool:
     """Return whether systemd hands the engine its port."""
-    return plan["service_manager"] == "systemd" and NATIVE[plan["engine"]].handed
+    return plan["service_manager"] == "systemd" and native(plan).handed
 
 
 def _word(text: str) -> str:
@@ -73,7 +84,7 @@ def _word(text: str) -> str:
 
 
 def _native(plan: Plan, release: str, rehearsal: bool) -> Iterator[str]:
-    engine = NATIVE[plan["engine"]]
+    engine = native(plan)
     bind, port = (LOOPBACK, plan["switch"]["port"]) if rehearsal else (plan["bind"], plan["port"])
     waits = engine.handed and not rehearsal
     yield lines.NOTE
@@ -168,11 +179,11 @@ def _socket(bind: str, port: int) -> Iterator[str]:
     yield from ("", "[Install]\nWantedBy=sockets.target")
 
 
-def _loader(bind: str, release: str) -> Iterator[str]:
+def _loader(bind: str, program: str) -> Iterator[str]:
     yield f"{lines.NOTE}\n[Unit]\nDescription={OUR_DESCRIPTION} (keeps its model loaded)"
     yield from ("After=phi4-edge.service\nStartLimitIntervalSec=0", "", "[Service]\nType=exec")
     yield "# For the status line alone.\nNotifyAccess=main"
-    yield f"ExecStart=/usr/bin/env python3 -IB {release}/{LOADER}"
+    yield f"ExecStart=/usr/bin/env python3 -IB {program}"
     yield "SyslogIdentifier=phi4-edge-load\nLogRateLimitIntervalSec=30\nLogRateLimitBurst=50"
     yield from ("TimeoutStopSec=5\nRestart=always\nRestartSec=5", "")
     yield "MemoryMax=64M\nOOMScoreAdjust=300\nTasksMax=8\nLimitCORE=0"
@@ -191,7 +202,8 @@ def _loader(bind: str, release: str) -> Iterator[str]:
 
 def _engine(plan: Plan, release: str, rehearsal: bool) -> Containers:
     folder = REHEARSAL_DIRECTORY if rehearsal else release
-    journal = f"{release}/{JOURNAL}" if plan["engine"] == "ollama" else ""
+    program = ENGINES[plan["engine"]].journal
+    journal = f"{release}/{program}" if program else ""
     bind, port = (LOOPBACK, plan["switch"]["port"]) if rehearsal else (plan["bind"], plan["port"])
     project = REHEARSAL_PROJECT if rehearsal else PROJECT
     return Containers(lines.described(plan, rehearsal), project, f"{folder}/{COMPOSE_FILE}", bind, port, journal)

@@ -12,11 +12,11 @@ from phi4_edge.core.engines.confinement import (
     common_environment,
     confined,
     escaped,
+    http_health,
     labels,
     mount,
     scratch,
 )
-from phi4_edge.core.engines.contained import http_health
 from phi4_edge.core.inventory import answering
 from phi4_edge.core.layout import MODELS_PATH, WEBUI_PROJECT
 

@@ -6,6 +6,7 @@ import hashlib
 
 from phi4_edge.core import image_reference as reference
 from phi4_edge.core.catalog.model import Engine, Image
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.layout import LOOPBACK
 from phi4_edge.core.plan.context import Chosen, Inputs
@@ -15,8 +16,6 @@ from phi4_edge.core.text import dotted, version_of
 
 # About 750 words: more than a chat's answer has, and some minutes on a board.
 ANSWER_TOKENS = 1024
-# These refuse a question whose answer, at its longest, might not fit into the context; the others end it there.
-REFUSES_TO_SHORTEN = ("vllm",)
 
 
 def model(it: Chosen) -> PlannedModel:
@@ -94,4 +93,4 @@ def _answer_tokens(it: Chosen) -> int | None:
     most = min(it.overrides.max_tokens or context, context // 2)
     if wanted is not None:
         return min(wanted, most)
-    return None if it.engine.name in REFUSES_TO_SHORTEN else min(ANSWER_TOKENS, context // 4, most)
+    return None if ENGINES[it.engine.name].refuses_to_shorten else min(ANSWER_TOKENS, context // 4, most)

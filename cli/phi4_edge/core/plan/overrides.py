@@ -15,12 +15,12 @@ from typing import Any
 from phi4_edge.core import image_reference as reference
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile as variants
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.text import clean, closest
 from phi4_edge.core.values import AUTO, address, auto_or, flag, line, mapping, one_of, seconds, whole
 from phi4_edge.errors import ArtifactError, InventoryError
 
 PREFIX = "phi4_"
-ENGINES = ("onnx", "ollama", "vllm")
 # A test holds this equal to the variants of the catalog.
 QUANTIZATIONS = ("int4", "int4_untied", "q4_0", "q4_K_M", "q5_1", "q8_0", "bf16")
 MODELS = ("phi-4-mini-instruct", "tiny")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from phi4_edge.core.catalog.table import ResourceTable
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.inventory import EVERYWHERE
 from phi4_edge.core.layout import LOOPBACK, MODELS_PATH
@@ -22,6 +23,7 @@ REBOOT = "the host waits for a reboot"
 PAGE_TOOLS_TOKENS, PAGE_TOOLS_CONTEXT = 6000, 8192
 # Warnings that come and go while nobody changes the host or what is planned for it.
 PASSING = frozenset({REBOOT})
+_HOLD = " or ".join(name for name, engine in ENGINES.items() if engine.holds_clients)
 _STANDING = {"link": "a symbolic link", "file": "no directory", "user": "another user's directory"}
 
 
@@ -67,8 +69,8 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         )
     if not ipaddress.ip_address(overrides.bind).is_loopback:
         found.append(f"binds {overrides.bind}: whoever reaches port {overrides.port} can use the model, without a key")
-    if overrides.allowed_hosts and it.engine.name != "onnx":
-        found.append(f"phi4_allowed_hosts is not used: only onnx holds clients to names, {it.engine.name} does not")
+    if overrides.allowed_hosts and not ENGINES[it.engine.name].holds_clients:
+        found.append(f"phi4_allowed_hosts is not used: only {_HOLD} holds clients to names, {it.engine.name} does not")
     if overrides.webui_enabled and overrides.webui_builtin_tools and chosen.sizing.context < PAGE_TOOLS_CONTEXT:
         found.append(
             f"webui_builtin_tools: the page's tools take about {PAGE_TOOLS_TOKENS} tokens of every question, context "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from phi4_edge.core.catalog.model import Floor
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.packages.docker import SUITES
 from phi4_edge.core.plan.context import Chosen
@@ -83,9 +84,10 @@ def obstacles(it: Chosen, planned: Install) -> tuple[str, ...]:
     if not missing:
         return ()
     known = ", ".join(" ".join(pair) for pair in SUITES)
+    native = " or ".join(sorted(name for name, engine in ENGINES.items() if engine.native))
     return (
         f"found {system.pretty_name or 'an unknown system'} without {' and '.join(missing)}, which phi4-edge installs "
-        f"on {known} alone: install it there yourself, or choose what goes without (phi4_engine: ollama or onnx, "
+        f"on {known} alone: install it there yourself, or choose what goes without (phi4_engine: {native}, "
         "phi4_service_manager: systemd, no webui_enabled, no nvidia_runtime_driver_install)",
     )
 

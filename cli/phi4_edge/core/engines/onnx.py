@@ -1,0 +1,84 @@
+"""Our own engine around ONNX Runtime: under systemd from its wheels, or in the image that the controller builds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from phi4_edge.core.engines.confinement import EVERY_ADDRESS, http_health, model_directory
+from phi4_edge.core.engines.spec import Contained, Deployment, Engine, Native, Plan, Serving, Variable
+from phi4_edge.core.layout import LOOPBACK, MODELS_PATH, RELEASES_PATH
+
+# Where the image that the controller builds has the engine's environment.
+PYTHON = "/opt/phi4-edge/engine/bin/python"
+# Reading 2.4 GB from an SD card at 10 MB/s takes four minutes.
+START_SECONDS = 600
+# The engine lets running answers finish for 10 seconds.
+STOP_SECONDS = 20
+_QUIET = Variable("ORT_DISABLE_TELEMETRY", "1", "onnxruntime reports to its maker otherwise.")
+
+
+def _knobs(it: Deployment) -> dict[str, Any]:
+    own = {"allowed_hosts": list(it.allowed_hosts)} if it.allowed_hosts else {}
+    return {"queue": it.queue, "max_tokens": it.max_tokens, **own}
+
+
+def _settings(plan: Plan, model_dir: str, bind: str, port: int) -> dict[str, str]:
+    """Return its settings, natively and in a container."""
+    allowed = plan["knobs"].get("allowed_hosts")
+    return {
+        **({"PHI4_ALLOWED_HOSTS": ",".join(allowed)} if allowed else {}),
+        "PHI4_MODEL_DIR": model_dir,
+        "PHI4_MODEL_NAME": plan["model"]["served_name"],
+        "PHI4_BIND": bind,
+        "PHI4_PORT": str(port),
+        "PHI4_CONTEXT_LENGTH": str(plan["context_length"]),
+        "PHI4_THREADS": str(plan["knobs"]["threads"]),
+        "PHI4_PARALLEL": str(plan["parallel"]),
+        "PHI4_QUEUE": str(plan["knobs"]["queue"]),
+        "PHI4_MAX_TOKENS": str(plan["knobs"].get("max_tokens") or plan["context_length"]),
+        "PHI4_RELEASE": plan["release"],
+    }
+
+
+def _environment(plan: Plan, _release_dir: str) -> dict[str, str]:
+    port = int(plan["knobs"]["container_port"])
+    return {_QUIET.name: _QUIET.value} | _settings(plan, model_directory(plan), EVERY_ADDRESS, port)
+
+
+ENGINE = Engine(
+    name="onnx",
+    doing="installing the engine",
+    knobs=_knobs,
+    serving=Serving("/health", START_SECONDS, names_release=True),
+    native=Native(
+        type="notify",
+        start=lambda release: (f"{release}/engine/bin/python", "-I", "-m", "phi4_engine"),
+        settings=lambda plan, release: _settings(plan, f"{release}/model", plan["bind"], plan["port"]),
+        rehearsal=lambda port: {"PHI4_BIND": LOOPBACK, "PHI4_PORT": str(port)},
+        reads=(RELEASES_PATH, f"{MODELS_PATH}/models"),
+        variables=(_QUIET,),
+        start_seconds=START_SECONDS,
+        stop_seconds=STOP_SECONDS,
+        watchdog_seconds=60,
+        # EX_CONFIG: the engine says so when nothing but another release can help.
+        hopeless_status=78,
+        one_port=True,
+        handed=True,
+        # 256 connections, 32 for looks at its health, and what it has open besides; see the engine's README.
+        files=2048,
+        # The model process is no use without the web process, nor the other way round.
+        oom_policy="stop",
+    ),
+    contained=Contained(
+        start=lambda _plan, _release_dir: {"entrypoint": [PYTHON, "-I", "-m", "phi4_engine"]},
+        environment=_environment,
+        reads=lambda plan, _release_dir: [model_directory(plan)],
+        health=lambda port: http_health(port, PYTHON),
+        start_seconds=START_SECONDS,
+        stop_seconds=STOP_SECONDS,
+        pids=256,
+        tmp="16m",
+        home="16m",
+    ),
+    holds_clients=True,
+)
