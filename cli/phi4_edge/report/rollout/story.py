@@ -18,6 +18,8 @@ from phi4_edge.report.text import count
 
 Document = Mapping[str, Any]
 Host = Mapping[str, Any]
+# Of one step: how many seconds after the host's first it began, and how many it took.
+Turns = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
