@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from phi4_edge.core.plan.decide import Plan
+from phi4_edge.core.rollout.outcome import GOOD
 from phi4_edge.core.rollout.waves import Wave
 from phi4_edge.operations.detect import Survey
 from phi4_edge.operations.rollout import Rolling
@@ -17,7 +18,6 @@ from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.view.view import View
 
 PLAYBOOK = "driver"
-_WELL = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def install(
     job = Job(PLAYBOOK, wanted, task_timeout=rolling.waving.task_timeout, lock=rolling.lock)
     with Interrupts() as interrupts:
         results = _one_first(rolling, job, hosts, before, interrupts, view)
-    failed = tuple(result for result in results if result.outcome not in _WELL)
+    failed = tuple(result for result in results if result.outcome not in GOOD)
     for result in failed:
         view.finished(result.host, str(result.outcome))
     ready = [result.host for result in results if result not in failed]
@@ -79,7 +79,7 @@ def _one_first(
     """
     results: list[HostResult] = []
     while len(results) < len(hosts):
-        well = any(result.outcome in _WELL for result in results)
+        well = any(result.outcome in GOOD for result in results)
         rest = hosts[len(results) :]
         results += apply(rolling.executor, job, rest if well else rest[:1], interrupts, view.event)
         known = {**before, **{result.host: result.outcome for result in results}}

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from phi4_edge.report.outcomes import word
 from phi4_edge.report.rollout import next, story
-from phi4_edge.report.rollout.story import Host, clock, elapsed, outcome, word
+from phi4_edge.report.rollout.story import Host, clock, elapsed, outcome
 from phi4_edge.report.text import clean, count, duration
 
 Document = Mapping[str, Any]

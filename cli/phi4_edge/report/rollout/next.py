@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phi4_edge.report.rollout.story import BAD, GOOD, outcome
+from phi4_edge.core.rollout.outcome import BAD, GOOD
+from phi4_edge.report.rollout.story import outcome
 from phi4_edge.report.text import clean
 
 # Names that mean themselves in an Ansible host pattern; with any other a command could reach other hosts.

@@ -17,9 +17,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from phi4_edge.core.rollout.outcome import BAD, GOOD
+from phi4_edge.report.outcomes import Word, word
 from phi4_edge.report.rollout import next as rollout_next
 from phi4_edge.report.rollout import story
-from phi4_edge.report.rollout.story import Section, Trouble, Turns, Word
+from phi4_edge.report.rollout.story import Section, Trouble, Turns
 from phi4_edge.report.text import clean, count, cut, duration
 
 Document = Mapping[str, Any]
@@ -132,7 +134,7 @@ def _whole(document: Document, found: Sequence[Trouble]) -> dict[str, Any]:
         "sign": _SIGNS[colour],
         "verdict": story.verdict(document),
         "reach": story.reach(document),
-        "why": next((each.reason for each in found if each.outcome in story.BAD), ""),
+        "why": next((each.reason for each in found if each.outcome in BAD), ""),
         "facts": _facts(document),
         "notes": document.get("notes") or (),
         "steps": rollout_next.steps(document),
@@ -183,14 +185,14 @@ def _host(document: Document, host: story.Host, place: int, short: Mapping[str, 
         place=place,
         name=name,
         short=short[name],
-        word=story.word(story.outcome(host)),
+        word=word(story.outcome(host)),
         release=str(host.get("release") or "-"),
         changed=host.get("changed") or 0,
         began=story.clock(host.get("began")),
         seconds=float(host.get("seconds") or 0),
         what=_what(plan) if plan else "",
         reason=reason,
-        log_above=bool(log) and story.outcome(host) not in story.GOOD,
+        log_above=bool(log) and story.outcome(host) not in GOOD,
         next_step=story.next_step(host, document),
         turns=story.step_turns(host),
         topics=[(topic, [text for _, text in each]) for topic, each in topics] if plan else None,
@@ -221,7 +223,7 @@ def _troubles(found: Sequence[Trouble], hosts: Mapping[str, _Host]) -> list[_Tro
         written = [_log(name, log, number) for number, (name, log) in enumerate(told, logs)]
         named = [hosts[name] for name, _ in trouble.hosts[:NAMED]]
         more = len(trouble.hosts) - len(named)
-        shown.append(_Trouble(story.word(trouble.outcome), trouble.reason, trouble.next_step, named, more, written))
+        shown.append(_Trouble(word(trouble.outcome), trouble.reason, trouble.next_step, named, more, written))
         logs += len(written)
     return shown
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from phi4_edge.core.rollout.outcome import BAD, GOOD
+from phi4_edge.report.outcomes import word
 from phi4_edge.report.rollout import next as rollout_next
 from phi4_edge.report.rollout import story
-from phi4_edge.report.rollout.story import BAD, GOOD
 from phi4_edge.report.text import clean, count, cut, duration, table, wrap
 
 Document = Mapping[str, Any]
@@ -113,7 +114,7 @@ def _rows(section: story.Section) -> Iterator[list[object]]:
         if host not in alike or len(alike) <= _MOST_ALIKE:
             yield _row(host, section.name)
     if len(alike) > _MOST_ALIKE:
-        text = story.word("untouched").text
+        text = word("untouched").text
         yield [f"({count(len(alike), 'host')})", section.name, text, "-", "-", "-", "-", "-", alike[0]["reason"] or ""]
 
 
@@ -122,7 +123,7 @@ def _row(host: Document, wave: str) -> list[object]:
     return [
         host["host"],
         wave,
-        story.word(story.outcome(host)).text,
+        word(story.outcome(host)).text,
         host["release"] or "-",
         _last_step(host),
         duration(host["seconds"]) if host["began"] or host["seconds"] else "-",
@@ -154,7 +155,7 @@ def _waves(document: Document, width: int) -> list[str]:
 def _trouble(trouble: story.Trouble, width: int) -> list[str]:
     """A reason once, the hosts that gave it, and the log lines of each."""
     names = ", ".join(name for name, _ in trouble.hosts)
-    lines = wrap(f"{names}: {story.word(trouble.outcome).text}: {trouble.reason}", width, rest="    ")
+    lines = wrap(f"{names}: {word(trouble.outcome).text}: {trouble.reason}", width, rest="    ")
     for name, log in trouble.hosts:
         if log and len(trouble.hosts) > 1:
             lines += wrap(f"{name}:", width, first="    ")
