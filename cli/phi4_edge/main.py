@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import click
 
 from phi4_edge import __version__
-from phi4_edge.errors import InterruptedRunError, Phi4EdgeError
+from phi4_edge.errors import AGAIN, InterruptedRunError, Phi4EdgeError
 from phi4_edge.report.text import clean
 
 # Help lines live here, not in the commands: listing them must not import them.
@@ -50,7 +50,7 @@ HIDDEN = frozenset({"worker"})
 # After Ctrl-C everything that was started is ended by those who started it; this is for what is left then.
 LEAVE_SECONDS = 0.5
 
-INTERRUPTED = "\ninterrupted: what was running has been stopped; run the same command again to go on"
+INTERRUPTED = f"\ninterrupted: what was running has been stopped; {AGAIN} to go on"
 
 
 @contextlib.contextmanager

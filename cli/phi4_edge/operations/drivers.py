@@ -9,6 +9,7 @@ from types import MappingProxyType
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.rollout.outcome import GOOD
 from phi4_edge.core.rollout.waves import Wave
+from phi4_edge.errors import AGAIN
 from phi4_edge.operations.detect import Survey
 from phi4_edge.operations.rollout import Rolling
 from phi4_edge.report.text import count
@@ -86,7 +87,7 @@ def _one_first(
         rest = hosts[len(results) :]
         if rest and (interrupts.stopping or rolling.start((Wave("driver", 0, tuple(rest)),), known).exceeded):
             why = f"the driver was tried on {', '.join(hosts[: len(results)][:5])} first, and that did not go well"
-            step = "run the same command again; --max-failures allows more"
+            step = f"{AGAIN}; --max-failures allows more"
             return [
                 *results,
                 *(HostResult(host, Outcome.UNTOUCHED, f"{why}; nothing was changed", step) for host in rest),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from phi4_edge.core.rollout.outcome import GOOD
+from phi4_edge.errors import AGAIN
 from phi4_edge.report import outcomes
 from phi4_edge.report.text import count, duration, table, wrap
 
@@ -53,7 +54,7 @@ def _ways_on(result: Mapping[str, Any], width: int) -> list[str]:
     rollout = result.get("rollout")
     if result["interrupted"]:
         left = any(host["outcome"] in ("interrupted", "untouched") for host in result["hosts"])
-        command = "the same command with --resume goes on" if rollout else "run the same command again to go on"
+        command = "the same command with --resume goes on" if rollout else f"{AGAIN} to go on"
         again = f"{command}; what is done is not done again"
         lines += wrap(f"interrupted: {again if left else 'nothing was left to do'}", width)
     if rollout:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from phi4_edge.core.rollout.machine import Rollout, Stop
 from phi4_edge.core.rollout.outcome import GOOD
-from phi4_edge.rollout.interpret import AGAIN, untouched
+from phi4_edge.errors import AGAIN
+from phi4_edge.rollout.interpret import untouched
 from phi4_edge.rollout.result import HostResult, Outcome
 
 _MEND = "mend what went wrong on the others, then run again"

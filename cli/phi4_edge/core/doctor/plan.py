@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from phi4_edge.core.doctor import fix as doctor_fix
 from phi4_edge.core.doctor.case import Case, Finding
 from phi4_edge.core.facts.endings import endings
+from phi4_edge.core.facts.lock import described
 from phi4_edge.core.facts.units import STANDING
 
 # Of restarts, or of kills: one or two may be an update, or somebody's hand.
@@ -144,8 +146,7 @@ def at_work(case: Case) -> Iterator[Finding]:
         return
     lock, journal = case.facts.lock, case.facts.journal
     if lock.present:
-        who = f"{lock.user or 'somebody'}@{lock.host or 'somewhere'}"
-        said = f"the lock of {who} ({lock.operation or 'a run'} since {lock.started or 'unknown'})"
+        said = f"the lock of {described(asdict(lock))}"
         release = f"phi4-edge lock release INVENTORY --limit {case.host}"
         if lock.state == "held":
             fix = f"wait for that run, or give provision --lock-wait 600; if it is dead: {release}"

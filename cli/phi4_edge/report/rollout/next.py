@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi4_edge.core.rollout.outcome import BAD, GOOD
+from phi4_edge.errors import AGAIN
 from phi4_edge.report.rollout.story import outcome
 from phi4_edge.report.text import clean
 
@@ -60,7 +61,7 @@ def _outcomes(document: Mapping[str, Any]) -> set[str]:
 def _again(document: Mapping[str, Any], operation: str, bad: bool) -> Step:
     """The run that finishes the job. A run that was cut short goes on; after a stop everything is planned anew."""
     if operation not in ("provision", "rollback"):
-        return Step("Run the same command again.")
+        return Step(f"{AGAIN.capitalize()}.")
     if operation == "provision" and (document["state"] in ("dead", "interrupted")):
         return Step(
             "Go on where it ended; hosts that are finished are not touched again.",
