@@ -16,7 +16,7 @@ STDLIB = sys.stdlib_module_names
 
 EDGE = {"core", "data", "documents", "errors", "progress"}
 ALLOWED: dict[str, set[str]] = {
-    "main": {"errors", "report", "__init__"},
+    "main": {"core", "errors", "__init__"},
     "__main__": {"main"},
     # The verbs: the only room beside commands that knows most others.
     "operations": EDGE
@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "view": {"report", "runner", "core", "progress"},
     "inference": {"ssh", "rollout", "core", "errors"},
     "rollout": {"runner", "core", "content", "data", "documents", "errors", "__init__"},
-    "runner": {"content", "documents", "environment", "errors", "__init__"},
+    "runner": {"content", "core", "documents", "environment", "errors", "__init__"},
     "artifacts": EDGE | {"environment", "__init__"},
     "lab": EDGE | {"environment", "__init__"},
     "ssh": EDGE | {"environment"},

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi4_edge.core.rollout.outcome import BAD, GOOD
+from phi4_edge.core.text import printable
 from phi4_edge.errors import AGAIN
 from phi4_edge.report.rollout.story import outcome
-from phi4_edge.report.text import clean
 
 # Names that mean themselves in an Ansible host pattern; with any other a command could reach other hosts.
 _PLAIN = re.compile(r"[\w][\w.-]*")
@@ -85,7 +85,7 @@ def _back(document: Mapping[str, Any], done: Sequence[str]) -> Step | None:
 
 
 def _show(document: Mapping[str, Any]) -> str:
-    return f"phi4-edge rollout show {shlex.quote(clean(document['id'], lines=False))}"
+    return f"phi4-edge rollout show {shlex.quote(printable(document['id'], lines=False))}"
 
 
 def _command(name: str, document: Mapping[str, Any], hosts: Sequence[str] = (), resume: bool = False) -> str:
@@ -94,4 +94,4 @@ def _command(name: str, document: Mapping[str, Any], hosts: Sequence[str] = (), 
     words = ["phi4-edge", *name.split(), *(str(path) for path in document["inventory"])]
     words += ["--limit", str(limit)] if limit else []
     words += ["--resume"] if resume else []
-    return shlex.join(clean(word, lines=False) for word in words)
+    return shlex.join(printable(word, lines=False) for word in words)

@@ -18,11 +18,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from phi4_edge.core.rollout.outcome import BAD, GOOD
+from phi4_edge.core.text import printable
 from phi4_edge.report.outcomes import Word, word
 from phi4_edge.report.rollout import next as rollout_next
 from phi4_edge.report.rollout import story
 from phi4_edge.report.rollout.story import Section, Trouble, Turns
-from phi4_edge.report.text import clean, count, cut, duration
+from phi4_edge.report.text import count, cut, duration
 
 Document = Mapping[str, Any]
 
@@ -66,7 +67,7 @@ def _environment() -> Environment:
 
 def _finalized(value: object) -> object:
     """Markup as it is, and anything else cleaned: it is escaped next."""
-    return value if hasattr(value, "__html__") else clean(value, lines=False)
+    return value if hasattr(value, "__html__") else printable(value, lines=False)
 
 
 def _share(value: float, whole: float, least: float = 0.0) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from phi4_edge.core.rollout.outcome import BAD, GOOD
+from phi4_edge.core.text import printable
 from phi4_edge.report.outcomes import word
 from phi4_edge.report.rollout import next as rollout_next
 from phi4_edge.report.rollout import story
-from phi4_edge.report.text import clean, count, cut, duration, table, wrap
+from phi4_edge.report.text import count, cut, duration, table, wrap
 
 Document = Mapping[str, Any]
 
@@ -81,7 +82,7 @@ def shown(document: Document, width: int) -> list[str]:
         if len(step.command) > _MOST_COMMAND:
             lines += wrap(f"it names many hosts; it is in phi4-edge report {document['id']}", width, first="      ")
         elif step.command:  # whole, on a line of its own: it is there to be copied
-            lines.append(f"      {clean(step.command, lines=False)}")
+            lines.append(f"      {printable(step.command, lines=False)}")
     return lines
 
 
