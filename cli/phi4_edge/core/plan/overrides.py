@@ -14,6 +14,7 @@ from typing import Any
 from phi4_edge.core import image_reference as reference
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile as variants
+from phi4_edge.core.layout import LOOPBACK
 from phi4_edge.core.text import clean, closest
 from phi4_edge.errors import ArtifactError, InventoryError
 
@@ -54,7 +55,7 @@ class Overrides:
     parallel: int = 1
     service_manager: str = AUTO
     port: int = 8080
-    bind: str = "127.0.0.1"
+    bind: str = LOOPBACK
     force: bool = False
     model: str = MODELS[0]
     threads: int | None = None
@@ -167,7 +168,7 @@ def _address(value: Any) -> str:
         address = None
     # A scope (fe80::1%eth0) names an interface that may have another name after a reboot.
     if address is None or address.is_multicast or "%" in str(address):
-        raise ValueError("an IP address of the host, such as 127.0.0.1")
+        raise ValueError(f"an IP address of the host, such as {LOOPBACK}")
     return str(address)
 
 
