@@ -19,6 +19,9 @@
 A message says what was found, what was needed, and what to do next. Exit codes are the same for all commands.
 """
 
+# What to do where doing it once more is all that there is to do.
+AGAIN = "run the same command again"
+
 
 class Phi4EdgeError(Exception):
     """Root of all expected errors; anything else that escapes is a bug and keeps its traceback."""

@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 import click
 
 from phi4_edge import __version__
-from phi4_edge.errors import InterruptedRunError, Phi4EdgeError
-from phi4_edge.report.text import clean
+from phi4_edge.core.text import printable
+from phi4_edge.errors import AGAIN, InterruptedRunError, Phi4EdgeError
 
 # Help lines live here, not in the commands: listing them must not import them.
 COMMANDS = {
@@ -50,7 +50,7 @@ HIDDEN = frozenset({"worker"})
 # After Ctrl-C everything that was started is ended by those who started it; this is for what is left then.
 LEAVE_SECONDS = 0.5
 
-INTERRUPTED = "\ninterrupted: what was running has been stopped; run the same command again to go on"
+INTERRUPTED = f"\ninterrupted: what was running has been stopped; {AGAIN} to go on"
 
 
 @contextlib.contextmanager
@@ -62,9 +62,9 @@ def _exit_codes(debug: bool) -> Iterator[None]:
         _leave(error.format_message(), 1)
     except click.UsageError as error:
         hint = f"\nTry '{error.ctx.command_path} --help' for help." if error.ctx else ""
-        _leave(f"error: {clean(error.format_message())}{hint}", 1)
+        _leave(f"error: {printable(error.format_message())}{hint}", 1)
     except Phi4EdgeError as error:
-        _leave(f"error: {clean(error)}", error.exit_code, debug)
+        _leave(f"error: {printable(error)}", error.exit_code, debug)
     except KeyboardInterrupt:
         _leave(INTERRUPTED, 130, debug)
     except click.Abort as error:  # at a question: click makes the same of Ctrl-C and of the end of input

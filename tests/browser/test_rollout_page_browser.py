@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from browser_support import Browser, serving
 
-from phi4_edge.report.rollout.story import outcome, sections, word
+from phi4_edge.report.outcomes import word
+from phi4_edge.report.rollout.story import outcome, sections
 from phi4_edge.report.text import cut
 
 Look = Callable[[str], Any]

@@ -79,6 +79,7 @@ def test_wheel_holds_the_whole_collection_and_no_caches(wheel: Path) -> None:
     package = {name.removeprefix("cli/") for name in run("git", "ls-files", "cli", cwd=ROOT).split()}
     there = {name for name in package if (ROOT / "cli" / name).is_file()}
     assert {"phi4_edge/data/catalog.yml", "phi4_edge/data/rollout.schema.json"} <= there
+    assert {f"phi4_edge/report/rollout/page.{kind}" for kind in ("css", "html.j2")} <= names
     assert not there - names, f"not in the wheel: {sorted(there - names)}"
 
 

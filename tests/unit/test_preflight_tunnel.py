@@ -87,7 +87,7 @@ FAILURES = {
         "nothing that listens on 127.0.0.1:1 of host gw1.*refused.*journalctl",
     ),
     "no key": ("import sys; sys.exit('edge@192.0.2.1: Permission denied (publickey).')", r"Permission denied"),
-    "an escape": ("import sys; sys.exit('\\x1b[31mred')", r"\?\[31mred"),
+    "an escape": ("import sys; sys.exit('\\x1b[31mred')", r"\(red\)"),
     "no HTTP": ("print('SSH-2.0-other', flush=True)", "no answer from host gw1"),
 }
 

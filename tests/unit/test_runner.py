@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from phi4_edge import content
+from phi4_edge.core.text import printable
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner import run as runner
 from phi4_edge.runner.environment import SSH_ARGS, config_file, ssh_args_set
-from phi4_edge.runner.events import Collector, HostEvent, printable
+from phi4_edge.runner.events import Collector, HostEvent
 
 ENV = {"PATH": "/usr/bin", "HOME": "/nonexistent"}
 
@@ -204,5 +205,5 @@ def test_a_bare_exit_status_is_explained_by_what_was_printed() -> None:
 
 
 def test_untrusted_text_is_made_printable_and_short() -> None:
-    assert printable("a\x1b[2J\x1b]0;t\x07b\x00c\td") == "ab?c d"
-    assert len(printable("x" * 9000)) == 2001
+    assert printable("a\x1b[2J\x1b]0;t\x07b\x00c\td") == "ab?c    d"
+    assert len(printable("x" * 9000, 2000)) == 2001

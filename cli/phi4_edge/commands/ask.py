@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from phi4_edge.commands import _options
+from phi4_edge.core.text import printable
 from phi4_edge.errors import HostFailedError, Phi4EdgeError, PreflightError, UnreachableError
 from phi4_edge.operations.options import Reach
-from phi4_edge.report.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ def command(
         try:
             _answer(fleet, host, Wish(question, model, max_tokens, temperature, timeout))
         except Phi4EdgeError as error:
-            click.echo(f"error: {clean(host.name, lines=False)}: {clean(error)}", err=True)
+            click.echo(f"error: {printable(host.name, lines=False)}: {printable(error)}", err=True)
             codes.add(error.exit_code)
     raise click.exceptions.Exit(next((code for code in (4, 5, 3, 1) if code in codes), 0))
 
@@ -83,7 +83,7 @@ def _answer(fleet: Fleet, host: Host, wish: Wish) -> None:
     """The host's answer is on stdout afterwards. Raises a Phi4EdgeError that says why not."""
     from phi4_edge.core.plan.overrides import Overrides
 
-    prefix = f"{clean(host.name, lines=False)}: " if len(fleet.hosts) > 1 else ""
+    prefix = f"{printable(host.name, lines=False)}: " if len(fleet.hosts) > 1 else ""
     wanted = Overrides.from_vars(host.name, host.vars)
     try:
         _ask_at(host, wanted.bind, wanted.port, prefix, wish, wanted.model)
@@ -101,7 +101,7 @@ def _ask_at(host: Host, bind: str, port: int, prefix: str, wish: Wish, model: st
     from phi4_edge.ssh import tunnel
 
     def warn(text: str) -> None:
-        click.echo(f"warning: {clean(host.name, lines=False)}: {clean(text)}", err=True)
+        click.echo(f"warning: {printable(host.name, lines=False)}: {printable(text)}", err=True)
 
     try:
         with contextlib.closing(tunnel.http_connection(host, bind, port, warn)) as connection:
@@ -124,7 +124,7 @@ def _show(prefix: str, pieces: Iterator[str]) -> None:
     click.echo(prefix, nl=False)
     try:
         for piece in pieces:
-            click.echo(clean(piece).replace("\n", "\n" + prefix), nl=False)
+            click.echo(printable(piece).replace("\n", "\n" + prefix), nl=False)
     finally:
         click.echo()
 

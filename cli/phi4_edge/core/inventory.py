@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from phi4_edge.core.layout import LOOPBACK
+
 # What a server binds to listen everywhere, and the loopback address at which it then answers.
-EVERYWHERE = MappingProxyType({"0.0.0.0": "127.0.0.1", "::": "::1"})  # noqa: S104 - recognised here, never a default
+EVERYWHERE = MappingProxyType({"0.0.0.0": LOOPBACK, "::": "::1"})  # noqa: S104 - recognised here, never a default
 
 
 def answering(bind: str) -> str:
     """Return the address at which a server that binds `bind` answers on its own host; loopback when it is ""."""
-    return EVERYWHERE.get(bind, bind) or "127.0.0.1"
+    return EVERYWHERE.get(bind, bind) or LOOPBACK
 
 
 _SECURE_SHELL = frozenset({"ssh", "smart", "ansible.builtin.ssh"})

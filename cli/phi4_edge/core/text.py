@@ -1,4 +1,4 @@
-"""Reading numbers and names out of text that a host controls, and writing sizes for people."""
+"""Reading numbers and names out of text that a host controls, making it harmless to show, and writing sizes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,52 @@ LARGEST = 1 << 60
 
 _INTEGER = re.compile(r"[0-9]{1,19}")
 _VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,7}")
-# Control, format (bidirectional overrides), surrogate, private use, unassigned, line and paragraph separators.
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# ESC sequences go as a whole, so that no "[2J" stays: CSI, then OSC and other strings up to their end, then short ones.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+# Kinds of characters that a terminal obeys, or that reorder, hide or break a line: controls, formats (marks of
+# direction, joiners, tags), halves of pairs, private and unassigned ones, separators of lines and paragraphs.
+_SLY = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+MARKS = ("Mn", "Me")  # drawn over the character before them
+_MOST_MARKS = 2  # on one character; more of them cover the lines above
+
+
+def printable(text: object, limit: int | None = None, lines: bool = True) -> str:
+    """Return `text` for people, without anything that a terminal obeys: a question mark stands in its place.
+
+    With `lines` false line breaks become spaces. What is over `limit` characters is cut off, and shows as "…".
+    """
+    raw = str(text)
+    if limit is not None:  # escape sequences are gone afterwards, but nobody waits for megabytes of them
+        whole = printable(raw[: 4 * limit], lines=lines)
+        return whole if len(whole) <= limit else whole[:limit] + "…"
+    if raw.isascii() and (raw.replace("\n", "") if lines else raw).isprintable():
+        return raw
+    kept = _ESCAPES.sub("", raw).replace("\r\n", "\n").replace("\t", "    ")
+    if not lines:
+        kept = " ".join(kept.split("\n"))
+    shown, marks = [], 0
+    for char in kept:
+        kind = unicodedata.category(char)
+        marks = marks + 1 if kind in MARKS else 0
+        if marks <= _MOST_MARKS:
+            shown.append("?" if kind in _SLY and char != "\n" else char)
+    return "".join(shown)
 
 
 def clean(value: object, limit: int = 120) -> str:
-    """Return `value` as one printable line of at most `limit` characters; "" when it is no string.
+    """Return what a host's `value` says as one line of at most `limit` characters; "" when it is no string.
 
-    White space collapses to single spaces. Everything a terminal could act upon is dropped.
+    White space collapses to single spaces. Unlike in `printable` nothing takes the place of what a terminal obeys: a
+    NUL ends many a name there.
     """
     if not isinstance(value, str):
         return ""
     spaced = (" " if char in "\t\n\r\v\f" else char for char in value[: limit * 4])
-    kept = "".join(char for char in spaced if unicodedata.category(char) not in _UNPRINTABLE)
+    kept = "".join(char for char in spaced if unicodedata.category(char) not in _SLY)
     return " ".join(kept.split())[:limit]
 
 

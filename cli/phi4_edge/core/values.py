@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from phi4_edge.core.layout import LOOPBACK
 from phi4_edge.core.text import closest
 
 AUTO = "auto"
@@ -73,7 +74,7 @@ def address(value: Any) -> str:
         found = None
     # A scope (fe80::1%eth0) names an interface that may have another name after a reboot.
     if found is None or found.is_multicast or "%" in str(found):
-        raise ValueError("an IP address of the host, such as 127.0.0.1")
+        raise ValueError(f"an IP address of the host, such as {LOOPBACK}")
     return str(found)
 
 

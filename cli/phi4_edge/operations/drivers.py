@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from phi4_edge.core.plan.decide import Plan
+from phi4_edge.core.rollout.outcome import GOOD
 from phi4_edge.core.rollout.waves import Wave
+from phi4_edge.errors import AGAIN
 from phi4_edge.operations.detect import Survey
 from phi4_edge.operations.rollout import Rolling
 from phi4_edge.report.text import count
@@ -17,7 +19,6 @@ from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.view.view import View
 
 PLAYBOOK = "driver"
-_WELL = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def install(
     job = Job(PLAYBOOK, wanted, task_timeout=rolling.waving.task_timeout, lock=rolling.lock)
     with Interrupts() as interrupts:
         results = _one_first(rolling, job, hosts, before, interrupts, view)
-    failed = tuple(result for result in results if result.outcome not in _WELL)
+    failed = tuple(result for result in results if result.outcome not in GOOD)
     for result in failed:
         view.finished(result.host, str(result.outcome))
     ready = [result.host for result in results if result not in failed]
@@ -79,14 +80,14 @@ def _one_first(
     """
     results: list[HostResult] = []
     while len(results) < len(hosts):
-        well = any(result.outcome in _WELL for result in results)
+        well = any(result.outcome in GOOD for result in results)
         rest = hosts[len(results) :]
         results += apply(rolling.executor, job, rest if well else rest[:1], interrupts, view.event)
         known = {**before, **{result.host: result.outcome for result in results}}
         rest = hosts[len(results) :]
         if rest and (interrupts.stopping or rolling.start((Wave("driver", 0, tuple(rest)),), known).exceeded):
             why = f"the driver was tried on {', '.join(hosts[: len(results)][:5])} first, and that did not go well"
-            step = "run the same command again; --max-failures allows more"
+            step = f"{AGAIN}; --max-failures allows more"
             return [
                 *results,
                 *(HostResult(host, Outcome.UNTOUCHED, f"{why}; nothing was changed", step) for host in rest),

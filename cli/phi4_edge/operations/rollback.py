@@ -9,6 +9,7 @@ from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.receipt import status
 from phi4_edge.core.rollout.outcome import COUNTED
 from phi4_edge.core.rollout.waves import Wave
+from phi4_edge.errors import AGAIN
 from phi4_edge.operations.options import Reach, Waving
 from phi4_edge.operations.rollout import Rolling
 from phi4_edge.report.text import count
@@ -101,6 +102,6 @@ class GoingBack:
 def _with_resume(result: HostResult) -> HostResult:
     """Run again without --resume would take hosts that are back forth again: what it says to do next must not."""
     step = result.next_step
-    for words in ("run the same command again", "run again"):
+    for words in (AGAIN, "run again"):
         step = step.replace(words, f"{words} with --resume")
     return replace(result, next_step=step)

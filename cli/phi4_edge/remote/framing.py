@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from phi4_edge.core.text import printable
 from phi4_edge.errors import FactsError
 
 # A full document with every source at its bound is about 1 MiB; four times that is a host that misbehaves.
@@ -113,7 +114,7 @@ def frame_limit(size: int) -> int:
 def excerpt(text: str, limit: int = 200) -> str:
     """The last words of an untrusted text, printable on any terminal: one line, no control characters."""
     tail = re.sub(r"\s+", " ", text[-4 * limit :]).strip()
-    plain = "".join(letter if letter.isprintable() else "?" for letter in tail)
+    plain = printable(tail, lines=False)
     return plain if len(plain) <= limit else "…" + plain[-limit:]
 
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from phi4_edge.core.text import printable
+
 Check = Callable[[Any], Any]
 # JSON has no larger whole number that every reader understands.
 LARGEST = (1 << 53) - 1
@@ -64,17 +66,12 @@ def raw(most: int, like: str = "") -> Check:
     return check
 
 
-def printable(text: str, most: int = 4000) -> str:
-    """`text` for people: line breaks stay, whatever else a terminal obeys is a question mark."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text[:most])
-
-
 def text(most: int = 4000, least: int = 0) -> Check:
     """Words for people, `least` to `most` characters; what a terminal would obey is a question mark afterwards."""
     inner = raw(most)
 
     def check(value: Any) -> str:
-        said = printable(inner(value), most)
+        said = printable(inner(value))[:most]
         if len(said.strip()) < least:
             raise MismatchError("a text without a word, needed one")
         return said

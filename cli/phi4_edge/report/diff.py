@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from phi4_edge.report.text import clean, cut
+from phi4_edge.core.text import printable
+from phi4_edge.report.text import cut
 
 # A model file that changed is not worth reading.
 MOST_LINES = 200
@@ -25,11 +26,11 @@ def lines(host: str, diff: object) -> list[str]:
 
 def _body(part: Mapping[str, object]) -> list[str]:
     if isinstance(part.get("prepared"), str):
-        return clean(part["prepared"]).splitlines()
+        return printable(part["prepared"]).splitlines()
     before, after = (_text(part.get(side)) for side in ("before", "after"))
     names = [str(part.get(f"{side}_header") or side) for side in ("before", "after")]
     found = difflib.unified_diff(before, after, names[0], names[1], lineterm="")
-    return [clean(line, lines=False) for line in found]
+    return [printable(line, lines=False) for line in found]
 
 
 def _text(value: object) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from phi4_edge.core.facts import lock
 from phi4_edge.report.text import duration, table, wrap
 
-STATES = ("free", "released", "held", "working", "ending", "stale")
+STATES = ("free", "released", *lock.STATES)
 # What a state means, for whoever meets it for the first time.
 NOTES = {
     "ending": "ending: that run gives no sign of life any more; soon another one may take the lock over",
@@ -35,7 +36,7 @@ def _row(host: Mapping[str, Any]) -> list[str]:
     state = host["state"] if host["state"] in STATES else "held"
     if not holder:
         return [host["host"], state, "-", "-", "-", "-"]
-    who = f"{holder['user'] or '?'}@{holder['host'] or '?'} (pid {holder['pid'] or '?'})"
+    who = f"{lock.who(holder)} (pid {holder['pid'] or 'unknown'})"
     age = holder["age"]
     sign = f"{duration(age)} ago" if isinstance(age, int | float) else "-"
     since = str(holder["started"] or "-").replace("T", " ")

@@ -5,25 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phi4_edge.core.rollout.outcome import GOOD
+from phi4_edge.errors import AGAIN
+from phi4_edge.report import outcomes
 from phi4_edge.report.text import count, duration, table, wrap
 
 HostDict = Mapping[str, Any]
-
-# How a host ended, for people; the live view says it in the same words.
-WORDS = {
-    "failed": "failed",
-    "rolled_back": "rolled back",
-    "unhealthy": "unhealthy",
-    "timed_out": "timed out",
-    "reverted": "taken back",
-    "unreachable": "unreachable",
-    "no_fit": "no fit",
-    "preflight": "not started",
-    "locked": "locked",
-    "interrupted": "interrupted",
-    "untouched": "not begun",
-}
-_GOOD = ("done", "unchanged")
 
 
 def summary(result: Mapping[str, Any], verb: str, width: int, idle: str = "up to date") -> list[str]:
@@ -32,7 +19,7 @@ def summary(result: Mapping[str, Any], verb: str, width: int, idle: str = "up to
     `verb`: what was done to the hosts that are done ('provisioned'); `idle`: how the others were already.
     """
     hosts: Sequence[HostDict] = result["hosts"]
-    bad = [host for host in hosts if host["outcome"] not in _GOOD]
+    bad = [host for host in hosts if host["outcome"] not in GOOD]
     done = [host for host in hosts if host["outcome"] == "done"]
     lines: list[str] = []
     if done:
@@ -67,7 +54,7 @@ def _ways_on(result: Mapping[str, Any], width: int) -> list[str]:
     rollout = result.get("rollout")
     if result["interrupted"]:
         left = any(host["outcome"] in ("interrupted", "untouched") for host in result["hosts"])
-        command = "the same command with --resume goes on" if rollout else "run the same command again to go on"
+        command = "the same command with --resume goes on" if rollout else f"{AGAIN} to go on"
         again = f"{command}; what is done is not done again"
         lines += wrap(f"interrupted: {again if left else 'nothing was left to do'}", width)
     if rollout:
@@ -91,14 +78,14 @@ def headline(result: Mapping[str, Any], verb: str, idle: str = "up to date") -> 
     changed = f"changed={result['changed']}"
     if set(counts) <= {"unchanged"}:
         return f"nothing to do: {count(counts.get('unchanged', 0), 'host')} {idle}, {changed}"
-    words = {**WORDS, "done": verb, "unchanged": idle}
-    parts = [f"{number} {words.get(name, name)}" for name, number in counts.items()]
+    good = {"done": verb, "unchanged": idle}
+    parts = [f"{number} {good.get(name) or outcomes.word(name).text}" for name, number in counts.items()]
     return f"{count(len(result['hosts']), 'host')}: {', '.join(parts)}, {changed}"
 
 
 def trouble(host: HostDict, width: int) -> list[str]:
     """A bad host: its name and end, the reason, and what to do next."""
-    word = WORDS.get(host["outcome"], host["outcome"])
+    word = outcomes.word(host["outcome"]).text
     lines = wrap(f"{host['host']}: {word}: {host.get('reason') or 'no reason given'}", width, rest="    ")
     if host.get("next_step"):
         lines += wrap(str(host["next_step"]), width, first="    next: ", rest="          ")

@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from phi4_edge.core.text import MARKS, printable
+
 GB = 1_000_000_000  # the memory model and the artifacts are in GB; only RAM classes are in GiB
 GIB = 1 << 30
-
-# ESC sequences go as a whole, so that no "[2J" stays: CSI, then OSC and other strings up to their end, then short ones.
-_ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
-    r"|\x1b[ -/]*[0-~]?"
-)
-# Kinds of characters that a terminal obeys, or that reorder, hide or break a line: controls, formats (marks of
-# direction, joiners, tags), halves of pairs, private and unassigned ones, separators of lines and paragraphs.
-_SLY = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_MARKS = ("Mn", "Me")  # drawn over the character before them
-_MOST_MARKS = 2  # on one character; more of them cover the lines above
-
-
-def clean(text: object, lines: bool = True) -> str:
-    """The text without anything that a terminal obeys; with `lines` false line breaks become spaces."""
-    raw = str(text)
-    if raw.isascii() and raw.isprintable():
-        return raw
-    kept = _ESCAPES.sub("", raw).replace("\r\n", "\n").replace("\t", "    ")
-    if not lines:
-        kept = " ".join(kept.split("\n"))
-    shown, marks = [], 0
-    for char in kept:
-        kind = unicodedata.category(char)
-        marks = marks + 1 if kind in _MARKS else 0
-        if marks <= _MOST_MARKS:
-            shown.append("?" if kind in _SLY and char != "\n" else char)
-    return "".join(shown)
 
 
 def cells(text: str) -> int:
@@ -45,13 +17,13 @@ def cells(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(
-        0 if unicodedata.category(c) in _MARKS else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+        0 if unicodedata.category(c) in MARKS else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
     )
 
 
 def cut(text: object, width: int) -> str:
     """One clean line of at most `width` columns; what was cut shows as two dots."""
-    line = clean(text, lines=False).strip()
+    line = printable(text, lines=False).strip()
     if cells(line) <= width:
         return line
     kept, used = "", 0
@@ -76,7 +48,7 @@ def wrap(text: object, width: int, first: str = "", rest: str | None = None) -> 
     """
     rest = " " * cells(first) if rest is None else rest
     lines = textwrap.wrap(
-        clean(text, lines=False).strip(),
+        printable(text, lines=False).strip(),
         max(width, 20),
         initial_indent=first,
         subsequent_indent=rest,
@@ -91,7 +63,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], width: int, rig
 
     The widest give way first. Numbers never do; the first column, which says what the line is about, last.
     """
-    body = [[clean(cell, lines=False).strip() for cell in row] for row in rows]
+    body = [[printable(cell, lines=False).strip() for cell in row] for row in rows]
     numbers = set(right)
     widths = [max(cells(line[i]) for line in [list(head), *body]) for i in range(len(head))]
     spare = width - 2 * (len(head) - 1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from phi4_edge.report.text import clean, count, table, wrap
+from phi4_edge.core.text import printable
+from phi4_edge.report.text import count, table, wrap
 
 HEAD = ("HOST", "ENGINE", "PROMPT", "ANSWERED", "TOKENS", "SECONDS", "FIRST", "TOK/S", "TOOL CALL", "FINISH")
 _NUMBERS = ("TOKENS", "SECONDS", "FIRST", "TOK/S")
@@ -103,7 +104,7 @@ def _texts(hosts: Sequence[Document], width: int) -> list[str]:
             call = answer["tool_call"]
             if call and call["name"]:
                 lines += wrap(f"{call['name']}({call['arguments']})", width, first="    ")
-            for line in clean(answer["text"]).splitlines():
+            for line in printable(answer["text"]).splitlines():
                 lines += wrap(line, width, first="    ")
     return lines
 
@@ -123,5 +124,5 @@ def markdown(document: Document, answers: bool = False) -> list[str]:
 
 def _cell(text: str) -> str:
     """One line in which no sign of Markdown or HTML has its meaning."""
-    line = clean(text, lines=False).strip()
+    line = printable(text, lines=False).strip()
     return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|" else sign for sign in line)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from phi4_edge.core.rollout.machine import Bake, End, Revert, Rollout, RunWave, Stop
+from phi4_edge.core.rollout.outcome import GOOD
 from phi4_edge.core.rollout.waves import Wave
 from phi4_edge.rollout import reasons
 from phi4_edge.rollout.apply import Job, apply
@@ -20,7 +21,6 @@ BAKE, ROLLBACK = "bake", "rollback"
 _BAKE_MARGIN = 300
 # Hosts of ours may be held for a moment by somebody who came in between two plays, and found nothing to do there.
 _LOCK_WAIT = 60
-_WELL = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 _CUT = frozenset({Outcome.INTERRUPTED, Outcome.UNTOUCHED})
 
 
@@ -116,7 +116,7 @@ class Driver:
             return rollout.interrupted()
         if all(result.outcome is not Outcome.LOCKED for result in found):  # else nobody has watched that host
             self.log.event("bake_end", number=bake.wave.number)
-        sick = [reasons.watched_badly(self.results[r.host], r) for r in found if r.outcome not in _WELL]
+        sick = [reasons.watched_badly(self.results[r.host], r) for r in found if r.outcome not in GOOD]
         self._keep(sick, bake.wave)
         return rollout.bake_ended({result.host: result.outcome for result in sick})
 
@@ -137,7 +137,7 @@ class Driver:
     ) -> dict[str, HostResult]:
         """Hosts that were `good` before, and are found bad now; none after a Ctrl-C, nor one that another run has."""
         found = self.watched(hosts, seconds)
-        bad = [result for result in found if result.outcome not in _WELL | _CUT | {Outcome.LOCKED}]
+        bad = [result for result in found if result.outcome not in GOOD | _CUT | {Outcome.LOCKED}]
         return {result.host: reasons.unhealthy_since(good[result.host], result) for result in bad}
 
     def _revert(self, rollout: Rollout, revert: Revert) -> Rollout:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from phi4_edge.errors import AGAIN
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner.run import HostEvent, HostOutcome
 
@@ -19,13 +20,12 @@ _BETWEEN = frozenset({"plan", "lock"})
 # What our roles say of a host beside how its tasks ended.
 LOCK, ROLLBACK = "phi4_lock", "phi4_rollback"
 
-AGAIN = "run the same command again"
 _NEXT = {
     Outcome.FAILED: "mend the cause, then run again; the log of the service: journalctl -u phi4-edge",
     Outcome.ROLLED_BACK: "mend the cause, then run again; the log of the service: journalctl -u phi4-edge",
     Outcome.UNREACHABLE: "see whether the host is up, then run again",
     Outcome.TIMED_OUT: "see what it waited for, then run again; --step-timeout gives a step longer",
-    Outcome.LOCKED: "then run the same command again",
+    Outcome.LOCKED: f"then {AGAIN}",
     Outcome.INTERRUPTED: AGAIN,
 }
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from phi4_edge.core.rollout.machine import Rollout, Stop
-from phi4_edge.rollout.interpret import AGAIN, untouched
+from phi4_edge.core.rollout.outcome import GOOD
+from phi4_edge.errors import AGAIN
+from phi4_edge.rollout.interpret import untouched
 from phi4_edge.rollout.result import HostResult, Outcome
 
 _MEND = "mend what went wrong on the others, then run again"
@@ -37,7 +39,7 @@ def reverted(host: HostResult, back: HostResult, to: str, why: str) -> HostResul
 
     One that became unhealthy stays so, wherever it is now.
     """
-    ok = back.outcome in (Outcome.DONE, Outcome.UNCHANGED)
+    ok = back.outcome in GOOD
     changed, seconds = host.changed + back.changed, host.seconds + back.seconds
     now = replace(host, changed=changed, seconds=seconds, release=to if ok else host.release)
     if host.outcome is Outcome.UNHEALTHY:

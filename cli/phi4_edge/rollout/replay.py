@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from phi4_edge.core.rollout.outcome import BAD, COUNTED, Outcome
+from phi4_edge.core.rollout.outcome import BAD, COUNTED, GOOD
+from phi4_edge.errors import AGAIN
 
 Event = Mapping[str, Any]
 _ENDED = ("outcome", "reason", "next_step", "release", "changed", "seconds")
 _STATES = {"budget": "stopped", "locked": "stopped", "interrupted": "interrupted"}
-_READY = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 _DEAD = "the run on the controller died while this host was under way: the next run finishes or undoes what it began"
-_AGAIN = "run the same command again"
 
 
 @dataclass
@@ -71,7 +70,7 @@ def build(parts: Parts) -> dict[str, Any]:
 def _state(parts: Parts, code: int | None, stopped: str | None, outcomes: AbstractSet[str]) -> str:
     if parts.result is None:
         return "running" if parts.alive else "dead"
-    if code or stopped or outcomes <= _READY:
+    if code or stopped or outcomes <= GOOD:
         return _STATES.get(stopped or "", "failed" if code else "done")
     # Its last part went well, for fewer hosts: `--resume --limit` does not end what the others wait for.
     return "failed" if outcomes & BAD else "interrupted"
@@ -210,7 +209,7 @@ class Story:
                 begun = host["began"] is not None
                 host["outcome"] = "interrupted" if begun else "untouched"
                 host["reason"] = host["reason"] or (_DEAD if begun else "the run ended before its turn")
-                host["next_step"] = _AGAIN
+                host["next_step"] = AGAIN
 
     def listed(self, result: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The hosts in the order of the result, which is that of the inventory; else wave by wave."""

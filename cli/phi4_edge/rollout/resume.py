@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from phi4_edge.core.rollout.outcome import GOOD
 from phi4_edge.core.rollout.waves import Size, Wave, plan_waves
 from phi4_edge.errors import RecordError
 from phi4_edge.rollout import record
 from phi4_edge.rollout.result import HostResult, Outcome
 
-_GOOD = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 _AGAIN = " (resumed)"
 
 
@@ -63,7 +63,7 @@ def newest(root: Path, inventory: Sequence[str], operation: str) -> Resumed:
 
 def resumed(document: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> Resumed:
     """What is left, from the document `phi4-edge/rollout/1` and its events. Pure."""
-    finished = {host["host"]: _result(host) for host in document["hosts"] if host["outcome"] in _GOOD}
+    finished = {host["host"]: _result(host) for host in document["hosts"] if host["outcome"] in GOOD}
     place = {host["host"]: host["wave"] for host in document["hosts"]}
     changed, wave_hosts = _unwatched(events)
     waves = tuple(

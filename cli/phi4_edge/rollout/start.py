@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from phi4_edge.core.facts import runs
-from phi4_edge.core.facts.lock import described
+from phi4_edge.core.facts import lock, runs
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.rollout.machine import End, Rollout, Stop
@@ -29,12 +28,10 @@ def says_held(document: Mapping[str, Any]) -> bool:
 def held(facts: Mapping[str, HostFacts]) -> dict[str, HostResult]:
     """Results of those hosts that say another run holds them; each speaks for itself alone."""
     wait = "wait for that run, or give --lock-wait SECONDS; of a run that is dead: phi4-edge lock release INVENTORY"
-    found = {host: asdict(one.lock) for host, one in facts.items() if one.lock.state == "held"}
+    locks = {host: asdict(one.lock) for host, one in facts.items() if one.lock.state == "held"}
     return {
-        host: HostResult(
-            host, Outcome.LOCKED, f"found it locked, as this host says, by {described(lock)}; needed it free", wait
-        )
-        for host, lock in found.items()
+        host: HostResult(host, Outcome.LOCKED, f"{lock.found(holder)}; needed it free", wait)
+        for host, holder in locks.items()
     }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
+
+from phi4_edge.core.text import printable
 
 Kind = Literal["start", "ok", "changed", "failed", "unreachable", "skipped"]
 Status = Literal["ok", "failed", "unreachable", "cancelled"]
@@ -19,7 +20,7 @@ _KINDS: dict[str, Kind] = {
     "runner_on_skipped": "skipped",
 }
 _TEXT_LINES = 60  # of Ansible's own words: the last ones say why it could not run
-_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)", re.DOTALL)
+_MOST_MESSAGE = 2000
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -50,15 +51,6 @@ class HostOutcome:
     facts: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     changed: int = 0
     timed_out: bool = False
-
-
-def printable(text: str, limit: int = 2000) -> str:
-    """Untrusted text without escape sequences and control characters except newline, at most `limit` characters."""
-    plain = "".join(
-        letter if letter.isprintable() or letter == "\n" else " " if letter.isspace() else "?"
-        for letter in _ESCAPES.sub("", text[: 4 * limit])
-    ).strip()
-    return plain if len(plain) <= limit else plain[:limit] + "…"
 
 
 class Collector:
@@ -122,7 +114,7 @@ class Collector:
 
     def words(self) -> str:
         """What Ansible itself said, printable; for a run that gave no result."""
-        lines = [printable(line, 500) for line in self._words]
+        lines = [printable(line, 500).strip() for line in self._words]
         return "\n".join(line for line in lines if line)
 
     def outcomes(self, cancelled: bool) -> dict[str, HostOutcome]:
@@ -159,4 +151,5 @@ def _message(result: Mapping[str, Any]) -> str:
     for item in result.get("results") or ():
         if isinstance(item, Mapping) and item.get("failed"):
             parts.append(str(item.get("msg") or ""))
-    return printable("\n".join(part for part in dict.fromkeys(parts) if part)) or "failed without a message"
+    told = printable("\n".join(part for part in dict.fromkeys(parts) if part), _MOST_MESSAGE)
+    return told.strip() or "failed without a message"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from phi4_edge.core.text import printable
 from phi4_edge.ssh import known_hosts
 from phi4_edge.ssh.finding import Finding, Kind
 from phi4_edge.ssh.keys import offer
@@ -221,7 +222,7 @@ def _shown(key: PKey) -> str:
 
 def _word(error: BaseException) -> str:
     text = str(error) or type(error).__name__
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
+    return printable(text, 200, lines=False)
 
 
 def run(transport: Transport, command: str, stdin: str = "", most_seconds: float | None = None) -> tuple[int, str]:
@@ -275,5 +276,4 @@ def _answer(channel: Channel, budget: Budget) -> tuple[int, str]:
 
 
 def _printable(said: bytes) -> str:
-    text = said.decode("utf-8", "replace")
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+    return printable(said.decode("utf-8", "replace"))

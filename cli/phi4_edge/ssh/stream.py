@@ -15,6 +15,7 @@ from pathlib import Path
 
 from phi4_edge.core.facts import listener
 from phi4_edge.core.inventory import Host, answering
+from phi4_edge.core.text import printable
 from phi4_edge.environment import Need, allowed
 from phi4_edge.errors import HostFailedError, UnreachableError
 from phi4_edge.ssh import interpreter, relay
@@ -139,7 +140,7 @@ class Stream:
             while len(said) < MOST_ERRORS and (piece := os.read(self._errors, MOST_ERRORS)):
                 said += piece
         text = said[-4000:].decode("utf-8", "replace")
-        lines = ["".join(letter if letter.isprintable() else "?" for letter in line) for line in text.splitlines()]
+        lines = printable(text).splitlines()
         last = "; ".join(line for line in lines[-3:] if line.strip())[:300] or "the connection ended"
         return UnreachableError(f"found no answer from host {self._name} ({last}), needed one: check phi4-edge status")
 

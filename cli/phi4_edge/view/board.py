@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from phi4_edge.core.rollout.outcome import BAD, Outcome
-from phi4_edge.report.summary import WORDS
+from phi4_edge.core.rollout.outcome import BAD, GOOD, Outcome
+from phi4_edge.report import outcomes
 from phi4_edge.report.text import cut, size_of
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 WAITING, RUNNING, BAKING, BACK = "waiting", "running", "baking", "going back"
 WORKED_ON = (RUNNING, BAKING, BACK)
-GOOD = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 # Words that are no success and no work either: they stay in sight.
 TROUBLE = frozenset(Outcome) - GOOD - {Outcome.UNTOUCHED}
 ENDS = ("failed", "unreachable")
@@ -191,13 +190,13 @@ class Board:
 
 
 def word(state: str) -> str:
-    """A state or an outcome for people."""
-    return WORDS.get(state) or cut(state, 20)
+    """A state or an outcome for people. Good ones are called the same here whatever the command does."""
+    return cut(state, 20) if state in GOOD or state not in set(Outcome) else outcomes.word(state).text
 
 
 def counts(lines: Sequence[Line]) -> str:
     """How many hosts are in which state: at work, then good, then in trouble, then those whose turn will come."""
-    order = (*WORKED_ON, Outcome.DONE, Outcome.UNCHANGED, *sorted(BAD), *sorted(TROUBLE - BAD))
+    order = (*WORKED_ON, *sorted(GOOD), *sorted(BAD), *sorted(TROUBLE - BAD))
     found: dict[str, int] = {}
     for line in lines:
         found[line.state] = found.get(line.state, 0) + 1

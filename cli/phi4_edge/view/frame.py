@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from phi4_edge.core.rollout.outcome import BAD, Outcome
+from phi4_edge.core.rollout.outcome import BAD, GOOD, Outcome
 from phi4_edge.report.text import cells, count, cut, duration, pad
 from phi4_edge.view.board import BACK, BAKING, TROUBLE, WAITING, WORKED_ON, Board, Line, counts, word
 
@@ -14,8 +14,7 @@ Row = tuple[tuple[str, str], ...]
 STYLES: dict[str, str] = {
     **dict.fromkeys(TROUBLE, "warn"),
     **dict.fromkeys(BAD, "bad"),
-    Outcome.DONE: "good",
-    Outcome.UNCHANGED: "good",
+    **dict.fromkeys(GOOD, "good"),
     BAKING: "bake",
     BACK: "warn",
     WAITING: "faint",

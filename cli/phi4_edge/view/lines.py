@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phi4_edge.report.text import clean, count, cut, duration
+from phi4_edge.core.text import printable
+from phi4_edge.report.text import count, cut, duration
 from phi4_edge.view.board import ENDS, Board, counts, word
 
 if TYPE_CHECKING:
@@ -64,10 +65,10 @@ class PlainView:
 
     def phase(self, text: str) -> None:
         self._board.phase(text, self._clock())
-        self._writer.line(clean(text))
+        self._writer.line(printable(text))
 
     def note(self, text: str) -> None:
-        self._writer.line(clean(text))
+        self._writer.line(printable(text))
 
     def progress(self, name: str, step: str, detail: str, done: int, total: int) -> None:
         if (name, step) != self._making:

@@ -11,7 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from phi4_edge.report.text import clean
+from phi4_edge.core.text import printable
 from phi4_edge.view.board import Board
 from phi4_edge.view.frame import frame
 from phi4_edge.view.screen import Screen
@@ -55,7 +55,7 @@ class LiveView:
         self._tell(partial(self._board.phase, text, time.monotonic()))
 
     def note(self, text: str) -> None:
-        self._tell(partial(self._notes.append, clean(text)))
+        self._tell(partial(self._notes.append, printable(text)))
 
     def progress(self, name: str, step: str, detail: str, done: int, total: int) -> None:
         self._tell(partial(self._board.progress, name, step, detail, done, total))

@@ -62,7 +62,7 @@ def test_a_reserved_key_is_no_answer_of_any_operation(key: answers.Key, name: st
 
 @pytest.mark.parametrize("key", sorted(OPERATIONS), ids="-".join)
 def test_the_error_of_every_operation_is_a_bounded_text(key: answers.Key) -> None:
-    assert answers.read(key, {"error": "found \x1b[31mred\n"}) == {"error": "found ?[31mred\n"}
+    assert answers.read(key, {"error": "found \x1b[31mred\n"}) == {"error": "found red\n"}
     late = {"error": "late", "timedout": {"period": 3}}
     assert answers.read(key, late) == late
     for wrong in ({"error": {}}, {"error": "x" * 20_000}, {"error": "x", "timedout": {"period": -1}}, {"error": None}):

@@ -142,7 +142,7 @@ def test_lone_surrogates_become_writable_text() -> None:
 
 
 def test_an_excerpt_is_one_printable_line() -> None:
-    assert framing.excerpt("a\n\n\tb\x1b[31m\u202e\x00") == "a b?[31m??"
+    assert framing.excerpt("a\n\n\tb\x1b[31m\u202e\x00") == "a b??"
     assert len(framing.excerpt("x" * 10_000)) == 201
 
 

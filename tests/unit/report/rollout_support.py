@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "standins"))
 import rollout_documents as documents
 
 WRITTEN = "2026-11-22 15:50:00 UTC"
-VOID = {"meta", "rect"}
+VOID = {"meta"}
 __all__ = ["WRITTEN", "Page", "documents", "parse"]
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phi4_edge.core.text import printable
 from phi4_edge.report import text
 
 
@@ -26,15 +27,15 @@ from phi4_edge.report import text
     ],
 )
 def test_clean(given_text: str, shown: str) -> None:
-    assert text.clean(given_text) == shown
+    assert printable(given_text) == shown
 
 
 @given(st.text())
 def test_clean_text_holds_nothing_that_a_terminal_obeys(given_text: str) -> None:
-    shown = text.clean(given_text)
+    shown = printable(given_text)
     assert all(char == "\n" or char >= " " for char in shown)
     assert not any("\x7f" <= char <= "\x9f" for char in shown)
-    assert text.clean(shown) == shown
+    assert printable(shown) == shown
 
 
 @given(st.text(), st.integers(min_value=4, max_value=60))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import json
+import operator
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rollout_support import WRITTEN, Page, documents, parse
 
-from phi4_edge.report.rollout.markup import Markup, bar, isolated, join, tag
 from phi4_edge.report.rollout.page import page
 from phi4_edge.report.text import cut
 
@@ -129,20 +132,59 @@ def test_notes_of_the_journal_are_told() -> None:
     assert "2 of 90 lines of events.jsonl" in parse(page(document, WRITTEN)).text
 
 
-def test_what_is_not_markup_becomes_text() -> None:
-    assert tag("p", "<b>", 3, None, ["&", isolated("'")]) == "<p>&lt;b&gt;3&amp;<bdi>&#x27;</bdi></p>"
-    assert tag("a", href='"><script>', title="a\x1b[2Jb\u202e") == (
-        '<a href="&quot;&gt;&lt;script&gt;" title="ab?"></a>'
-    )
-    assert tag("details", open=False) == "<details></details>"
-    assert join(Markup("<i>"), "<i>") == "<i>&lt;i&gt;"
+def test_every_piece_of_a_bar_is_drawn_in_its_frame() -> None:
+    document = documents.good()
+    turns = [("2026-11-22T15:30:00Z", 50), ("2026-11-22T15:31:30Z", 1000), ("2026-11-22T15:29:00Z", 0)]
+    document["hosts"] = [document["hosts"][0]]
+    document["hosts"][0]["steps"] = [{"role": "onnx", "began": began, "seconds": length} for began, length in turns]
+    text = page(document, WRITTEN)
+    bar = parse(text[text.index('class="steps"') :].partition("<svg")[2].partition("</svg>")[0])
+    boxes = [(float(str(each["x"])), float(str(each["width"]))) for _, each in bar.elements]
+    assert boxes == [(0, 4.6), (8.3, 91.7), (0, 0.6)]
+    # A rectangle that stays open would have the next one inside, where no browser draws it.
+    assert (bar.open, bar.wrong) == ([], [])
 
 
-def test_a_bar_stays_in_its_frame() -> None:
-    drawn = parse(bar([(0, 50), (90, 1000), (-5, 1)], 100))
-    boxes = [(float(str(each["x"])), float(str(each["width"]))) for name, each in drawn.elements if name == "rect"]
-    assert boxes == [(0, 50), (90, 100), (0, 1)]
-    assert "rect" in bar([(0, 1)], 0)
+ATTACK = (
+    "\x1b[2J\u202e\u2066\x00\x9b\"'><script>hit</script><img onerror=hit>{{ 1111 * 1111 }}{% raw %}</style></title>"
+)
+
+
+def leaves(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every text of a document."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, (*way, key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from leaves(item, (*way, number))
+    elif isinstance(value, str):
+        yield way
+
+
+def attacked(document: dict[str, Any], way: tuple[Any, ...]) -> dict[str, Any]:
+    """A copy with the attack in one place."""
+    copy = json.loads(json.dumps(document))
+    *above, last = way
+    functools.reduce(operator.getitem, above, copy)[last] = ATTACK
+    return dict(copy)
+
+
+def test_no_field_of_a_rollout_is_markup_or_obeyed() -> None:
+    document = {**documents.contained(), "limit": "gw*", "notes": ["a line was left out"]}
+    document["hosts"] = document["hosts"][1:3]
+    ways, shown = list(leaves(document)), 0
+    assert {("hosts", 0, name) for name in ("host", "outcome", "reason", "next_step", "release")} <= set(ways)
+    for way in ways:
+        text = page(attacked(document, way), WRITTEN)
+        found = parse(text)
+        assert {element for element, _ in found.elements} <= set(ELEMENTS.split()), way
+        assert {key for _, attributes in found.elements for key in attributes} <= set(ATTRIBUTES.split()), way
+        assert (found.wrong, found.open) == ([], []), way
+        assert not [char for char in text if not char.isprintable() and char != "\n"], way
+        assert "1234321" not in text, f"{way} was taken as a template"
+        shown += "<script>hit</script>" in found.text
+    assert shown > 20
 
 
 @settings(max_examples=60)

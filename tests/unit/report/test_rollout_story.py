@@ -9,8 +9,9 @@ import pytest
 from referencing import Registry, Resource
 from rollout_support import documents
 
-from phi4_edge.core.rollout.outcome import Outcome
+from phi4_edge.core.rollout.outcome import BAD, GOOD, Outcome
 from phi4_edge.data import SCHEMAS, schema
+from phi4_edge.report import outcomes
 from phi4_edge.report.rollout import next, story
 
 
@@ -56,16 +57,15 @@ def test_how_far_the_harm_went() -> None:
 
 
 def test_every_outcome_of_core_has_a_word_and_a_tone() -> None:
-    assert {str(outcome) for outcome in Outcome} <= set(story.WORDS)
+    assert {str(outcome) for outcome in Outcome} <= set(outcomes.WORDS)
     for outcome in Outcome:
-        assert story.word(str(outcome)).tone in ("good", "bad", "warn", "idle")
-    assert story.word("from_the_future").text == "from the future"
+        assert outcomes.word(str(outcome)).tone in ("good", "bad", "warn", "idle")
+    assert outcomes.word("from_the_future").text == "from the future"
 
 
-def test_what_core_counts_as_bad_is_bad_here() -> None:
-    from phi4_edge.core.rollout.outcome import BAD
-
-    assert {str(outcome) for outcome in BAD} == set(story.BAD)
+@pytest.mark.parametrize(("tone", "counted"), [("bad", BAD), ("good", GOOD)])
+def test_an_outcome_has_the_tone_that_core_gives_it(tone: str, counted: frozenset[Outcome]) -> None:
+    assert counted == {name for name, word in outcomes.WORDS.items() if word.tone == tone}
 
 
 def test_a_host_without_an_end_is_under_way_or_waits() -> None:

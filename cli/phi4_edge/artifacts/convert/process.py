@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phi4_edge.core.text import printable
 from phi4_edge.environment import Need, allowed
 
 _TETHER = Path(__file__).with_name("scripts") / "tether.py"
@@ -68,7 +69,7 @@ def run(
         try:
             assert child.stdout is not None  # noqa: S101  for the type checker; PIPE was asked for
             for line in child.stdout:
-                text = "".join(c if c.isprintable() else " " for c in line[:_LINE_LIMIT]).rstrip()
+                text = printable(line[:_LINE_LIMIT], lines=False).rstrip()
                 if text and not (on_line and on_line(text)):
                     tail.append(text)
             status = child.wait()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from phi4_edge.core.doctor import fix as doctor_fix
 from phi4_edge.core.doctor.case import Case, Finding
 from phi4_edge.core.facts.endings import endings
+from phi4_edge.core.facts.lock import described
 from phi4_edge.core.facts.units import STANDING
+from phi4_edge.core.layout import LOAD_UNIT, MODELS_PATH, SOCKET_UNIT, UNIT
 
 # Of restarts, or of kills: one or two may be an update, or somebody's hand.
 MANY = 3
@@ -62,7 +65,7 @@ def _disk(case: Case, text: str, _match: re.Match[str]) -> Finding:
     clear = doctor_fix.clear_cache(case.system, case.root.text("package_manager"))
     fix = (
         f"{clear}; sudo journalctl --vacuum-size=100M; see what is large: sudo du -xh -d2 /var /opt | sort -h | tail; "
-        "or mount a larger disk at /var/lib/phi4-edge"
+        f"or mount a larger disk at {MODELS_PATH}"
     )
     return case.problem("disk", free, before, fix)
 
@@ -75,15 +78,15 @@ def _memory(case: Case, text: str, _match: re.Match[str]) -> Finding:
 
 def _masked(case: Case, text: str, _match: re.Match[str]) -> Finding:
     found = text.partition(";")[0]
-    return case.problem("unit", found, "a unit that may be started", "sudo systemctl unmask phi4-edge.service")
+    return case.problem("unit", found, "a unit that may be started", f"sudo systemctl unmask {UNIT}")
 
 
 def _foreign(case: Case, text: str, _match: re.Match[str]) -> Finding:
     fix = (
-        "see it: systemctl cat phi4-edge.service; if it is not needed: sudo systemctl disable --now phi4-edge.service, "
+        f"see it: systemctl cat {UNIT}; if it is not needed: sudo systemctl disable --now {UNIT}, "
         "then move its file away and sudo systemctl daemon-reload"
     )
-    return case.problem("unit", text.partition(";")[0], "the name phi4-edge.service for ours", fix)
+    return case.problem("unit", text.partition(";")[0], f"the name {UNIT} for ours", fix)
 
 
 def _standing(case: Case, text: str, match: re.Match[str]) -> Finding:
@@ -95,8 +98,8 @@ _BLOCKERS = (
     (r"^port (\d{1,5}) is in use on (\S+); set (\w+)", _port),
     (r"^disk: ", _disk),
     (r"^memory: ", _memory),
-    (r"^phi4-edge\.service is masked", _masked),
-    (r"^phi4-edge\.service .* is not ours", _foreign),
+    (rf"^{re.escape(UNIT)} is masked", _masked),
+    (rf"^{re.escape(UNIT)} .* is not ours", _foreign),
     (r"^(/\S+) is (?:a symbolic link|no directory|another user's directory)", _standing),
 )
 
@@ -108,14 +111,14 @@ def service(case: Case) -> Iterator[Finding]:
     unit, receipt = case.facts.service, case.facts.receipt
     see = f"phi4-edge status INVENTORY --limit {case.host}; journalctl -u phi4-edge -n 50 on it"
     if unit is not None and not unit.foreign and unit.active == "failed":
-        yield case.warning("service", "phi4-edge.service has failed", "one that runs", see)
+        yield case.warning("service", f"{UNIT} has failed", "one that runs", see)
     yield from _ended(case, see)
     again = f"phi4-edge provision INVENTORY --limit {case.host} puts them right"
     if unit is not None and receipt.present and not unit.holds_port:
-        found = f"phi4-edge.socket is {unit.socket}: others on the host can take the port"
+        found = f"{SOCKET_UNIT} is {unit.socket}: others on the host can take the port"
         yield case.warning("service", found, STANDING, again.replace("them", "it"))
     if unit is not None and receipt.present and not unit.keeps_loaded:
-        found = f"phi4-edge-load.service is {unit.loader}: nothing loads the model again after a start or a kill"
+        found = f"{LOAD_UNIT} is {unit.loader}: nothing loads the model again after a start or a kill"
         yield case.warning("service", found, STANDING, again.replace("them", "it"))
     if receipt.present and receipt.error:
         yield case.warning("receipt", receipt.error, "a receipt that can be read", again)
@@ -144,8 +147,7 @@ def at_work(case: Case) -> Iterator[Finding]:
         return
     lock, journal = case.facts.lock, case.facts.journal
     if lock.present:
-        who = f"{lock.user or 'somebody'}@{lock.host or 'somewhere'}"
-        said = f"the lock of {who} ({lock.operation or 'a run'} since {lock.started or 'unknown'})"
+        said = f"the lock of {described(asdict(lock))}"
         release = f"phi4-edge lock release INVENTORY --limit {case.host}"
         if lock.state == "held":
             fix = f"wait for that run, or give provision --lock-wait 600; if it is dead: {release}"

@@ -106,25 +106,34 @@ def seen(done: Mapping[str, Any]) -> dict[str, Any]:
     refused = done.get("released") is False and holder["present"]
     needed = "wait for that run, or end it, or take the lock away from it: phi4-edge lock release --force"
     what = "which lives" if holder.get("state") == "held" else "a step of which is still at work"
-    message = f"found it locked, as this host says, by {described(holder)}, {what}; {needed}" if refused else ""
+    message = f"{found(holder)}, {what}; {needed}" if refused else ""
     return {"holder": holder, "released": released, "refused": refused, "message": message}
 
 
+def who(holder: HeldBy) -> str:
+    """Return whose run holds a host."""
+    return f"{holder.get('user') or 'somebody'}@{holder.get('host') or 'somewhere'}"
+
+
 def described(holder: HeldBy) -> str:
-    """Return who holds a host, in words."""
-    who = f"{holder.get('user') or 'somebody'}@{holder.get('host') or 'somewhere'}"
+    """Return who holds a host, doing what and since when, in words."""
     since = holder.get("started") or "an unknown time"
-    return f"{who} ({holder.get('operation') or 'a run'} since {since}, pid {holder.get('pid') or 'unknown'})"
+    return f"{who(holder)} ({holder.get('operation') or 'a run'} since {since}, pid {holder.get('pid') or 'unknown'})"
+
+
+def found(holder: HeldBy) -> str:
+    """Return what was found where somebody else holds a host: that host's own claim."""
+    return f"found it locked, as this host says, by {described(holder)}"
 
 
 def in_the_way(holder: HeldBy) -> str:
     """Return found, needed, and what to do about the holder of a lock."""
-    found = f"found it locked, as this host says, by {described(holder)}; needed it free"
+    said = f"{found(holder)}; needed it free"
     if holder.get("state") == "working":
-        return f"{found}: that run is dead, but a step of it is still at work on the host; try again when it has ended"
+        return f"{said}: that run is dead, but a step of it is still at work on the host; try again when it has ended"
     if holder.get("state") in ("ending", "stale"):
-        return f"{found}: that run gives no sign of life any more, and its lock ends in {holder.get('left', 0):.0f} s"
-    return f"{found}: wait for that run, or --lock-wait SECONDS, or phi4-edge lock release"
+        return f"{said}: that run gives no sign of life any more, and its lock ends in {holder.get('left', 0):.0f} s"
+    return f"{said}: wait for that run, or --lock-wait SECONDS, or phi4-edge lock release"
 
 
 def persistence(words: str) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from phi4_edge.core.catalog.read import read_floors
 from phi4_edge.core.text import dotted, version_of
-from phi4_edge.errors import PreflightError
+from phi4_edge.errors import AGAIN, PreflightError
 
 # Code name by ID and VERSION_ID of os-release; both vendors' repositories were read for these.
 SUITES = {
@@ -132,8 +132,7 @@ def _suite(found: Mapping[str, Any]) -> str:
         known = ", ".join(" ".join(pair) for pair in SUITES)
         raise PreflightError(
             f"found {_system(found)} on {found['architecture'] or 'an unknown architecture'}, needed one of {known} on "
-            f"{' or '.join(ARCHITECTURES)} to install packages: install Docker and Compose 2 yourself, then "
-            "run the same command again"
+            f"{' or '.join(ARCHITECTURES)} to install packages: install Docker and Compose 2 yourself, then {AGAIN}"
         )
     return suite
 

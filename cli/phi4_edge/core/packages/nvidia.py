@@ -12,7 +12,7 @@ from typing import Any
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.packages.docker import ARCHITECTURES, SUITES, Decision, below
 from phi4_edge.core.text import version_of
-from phi4_edge.errors import PreflightError
+from phi4_edge.errors import AGAIN, PreflightError
 
 COMPONENT = "nvidia-container-toolkit"
 # The four packages of one release; apt would mix versions, and then the tools disagree.
@@ -47,7 +47,7 @@ def toolkit(
     if (facts.os.id, facts.os.version_id) not in SUITES or found["architecture"] not in ARCHITECTURES:
         raise PreflightError(
             f"found {facts.os.pretty_name or 'an unknown system'} without the NVIDIA Container Toolkit, needed a "
-            f"distribution that we install it on: install version {version} yourself, then run the same command again"
+            f"distribution that we install it on: install version {version} yourself, then {AGAIN}"
         )
     problem = below(floors, COMPONENT, version, accepted)
     if problem:

@@ -16,6 +16,7 @@ from phi4_edge.core import image_reference as reference
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile as variants
 from phi4_edge.core.engines.table import ENGINES
+from phi4_edge.core.layout import LOOPBACK
 from phi4_edge.core.text import clean, closest
 from phi4_edge.core.values import AUTO, address, auto_or, flag, line, mapping, one_of, seconds, whole
 from phi4_edge.errors import ArtifactError, InventoryError
@@ -52,7 +53,7 @@ class Overrides:
     parallel: int = 1
     service_manager: str = AUTO
     port: int = 8080
-    bind: str = "127.0.0.1"
+    bind: str = LOOPBACK
     force: bool = False
     model: str = MODELS[0]
     threads: int | None = None

@@ -8,7 +8,7 @@ from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.inventory import EVERYWHERE
-from phi4_edge.core.layout import LOOPBACK, MODELS_PATH
+from phi4_edge.core.layout import LOOPBACK, MODELS_PATH, UNIT
 from phi4_edge.core.plan import gates
 from phi4_edge.core.plan import steps as prepare
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
@@ -100,9 +100,9 @@ def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
     ]
     service = facts.service
     if service is not None and service.load == "masked":
-        found.append("phi4-edge.service is masked on the host; systemctl unmask phi4-edge says that it may run")
+        found.append(f"{UNIT} is masked on the host; systemctl unmask phi4-edge says that it may run")
     if service is not None and service.foreign and not facts.receipt.present:
-        found.append(f'phi4-edge.service on the host is not ours ("{service.description}"); rename or remove it there')
+        found.append(f'{UNIT} on the host is not ours ("{service.description}"); rename or remove it there')
     if disk.to_write > disk.free:
         found.append(f"disk: {gb(disk.to_write)} to write below {MODELS_PATH}, {gb(disk.free)} free now")
     found += prepare.obstacles(it, prepare.install(it))

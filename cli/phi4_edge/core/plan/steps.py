@@ -10,6 +10,7 @@ from phi4_edge.core.plan.context import Chosen
 from phi4_edge.core.plan.model import Install
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import dotted, version_of
+from phi4_edge.errors import AGAIN
 
 TOOLKIT = "nvidia-container-toolkit"
 # As the role nvidia_runtime has it: the last branch that knows Maxwell, Pascal and Volta, new enough for CUDA 13.
@@ -98,7 +99,7 @@ def _driver(facts: HostFacts, planned: Install) -> list[str]:
     found = [
         f"the NVIDIA driver is installed (branch {DRIVER_BRANCH} on Ubuntu, nvidia_runtime_driver_branch changes it; "
         "Debian has one per release). It works after a reboot, which needs --allow-reboot; until then this plan for "
-        "the CPU is carried out: run the same command again afterwards"
+        f"the CPU is carried out: {AGAIN} afterwards"
     ]
     if facts.nvidia.nouveau:
         found.append("nouveau is loaded in the driver's place: it is kept from loading, from the next reboot on")

@@ -26,13 +26,15 @@ class Outcome(StrEnum):
     UNTOUCHED = "untouched"  # its turn did not come
 
 
+# The host has what it was to have.
+GOOD = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 # What went wrong on a host.
 BAD = frozenset({Outcome.FAILED, Outcome.UNREACHABLE, Outcome.TIMED_OUT, Outcome.UNHEALTHY, Outcome.ROLLED_BACK})
 # What counts against the failure budget of a rollout: a host that says it is held is one more that did not get its
 # release, unless the operator wants such hosts skipped.
 COUNTED = BAD | {Outcome.LOCKED}
 # The hosts that a share of counted ones is a share of.
-TRIED = BAD | {Outcome.DONE, Outcome.UNCHANGED, Outcome.REVERTED}
+TRIED = BAD | GOOD | {Outcome.REVERTED}
 
 EXIT_CODES: Mapping[Outcome, int] = MappingProxyType(
     {

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from phi4_edge.core.text import printable
+from phi4_edge.report.outcomes import word
 from phi4_edge.report.rollout import next, story
-from phi4_edge.report.rollout.story import Host, clock, elapsed, outcome, word
-from phi4_edge.report.text import clean, count, duration
+from phi4_edge.report.rollout.story import Host, clock, elapsed, outcome
+from phi4_edge.report.text import count, duration
 
 Document = Mapping[str, Any]
 
@@ -25,7 +27,7 @@ def lines(document: Document, written: str) -> list[str]:
 
 def escaped(text: object) -> str:
     """One clean line in which no sign of Markdown or HTML has its meaning."""
-    line = clean(text, lines=False).strip()
+    line = printable(text, lines=False).strip()
     return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|&~" else sign for sign in line)
 
 
@@ -65,7 +67,7 @@ def _next(document: Document) -> list[str]:
 
 
 def _code(texts: Iterable[str]) -> list[str]:
-    return [f"    {clean(text, lines=False)}".rstrip() for text in texts]
+    return [f"    {printable(text, lines=False)}".rstrip() for text in texts]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phi4_edge.report.rollout.story import BAD, GOOD, outcome
-from phi4_edge.report.text import clean
+from phi4_edge.core.rollout.outcome import BAD, GOOD
+from phi4_edge.core.text import printable
+from phi4_edge.errors import AGAIN
+from phi4_edge.report.rollout.story import outcome
 
 # Names that mean themselves in an Ansible host pattern; with any other a command could reach other hosts.
 _PLAIN = re.compile(r"[\w][\w.-]*")
@@ -59,7 +61,7 @@ def _outcomes(document: Mapping[str, Any]) -> set[str]:
 def _again(document: Mapping[str, Any], operation: str, bad: bool) -> Step:
     """The run that finishes the job. A run that was cut short goes on; after a stop everything is planned anew."""
     if operation not in ("provision", "rollback"):
-        return Step("Run the same command again.")
+        return Step(f"{AGAIN.capitalize()}.")
     if operation == "provision" and (document["state"] in ("dead", "interrupted")):
         return Step(
             "Go on where it ended; hosts that are finished are not touched again.",
@@ -83,7 +85,7 @@ def _back(document: Mapping[str, Any], done: Sequence[str]) -> Step | None:
 
 
 def _show(document: Mapping[str, Any]) -> str:
-    return f"phi4-edge rollout show {shlex.quote(clean(document['id'], lines=False))}"
+    return f"phi4-edge rollout show {shlex.quote(printable(document['id'], lines=False))}"
 
 
 def _command(name: str, document: Mapping[str, Any], hosts: Sequence[str] = (), resume: bool = False) -> str:
@@ -92,4 +94,4 @@ def _command(name: str, document: Mapping[str, Any], hosts: Sequence[str] = (), 
     words = ["phi4-edge", *name.split(), *(str(path) for path in document["inventory"])]
     words += ["--limit", str(limit)] if limit else []
     words += ["--resume"] if resume else []
-    return shlex.join(clean(word, lines=False) for word in words)
+    return shlex.join(printable(word, lines=False) for word in words)

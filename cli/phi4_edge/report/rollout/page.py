@@ -1,32 +1,28 @@
-"""A rollout as one HTML page that needs nothing else: no network, no script. Takes `phi4-edge/rollout/1`. Pure.
+"""A rollout as one HTML page that needs nothing else: no network, no script. Takes `phi4-edge/rollout/1`.
 
-The page forbids itself to load or run anything (Content-Security-Policy); its one style sheet is allowed by its hash.
+What the page says is prepared here, how it says it is in `page.html.j2` and `page.css`. The page forbids itself to
+load or run anything (Content-Security-Policy); its one style sheet is allowed by its hash.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from phi4_edge.core.rollout.outcome import BAD, GOOD
+from phi4_edge.core.text import printable
+from phi4_edge.report.outcomes import Word, word
 from phi4_edge.report.rollout import next as rollout_next
-from phi4_edge.report.rollout import page_fleet, page_hosts
-from phi4_edge.report.rollout.markup import Markup, Part, isolated, join, lines, tag
-from phi4_edge.report.rollout.story import (
-    BAD,
-    Trouble,
-    clock,
-    counts,
-    elapsed,
-    reach,
-    short_names,
-    tone,
-    troubles,
-    verdict,
-    word,
-)
-from phi4_edge.report.rollout.style import CSS
+from phi4_edge.report.rollout import story
+from phi4_edge.report.rollout.story import Section, Trouble, Turns
 from phi4_edge.report.text import count, cut, duration
 
 Document = Mapping[str, Any]
@@ -36,67 +32,124 @@ WHOLE_LOGS = 12
 LAST_LINES = 5
 # Hosts of one trouble that are named at once; the others are in the list of hosts.
 NAMED = 40
+# Beyond this many hosts only those that need somebody keep their names under their wave; the others become signs.
+SIGNS_BEYOND = 48
 
-_PLACES = (
-    ("trouble", "What went wrong"),
-    ("next", "What to run next"),
-    ("fleet", "Fleet by wave"),
-    ("times", "Timings"),
-    ("hosts", "Hosts"),
-    ("plans", "Plans and steps"),
-)
+_FILES = PackageLoader("phi4_edge.report.rollout", "")
 _SIGNS = {"good": "✓", "bad": "✕", "warn": "!", "idle": "…"}
 
 
 def page(document: Document, written: str) -> str:
     """The whole page. `written`: when, for the reader of a rollout that goes on."""
-    name = cut(f"{document['operation']} {document['id']}", 80)
-    found = troubles(document)
-    content = join(_header(document, found), tag("main", _main(document, found)), _footer(document, written))
-    body = tag("body", content)
-    return f"<!doctype html>\n{tag('html', _head(f'{cut(verdict(document), 100)} - {name}'), body, lang='en')}\n"
-
-
-def _head(title: str) -> Markup:
-    digest = base64.b64encode(hashlib.sha256(CSS.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="robots", content="noindex"),
-        tag("title", title),
-        tag("style", Markup(CSS)),
+    environment, found = _environment(), story.troubles(document)
+    style, *_ = _FILES.get_source(environment, "page.css")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return environment.get_template("page.html.j2").render(
+        **_whole(document, found), **_parts(document, found), written=written, style=style, digest=digest
     )
 
 
-def _header(document: Document, found: list[Trouble]) -> Markup:
-    colour = tone(document)
-    sign = tag("span", _SIGNS[colour], " ", aria_hidden="true")
-    first = next((each.reason for each in found if each.outcome in BAD), None)
-    why = tag("p", tag("strong", "Why: "), isolated(cut(first, 240))) if first else None
-    banner = tag("div", tag("h1", sign, verdict(document)), tag("p", reach(document)), why, class_=f"verdict {colour}")
-    shown = [each for each in _PLACES if found or each[0] != "trouble"]
-    places = tag("ul", [tag("li", tag("a", text, href=f"#{place}")) for place, text in shown])
-    return tag(
-        "header",
-        tag("p", "phi4-edge ", document["operation"], ", rollout ", isolated(document["id"]), class_="kind soft"),
-        banner,
-        tag("dl", [tag("div", tag("dt", name), tag("dd", isolated(value))) for name, value in _facts(document)]),
-        tag("nav", places, aria_label="On this page"),
+@cache
+def _environment() -> Environment:
+    """Everything that a template prints is cleaned and escaped; a name that it does not know is an error."""
+    environment = Environment(
+        loader=_FILES,
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalized,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    environment.filters.update(cut=cut, duration=duration, share=_share, count=count)
+    return environment
+
+
+def _finalized(value: object) -> object:
+    """Markup as it is, and anything else cleaned: it is escaped next."""
+    return value if hasattr(value, "__html__") else printable(value, lines=False)
+
+
+def _share(value: float, whole: float, least: float = 0.0) -> str:
+    """A part of `whole` in hundredths, within the frame of a bar."""
+    hundredths = max(value * 100 / whole if whole > 0 else 0.0, least)
+    return f"{min(hundredths, 100.0):.1f}".removesuffix(".0")
+
+
+@dataclass(frozen=True)
+class _Host:
+    """One host; `place` is its number, which links to it carry."""
+
+    place: int
+    name: str
+    short: str
+    word: Word
+    release: str
+    changed: int
+    began: str
+    seconds: float
+    what: str
+    reason: str
+    log_above: bool
+    next_step: str
+    turns: Mapping[str, Turns]
+    topics: Sequence[tuple[str, list[str]]] | None
+
+
+@dataclass(frozen=True)
+class _Wave:
+    name: str
+    counted: str
+    when: str
+    hosts: Sequence[_Host]
+
+
+@dataclass(frozen=True)
+class _Log:
+    """A host's own lines; the first log is open, for it is what most readers are here for."""
+
+    host: str
+    lines: Sequence[str]
+    length: int
+    open: bool
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    word: Word
+    reason: str
+    next_step: str
+    hosts: Sequence[_Host]
+    more: int
+    logs: Sequence[_Log]
+
+
+def _whole(document: Document, found: Sequence[Trouble]) -> dict[str, Any]:
+    """What is said of the rollout as a whole."""
+    colour = story.tone(document)
+    return {
+        "name": f"{document['operation']} {document['id']}",
+        "operation": document["operation"],
+        "id": document["id"],
+        "tone": colour,
+        "sign": _SIGNS[colour],
+        "verdict": story.verdict(document),
+        "reach": story.reach(document),
+        "why": next((each.reason for each in found if each.outcome in BAD), ""),
+        "facts": _facts(document),
+        "notes": document.get("notes") or (),
+        "steps": rollout_next.steps(document),
+        "total": story.counted(document["hosts"]),
+    }
 
 
 def _facts(document: Document) -> list[tuple[str, object]]:
     budget = document["budget"]
-    took = elapsed(document.get("started"), document.get("ended"))
+    took = story.elapsed(document.get("started"), document.get("ended"))
     spent = f"{budget['bad']} bad, {budget['size'] or '?'} allowed"
     code = document.get("exit_code")
     return [
-        ("Started", clock(document.get("started"), day=True)),
+        ("Started", story.clock(document.get("started"), day=True)),
         ("Took", "no end yet" if took is None else duration(took)),
         ("By", f"{document.get('user') or '?'}@{document.get('controller') or '?'}"),
         ("Inventory", ", ".join(map(str, document["inventory"]))),
@@ -107,73 +160,74 @@ def _facts(document: Document) -> list[tuple[str, object]]:
     ]
 
 
-def _main(document: Document, found: list[Trouble]) -> Markup:
-    """Trouble first, with what to do beside it; without any, the fleet."""
-    fleet, after = _section("fleet", "Fleet by wave", page_fleet.waves(document)), _next(document)
-    notes = [tag("p", isolated(note), class_="note") for note in document.get("notes") or ()]
-    return join(
-        tag("div", _troubles(document, found), after, class_="sides") if found else None,
-        [tag("section", notes, class_="card", aria_label="Notes")] if notes else None,
-        fleet,
-        None if found else after,
-        _section("times", "Timings", page_fleet.times(document)),
-        _section("hosts", "Hosts", page_hosts.overview(document)),
-        _section("plans", "Plans and steps", page_hosts.details(document)),
+def _parts(document: Document, found: Sequence[Trouble]) -> dict[str, Any]:
+    """What is said of hosts, by trouble, by wave, by step and one after the other."""
+    short = story.short_names([str(host["host"]) for host in document["hosts"]])
+    hosts = {str(each["host"]): _host(document, each, n, short) for n, each in enumerate(document["hosts"])}
+    timings = story.timings(document)
+    turns = [turn for host in hosts.values() for step in host.turns.values() for turn in step]
+    return {
+        "hosts": hosts,
+        "troubles": _troubles(found, hosts),
+        "waves": [_wave(section, hosts) for section in story.sections(document)],
+        "signs": len(hosts) > SIGNS_BEYOND,
+        "timings": timings,
+        "slowest": max((each.slowest for each in timings), default=0.0),
+        "longest": max((host.seconds for host in hosts.values()), default=0.0),
+        "span": max((first + length for first, length in turns), default=0.0),
+    }
+
+
+def _host(document: Document, host: story.Host, place: int, short: Mapping[str, str]) -> _Host:
+    name, plan = str(host["host"]), host.get("plan")
+    reason, log = story.split(host.get("reason"))
+    topics = groupby(story.plan_topics(plan) if plan else (), itemgetter(0))
+    return _Host(
+        place=place,
+        name=name,
+        short=short[name],
+        word=word(story.outcome(host)),
+        release=str(host.get("release") or "-"),
+        changed=host.get("changed") or 0,
+        began=story.clock(host.get("began")),
+        seconds=float(host.get("seconds") or 0),
+        what=_what(plan) if plan else "",
+        reason=reason,
+        log_above=bool(log) and story.outcome(host) not in GOOD,
+        next_step=story.next_step(host, document),
+        turns=story.step_turns(host),
+        topics=[(topic, [text for _, text in each]) for topic, each in topics] if plan else None,
     )
 
 
-def _section(place: str, title: str, *parts: Part) -> Markup:
-    heading = tag("h2", title, id=f"{place}-title")
-    return tag("section", heading, *parts, id=place, class_="card", aria_labelledby=f"{place}-title")
+def _what(plan: Mapping[str, Any]) -> str:
+    return f"{plan.get('engine')} {plan.get('quantization')}, {plan.get('profile')}" if plan.get("fits") else "no fit"
 
 
-def _troubles(document: Document, found: list[Trouble]) -> Markup:
-    names = [str(host["host"]) for host in document["hosts"]]
-    short, places = short_names(names), {name: number for number, name in enumerate(names)}
+def _wave(section: Section, hosts: Mapping[str, _Host]) -> _Wave:
+    members = [hosts[str(host["host"])] for host in section.hosts]
+    when = _when(section.wave) if section.wave and section.wave.get("began") else ""
+    return _Wave(section.name, story.counted(section.hosts), when, members)
+
+
+def _when(wave: Mapping[str, Any]) -> str:
+    took = story.elapsed(wave["began"], wave.get("ended"))
+    text = f"from {story.clock(wave['began'])}" + (f", {duration(took)}" if took is not None else ", no end yet")
+    bake = float(wave.get("bake_seconds") or 0)
+    return text + (f", baked {duration(bake)}" if bake else "")
+
+
+def _troubles(found: Sequence[Trouble], hosts: Mapping[str, _Host]) -> list[_Trouble]:
     shown, logs = [], 0
     for trouble in found:
-        links = [
-            tag("a", isolated(cut(short[name], 60)), href=f"#h{places[name]}", title=cut(name, 200))
-            for name, _ in trouble.hosts[:NAMED]
-        ]
-        written = [(short[name], log) for name, log in trouble.hosts if log]
-        shown.append(_trouble(trouble, links, [_log(name, log, logs + n) for n, (name, log) in enumerate(written)]))
+        told = [(hosts[name].short, log) for name, log in trouble.hosts if log]
+        written = [_log(name, log, number) for number, (name, log) in enumerate(told, logs)]
+        named = [hosts[name] for name, _ in trouble.hosts[:NAMED]]
+        more = len(trouble.hosts) - len(named)
+        shown.append(_Trouble(word(trouble.outcome), trouble.reason, trouble.next_step, named, more, written))
         logs += len(written)
-    return _section("trouble", "What went wrong, and why", shown)
+    return shown
 
 
-def _trouble(trouble: Trouble, links: list[Markup], logs: list[Markup]) -> Markup:
-    known = word(trouble.outcome)
-    listed = [part for link in links for part in (", ", link)][1:]
-    more = len(trouble.hosts) - len(links)
-    label = tag("span", f"{known.sign} {cut(known.text, 60)}", class_=f"tag {known.tone}")
-    return tag(
-        "div",
-        tag("h3", label, " ", listed, f" and {count(more, 'more host')}" if more else None),
-        tag("p", isolated(trouble.reason)),
-        logs,
-        tag("p", tag("strong", "Next: "), isolated(trouble.next_step)) if trouble.next_step else None,
-        class_="trouble",
-    )
-
-
-def _log(name: str, log: tuple[str, ...], number: int) -> Markup:
-    """A host's own lines; the first log is open, for it is what most readers are here for."""
-    kept = log if number < WHOLE_LOGS else log[-LAST_LINES:]
-    left = f", the last {len(kept)}" if len(kept) < len(log) else ""
-    title = tag("summary", "Log of ", isolated(cut(name, 60)), f": {count(len(log), 'line')}{left}")
-    return tag("details", title, tag("pre", lines(kept), class_="log", dir="ltr"), open=number == 0)
-
-
-def _next(document: Document) -> Markup:
-    steps = [
-        tag("li", tag("p", step.why), tag("pre", lines([step.command]), dir="ltr") if step.command else None)
-        for step in rollout_next.steps(document)
-    ]
-    return _section("next", "What to run next", tag("ol", steps, class_="next"))
-
-
-def _footer(document: Document, written: str) -> Markup:
-    total = ", ".join(f"{number} {word(name).text}" for name, number in counts(document["hosts"]))
-    text = f"{count(len(document['hosts']), 'host')}: {total}. Written {written} from the journal of this controller."
-    return tag("footer", tag("p", text, class_="soft"))
+def _log(host: str, lines: Sequence[str], number: int) -> _Log:
+    return _Log(host, lines if number < WHOLE_LOGS else lines[-LAST_LINES:], len(lines), open=number == 0)

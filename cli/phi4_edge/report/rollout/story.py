@@ -13,43 +13,19 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
+from phi4_edge.core.rollout.outcome import BAD, GOOD
 from phi4_edge.report import plans
+from phi4_edge.report.outcomes import WORDS, word
 from phi4_edge.report.text import count
 
 Document = Mapping[str, Any]
 Host = Mapping[str, Any]
+# Of one step: how many seconds after the host's first it began, and how many it took.
+Turns = Sequence[tuple[float, float]]
 
 
-@dataclass(frozen=True)
-class Word:
-    """How an outcome is shown: `tone` is its colour, `sign` and `text` say the same without one."""
-
-    text: str
-    sign: str
-    tone: str
-
-
-# In the order in which somebody on call wants to see them.
-WORDS: Mapping[str, Word] = {
-    "failed": Word("failed", "✕", "bad"),
-    "rolled_back": Word("rolled back", "↶", "bad"),
-    "unhealthy": Word("unhealthy", "!", "bad"),
-    "timed_out": Word("timed out", "✕", "bad"),
-    "unreachable": Word("unreachable", "?", "bad"),
-    "interrupted": Word("interrupted", "‖", "warn"),
-    "locked": Word("locked", "#", "warn"),
-    "preflight": Word("not started", "#", "warn"),
-    "no_fit": Word("no fit", "#", "warn"),
-    "reverted": Word("taken back", "↶", "warn"),
-    "running": Word("under way", "…", "idle"),
-    "untouched": Word("not begun", "○", "idle"),
-    "unchanged": Word("up to date", "=", "good"),
-    "done": Word("done", "✓", "good"),
-}
-GOOD = ("done", "unchanged")
-BAD = ("failed", "rolled_back", "unhealthy", "timed_out", "unreachable")
 # Hosts that the rollout has in its list and that nothing was done to, nor should be.
-QUIET = (*GOOD, "untouched", "running")
+QUIET = GOOD | {"untouched", "running"}
 _AFTERWARDS = re.compile(r" \((?:the host is back on|and going back to|there is no release before) .*\)$")
 _UNENDED = {"running": "Still running", "dead": "Died without a result, its process is gone"}
 
@@ -57,11 +33,6 @@ _UNENDED = {"running": "Still running", "dead": "Died without a result, its proc
 def outcome(host: Host) -> str:
     """The host's outcome; in a rollout without an end a host that has begun is under way."""
     return str(host.get("outcome") or ("running" if host.get("began") else "untouched"))
-
-
-def word(name: str) -> Word:
-    """How to show an outcome; one that this version does not know shows as what it is."""
-    return WORDS.get(name) or Word(name.replace("_", " "), "?", "warn")
 
 
 def counts(hosts: Sequence[Host]) -> list[tuple[str, int]]:
@@ -100,11 +71,11 @@ def sections(document: Document) -> list[Section]:
 def tone(document: Document) -> str:
     """The colour of the whole."""
     names = {outcome(host) for host in document["hosts"]}
-    if names & set(BAD) or document["state"] == "dead" or document.get("stopped") == "budget":
+    if names & BAD or document["state"] == "dead" or document.get("stopped") == "budget":
         return "bad"
     if document["state"] == "running":
         return "idle"
-    return "good" if names <= set(GOOD) and document["state"] == "done" else "warn"
+    return "good" if names <= GOOD and document["state"] == "done" else "warn"
 
 
 def verdict(document: Document) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from phi4_edge.core.rollout.outcome import BAD, GOOD
+from phi4_edge.core.text import printable
+from phi4_edge.report.outcomes import word
 from phi4_edge.report.rollout import next as rollout_next
 from phi4_edge.report.rollout import story
-from phi4_edge.report.rollout.story import BAD, GOOD
-from phi4_edge.report.text import clean, count, cut, duration, table, wrap
+from phi4_edge.report.text import count, cut, duration, table, wrap
 
 Document = Mapping[str, Any]
 
@@ -80,7 +82,7 @@ def shown(document: Document, width: int) -> list[str]:
         if len(step.command) > _MOST_COMMAND:
             lines += wrap(f"it names many hosts; it is in phi4-edge report {document['id']}", width, first="      ")
         elif step.command:  # whole, on a line of its own: it is there to be copied
-            lines.append(f"      {clean(step.command, lines=False)}")
+            lines.append(f"      {printable(step.command, lines=False)}")
     return lines
 
 
@@ -113,7 +115,7 @@ def _rows(section: story.Section) -> Iterator[list[object]]:
         if host not in alike or len(alike) <= _MOST_ALIKE:
             yield _row(host, section.name)
     if len(alike) > _MOST_ALIKE:
-        text = story.word("untouched").text
+        text = word("untouched").text
         yield [f"({count(len(alike), 'host')})", section.name, text, "-", "-", "-", "-", "-", alike[0]["reason"] or ""]
 
 
@@ -122,7 +124,7 @@ def _row(host: Document, wave: str) -> list[object]:
     return [
         host["host"],
         wave,
-        story.word(story.outcome(host)).text,
+        word(story.outcome(host)).text,
         host["release"] or "-",
         _last_step(host),
         duration(host["seconds"]) if host["began"] or host["seconds"] else "-",
@@ -154,7 +156,7 @@ def _waves(document: Document, width: int) -> list[str]:
 def _trouble(trouble: story.Trouble, width: int) -> list[str]:
     """A reason once, the hosts that gave it, and the log lines of each."""
     names = ", ".join(name for name, _ in trouble.hosts)
-    lines = wrap(f"{names}: {story.word(trouble.outcome).text}: {trouble.reason}", width, rest="    ")
+    lines = wrap(f"{names}: {word(trouble.outcome).text}: {trouble.reason}", width, rest="    ")
     for name, log in trouble.hosts:
         if log and len(trouble.hosts) > 1:
             lines += wrap(f"{name}:", width, first="    ")

@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from phi4_edge.core.text import printable
 from phi4_edge.errors import RunnerError
-from phi4_edge.runner.events import Collector, HostEvent, printable
+from phi4_edge.runner.events import Collector, HostEvent
 from phi4_edge.runner.private import private_directory
 from phi4_edge.runner.run import TOOK_PLACE, RunResult
 from phi4_edge.runner.workers.link import Link, WorkerLostError

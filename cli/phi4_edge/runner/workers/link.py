@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from phi4_edge import __version__, content
+from phi4_edge.core.text import printable
 from phi4_edge.environment import Need, allowed
 from phi4_edge.errors import PreflightError, RunnerError
-from phi4_edge.runner.events import printable
 
 FORMAT = "phi4-edge/worker/1"
 SSH_ARGS = "PHI4_EDGE_WORKER_SSH_ARGS"
@@ -87,7 +87,9 @@ def ssh_command(target: str, remote: str = REMOTE, environ: Mapping[str, str] = 
     """
     match = _TARGET.fullmatch(target)
     if match is None or int(match["port"] or 1) > 65535:
-        raise PreflightError(f"found worker {printable(target, 200)!r}, needed user@host or user@host:port")
+        raise PreflightError(
+            f"found worker {printable(target, 200, lines=False)!r}, needed user@host or user@host:port"
+        )
     argv = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ForwardX11=no"]
     argv += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=6", "-o", "ConnectTimeout=20"]
     argv += ["-o", "ControlMaster=no", "-o", "ControlPath=none", *shlex.split(environ.get(SSH_ARGS, ""))]
@@ -127,7 +129,7 @@ class Link:
     def _read_errors(self) -> None:
         with suppress(OSError, ValueError), self._stderr:
             for line in self._stderr:
-                self._errors.append(printable(line.decode(errors="replace"), 300))
+                self._errors.append(printable(line.decode(errors="replace").strip(), 300))
 
     def __enter__(self) -> Link:
         return self
@@ -193,7 +195,7 @@ def connect(target: str, argv: list[str] | None = None) -> tuple[Link, Hello]:
 
 
 def _check(target: str, hello: Hello) -> None:
-    version = printable(hello.version, 40)
+    version = printable(hello.version, 40, lines=False)
     if hello.version != __version__:
         raise PreflightError(
             f"found phi4-edge {version} on worker {target}, needed {__version__} as here: install it there with "
