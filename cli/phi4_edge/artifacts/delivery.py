@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.image_reference import OURS
+from phi4_edge.core.plan.model import Plan, PlannedImage, PlannedModel, Runtime
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
 
@@ -60,12 +61,12 @@ class Sources:
 def ensure(
     store: Store,
     catalog: Catalog,
-    plan: Mapping[str, Any],
+    plan: Plan,
     content: Content,
     progress: Progress = silent,
     bundle: str = "",
 ) -> Delivery:
-    """Have everything that `plan` (a plan's dict) needs in the store, every file checked.
+    """Have everything that `plan` needs in the store, every file checked.
 
     That is the model, the wheels or the release archive of an engine that runs natively, and the images of one that
     runs in a container; where hosts pull images themselves, only their digest. What is missing is fetched, converted
@@ -73,48 +74,53 @@ def ensure(
     Raises ArtifactError when something is damaged, cannot be had, or differs from what was planned.
     """
     sources, made = Sources(catalog, content, bundle), list[str]()
-    digest = _artifact(store, sources, str(plan["model"]["artifact"]), plan["model"]["digest"], progress, made)
-    runtime, wheelhouse = plan.get("runtime"), None
-    brought = None
-    if runtime and runtime.get("artifact"):
-        brought = _artifact(store, sources, str(runtime["artifact"]), runtime["digest"], progress, made)
+    model, runtime = model_of(plan), plan.runtime
+    digest = _artifact(store, sources, model.artifact, model.digest, progress, made)
+    brought, wheelhouse = None, None
+    if runtime and runtime.artifact:
+        brought = _artifact(store, sources, runtime.artifact, runtime.digest, progress, made)
     elif runtime:
         wheelhouse = _wheelhouse(store, sources, runtime, progress, made)
     images = {}
     for planned in planned_images(plan):
-        images[str(planned["key"])] = _image(store, sources, plan, planned, progress, made)
+        images[planned.key] = _image(store, sources, plan, planned, progress, made)
     return Delivery(digest, wheelhouse, tuple(made), brought, images)
 
 
-def planned_images(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def model_of(plan: Plan) -> PlannedModel:
+    """The model that `plan` serves. Raises ArtifactError where nothing fits: that plan needs nothing."""
+    if plan.model is None:
+        raise ArtifactError(f"the plan of {plan.host} serves no model, needed one that fits the host: plan again")
+    return plan.model
+
+
+def planned_images(plan: Plan) -> list[PlannedImage]:
     """The images of the engine and of the chat page that `plan` names."""
-    webui = plan.get("webui") or {}
-    return [image for image in (plan.get("image"), webui.get("image")) if image]
+    return [image for image in (plan.image, plan.webui and plan.webui.image) if image]
 
 
-def pushes(plan: Mapping[str, Any], image: Mapping[str, Any]) -> bool:
+def pushes(plan: Plan, image: PlannedImage) -> bool:
     """Whether the host is sent `image`; one that we build is in no registry, whatever the plan says of others."""
-    return plan.get("image_delivery", "push") == "push" or str(image["repository"]).startswith(OURS)
+    return plan.image_delivery == "push" or image.repository.startswith(OURS)
 
 
-def key(plan: Mapping[str, Any]) -> tuple[object, ...]:
+def key(plan: Plan) -> tuple[object, ...]:
     """Names what a plan needs: plans with equal keys need the same things."""
-    runtime = plan.get("runtime") or {}
-    images = tuple((image["key"], image["digest"]) for image in planned_images(plan))
-    how = (plan.get("image_delivery"), plan.get("image_mirror")) if images else ()
-    return (plan["model"]["artifact"], runtime.get("artifact") or runtime.get("id"), *images, *how)
+    images = tuple((image.key, image.digest) for image in planned_images(plan))
+    how = (plan.image_delivery, plan.image_mirror) if images else ()
+    return (model_of(plan).artifact, plan.runtime and (plan.runtime.artifact or plan.runtime.id), *images, *how)
 
 
-def missing(store: Store, plan: Mapping[str, Any]) -> list[str]:
+def missing(store: Store, plan: Plan) -> list[str]:
     """Names of what `plan` would push and the store does not have; wheels are small and do not count."""
     held, images = store.digests(), Images(store)
-    names = [str(plan["model"]["artifact"]), (plan.get("runtime") or {}).get("artifact")]
+    names = [model_of(plan).artifact, plan.runtime and plan.runtime.artifact]
     lacking = [name for name in names if name and name not in held]
     digests = images.digests()
     for planned in planned_images(plan):
-        digest = digests.get(planned["key"])
+        digest = digests.get(planned.key)
         if pushes(plan, planned) and (digest is None or not images.path(digest).is_dir()):
-            lacking.append(str(planned["key"]))
+            lacking.append(planned.key)
     return lacking
 
 
@@ -160,13 +166,11 @@ def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> 
     return [*made, artifact]
 
 
-def _wheelhouse(
-    store: Store, sources: Sources, runtime: Mapping[str, Any], progress: Progress, made: list[str]
-) -> Path:
+def _wheelhouse(store: Store, sources: Sources, runtime: Runtime, progress: Progress, made: list[str]) -> Path:
     """The wheelhouse for the host's Python."""
     from phi4_edge.artifacts.convert import wheelhouse
 
-    name = str(runtime["id"])
+    name = str(runtime.id)
     folder = store.root / "wheelhouses" / name
     if name in store.checked:
         return folder
@@ -174,7 +178,7 @@ def _wheelhouse(
     engine = sources.content.roles() / "onnx" / "files" / "engine"
     if not there or (sources.bundle and wheelhouse.faults(name, folder, engine)):
         sources.refuse(f"wheelhouse {name}")
-    built = wheelhouse.build(store, name, engine, str(runtime["python"]), str(runtime["arch"]), progress)
+    built = wheelhouse.build(store, name, engine, runtime.python, runtime.arch, progress)
     store.checked.add(name)
     if not there:
         made.append(f"wheelhouse {name}")
@@ -184,16 +188,15 @@ def _wheelhouse(
 def _image(
     store: Store,
     sources: Sources,
-    plan: Mapping[str, Any],
-    planned: Mapping[str, Any],
+    plan: Plan,
+    planned: PlannedImage,
     progress: Progress,
     made: list[str],
 ) -> str:
     """Digest of one image: in the store, or only known where the host pulls it."""
     from phi4_edge.artifacts.images import delivery as images
 
-    name, mirror = str(planned["key"]), str(plan.get("image_mirror") or "")
-    pushed = pushes(plan, planned)
+    mirror, pushed = plan.image_mirror, pushes(plan, planned)
     if sources.bundle:
         return _bundled_image(store, sources, planned, pushed, progress)
     if pushed:
@@ -201,19 +204,19 @@ def _image(
     else:
         held = images.pin(store, sources.catalog, planned, mirror, progress)
     if held.made:
-        made.append(name)
+        made.append(planned.key)
     return held.digest
 
 
-def _bundled_image(store: Store, sources: Sources, planned: Mapping[str, Any], pushed: bool, progress: Progress) -> str:
+def _bundled_image(store: Store, sources: Sources, planned: PlannedImage, pushed: bool, progress: Progress) -> str:
     """The image as the bundle brought it; nothing is asked of any registry."""
-    shelf, name = Images(store), str(planned["key"])
+    shelf, name = Images(store), planned.key
     digest = shelf.digests().get(name)
     if digest is None or (pushed and not shelf.path(digest).is_dir()):
         sources.refuse(name)
     assert digest is not None, "what is missing was refused"  # noqa: S101
-    if planned["digest"] and planned["digest"] != digest:
-        raise ArtifactError(f"{name} is {digest[:19]}, the plan was made for {planned['digest'][:19]}: plan again")
+    if planned.digest and planned.digest != digest:
+        raise ArtifactError(f"{name} is {digest[:19]}, the plan was made for {planned.digest[:19]}: plan again")
     if pushed and digest not in store.checked:
         progress(Event(name, "checking"))
         if problems := shelf.damage(digest):

@@ -18,6 +18,7 @@ from phi4_edge.report.text import count, cut, size_of, table
 if TYPE_CHECKING:
     from phi4_edge.artifacts.bundle.bundle import Bundle
     from phi4_edge.artifacts.signing.making import Signing
+    from phi4_edge.core.plan.model import Plan
     from phi4_edge.operations.plan import PlanSet
     from phi4_edge.view.view import View
 
@@ -173,8 +174,8 @@ class _Making:
         return planned, bundle.create(self.store, plans, content, target.absolute(), tell, signing)
 
     @staticmethod
-    def _applicable(planned: PlanSet) -> list[dict[str, Any]]:
-        return [plan.to_dict() for plan in planned.plans if plan.fits and plan.applicable]
+    def _applicable(planned: PlanSet) -> list[Plan]:
+        return [plan for plan in planned.plans if plan.fits and plan.applicable]
 
     def _seen(self) -> Any:
         """Look once; what comes back decides with what the store holds at each call."""

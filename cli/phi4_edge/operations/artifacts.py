@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from phi4_edge import artifacts, content
 from phi4_edge.artifacts import delivery
@@ -12,12 +11,12 @@ from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.data import load_catalog
-from phi4_edge.errors import InterruptedRunError, PreflightError
+from phi4_edge.errors import AGAIN, InterruptedRunError, PreflightError
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.view.telling import teller
 from phi4_edge.view.view import View
 
-NOTHING_CHANGED = "nothing was changed on any host; run the same command again"
+NOTHING_CHANGED = f"nothing was changed on any host; {AGAIN}"
 
 
 @dataclass(frozen=True)
@@ -37,21 +36,20 @@ class Making:
         unready: list[HostResult] = []
         failed: dict[tuple[object, ...], str] = {}
         for host, plan in plans.items():
-            wanted = plan.to_dict()
-            key = delivery.key(wanted)
+            key = delivery.key(plan)
             if key not in failed:
-                failed[key] = self._failure(catalog, wanted, view)
+                failed[key] = self._failure(catalog, plan, view)
             if failed[key]:
                 step = "mend that on this controller, then run again; no host was changed for it"
                 unready.append(HostResult(host, Outcome.PREFLIGHT, failed[key], step))
         return unready
 
-    def _failure(self, catalog: Catalog, wanted: Mapping[str, Any], view: View) -> str:
+    def _failure(self, catalog: Catalog, plan: Plan, view: View) -> str:
         """Empty when all is there; else why it is not."""
-        if self.check and (lacking := delivery.missing(self.store, wanted)):
+        if self.check and (lacking := delivery.missing(self.store, plan)):
             return f"{', '.join(lacking)}: not in the store, and --check makes and fetches nothing"
         try:
-            artifacts.ensure(self.store, catalog, wanted, content, teller(view), self.bundle)
+            artifacts.ensure(self.store, catalog, plan, content, teller(view), self.bundle)
         except PreflightError as error:
             return str(error)
         except KeyboardInterrupt as error:

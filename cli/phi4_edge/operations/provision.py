@@ -213,7 +213,7 @@ class Provisioning:
         plans = {host: self.todo[host] for wave in waves for host in wave.hosts}
         variables = self._variables(plans)
         if self.rolling.workers:
-            supply.supply(self.rolling.workers, [plan.to_dict() for plan in plans.values()], self.store, view)
+            supply.supply(self.rolling.workers, list(plans.values()), self.store, view)
         self.rolling.begin(self.documents())
         view.phase(f"{'Checking' if self.rolling.check else 'Provisioning'} {count(len(plans), 'host')}")
         job = Job("provision", variables, releases={host: plan.release or "" for host, plan in plans.items()})

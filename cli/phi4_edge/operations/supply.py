@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from phi4_edge import content
 from phi4_edge.artifacts.bundle import handover
+from phi4_edge.core.plan.model import Plan
 from phi4_edge.errors import ArtifactError, RunnerError
 from phi4_edge.runner.workers.link import connect
 from phi4_edge.view.telling import teller
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from phi4_edge.view.view import View
 
 
-def supply(pool: Pool, plans: Iterable[Mapping[str, Any]], store: Store, view: View) -> None:
-    """Every worker has what `plans` (dicts, whose needs are in `store`) name; what it has already is not sent again.
+def supply(pool: Pool, plans: Iterable[Plan], store: Store, view: View) -> None:
+    """Every worker has what `plans`, whose needs are in `store`, name; what it has already is not sent again.
 
     Every worker gets everything, because each may have to take over the hosts of another. One that is lost meanwhile
     takes no part. Raises ArtifactError when a worker that can be reached does not take it.
     """
-    wanted = [plan for plan in plans if plan["fits"]]
+    wanted = [plan for plan in plans if plan.fits]
     for worker in tuple(pool.workers) if wanted else ():
         try:
             link, _ = connect(worker.target)

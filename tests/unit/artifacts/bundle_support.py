@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +18,7 @@ from phi4_edge.artifacts.store import files, manifest
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core.plan.model import Plan, PlannedImage, PlannedModel, Runtime, WebUi
 from phi4_edge.data import load_catalog
 
 from test_artifact_wheelhouse import ID, wheel  # isort: skip
@@ -93,37 +95,34 @@ def image(store: Store, key: str, config: bytes, other: bytes = b"") -> str:
     return digest
 
 
-def plan(store: Store, host: str = "gw1", **changes: Any) -> dict[str, Any]:
+def plan(store: Store, host: str = "gw1", **changes: Any) -> Plan:
     """A plan for Ollama under systemd, as far as delivery reads it."""
-    digest = store.digests().get(MODEL)
-    return {
-        "host": host, "fits": True, "engine": "ollama", "service_manager": "systemd",
-        "model": {"artifact": MODEL, "digest": digest},
-        "runtime": {"artifact": CPU, "digest": store.digests().get(CPU), "id": None, "python": "", "arch": "x86_64"},
-        "image": None, "webui": None, "image_delivery": "push", "image_mirror": "",
-        **changes,
-    }  # fmt: skip
+    made = Plan(
+        host, fits=True, bind="127.0.0.1", port=8080, forced=False, stability_seconds=1.0, engine="ollama",
+        service_manager="systemd", model=served(MODEL, store.digests().get(MODEL)),
+        runtime=Runtime(CPU, store.digests().get(CPU), "", "x86_64", None),
+    )  # fmt: skip
+    return replace(made, **changes)
 
 
-def planned_image(store: Store, key: str = KEY) -> dict[str, Any]:
+def served(artifact: str, digest: str | None = None) -> PlannedModel:
+    return PlannedModel("m", "m", artifact, digest, 1)
+
+
+def planned_image(store: Store, key: str = KEY) -> PlannedImage:
     name, _, architecture = key.rpartition("/")
     repository, _, tag = name.rpartition(":")
-    return {
-        "repository": repository, "tag": tag, "architecture": architecture, "key": key,
-        "digest": Images(store).digests().get(key), "reference": name,
-    }  # fmt: skip
+    return PlannedImage(repository, tag, architecture, key, Images(store).digests().get(key), name, "", 1)
 
 
-def wheels() -> dict[str, Any]:
-    return {"artifact": None, "digest": "a" * 64, "id": ID, "python": "3.13", "arch": "x86_64"}
+def wheels() -> Runtime:
+    return Runtime(None, "a" * 64, "3.13", "x86_64", ID)
 
 
-def fleet(store: Store) -> list[dict[str, Any]]:
+def fleet(store: Store) -> list[Plan]:
     """Three hosts: one of each way to run."""
-    webui = {
-        "image": planned_image(store, "ghcr.io/open-webui/open-webui:v1/amd64"), "port": 3000, "bind": "127.0.0.1",
-        "max_tokens": 1024, "builtin_tools": False, "titles": False, "follow_ups": False, "tags": False,
-    }  # fmt: skip
+    page = planned_image(store, "ghcr.io/open-webui/open-webui:v1/amd64")
+    webui = WebUi(page, 3000, "127.0.0.1", 1024, builtin_tools=False, titles=False, follow_ups=False, tags=False)
     return [
         plan(store),
         plan(store, "gw2", runtime=None, service_manager="compose", image=planned_image(store), webui=webui),

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from phi4_edge.artifacts.images.registry import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from phi4_edge.core.plan.model import PlannedImage
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -188,12 +189,10 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[StandinRegistry]:
         server.server_close()
 
 
-def planned(
-    repository: str, tag: str = "1.0", architecture: str = "amd64", digest: str | None = None
-) -> dict[str, Any]:
+def planned(repository: str, tag: str = "1.0", architecture: str = "amd64", digest: str | None = None) -> PlannedImage:
     """A plan's `image`."""
-    key = f"{repository}:{tag}/{architecture}"
-    return {"repository": repository, "tag": tag, "architecture": architecture, "key": key, "digest": digest}
+    name = f"{repository}:{tag}"
+    return PlannedImage(repository, tag, architecture, f"{name}/{architecture}", digest, name, "", 1)
 
 
 __all__ = ["CONFIG", "DOCKER_MANIFEST", "LAYER", "StandinRegistry", "name_of", "planned", "serving", "tar"]

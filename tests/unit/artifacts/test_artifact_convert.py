@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from artifact_support import leftovers, put
@@ -17,6 +17,7 @@ from phi4_edge.artifacts.store import resources
 from phi4_edge.artifacts.store.manifest import FileEntry, Manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core import manifest as manifests
+from phi4_edge.core.plan.model import Plan, PlannedModel, Runtime
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event
@@ -122,13 +123,18 @@ class FakeContent:
         return Path("/nowhere")
 
 
-def plan(digest: str | None = None, runtime: str | None = "aaaaaaaaaaaaaaaa-cp313-x86_64") -> dict[str, Any]:
-    """The part of a plan that names artifacts."""
-    identity = {"id": runtime, "python": "3.13", "arch": "x86_64", "digest": "a" * 64}
-    return {
-        "model": {"id": "tiny", "artifact": "tiny/onnx-int4", "digest": digest},
-        "runtime": identity if runtime else None,
-    }
+def plan(digest: str | None = None, runtime: str | None = "aaaaaaaaaaaaaaaa-cp313-x86_64") -> Plan:
+    """A plan, as far as it names artifacts."""
+    return Plan(
+        "gw1", fits=True, bind="127.0.0.1", port=8080, forced=False, stability_seconds=1.0,
+        model=PlannedModel("tiny", "tiny", "tiny/onnx-int4", digest, 1),
+        runtime=Runtime(None, "a" * 64, "3.13", "x86_64", runtime) if runtime else None,
+    )  # fmt: skip
+
+
+def test_a_plan_without_a_model_needs_nothing(store: Store) -> None:
+    with pytest.raises(ArtifactError, match="the plan of gw1 serves no model"):
+        delivery.ensure(store, CATALOG, replace(plan(), fits=False, model=None), FakeContent())
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from phi4_edge.artifacts.bundle import handover
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core.plan.model import Plan, PlannedModel
 from phi4_edge.errors import ArtifactError
 
 
@@ -31,17 +32,12 @@ def filled(root: Path) -> Store:
     return store
 
 
-def plan(artifact: str) -> dict[str, Any]:
-    return {
-        "host": f"for-{artifact.partition('/')[2]}",
-        "fits": True,
-        "engine": "ollama",
-        "service_manager": "systemd",
-        "model": {"artifact": artifact},
-        "runtime": None,
-        "image": None,
-        "webui": None,
-    }
+def plan(artifact: str) -> Plan:
+    return Plan(
+        f"for-{artifact.partition('/')[2]}", fits=True, bind="127.0.0.1", port=8080, forced=False,
+        stability_seconds=1.0, engine="ollama", service_manager="systemd",
+        model=PlannedModel("m", "m", artifact, None, 1),
+    )  # fmt: skip
 
 
 class Cut:

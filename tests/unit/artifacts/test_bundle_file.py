@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -222,7 +223,7 @@ def test_images_that_hosts_pull_are_pinned_and_not_packed(tmp_path: Path) -> Non
 def test_an_image_that_one_host_is_sent_is_packed_although_another_pulls_it(tmp_path: Path) -> None:
     store = filled(tmp_path / "store")
     sent = plan(store, runtime=None, image=planned_image(store))
-    pulls = {**sent, "host": "gw2", "image_delivery": "registry"}
+    pulls = replace(sent, host="gw2", image_delivery="registry")
     for number, plans in enumerate(([sent, pulls], [pulls, sent])):
         contents = bundle.create(store, plans, Content(), tmp_path / f"{number}.tar")
         assert contents.images[KEY]["path"] != ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def files(fetched: bool = True) -> dict[str, bytes]:
 
 
 def read(held: dict[str, bytes], delivery: str = "push", mirror: str = "", size: int = 100, **image: Any) -> Image:
-    wanted = {"engine": {**planned(REPO), **image}, "webui": None}
+    wanted = {"engine": {**asdict(planned(REPO)), **image}, "webui": None}
     tail = (size, (5000).to_bytes(4, "little"))
 
     def some(path: str, limit: int) -> bytes | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_support import Content, plan
+from bundle_support import Content, plan, served
 from click.testing import CliRunner
 
 from phi4_edge.artifacts import delivery
@@ -238,7 +238,7 @@ def test_the_choice_takes_it_in_the_catalog_s_order(store: Store, quantized: Pat
 
 def test_it_is_delivered_and_bundled(store: Store, quantized: Path, tmp_path: Path) -> None:
     digest = importing.run(store, CATALOG, INT4, quantized)
-    made = plan(store, engine="vllm", model={"artifact": INT4, "digest": digest}, runtime=None)
+    made = plan(store, engine="vllm", model=served(INT4, digest), runtime=None)
     assert delivery.missing(store, made) == []
     assert delivery.ensure(store, CATALOG, made, Content()).digest == digest
     path, other = tmp_path / "b.tar", Store(tmp_path / "other")

@@ -221,7 +221,7 @@ def test_a_configuration_for_another_machine_is_refused(store: Store, registry: 
 
 def test_a_mirror_with_a_prefix_is_asked_in_place_of_the_registry(store: Store, registry: StandinRegistry) -> None:
     registry.add(f"edge/cache/{REPO}", "1.0", LAYERS)
-    wanted = {**planned(f"ghcr.io/{REPO}")}
+    wanted = planned(f"ghcr.io/{REPO}")
     held = images.ensure(store, CATALOG, wanted, f"http://{registry.host}/edge/cache")
     assert Images(store).index()[held.key]["reference"] == f"ghcr.io/{REPO}:1.0"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from workers_support import argv
@@ -12,16 +12,17 @@ from workers_support import argv
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core.plan.model import Plan, PlannedModel
 from phi4_edge.errors import ArtifactError
 from phi4_edge.operations import supply as workers
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.workers import Pool, Worker
 from phi4_edge.runner.workers.link import Hello, Link, connect
 
-PLAN: dict[str, Any] = {
-    "host": "gw1", "fits": True, "engine": "onnx", "service_manager": "systemd", "runtime": None, "image": None,
-    "webui": None, "model": {"artifact": "tiny/onnx-int4"},
-}  # fmt: skip
+PLAN = Plan(
+    "gw1", fits=True, bind="127.0.0.1", port=8080, forced=False, stability_seconds=1.0, engine="onnx",
+    service_manager="systemd", model=PlannedModel("tiny", "tiny", "tiny/onnx-int4", None, 1),
+)  # fmt: skip
 
 
 class View:
@@ -65,7 +66,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 def supply(store: Store) -> tuple[Pool, View]:
     view = View()
     pool = Pool(Access(()), [Worker(target, "/s", 1) for target in ("w2", "w1")], note=view.note)
-    workers.supply(pool, [PLAN, {**PLAN, "fits": False, "model": None}], store, view)  # type: ignore[arg-type]
+    workers.supply(pool, [PLAN, replace(PLAN, fits=False, model=None)], store, view)  # type: ignore[arg-type]
     return pool, view
 
 

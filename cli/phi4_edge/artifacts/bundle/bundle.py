@@ -25,6 +25,7 @@ from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.manifest import FileEntry, Manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.image_reference import OURS
+from phi4_edge.core.plan.model import Plan
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
 
@@ -33,18 +34,18 @@ _SPARE = 100_000_000  # bytes left free beside what is written
 
 def create(
     store: Store,
-    plans: Iterable[Mapping[str, Any]],
+    plans: Iterable[Plan],
     content: Content,
     path: Path,
     progress: Progress = silent,
     signing: Signing | None = None,
 ) -> Contents:
-    """Write everything that `plans` (dicts, whose needs are in the store) name to the file `path`.
+    """Write everything that `plans`, whose needs are in the store, name to the file `path`.
 
     With `signing` what is in it is signed, and the signature is in the file. The file is complete or not there.
     Raises ArtifactError when something is missing or damaged, or disk will not do.
     """
-    contents, bill = collect.collect(store, [plan for plan in plans if plan["fits"]], content)
+    contents, bill = collect.collect(store, [plan for plan in plans if plan.fits], content)
     given = signing.sign(contents) if signing else NOTHING
     size = form.size_of(contents, given)
     resources.require_disk(path.parent, size + _SPARE, f"the bundle {path.name}")

@@ -25,6 +25,7 @@ from phi4_edge.artifacts.signing.gate import Gate
 from phi4_edge.artifacts.store import files, resources
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core import signed, strict_json
+from phi4_edge.core.plan.model import Plan
 from phi4_edge.core.text import clean
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
@@ -40,14 +41,14 @@ _ODD = "{} says what is not part of a transfer; is it the same version?"
 
 def send(
     store: Store,
-    plans: Iterable[Mapping[str, Any]],
+    plans: Iterable[Plan],
     content: Content,
     source: IO[bytes],
     sink: IO[bytes],
     name: str,
     progress: Progress = silent,
 ) -> int:
-    """Everything that `plans` (dicts, whose needs are in the store) name is in the store at the other end.
+    """Everything that `plans`, whose needs are in the store, name is in the store at the other end.
 
     `name` is what the other end is called. Returns the bytes that were sent. Raises ArtifactError with its words when
     it does not take them, and OSError when the connection ends.

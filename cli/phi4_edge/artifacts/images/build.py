@@ -24,6 +24,7 @@ from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.image_reference import ARCHITECTURES
+from phi4_edge.core.plan.model import PlannedImage
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress
 
@@ -72,10 +73,17 @@ def _base(store: Store, catalog: Catalog, wanted: Wanted, mirror: str, progress:
     base = next((image.base for image in offered if image.base is not None), None)
     if base is None:
         raise ArtifactError(f"the catalog names no base image for {wanted.repository}, needed one with Python")
-    planned = {
-        "repository": base.repository, "tag": base.tag, "architecture": wanted.architecture,
-        "key": f"{base.repository}:{base.tag}/{wanted.architecture}", "digest": None,
-    }  # fmt: skip
+    name = f"{base.repository}:{base.tag}"
+    planned = PlannedImage(
+        base.repository,
+        base.tag,
+        wanted.architecture,
+        f"{name}/{wanted.architecture}",
+        None,
+        name,
+        base.cuda,
+        base.disk,
+    )
     shelf = Images(store)
     with store.making(held.lock_name(planned), progress):
         return fetch.fetched(shelf, held.wanted(shelf, catalog, planned), mirror, progress)

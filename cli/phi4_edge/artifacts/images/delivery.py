@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from phi4_edge.artifacts.images import build, fetch, held
 from phi4_edge.artifacts.images.held import Content, Held
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.image_reference import OURS
+from phi4_edge.core.plan.model import PlannedImage
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Progress, silent
 
@@ -18,7 +16,7 @@ from phi4_edge.progress import Progress, silent
 def ensure(
     store: Store,
     catalog: Catalog,
-    planned: Mapping[str, Any],
+    planned: PlannedImage,
     mirror: str = "",
     progress: Progress = silent,
     content: Content | None = None,
@@ -34,13 +32,11 @@ def ensure(
         if not wanted.repository.startswith(OURS):
             return fetch.fetched(images, wanted, mirror, progress)
         if content is None:
-            raise ArtifactError(f"{planned['key']} is built from the files of this installation, which were not given")
+            raise ArtifactError(f"{planned.key} is built from the files of this installation, which were not given")
         return build.build(store, catalog, wanted, content, mirror, progress)
 
 
-def pin(
-    store: Store, catalog: Catalog, planned: Mapping[str, Any], mirror: str = "", progress: Progress = silent
-) -> Held:
+def pin(store: Store, catalog: Catalog, planned: PlannedImage, mirror: str = "", progress: Progress = silent) -> Held:
     """Know the digest of an image that hosts pull themselves; asks the registry once and fetches no layer.
 
     Raises ArtifactError as `ensure` does, and for images of our own, which no registry has.

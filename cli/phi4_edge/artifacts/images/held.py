@@ -13,6 +13,7 @@ from phi4_edge.artifacts.store.images import Images
 from phi4_edge.core import image_reference as reference
 from phi4_edge.core.catalog import model as core_catalog
 from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.plan.model import PlannedImage
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress
 
@@ -56,9 +57,9 @@ class Wanted:
         return reference.parse(f"{self.repository}:{self.tag}" + (f"@{self.digest}" if self.digest else ""))
 
 
-def lock_name(planned: Mapping[str, Any]) -> str:
+def lock_name(planned: PlannedImage) -> str:
     """What is locked while the image of a plan is made."""
-    return f"image_{planned['key']}".replace(":", "_")
+    return f"image_{planned.key}".replace(":", "_")
 
 
 def whole(images: Images, wanted: Wanted, progress: Progress) -> Held | None:
@@ -100,17 +101,17 @@ def catalog_images(catalog: Catalog) -> list[core_catalog.Image]:
     return [*found, *(image.base for image in found if image.base is not None)]
 
 
-def wanted(images: Images, catalog: Catalog, planned: Mapping[str, Any]) -> Wanted:
+def wanted(images: Images, catalog: Catalog, planned: PlannedImage) -> Wanted:
     """What the plan wants. Raises ArtifactError when plan, catalog and the store's pin do not agree."""
-    key, repository, tag = str(planned["key"]), str(planned["repository"]), str(planned["tag"])
-    architecture = reference.platform(str(planned["architecture"]))
+    key, repository, tag = planned.key, planned.repository, planned.tag
+    architecture = reference.platform(planned.architecture)
     of_catalog = next(
         (image.digests.get(architecture) for image in catalog_images(catalog)
          if (image.repository, image.tag) == (repository, tag)), None,
     )  # fmt: skip
     pinned = images.index().get(key, {}).get("digest")
     known = of_catalog or pinned or ""
-    asked = planned.get("digest") or ""
+    asked = planned.digest or ""
     if asked and known and asked != known:
         raise ArtifactError(
             f"{key} is {known[:19]}… on this controller, the plan was made for {asked[:19]}…: it was replaced since; "
