@@ -43,7 +43,7 @@ _LEFT = re.compile(r"__pycache__|\..*_cache|.*\.pyc")
 
 
 def leftover(inside: Path) -> bool:
-    """Whether a path, relative to the checkout or the package, is no part of it but of somebody's cache."""
+    """Whether a path, relative to the checkout or the package, is not part of it but of somebody's cache."""
     return any(map(_LEFT.fullmatch, inside.parts))
 
 

@@ -52,7 +52,7 @@ def _sudo_password() -> str:
 
 
 def note(text: str) -> None:
-    """A line on stderr, where it is no part of the result."""
+    """A line on stderr, where it is not part of the result."""
     click.echo(text, err=True)
 
 

@@ -42,7 +42,7 @@ class Wish:
         try:
             site = statement.site(self.site)
         except ValueError as error:
-            raise click.BadParameter(f"found {self.site[:80]!r}, needed a short name in small letters") from error
+            raise click.BadParameter(f"found {self.site[:80]!r}, needed a short name in lower-case letters") from error
         now = trust.now()
         keys = tuple(trust.secret_key(path, self.password_file, _options.secret) for path in self.keys)
         rotations = tuple(trust.rotation(path) for path in self.rotations)

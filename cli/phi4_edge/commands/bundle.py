@@ -80,7 +80,7 @@ def create(
     from phi4_edge.view.view import view as progress_view
 
     if not facts and not inventory:
-        raise click.UsageError("needed an INVENTORY to look at, or --facts FILE")
+        raise click.UsageError("needed an INVENTORY to probe, or --facts FILE")
     if not target.absolute().parent.is_dir():  # said now, and not after gigabytes were fetched
         raise click.BadParameter(f"found no folder {target.absolute().parent}, needed one", param_hint="--output")
     signing = wish.signing()  # asks for passwords now, and not after gigabytes were fetched

@@ -116,7 +116,7 @@ def up(
     click.echo(_table([("HOST", "PROFILE", "RAM", "CPUS", "ADDRESS"), *(_row(host) for host in made.hosts)]))
     if made.mirror:
         click.echo(f"mirror: files at {labs.mirror.url(made)}, images at {labs.mirror.registry(made)}")
-        click.echo(f"        what lies in {made.published} is served; hosts also call it {made.mirror.name}")
+        click.echo(f"        serves the files in {made.published}; hosts also know it as {made.mirror.name}")
     _show_next(made, inventory)
 
 

@@ -70,8 +70,8 @@ def release(inventory: tuple[str, ...], force: bool, yes: bool, output: str, rea
     Exit codes: 0 released or free, 1 usage or not confirmed, 3 a host cannot be probed,
     5 a host is unreachable, 6 a host is locked by a live run.
     """
-    what = "all locks, also those of runs that live," if force else "the locks of dead runs"
-    confirm(f"Take {what} away from the hosts of {', '.join(inventory)}?", yes)
+    what = "all locks, including those of live runs," if force else "the locks of dead runs"
+    confirm(f"Release {what} on the hosts of {', '.join(inventory)}?", yes)
     _tell(_ask(inventory, reach, True, force), output)
 
 

@@ -59,7 +59,7 @@ def command(
     3 nothing fits a host, 5 a host is unreachable.
     """
     if not (facts or inventory):
-        raise click.UsageError("needed an INVENTORY to look at, or --facts FILE")
+        raise click.UsageError("needed an INVENTORY to probe, or --facts FILE")
     files = [*facts, *inventory]
     planned = _from_files(files, pairs, bundle) if facts else _from_hosts(inventory, pairs, reach, bundle)
     found = planned.to_dict()

@@ -82,7 +82,7 @@ def command(
     if wishes["check"] and wishes["resume"]:
         raise click.UsageError("found --check and --resume, needed one of them: --check changes nothing")
     if wishes["resume"] and plan_path:
-        raise click.UsageError("found --resume and --plan, needed one of them: a resumed rollout has its plans")
+        raise click.UsageError("found --resume and --plan, needed one of them: a resumed rollout has its own plans")
     reviewed = plan_file.read(plan_path) if plan_path else None
     if reviewed:
         reach = replace(reach, limit=reach.limit or reviewed.limit)

@@ -50,5 +50,5 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, waving: Waving, 
     if output == "json":
         click.echo(machine.to_line(result))
     else:
-        _options.show(summary.summary(result, "removed", _options.width(), idle="had nothing of ours"))
+        _options.show(summary.summary(result, "removed", _options.width(), idle="had nothing to remove"))
     raise click.exceptions.Exit(result["exit_code"])

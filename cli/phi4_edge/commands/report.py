@@ -84,6 +84,5 @@ def _write(path: Path, text: str) -> None:
         if place:
             place.unlink(missing_ok=True)
         raise Phi4EdgeError(
-            f"found {path} not writable ({error.strerror}), needed a file in a folder that is there: "
-            "give another with -o"
+            f"found {path} not writable ({error.strerror}), needed a file in an existing folder: name another with -o"
         ) from error

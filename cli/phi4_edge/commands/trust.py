@@ -121,7 +121,7 @@ def site(name: str) -> None:
     try:
         wanted = statement.site(name)
     except ValueError as error:
-        raise click.BadParameter(f"found {name[:80]!r}, needed small letters, digits, '.', '_' and '-'") from error
+        raise click.BadParameter(f"found {name[:80]!r}, needed lower-case letters, digits, '.', '_' and '-'") from error
     _show(trust.keeper().change(lambda trust: trust.with_site(wanted, trust.seen(wanted))), "table")
 
 
@@ -162,7 +162,7 @@ def rotate(new: str | None, old: Path, password_file: Path | None, retire: bool,
     secret, when = trust.secret_key(old, password_file, _options.secret), trust.now()
     made = Rotation(secret.public.id, key, retire, when, when + days * 86400)
     if key == secret.public:
-        raise ArtifactError(f"found the key {key.id} as the new and as the old one, needed another one")
+        raise ArtifactError(f"found the key {key.id} as both the old and the new one, needed a different one")
     raw = made.encode()
     _write(target, raw)
     _write(target.with_name(target.name + SUFFIX), secret.sign(raw, made.comment).encode())
@@ -201,7 +201,7 @@ def push(inventory: tuple[str, ...], rotations: tuple[Path, ...], yes: bool, rea
     if not keys:
         raise PreflightError("found no trusted key on this controller, needed one: 'phi4-edge trust add KEY'")
     packed = rotation.packed([trust.rotation(path) for path in rotations]) if rotations else b""
-    confirm(f"Have the hosts of {', '.join(inventory)} take only what {count(len(keys), 'key')} signed?", yes)
+    confirm(f"Make the hosts of {', '.join(inventory)} accept only what {count(len(keys), 'key')} signed?", yes)
     run(inventory, reach, keys, base64.b64encode(packed).decode())
 
 
@@ -237,7 +237,7 @@ def _show(trust: Trust, output: str) -> None:
     if cells:
         _options.show(table(("KEY", "NAME", "ADDED"), cells, _options.width()))
     else:
-        click.echo("No key is trusted: bundles are used without a signature, too.")
+        click.echo("No key is trusted: bundles are accepted without a signature.")
     for name, one in sites.items():
-        made = f"counter {one.counter}, made {moment(one.created)}" if one.statement else "none was accepted yet"
+        made = f"counter {one.counter}, made {moment(one.created)}" if one.statement else "none accepted yet"
         click.echo(f"site {name}: {made}")

@@ -1,4 +1,4 @@
-"""Reading numbers and names out of text that a host controls, and writing sizes for people."""
+"""Reading numbers and names from text that a host controls, and writing sizes for people."""
 
 from __future__ import annotations
 

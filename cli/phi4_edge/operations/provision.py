@@ -211,7 +211,7 @@ class Provisioning:
             if key not in failed:
                 failed[key] = self._ensure(catalog, wanted, view)
             if failed[key]:
-                step = "mend that on this controller, then run again; no host was changed for it"
+                step = "fix that on this controller, then run again; no host was changed"
                 unready.append(HostResult(host, Outcome.PREFLIGHT, failed[key], step))
         return unready
 

@@ -149,7 +149,7 @@ def test_without_any_worker_left_this_controller_does_it(folder: Path, links: li
     assert {end.status for end in ended.hosts.values()} == {"ok"}
     assert all(end.facts["said"].startswith("{{ c4nary }} /here 120") for end in ended.hosts.values())
     assert all(end.changed == 1 for end in ended.hosts.values())
-    assert "this controller does it alone" in told[0]
+    assert "this controller continues alone" in told[0]
     assert gone([began(folder, host)[0] for host in HOSTS])
 
 

@@ -66,7 +66,7 @@ def _entry(
     """The image's line of the store's index; without a path where hosts pull it, and it is not in the bundle."""
     key = str(image["key"])
     if key not in known:
-        raise ArtifactError(f"{key} is not in {shelf.store.root}: it was to be fetched before")
+        raise ArtifactError(f"{key} is not in {shelf.store.root}: it should have been fetched before")
     pushed = delivery.pushes(plan, image) and shelf.path(str(known[key]["digest"])).is_dir()
     return dict(known[key]) if pushed else {**known[key], "path": ""}
 
