@@ -164,7 +164,7 @@ def _manifest(folder: str, inside: Files, read: Read, where: str) -> Manifest:
             if odd[0] not in found
             else "differs from"
         )
-        raise ArtifactError(f"{where}: {folder}/{odd[0]} {why} {held.artifact} as that is listed; create it again")
+        raise ArtifactError(f"{where}: {folder}/{odd[0]} {why} {held.artifact} as listed; create it again")
     return held
 
 

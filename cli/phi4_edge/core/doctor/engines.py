@@ -146,7 +146,7 @@ def _memory_controller(case: Case) -> str:
     if case.facts is not None and "raspberry" in case.facts.board.lower():
         file = "/boot/firmware/cmdline.txt"
         return f"sudo sed -i '1 s/$/ cgroup_enable=memory cgroup_memory=1/' {file} && sudo reboot"
-    return "remove cgroup_disable=memory from the kernel command line (/etc/default/grub, update-grub), then reboot"
+    return "remove cgroup_disable=memory from the kernel command line (/etc/default/grub, sudo update-grub), reboot"
 
 
 def nvidia(case: Case) -> Iterator[Finding]:

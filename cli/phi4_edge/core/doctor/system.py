@@ -131,7 +131,7 @@ def packages(case: Case) -> Iterator[Finding]:
     if held:
         path, process, program = [*held[0].split(" ", 2), "", ""][:3]
         yield case.when(
-            stops, "dpkg", f"{path} is held by process {process} ({program or 'unknown'})", "a free port",
+            stops, "dpkg", f"{path} is held by process {process} ({program or 'unknown'})", "a free lock",
             f"wait for it (see it: ps -fp {process}), or sudo systemctl stop unattended-upgrades apt-daily.service "
             "apt-daily-upgrade.service; kill it only if it hangs",
         )  # fmt: skip
