@@ -23,7 +23,7 @@ PATIENT = {"lock_stale_seconds": 30, "lock_heartbeat_seconds": 10}
 SMALL_WAVES = ("--canary", "1", "--wave", "100%", "--bake", "3")
 # What the command has said, in this order, when Ctrl-C is pressed.
 MOMENTS = {
-    "looking at the hosts": ['"event": "phase"'],
+    "checking the hosts": ['"event": "phase"'],
     "before the first task": ['"event": "wave"'],
     "receiving files": ['"event": "wave"', '"role": "artifact"'],
     "installing the engine": ['"event": "wave"', '"role": "onnx"'],
