@@ -65,7 +65,7 @@ demo: setup
 	@echo "==> Provision again: nothing to do"
 	@$(BIN)/phi4-edge provision $(DEMO_INVENTORY) --yes
 	@echo "The gateways stay up: $(BIN)/phi4-edge status $(DEMO_INVENTORY)"
-	@echo "Take them away with:  $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
+	@echo "Remove them with:  $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
 
 test: setup browser $(ENGINE_VENV)/.ready
 	@echo "==> Model for the tests: a tiny stand-in, made and converted by the real tools"

@@ -50,7 +50,7 @@ _TESTS = Path("roles/onnx/files/engine/tests")
 
 
 def leftover(inside: Path) -> bool:
-    """Whether a path, relative to the collection or the package, is no part of what is installed."""
+    """Whether a path, relative to the collection or the package, is not part of what is installed."""
     return any(map(_LEFT.fullmatch, inside.parts)) or inside.is_relative_to(_TESTS)
 
 

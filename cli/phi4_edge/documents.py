@@ -40,7 +40,7 @@ def _read(handle: int, most: int) -> bytes:
     if stat.S_ISDIR(found.st_mode):
         raise DocumentError("it cannot be read (it is a folder)")
     if not stat.S_ISREG(found.st_mode):
-        raise DocumentError("it cannot be read (it is no regular file)")
+        raise DocumentError("it cannot be read (it is not a regular file)")
     if found.st_size > most:
         raise _too_large(most)
     blocks, left = [], most + 1

@@ -54,7 +54,7 @@ _ALSO: Mapping[Need, tuple[Need, ...]] = {
     Need.ANSIBLE: (Need.SSH, Need.NETWORK),
     Need.PACKAGES: (Need.NETWORK,),
 }
-# Programs know them in small letters too. Their addresses may hold a password.
+# Programs know them in lower-case letters too. Their addresses may hold a password.
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY"})
 # Of the programs of this kind only those that fetch by themselves get a proxy whose address holds a password.
 _TRUSTED_WITH_PROXIES = frozenset({Need.NETWORK, Need.PACKAGES})

@@ -61,7 +61,7 @@ def _must_end(path: str) -> None:
     found = Path(path).expanduser().stat()
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         raise InventoryError(
-            f"found inventory {path} that is no regular file, needed a file or a folder: write it to one"
+            f"found inventory {path} that is not a regular file, needed a file or a folder: write it to one"
         )
     program = found.st_mode & 0o111
     if stat.S_ISREG(found.st_mode) and not program and found.st_size > _MOST_BYTES:

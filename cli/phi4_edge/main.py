@@ -26,22 +26,22 @@ from phi4_edge.errors import AGAIN, InterruptedRunError, Phi4EdgeError
 
 # Help lines live here, not in the commands: listing them must not import them.
 COMMANDS = {
-    "detect": "Look at hosts and show what they are.",
+    "detect": "Probe hosts and show their hardware and software.",
     "plan": "Show what each host can run, why, and what would change.",
     "provision": "Make each host serve the model, and prove that it answers.",
-    "rollback": "Bring each host back to the release before.",
+    "rollback": "Return each host to its previous release.",
     "status": "Say what each host serves, and what drifted.",
-    "verify": "Put the same questions to every host, and compare the answers.",
+    "verify": "Ask every host the same questions, and compare the answers.",
     "ask": "Ask the model on the hosts a question.",
-    "doctor": "Look for what would be in the way, and say how to mend it.",
+    "doctor": "Look for what would get in the way, and say how to fix it.",
     "rollout": "List past rollouts, and show one.",
     "report": "Write a rollout as a page, Markdown or JSON.",
-    "lock": "Show who is at work on the hosts, or take a dead run's lock away.",
-    "remove": "Take away what was installed, and nothing else.",
+    "lock": "Show which runs have locked the hosts, or release a dead run's lock.",
+    "remove": "Remove what was installed, and nothing else.",
     "model": "Fetch, convert and keep model artifacts on this controller.",
-    "bundle": "Pack everything that a fleet needs into one file, for use without internet.",
-    "trust": "Say whose signatures on bundles count.",
-    "lab": "Make disposable gateways on this machine to try all this on.",
+    "bundle": "Pack everything that a fleet needs into one file, for use without internet access.",
+    "trust": "Manage the keys that bundles must be signed with.",
+    "lab": "Boot disposable gateways on this machine to try things on.",
 }
 
 # What this program starts itself on other machines.
@@ -50,7 +50,7 @@ HIDDEN = frozenset({"worker"})
 # After Ctrl-C everything that was started is ended by those who started it; this is for what is left then.
 LEAVE_SECONDS = 0.5
 
-INTERRUPTED = f"\ninterrupted: what was running has been stopped; {AGAIN} to go on"
+INTERRUPTED = f"\ninterrupted: what was running has been stopped; {AGAIN} to continue"
 
 
 @contextlib.contextmanager

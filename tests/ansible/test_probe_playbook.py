@@ -96,7 +96,7 @@ def test_a_hostile_host_fails_alone_and_cleanly(tmp_path: Path, name: str, capfd
 def test_output_without_end_is_bounded(tmp_path: Path) -> None:
     body = "import os, sys\nsys.stdin.buffer.read()\nwhile True: os.write(1, b'x' * 65536)"
     result, _ = detect(tmp_path, f"a ansible_python_interpreter={fake_python(tmp_path, 'python', body)}")
-    assert "found more output of a than" in result.hosts["a"].message
+    assert "found more output from a than" in result.hosts["a"].message
 
 
 def test_a_fact_never_becomes_a_variable(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_what_a_host_says_besides_is_no_answer(tmp_path: Path) -> None:
     python = fake_python(tmp_path, "python", "import sys\n" + FRAME.replace("SIZE", "3").replace("MORE", MORE))
     result, _ = detect(tmp_path, f"a phi4_port=8080 ansible_python_interpreter={python}")
     assert (result.hosts["a"].status, result.hosts["a"].facts) == ("failed", {})
-    assert "an answer of a that is not one of ours (probe probe: key 'phi4_port'" in result.hosts["a"].message
+    assert "an invalid answer from a (probe probe: key 'phi4_port'" in result.hosts["a"].message
 
 
 def test_what_ansible_cannot_run_is_said_in_its_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

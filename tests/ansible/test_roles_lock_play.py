@@ -15,7 +15,7 @@ import yaml
 from ansible_support import ROOT, Played, command, environment, play, role, write_inventory, write_playbook
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can lock a host, and this machine is the host")
-MESSAGE = "found it locked, as this host says, by"
+MESSAGE = "found it locked, according to this host, by"
 HOSTS = ("a", "b")
 
 

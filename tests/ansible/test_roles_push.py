@@ -203,6 +203,6 @@ def test_wheels_that_the_lock_does_not_name_reach_no_host(tmp_path: Path, digest
     failed = bench.push(__artifact_wheels=wheels, __artifact_digest=bench.digest if digest else "")
     assert failed.status == 2
     assert "pip-26.3-py3-none-any.whl: its hash is not in the lock" in failed.output
-    assert "pip-1.whl/pip/__main__.py: is no wheel" in failed.output
+    assert "pip-1.whl/pip/__main__.py: is not a wheel" in failed.output
     assert not list(bench.host.iterdir())
     assert "needed one such as 3.13" in bench.push(__artifact_wheels={**wheels, "python": "../../x"}).output

@@ -26,7 +26,7 @@ HEAVY = {"ansible", "ansible_runner", "docker", "paramiko", "rich", "yaml", "hug
         (["frobnicate"], "No such command 'frobnicate'"),
         (["--debgu"], "Did you mean '--debug'?"),
         (["plan", "--limt", "x"], "Did you mean '--limit'?"),
-        (["plan"], "needed an INVENTORY to look at, or --facts FILE"),
+        (["plan"], "needed an INVENTORY to probe, or --facts FILE"),
         (["provision"], "Missing argument 'INVENTORY...'"),
         (["provision", "x", "--output", "xml"], "'xml' is not one of 'table', 'json'"),
         (["detect", "x", "--forks", "0"], "0 is not in the range"),

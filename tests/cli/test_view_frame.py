@@ -65,7 +65,7 @@ def test_a_small_fleet_is_shown_whole_in_its_order() -> None:
         "canary     1 host   1m11s  1 baking",
         "  gw001  baking        1m09s",
     ]
-    assert shown(board, 131.0)[1] == "bake: time is up, last look at the hosts"
+    assert shown(board, 131.0)[1] == "bake: time is up, last check of the hosts"
 
 
 def test_finished_waves_take_a_row_each_and_those_to_come_share_theirs() -> None:

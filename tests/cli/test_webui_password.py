@@ -32,7 +32,7 @@ def said(host: str, fact: Any) -> list[str]:
 def test_it_is_shown_with_whose_it_is() -> None:
     [line] = said("gw1", {"administrator": "admin@localhost", "generated": True})
     assert line.startswith(
-        "gw1: the chat page's administrator is admin@localhost, password one-secret (shown this once"
+        "gw1: the chat page's administrator is admin@localhost, password one-secret (shown this once only"
     )
 
 

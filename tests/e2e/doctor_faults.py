@@ -83,7 +83,7 @@ FAULTS = {
     ),
     "no inodes": Fault(
         f"mount -o remount,nr_inodes=20 {LOCK}", f"mount -o remount,nr_inodes=900000 {LOCK}",
-        "inodes", "problem", "files can still be made", f"du --inodes -x -d3 {LOCK}", turn=2,
+        "inodes", "problem", "more files can be created", f"du --inodes -x -d3 {LOCK}", turn=2,
     ),
     "noexec": Fault(
         "mkdir /opt/phi4-edge; mount -t tmpfs -o noexec none /opt/phi4-edge",
@@ -96,7 +96,7 @@ FAULTS = {
     ),
     "reboot pending": Fault(
         "touch /run/reboot-required", "rm /run/reboot-required",
-        "reboot", "warning", "waits for a reboot", "sudo systemctl reboot",
+        "reboot", "warning", "needs a reboot", "sudo systemctl reboot",
     ),
     "a rule for terminals": Fault(
         "echo 'Defaults:bob requiretty' > /etc/sudoers.d/g-bob", "rm /etc/sudoers.d/g-bob",

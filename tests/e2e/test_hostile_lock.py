@@ -91,7 +91,7 @@ def test_a_host_decides_for_itself_alone(
     assert done.outcomes() == {HOSTILE: hostile, INNOCENT: innocent}
     told = {host["host"]: host["reason"] or "" for host in done.result["hosts"]}
     if hostile == "locked":
-        assert "as this host says" in told[HOSTILE]
+        assert "according to this host" in told[HOSTILE]
         assert not {"\x1b", "{", "\n"} & set(told[HOSTILE])
         assert "@hq" not in told[INNOCENT], "what one host says is not told of another"
     assert not locked(pair, INNOCENT)

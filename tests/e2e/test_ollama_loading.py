@@ -135,8 +135,8 @@ def test_a_kill_for_want_of_memory_is_told_as_one(site: Site) -> None:
     found = until(site, "gw1", lambda entry: serving(entry) and entry["memory_kills"] > before["memory_kills"])[-1]
     assert found["runner_kills"] == before["runner_kills"] + 1
     assert found["restarts"] == before["restarts"], "the server went with it"
-    assert any("for want of memory" in text for text in found["endings"]), found
-    assert "for want of memory" in " ".join(site.run("doctor", "--limit", "gw1").out.split())
+    assert any("for lack of memory" in text for text in found["endings"]), found
+    assert "for lack of memory" in " ".join(site.run("doctor", "--limit", "gw1").out.split())
 
 
 def test_remove_takes_all_of_it(site: Site) -> None:

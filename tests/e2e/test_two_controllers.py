@@ -23,7 +23,7 @@ PATIENT = {"lock_stale_seconds": 30, "lock_heartbeat_seconds": 10}
 SMALL_WAVES = ("--canary", "1", "--wave", "100%", "--bake", "3")
 # What the command has said, in this order, when Ctrl-C is pressed.
 MOMENTS = {
-    "looking at the hosts": ['"event": "phase"'],
+    "checking the hosts": ['"event": "phase"'],
     "before the first task": ['"event": "wave"'],
     "receiving files": ['"event": "wave"', '"role": "artifact"'],
     "installing the engine": ['"event": "wave"', '"role": "onnx"'],
@@ -74,7 +74,7 @@ def test_of_two_at_once_exactly_one_wins(pair: Fleet, times: int) -> None:
         pair.unhook(HOSTS)
         assert (loser.returncode, winner.returncode) == (6, 130), (attempt, said, won)
         assert "2 hosts: 2 locked, changed=0" in said, (attempt, said)
-        who = rf"as this host says, by \S+@{os.uname().nodename} \(provision since \S+ pid {winner.pid}\)"
+        who = rf"according to this host, by \S+@{os.uname().nodename} \(provision since \S+ pid {winner.pid}\)"
         for name in HOSTS:
             assert re.search(rf"{name}: locked: found it locked, {who}", said), (attempt, said)
     assert {pair.serving(name) for name in HOSTS} == set(pair.releases().values())

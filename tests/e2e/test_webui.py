@@ -62,7 +62,9 @@ def test_the_page_comes_with_the_engine_and_goes_with_it(ready: Cli, site: tuple
     gateway, inventory = site
     before = gateway.tree()
     first = ready.run("provision", inventory, "--yes").expect(0)
-    shown = re.findall(r"administrator is admin@localhost, password (\S+) \(shown this once", first.out + first.err)
+    shown = re.findall(
+        r"administrator is admin@localhost, password (\S+) \(shown this once only", first.out + first.err
+    )
     assert len(shown) == 1, first.out + first.err
     assert signin(gateway, shown[0]) == {"email": "admin@localhost", "role": "admin"}
     everywhere = (
@@ -101,7 +103,7 @@ def test_without_the_page_its_container_goes_and_its_chats_stay(ready: Cli, site
     secret.write_text('{"all": {"vars": {"webui_admin_password": "of the inventory"}}}')
     done = ready.run("provision", inventory, secret, "--yes").expect(0)
     assert "of the inventory" not in done.out + done.err
-    assert "shown this once" not in done.out + done.err
+    assert "shown this once only" not in done.out + done.err
     assert signin(gateway, "of the inventory")["role"] == "admin"
     accounts = gateway.sh("cat /var/lib/phi4-edge/webui/webui.db")
     without = inventory.with_name("without.ini")
@@ -115,7 +117,7 @@ def test_without_the_page_its_container_goes_and_its_chats_stay(ready: Cli, site
     tools.write_text('{"all": {"vars": {"webui_builtin_tools": true}}}')
     done = ready.run("provision", inventory, tools, "--yes").expect(0)
     assert "webui_builtin_tools: the page's tools take about 6000 tokens" in done.out + done.err
-    assert "shown this once" not in done.out + done.err
+    assert "shown this once only" not in done.out + done.err
     assert signin(gateway, "of the inventory")["role"] == "admin"  # the administrator of before is still there
     assert "permission" in gateway.sh(SIGNUP)
     assert "context length is 4096 tokens" in str(typed(gateway, "What is the capital of Korea?")["error"])

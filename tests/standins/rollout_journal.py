@@ -80,7 +80,7 @@ def contained(root: Path, **header: Any) -> str:
     journal = begin(root, **header)
     wave(journal, 0, {"gw1": done("gw1")})
     bake(journal, 0)
-    broken = HostResult("gw2", Outcome.ROLLED_BACK, WHY, "mend the cause, then run again", "r-1", 5, 31.0)
+    broken = HostResult("gw2", Outcome.ROLLED_BACK, WHY, "fix the cause, then run again", "r-1", 5, 31.0)
     wave(journal, 1, {"gw2": broken, "gw3": done("gw3")}, gw2=WHY)
     journal.event("revert", name="wave 1", number=1, hosts=["gw3"], why="1 of 3 hosts are bad, and the budget is 0")
     host(journal, "gw3", ("service", "health"))

@@ -179,7 +179,7 @@ TREE = dict(commands())
 
 @pytest.mark.parametrize("name", [name for name in TREE if "Exit codes:" in (TREE[name].help or "")])
 def test_help_names_exit_codes_of_the_table(name: str) -> None:
-    told = (TREE[name].help or "").partition("Exit codes:")[2].partition("With several")[0]
+    told = (TREE[name].help or "").partition("Exit codes:")[2].partition("If several apply")[0]
     assert {int(code) for code in re.findall(r"(?:^|,)\s*(\d+) ", told)} <= readme_codes()
 
 

@@ -170,4 +170,4 @@ def test_a_check_that_hangs_where_no_budget_reaches_is_given_up(
     assert time.monotonic() - start < 3
     release.set()
     assert [finding.kind for finding in found] == ["unreachable", "unreachable"]
-    assert "no end of the first look within 0.5 s" in found[0].reason
+    assert "no end of the preflight check within 0.5 s" in found[0].reason

@@ -119,7 +119,7 @@ time.sleep(600)"""
     fake_ssh(tmp_path, monkeypatch, body)
     monkeypatch.setattr(tunnel, "OPEN_SECONDS", 2.0)
     connection = connect(HOST, 1)
-    with pytest.raises(UnreachableError, match=r"no end within 2 s in opening the way to port 1 of host gw1"):
+    with pytest.raises(UnreachableError, match=r"no end within 2 s when connecting to port 1 of host gw1"):
         connection.request("GET", "/")
     connection.close()
     for process in said.read_text().split():
@@ -151,7 +151,7 @@ def test_where_nobody_can_tell_the_operator_is_warned(monkeypatch: pytest.Monkey
     connection.request("GET", "/")
     assert connection.getresponse().read().startswith(b"piece 0")
     connection.close()
-    assert heard == [f"it cannot be seen who listens on port {port} (/proc is hidden); the answer may be another's"]
+    assert heard == [f"it is unknown who listens on port {port} (/proc is hidden); it may be another program"]
 
 
 def test_without_ssh_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,7 @@ def test_a_place_of_another_user_is_not_used(memory: Path) -> None:
 def test_no_place_at_all_is_told(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private, "_memory", lambda: iter([]))
     monkeypatch.setattr(tempfile, "tempdir", str(memory / "gone"))
-    with pytest.raises(RunnerError, match="found no place for what a run keeps to itself"), private_directory({}):
+    with pytest.raises(RunnerError, match="found no place for the private files of a run"), private_directory({}):
         pass
 
 

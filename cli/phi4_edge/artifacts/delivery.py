@@ -53,8 +53,8 @@ class Sources:
         """Raises ArtifactError, naming `what`, when only a bundle may deliver."""
         if self.bundle:
             raise ArtifactError(
-                f"{what} is neither in {self.bundle} nor whole in the store, and with a bundle nothing is fetched or "
-                "made: create the bundle again with 'phi4-edge bundle create' from this inventory"
+                f"{what} is neither in {self.bundle} nor complete in the store, and with a bundle nothing is fetched "
+                "or made: create the bundle again with 'phi4-edge bundle create' from this inventory"
             )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def tell_resumed(resumed: Resumed | None) -> None:
     """Which rollout is gone on with, and how much of it is done."""
     if resumed:
-        click.echo(f"going on with rollout {resumed.id}: {count(len(resumed.finished), 'host')} finished", err=True)
+        click.echo(f"continuing rollout {resumed.id}: {count(len(resumed.finished), 'host')} finished", err=True)
 
 
 def show_waves(waves: Sequence[Wave], waving: Waving, output: str) -> None:

@@ -20,14 +20,14 @@ from phi4_edge.operations.options import NAMES, Reach, Waving
 F = TypeVar("F", bound=Callable[..., object])
 
 inventory_argument = click.argument("inventory", nargs=-1, required=True, metavar="INVENTORY...")
-limit_option = click.option("--limit", "-l", metavar="PATTERN", help="Only hosts that match (Ansible host pattern).")
+limit_option = click.option("--limit", "-l", metavar="PATTERN", help="Only hosts that match this Ansible host pattern.")
 output_option = click.option(
     "--output",
     "-o",
     type=click.Choice(["table", "json", "yaml"]),
     default="table",
     show_default=True,
-    help="What stdout holds.",
+    help="Format of stdout.",
 )
 events_option = click.option(
     "--output",
@@ -35,11 +35,11 @@ events_option = click.option(
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="What stdout holds; json: events as JSON Lines, the result last.",
+    help="Format of stdout; json: events as JSON Lines, the result last.",
 )
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
-BUNDLE_HELP = "Take everything from this file (see phi4-edge bundle); fetch and make nothing."
-yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+BUNDLE_HELP = "Use only what is in this file (see phi4-edge bundle); fetch and make nothing."
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 
 def secret(what: str) -> str:
@@ -52,7 +52,7 @@ def _sudo_password() -> str:
 
 
 def note(text: str) -> None:
-    """A line on stderr, where it is no part of the result."""
+    """A line on stderr, where it is not part of the result."""
     click.echo(text, err=True)
 
 
@@ -74,13 +74,18 @@ def reach_options(function: F) -> F:
     options = (
         limit_option,
         click.option(
-            "--forks", "-f", type=click.IntRange(1, 500), default=10, show_default=True, help="Hosts at a time."
+            "--forks",
+            "-f",
+            type=click.IntRange(1, 500),
+            default=10,
+            show_default=True,
+            help="How many hosts to work on at a time.",
         ),
-        click.option("--ask-become-pass", "-K", is_flag=True, help="Ask for the sudo password of the hosts."),
+        click.option("--ask-become-pass", "-K", is_flag=True, help="Ask for the hosts' sudo password."),
         click.option(
             "--vault-password-file",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="For an inventory with Ansible vault.",
+            help="Password file for an inventory that uses Ansible Vault.",
         ),
     )
     wrapped: Callable[..., object] = gathered
@@ -147,22 +152,26 @@ def wave_options(
     """Adds the options with these defaults; the command takes them as `waving`."""
     one_each = "one host per distinct plan" if canary is None else canary
     options = (
-        click.option("--canary", type=SizeType(), default=canary, help=f"Hosts that go first.  [default: {one_each}]"),
-        click.option("--wave", type=SizeType(1), default=wave, show_default=True, help="Hosts of a wave after that."),
+        click.option(
+            "--canary", type=SizeType(), default=canary, help=f"How many hosts go first.  [default: {one_each}]"
+        ),
+        click.option(
+            "--wave", type=SizeType(1), default=wave, show_default=True, help="How many hosts per wave after that."
+        ),
         click.option(
             "--bake",
             type=SecondsType(0),
             default=bake,
             show_default=True,
             metavar="SECONDS",
-            help="How long a wave is watched before the next.",
+            help="How long to watch a wave before the next one.",
         ),
         click.option(
             "--max-failures",
             type=SizeType(),
             default=failures,
             show_default=True,
-            help="Hosts that may be bad (failed, timed out, rolled back, unhealthy, unreachable) or locked.",
+            help="How many hosts may be bad (failed, timed out, rolled back, unhealthy, unreachable) or locked.",
         ),
         *run_options,
     )
@@ -176,7 +185,7 @@ run_options = (
         default=2700,
         show_default=True,
         metavar="SECONDS",
-        help="The longest that one step on one host may take.",
+        help="Time limit for one step on one host.",
     ),
     click.option(
         "--lock-wait",
@@ -184,15 +193,15 @@ run_options = (
         default=0,
         show_default=True,
         metavar="SECONDS",
-        help="Wait for hosts that another run holds.",
+        help="Wait for hosts that another run has locked.",
     ),
-    click.option("--skip-locked", is_flag=True, help="Hosts that another run holds do not count as failures."),
+    click.option("--skip-locked", is_flag=True, help="Do not count hosts locked by another run as failures."),
     click.option(
         "--worker",
         "workers",
         multiple=True,
         metavar="USER@HOST",
-        help="Run Ansible there instead of here (repeatable).",
+        help="Run Ansible on that machine instead of this one (repeatable).",
     ),
 )
 

@@ -42,7 +42,7 @@ class Wish:
         try:
             site = statement.site(self.site)
         except ValueError as error:
-            raise click.BadParameter(f"found {self.site[:80]!r}, needed a short name in small letters") from error
+            raise click.BadParameter(f"found {self.site[:80]!r}, needed a short name in lower-case letters") from error
         now = trust.now()
         keys = tuple(trust.secret_key(path, self.password_file, _options.secret) for path in self.keys)
         rotations = tuple(trust.rotation(path) for path in self.rotations)
@@ -52,13 +52,26 @@ class Wish:
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a command that signs, handed to it as `wish`."""
 
-    @click.option("--sign", "keys", multiple=True, type=_options.existing_file, help="Secret key of minisign.")
+    @click.option("--sign", "keys", multiple=True, type=_options.existing_file, help="Secret key made by minisign.")
     @click.option("--password-file", type=_options.existing_file, help="File whose first line is the key's password.")
-    @click.option("--site", default="default", show_default=True, help="Whom it is for; each site counts on its own.")
-    @click.option("--counter", type=click.IntRange(1, 2**53 - 1), help="Number that only grows.  [default: the time]")
-    @click.option("--days", default=365, show_default=True, type=click.IntRange(1, 3660), help="How long it holds.")
     @click.option(
-        "--rotation", "rotations", multiple=True, type=_options.existing_file, help="What `trust rotate` wrote."
+        "--site",
+        default="default",
+        show_default=True,
+        help="Site that the bundle is for; each site has its own counter.",
+    )
+    @click.option(
+        "--counter", type=click.IntRange(1, 2**53 - 1), help="Number that must never decrease.  [default: the time]"
+    )
+    @click.option(
+        "--days", default=365, show_default=True, type=click.IntRange(1, 3660), help="How long the signature is valid."
+    )
+    @click.option(
+        "--rotation",
+        "rotations",
+        multiple=True,
+        type=_options.existing_file,
+        help="Rotation written by `trust rotate`.",
     )
     @wraps(command)
     def wrapped(

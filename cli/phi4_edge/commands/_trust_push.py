@@ -36,5 +36,5 @@ def run(inventory: tuple[str, ...], reach: Reach, keys: Mapping[str, str], rotat
         done = apply(Local(fleet.access), job, list(seen.documents), interrupts, view.event)
     results = {result.host: result for result in (*seen.problems, *done)}
     result = document([results[host.name] for host in fleet.hosts], interrupts.stopping)
-    _options.show(summary.summary(result, "told whose signatures count", _options.width(), idle="knew the keys"))
+    _options.show(summary.summary(result, "given the keys", _options.width(), idle="already had the keys"))
     raise click.exceptions.Exit(result["exit_code"])

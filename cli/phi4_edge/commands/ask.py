@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 @click.command("ask")
 @_options.inventory_argument
 @click.argument("question")
-@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Longest answer.")
-@click.option("--model", metavar="NAME", help="Model to ask, where the engine serves several.")
-@click.option("--temperature", type=click.FloatRange(0.0, 2.0), metavar="T", help="0 always gives the likeliest word.")
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Length limit of the answer, in tokens.")
+@click.option("--model", metavar="NAME", help="Model to ask, if the engine serves several.")
+@click.option("--temperature", type=click.FloatRange(0.0, 2.0), metavar="T", help="0 always picks the likeliest token.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds for one answer."
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=600.0,
+    show_default=True,
+    help="Time limit for one answer, in seconds.",
 )
 @_options.reach_options
 def command(
@@ -40,9 +44,9 @@ def command(
     timeout: float,
     reach: Reach,
 ) -> None:
-    """Ask the model on each host a QUESTION, one host after the other; the answer shows as it is made.
+    """Ask the model on each host a QUESTION, one host after the other; answers appear as they are generated.
 
-    A host is asked only where its port belongs to phi4-edge.service.
+    A host is asked only if its port belongs to phi4-edge.service.
 
     \b
     Examples:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @click.group("bundle")
 def command() -> None:
-    """Pack everything that a fleet needs into one file, and provision from it without internet.
+    """Pack everything that a fleet needs into one file, and provision from it without internet access.
 
     A bundle holds models, wheels, release archives and images for the plans of the hosts in an inventory, a manifest
-    with the SHA-256 of each file, and a bill of materials (CycloneDX, in sbom.cdx.json). Make it on a controller with
-    network, carry it to the site, and give it to provision there.
+    with the SHA-256 of each file, and a bill of materials (CycloneDX, in sbom.cdx.json). Create it on a controller with
+    internet access, carry it to the site, and provision from it there.
 
     \b
     Examples:
@@ -41,8 +41,12 @@ def command() -> None:
 
 @command.command("create")
 @click.argument("inventory", nargs=-1, metavar="[INVENTORY...]")
-@click.option("--facts", "facts", multiple=True, metavar="FILE...", help="Plan from `detect --raw` files; - is stdin.")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A phi4_* variable, over the inventory's.")
+@click.option(
+    "--facts", "facts", multiple=True, metavar="FILE...", help="Plan from files written by `detect --raw`; - is stdin."
+)
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A phi4_* variable; overrides the inventory's."
+)
 @click.option(
     "--output", "-o", "target", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write."
 )
@@ -56,13 +60,13 @@ def create(
     wish: _signing.Wish,
     reach: Reach,
 ) -> None:
-    """Look at the hosts, plan, and write everything that their plans need to one file.
+    """Probe the hosts, plan, and write everything that their plans need to one file.
 
-    With --facts no host is contacted: each FILE holds what `detect --raw` printed at the site. What is missing in the
+    With --facts no host is contacted: each FILE is output of `detect --raw` from the site. Whatever is missing in the
     store is fetched, converted and built first. The hosts are not changed.
 
-    With --sign it is signed with a secret key of minisign. The signature holds until --days are over; a site that
-    accepted a bundle refuses those with a lower --counter, which by default is the time of making.
+    With --sign the file is signed with a minisign secret key. The signature is valid for --days; a site that
+    accepted a bundle refuses those with a lower --counter, which by default is the time of creation.
 
     \b
     Examples:
@@ -71,13 +75,13 @@ def create(
       phi4-edge bundle create --facts site.jsonl --set phi4_engine=ollama -o site.tar
 
     \b
-    Exit codes: 0 written, 1 usage, 3 something cannot be had, or a host fits nothing,
-    5 a host is unreachable (the file then lacks what it needs).
+    Exit codes: 0 written, 1 usage, 3 something is not available, or nothing fits a host,
+    5 a host is unreachable (the file then lacks what that host needs).
     """
     from phi4_edge.view.view import view as progress_view
 
     if not facts and not inventory:
-        raise click.UsageError("needed an INVENTORY to look at, or --facts FILE")
+        raise click.UsageError("needed an INVENTORY to probe, or --facts FILE")
     if not target.absolute().parent.is_dir():  # said now, and not after gigabytes were fetched
         raise click.BadParameter(f"found no folder {target.absolute().parent}, needed one", param_hint="--output")
     signing = wish.signing()  # asks for passwords now, and not after gigabytes were fetched
@@ -94,13 +98,13 @@ def create(
 @click.argument("file", type=_options.existing_file)
 @_options.output_option
 def verify(file: Path, output: str) -> None:
-    """Check every byte of FILE, who signed it, and say what it holds for which host.
+    """Check every byte of FILE and who signed it, and show its contents and which host needs what.
 
-    Where keys are trusted (`phi4-edge trust`), one of them must have signed FILE, or FILE.minisig beside it, it must
-    not have expired, and it must not be older than the one that was used last.
+    If keys are trusted (`phi4-edge trust`), one of them must have signed FILE, or FILE.minisig beside it, it must
+    not have expired, and it must not be older than the one used last.
 
-    What `provision --bundle` would refuse is refused here: everything that is named is whole, wheels are those of this
-    installation's locks, images are followed from their digests, and a tag that the store has pinned is not moved.
+    The checks are those of `provision --bundle`: everything listed is complete, wheels match this
+    installation's locks, images are followed from their digests, and no tag pinned in the store is moved.
     Nothing is written.
 
     \b
@@ -108,7 +112,7 @@ def verify(file: Path, output: str) -> None:
       phi4-edge bundle verify fleet.tar
 
     \b
-    Exit codes: 0 whole and of this installation, 3 anything else, or not signed by whom you trust.
+    Exit codes: 0 complete and for this installation, 3 anything else, or not signed by a trusted key.
     """
     from phi4_edge import content
     from phi4_edge.artifacts.bundle.bundle import Bundle

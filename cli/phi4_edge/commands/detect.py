@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("detect")
 @_options.inventory_argument
-@click.option("--raw", is_flag=True, help="Print what the hosts sent, as `plan --facts` reads it.")
+@click.option("--raw", is_flag=True, help="Print what the hosts sent, for `plan --facts`.")
 @click.option(
     "--raw-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @_options.output_option
 @_options.reach_options
 def command(inventory: tuple[str, ...], raw: bool, raw_dir: Path | None, output: str, reach: Reach) -> None:
-    """Look at hosts and show what they are. Needs Python 3.8 and sudo on them; leaves nothing there.
+    """Probe hosts and show their hardware and software. Needs Python 3.8 and sudo on them; leaves nothing behind.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def command(inventory: tuple[str, ...], raw: bool, raw_dir: Path | None, output:
       phi4-edge detect inventory/gateways.ini -o json | jq '.hosts[] | {host, ram_bytes}'
 
     \b
-    Exit codes: 0 done, 1 usage, 3 a host cannot be looked at, 5 a host is unreachable.
+    Exit codes: 0 done, 1 usage, 3 a host cannot be probed, 5 a host is unreachable.
     """
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.rollout.result import exit_code

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @_options.output_option
 @_options.reach_options
 def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
-    """Look for everything that would be in the way of provisioning, and say what mends it.
+    """Look for everything that would get in the way of provisioning, and say how to fix it.
 
-    Looks at this machine and at each host: the way in, clock, disk, package manager, name resolution, systemd, Docker,
-    control groups, GPU, known flaws, ports, and what the plan itself says. Nothing is changed anywhere.
+    Checks this machine and each host: SSH access, clock, disk, package manager, name resolution, systemd, Docker,
+    cgroups, GPU, known flaws, ports, and what the plan itself says. Nothing is changed anywhere.
 
     \b
     Examples:
@@ -35,7 +35,7 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
       phi4-edge doctor inventory/gateways.ini -o json | jq -r '.hosts[].findings[] | select(.level == "problem") | .fix'
 
     \b
-    Exit codes: 0 nothing in the way (notes and warnings at most), 1 usage,
+    Exit codes: 0 nothing in the way (at most notes and warnings), 1 usage,
     3 a problem that would stop provisioning, 5 a host is unreachable.
     """
     document = _examine(inventory, reach)

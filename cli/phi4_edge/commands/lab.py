@@ -39,7 +39,11 @@ def _check_profiles(_context: click.Context, _parameter: click.Parameter, value:
 
 
 _name_option = click.option(
-    "--name", default="lab", show_default=True, callback=_check_name, help="Which lab; labs live side by side."
+    "--name",
+    default="lab",
+    show_default=True,
+    callback=_check_name,
+    help="Name of the lab; several can run side by side.",
 )
 
 
@@ -72,13 +76,13 @@ def command() -> None:
     type=click.Choice(["bare", "docker"]),
     default="bare",
     show_default=True,
-    help="Hosts without Docker, or with a Docker engine already inside.",
+    help="Hosts without Docker, or with a Docker engine already installed.",
 )
-@click.option("--docker-on", metavar="HOST,...", help="Hosts with a Docker engine inside, whatever --image says.")
-@click.option("--offline", is_flag=True, help="A network without a route out: hosts reach each other and this machine.")
-@click.option("--mirror", is_flag=True, help="One more machine that serves files and an image registry to the hosts.")
+@click.option("--docker-on", metavar="HOST,...", help="Hosts that get a Docker engine, whatever --image says.")
+@click.option("--offline", is_flag=True, help="No internet access: hosts reach only each other and this machine.")
+@click.option("--mirror", is_flag=True, help="Add a machine that serves files and an image registry to the hosts.")
 @click.option(
-    "--inventory", type=click.Path(dir_okay=False, path_type=Path), help="Write the inventory to this file as well."
+    "--inventory", type=click.Path(dir_okay=False, path_type=Path), help="Also write the inventory to this file."
 )
 @click.option(
     "--timeout", type=click.FloatRange(min=1), default=120, show_default=True, help="Seconds to wait for SSH."
@@ -112,7 +116,7 @@ def up(
     click.echo(_table([("HOST", "PROFILE", "RAM", "CPUS", "ADDRESS"), *(_row(host) for host in made.hosts)]))
     if made.mirror:
         click.echo(f"mirror: files at {labs.mirror.url(made)}, images at {labs.mirror.registry(made)}")
-        click.echo(f"        what lies in {made.published} is served; hosts also call it {made.mirror.name}")
+        click.echo(f"        serves the files in {made.published}; hosts also know it as {made.mirror.name}")
     _show_next(made, inventory)
 
 

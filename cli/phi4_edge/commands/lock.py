@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @click.group("lock")
 def command() -> None:
-    """Show who is at work on the hosts, or take a dead run's lock away.
+    """Show which runs have locked the hosts, or release a dead run's lock.
 
-    Every run that changes hosts locks them first. The lock of a run that was killed is free again 30 seconds later by
-    itself; nobody needs to take it away.
+    Every run that changes hosts locks them first. If a run was killed, its lock expires by itself 30 seconds
+    later; there is no need to release it.
 
     \b
     Examples:
@@ -37,7 +37,7 @@ def command() -> None:
 @_options.output_option
 @_options.reach_options
 def show(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
-    """Say for each host which run has it, since when, and whether that run lives. Changes nothing.
+    """Show for each host which run has locked it, since when, and whether that run is alive. Changes nothing.
 
     \b
     Examples:
@@ -45,21 +45,21 @@ def show(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
       phi4-edge lock show inventory/gateways.ini -o json | jq '.hosts[] | select(.state == "held")'
 
     \b
-    Exit codes: 0 shown, 1 usage, 3 a host cannot be looked at, 5 a host is unreachable.
+    Exit codes: 0 shown, 1 usage, 3 a host cannot be probed, 5 a host is unreachable.
     """
     _tell(_ask(inventory, reach), output)
 
 
 @command.command("release")
 @_options.inventory_argument
-@click.option("--force", is_flag=True, help="Take it away from a run that lives, too.")
+@click.option("--force", is_flag=True, help="Release the lock of a live run too.")
 @_options.yes_option
 @_options.output_option
 @_options.reach_options
 def release(inventory: tuple[str, ...], force: bool, yes: bool, output: str, reach: Reach) -> None:
-    """Take away the locks of runs that are dead; with --force also of those that live.
+    """Release the locks of dead runs; with --force also those of live ones.
 
-    A run that loses its lock ends with an error at its next step, once another run has taken the host.
+    A run that loses its lock ends with an error at its next step, once another run has locked the host.
 
     \b
     Examples:
@@ -67,11 +67,11 @@ def release(inventory: tuple[str, ...], force: bool, yes: bool, output: str, rea
       phi4-edge lock release inventory/gateways.ini --limit gw1 --force --yes
 
     \b
-    Exit codes: 0 released or free, 1 usage or not confirmed, 3 a host cannot be looked at,
-    5 a host is unreachable, 6 a run that lives holds a host.
+    Exit codes: 0 released or free, 1 usage or not confirmed, 3 a host cannot be probed,
+    5 a host is unreachable, 6 a host is locked by a live run.
     """
-    what = "all locks, also those of runs that live," if force else "the locks of dead runs"
-    confirm(f"Take {what} away from the hosts of {', '.join(inventory)}?", yes)
+    what = "all locks, including those of live runs," if force else "the locks of dead runs"
+    confirm(f"Release {what} on the hosts of {', '.join(inventory)}?", yes)
     _tell(_ask(inventory, reach, True, force), output)
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """Fetch, convert and keep model artifacts on this controller.
 
-    They are kept by content below $PHI4_EDGE_STORE (default ~/.local/share/phi4-edge/store) and pushed from there;
-    gateways never download a model. `provision` makes what a plan needs by itself: these commands make it beforehand.
+    They are stored by content below $PHI4_EDGE_STORE (default ~/.local/share/phi4-edge/store) and pushed from there;
+    gateways never download a model. `provision` makes what a plan needs by itself; these commands make it in advance.
 
     \b
     Examples:
@@ -38,10 +38,10 @@ def command() -> None:
 def fetch(model: str) -> None:
     """Fetch MODEL at the revision that the catalog pins.
 
-    Safetensors and texts only, nothing that could be executed. No token is needed. A fetch that was stopped goes on
-    where it stopped. HF_ENDPOINT chooses a mirror.
+    Safetensors and text files only, nothing that could be executed. No token is needed. An interrupted fetch resumes
+    where it stopped. HF_ENDPOINT selects a mirror.
 
-    MODEL may also be a release archive of Ollama, ollama/VERSION-ARCHITECTURE-FLAVOUR; PHI4_EDGE_OLLAMA_URL chooses a
+    MODEL may also be a release archive of Ollama, ollama/VERSION-ARCHITECTURE-FLAVOUR; PHI4_EDGE_OLLAMA_URL selects a
     mirror for those.
 
     \b
@@ -59,15 +59,15 @@ def fetch(model: str) -> None:
     _make(f"{model}/{VARIANT}", lambda store, catalog, tell: run(store, catalog, model, tell))
 
 
-@command.command("import", short_help="Take a checkpoint from a folder here.")
+@command.command("import", short_help="Import a checkpoint from a local directory.")
 @click.argument("artifact")
 @click.argument("directory", type=click.Path(path_type=Path))
 def import_(artifact: str, directory: Path) -> None:
-    """Take the checkpoint in DIRECTORY into the store as ARTIFACT: MODEL/safetensors or MODEL/safetensors-int4.
+    """Copy the checkpoint in DIRECTORY into the store as ARTIFACT: MODEL/safetensors or MODEL/safetensors-int4.
 
-    For weights of your own, such as Phi-4-mini-instruct quantized to INT4 for vLLM, which the catalog cannot fetch. It
-    must have the model's architecture and shape, and safetensors and texts only: nothing that could be executed, no
-    links. Plans then use it as if it had been fetched. DIRECTORY stays as it is.
+    For your own weights, such as Phi-4-mini-instruct quantized to INT4 for vLLM, which the catalog cannot fetch. They
+    must have the model's architecture and shape, and consist of safetensors and text files: nothing executable, no
+    links. Plans then use them as if they had been fetched. DIRECTORY stays as it is.
 
     \b
     Examples:
@@ -84,11 +84,11 @@ def import_(artifact: str, directory: Path) -> None:
     "--to", required=True, metavar="TARGET", help="onnx-int4, gguf-q4_0, gguf-q4_K_M, gguf-q5_1 or gguf-q8_0."
 )
 def convert(model: str, to: str) -> None:
-    """Convert MODEL, fetched before, for an engine.
+    """Convert MODEL, which must have been fetched, for an engine.
 
-    The first conversion makes a Python environment of its own (about 1.5 GB) with a CPU build of PyTorch;
-    PHI4_EDGE_TORCH_INDEX chooses another index for that. Where no CPU build can be had, it takes pip's own index's
-    build with CUDA (5.2 GB). Phi-4-mini-instruct needs 23.5 GB of memory for onnx-int4,
+    The first conversion creates its own Python environment (about 1.5 GB) with a CPU build of PyTorch;
+    PHI4_EDGE_TORCH_INDEX selects another index for that. If there is no CPU build, it uses the build in pip's own
+    index, with CUDA (5.2 GB). Phi-4-mini-instruct needs 23.5 GB of memory for onnx-int4,
     7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge model tools'.
 
     \b
@@ -106,7 +106,7 @@ def convert(model: str, to: str) -> None:
 def tiny(to: str) -> None:
     """Make the tiny stand-in model: random weights in the real architecture, through the real tools.
 
-    It writes words without sense. For the lab and for tests: `phi4_model: tiny` in the inventory chooses it.
+    It writes nonsense. For the lab and for tests: `phi4_model: tiny` in the inventory selects it.
     """
     from phi4_edge.artifacts.convert.tiny import MODEL, make
 
@@ -117,8 +117,8 @@ def tiny(to: str) -> None:
 def tools() -> None:
     """Build llama.cpp's llama-quantize from pinned sources, for conversions to gguf-q4_K_M.
 
-    Needs CMake and a C++ compiler, and takes about five minutes on two cores. Without it the one in Ollama's release
-    for this machine is fetched and used (2 GB); PHI4_EDGE_LLAMA_CPP names one that is there already.
+    Needs CMake and a C++ compiler, and takes about five minutes on two cores. Without it, the one in Ollama's release
+    for this machine is fetched and used (2 GB); PHI4_EDGE_LLAMA_CPP names an existing one.
     """
     from phi4_edge.artifacts.convert import llamacpp
     from phi4_edge.artifacts.store.store import Store
@@ -136,7 +136,7 @@ def tools() -> None:
 def list_(output: str) -> None:
     """List what is in the store: artifacts by id, container images by repository:tag/architecture.
 
-    An image without a size is not here: hosts pull it, and only the digest of its tag is pinned.
+    An image without a size is not in the store: hosts pull it, and only the digest of its tag is pinned.
     """
     from phi4_edge.artifacts.store.images import Images
     from phi4_edge.artifacts.store.store import Store
@@ -167,10 +167,10 @@ def list_(output: str) -> None:
 @click.argument("artifact", required=False)
 @click.option("--deep/--shallow", default=True, show_default=True, help="Hash every file, or compare sizes only.")
 def verify(artifact: str | None, deep: bool) -> None:
-    """Check ARTIFACT (default: all, images too) against its manifest, and name each damaged file.
+    """Check ARTIFACT (default: all, including images) against its manifest, and name each damaged file.
 
     \b
-    Exit codes: 0 whole, 3 damaged or not there.
+    Exit codes: 0 intact, 3 damaged or missing.
     """
     from phi4_edge.artifacts.store.images import Images
     from phi4_edge.artifacts.store.store import Store
@@ -193,12 +193,12 @@ def verify(artifact: str | None, deep: bool) -> None:
         raise ArtifactError("\n".join(damaged))
 
 
-@command.command("remove", short_help="Take an artifact out of the store.")
+@command.command("remove", short_help="Remove an artifact from the store.")
 @click.argument("artifact")
 def remove(artifact: str) -> None:
-    """Take ARTIFACT out of the store, and what is left of a fetch of it that was stopped.
+    """Remove ARTIFACT from the store, with anything left of an interrupted fetch.
 
-    For a container image, named as `model list` shows it, that also forgets what its tag was pinned to.
+    For a container image, named as in `model list`, this also forgets what its tag was pinned to.
     """
     from phi4_edge.artifacts.store.images import Images
     from phi4_edge.artifacts.store.store import Store

@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 @click.command("plan")
 @click.argument("inventory", nargs=-1, metavar="[INVENTORY...]")
-@click.option("--facts", "facts", multiple=True, metavar="FILE...", help="Plan from `detect --raw` files; - is stdin.")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A phi4_* variable, over the inventory's.")
+@click.option(
+    "--facts", "facts", multiple=True, metavar="FILE...", help="Plan from files written by `detect --raw`; - is stdin."
+)
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A phi4_* variable; overrides the inventory's."
+)
 @click.option("--brief", is_flag=True, help="Only the table, without the reasons.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when something would change.")
-@click.option("--bundle", type=_options.existing_file, metavar="FILE", help="Plan with what this bundle holds.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with code 2 if something would change.")
+@click.option("--bundle", type=_options.existing_file, metavar="FILE", help="Plan with the contents of this bundle.")
 @_options.output_option
 @_options.reach_options
 def command(
@@ -40,7 +44,7 @@ def command(
 ) -> None:
     """Show for each host the profile, engine, quantization, context and memory, what would change, and why.
 
-    With --facts nothing is contacted: each FILE holds what `detect --raw` printed (one document, or JSON Lines).
+    With --facts no host is contacted: each FILE is output of `detect --raw` (one document, or JSON Lines).
 
     \b
     Examples:
@@ -52,10 +56,10 @@ def command(
 
     \b
     Exit codes: 0 planned, 1 usage, 2 changes pending (with --detailed-exitcode),
-    3 a host fits nothing, 5 a host is unreachable.
+    3 nothing fits a host, 5 a host is unreachable.
     """
     if not (facts or inventory):
-        raise click.UsageError("needed an INVENTORY to look at, or --facts FILE")
+        raise click.UsageError("needed an INVENTORY to probe, or --facts FILE")
     files = [*facts, *inventory]
     planned = _from_files(files, pairs, bundle) if facts else _from_hosts(inventory, pairs, reach, bundle)
     found = planned.to_dict()

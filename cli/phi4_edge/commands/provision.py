@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from phi4_edge.rollout.result import HostResult
 
 
-HELP = """Look at the hosts, plan, ask, bring each one to its plan, and prove that it answers.
+HELP = """Probe the hosts, plan, ask for confirmation, bring each host to its plan, and prove that it answers.
 
-Hosts that are as planned are not touched. The others have their turn in waves: first one host per distinct plan, then
+Hosts that are as planned are not touched. The others are changed in waves: first one host per distinct plan, then
 a part of the fleet at a time, each watched before the next. A host whose new release does not answer goes back to the
-one before; when more hosts are bad than --max-failures allows, their wave goes back and no other host is touched.
+previous one; if more hosts are bad than --max-failures allows, their wave goes back and no other host is touched.
 
-After a Ctrl-C, or anything else that ended a run, --resume goes on where it stopped.
+After Ctrl-C, or anything else that ended a run, --resume continues where it stopped.
 
 \b
 Examples:
@@ -41,26 +41,26 @@ Examples:
   phi4-edge provision inventory/gateways.ini --yes --output json | tail -n 1 | jq .counts
 
 \b
---output json writes one JSON object per line: events as they happen, and last the result.
+--output json writes one JSON object per line: events as they happen, and the result last.
 Exit codes: 0 done or nothing to do, 1 usage or not confirmed, 3 preflight or no fit, 4 a host failed,
-5 a host is unreachable, 6 another run holds a host, 130 Ctrl-C. With several, 4 goes before 5 before 6 before 3.
+5 a host is unreachable, 6 another run has locked a host, 130 Ctrl-C. If several apply: 4 before 5 before 6 before 3.
 """
 
 
 @click.command("provision", help=HELP)
 @_options.inventory_argument
-@click.option("--check", is_flag=True, help="Only say what would change on the hosts (Ansible check mode).")
-@click.option("--diff", is_flag=True, help="Show the differences of changed files.")
+@click.option("--check", is_flag=True, help="Only show what would change on the hosts (Ansible check mode).")
+@click.option("--diff", is_flag=True, help="Show the differences in changed files.")
 @click.option("--bundle", "bundle", type=_options.existing_file, metavar="FILE", help=_options.BUNDLE_HELP)
 @click.option(
     "--plan",
     "plan_path",
     type=_options.existing_file,
     metavar="FILE",
-    help="Apply what was reviewed (plan -o json > FILE); refuse when anything changed since.",
+    help="Apply a reviewed plan (plan -o json > FILE); refuse if anything changed since.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the last rollout of this inventory that did not end well.")
-@click.option("--allow-reboot", is_flag=True, help="Reboot hosts that get an NVIDIA driver, where that needs it.")
+@click.option("--resume", is_flag=True, help="Continue the last rollout of this inventory that did not end well.")
+@click.option("--allow-reboot", is_flag=True, help="Reboot hosts that get an NVIDIA driver, if needed.")
 @wave_options()
 @_options.yes_option
 @_options.events_option
@@ -82,7 +82,7 @@ def command(
     if wishes["check"] and wishes["resume"]:
         raise click.UsageError("found --check and --resume, needed one of them: --check changes nothing")
     if wishes["resume"] and plan_path:
-        raise click.UsageError("found --resume and --plan, needed one of them: a resumed rollout has its plans")
+        raise click.UsageError("found --resume and --plan, needed one of them: a resumed rollout has its own plans")
     reviewed = plan_file.read(plan_path) if plan_path else None
     if reviewed:
         reach = replace(reach, limit=reach.limit or reviewed.limit)

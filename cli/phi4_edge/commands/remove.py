@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @single_wave_options
 @_options.reach_options
 def command(inventory: tuple[str, ...], yes: bool, output: str, waving: Waving, reach: Reach) -> None:
-    """Take the service, its releases, models and receipt off the hosts, and nothing else.
+    """Remove the service, its releases, models and receipt from the hosts, and nothing else.
 
     \b
     Examples:
@@ -32,8 +32,8 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, waving: Waving, 
       phi4-edge remove inventory/gateways.ini --yes
 
     \b
-    Exit codes: 0 done, 1 usage or not confirmed, 3 a host cannot be looked at,
-    4 a host failed, 5 a host is unreachable, 6 another run holds a host, 130 Ctrl-C.
+    Exit codes: 0 done, 1 usage or not confirmed, 3 a host cannot be probed,
+    4 a host failed, 5 a host is unreachable, 6 another run has locked a host, 130 Ctrl-C.
     """
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.operations.remove import remove
@@ -50,5 +50,5 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, waving: Waving, 
     if output == "json":
         click.echo(machine.to_line(result))
     else:
-        _options.show(summary.summary(result, "removed", _options.width(), idle="had nothing of ours"))
+        _options.show(summary.summary(result, "removed", _options.width(), idle="had nothing to remove"))
     raise click.exceptions.Exit(result["exit_code"])

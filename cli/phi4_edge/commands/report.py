@@ -20,15 +20,13 @@ SUFFIXES = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "ma
     "--file",
     "-o",
     metavar="FILE",
-    help="Where to write; - is stdout. Without it a page is ROLLOUT's id with .html, and the others are on stdout.",
+    help="Where to write; - is stdout. By default a page goes to a file named after the id, the others to stdout.",
 )
-@click.option(
-    "--output", type=click.Choice(FORMATS), help="What to write; without it what FILE's name says, or a page (html)."
-)
+@click.option("--output", type=click.Choice(FORMATS), help="Format; by default that of FILE's name, or a page (html).")
 def command(rollout: str, file: str | None, output: str | None) -> None:
-    """Write a rollout for whoever is on call: what is wrong, where, why, and what to run next.
+    """Write up a rollout for whoever is on call: what is wrong, where, why, and what to run next.
 
-    ROLLOUT is an id, the beginning of one, or `last`. The page is one file that loads nothing and runs nothing.
+    ROLLOUT is an id, the beginning of one, or `last`. The page is a single file that loads nothing and runs no script.
 
     \b
     Examples:
@@ -86,6 +84,5 @@ def _write(path: Path, text: str) -> None:
         if place:
             place.unlink(missing_ok=True)
         raise Phi4EdgeError(
-            f"found {path} not writable ({error.strerror}), needed a file in a folder that is there: "
-            "give another with -o"
+            f"found {path} not writable ({error.strerror}), needed a file in an existing folder: name another with -o"
         ) from error

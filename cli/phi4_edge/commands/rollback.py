@@ -22,9 +22,9 @@ _RELEASE = re.compile(r"r-[0-9a-f]{12}")
 @click.command("rollback")
 @_options.inventory_argument
 @click.option(
-    "--to", default="", metavar="RELEASE", help="Another release that the hosts keep (default: the one before)."
+    "--to", default="", metavar="RELEASE", help="Another release kept on the hosts (default: the previous one)."
 )
-@click.option("--resume", is_flag=True, help="Go on with the last rollback of this inventory that did not end well.")
+@click.option("--resume", is_flag=True, help="Continue the last rollback of this inventory that did not end well.")
 @wave_options(canary="0", wave="100%", bake=0.0, failures="100%")
 @_options.yes_option
 @_options.events_option
@@ -32,10 +32,10 @@ _RELEASE = re.compile(r"r-[0-9a-f]{12}")
 def command(
     inventory: tuple[str, ...], to: str, resume: bool, waving: Waving, yes: bool, output: str, reach: Reach
 ) -> None:
-    """Bring each host back to the release before, without fetching or planning anything.
+    """Return each host to its previous release, without fetching or planning anything.
 
-    A host that does not answer with that release stays with the one that it serves now. Twice is forth again: after
-    a Ctrl-C go on with --resume.
+    A host that does not answer with that release keeps the one that it serves now. Running this twice goes forward
+    again: after Ctrl-C continue with --resume.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def command(
 
     \b
     Exit codes: 0 done or nothing to do, 1 usage or not confirmed, 3 a host has no release to go back to,
-    4 a host failed, 5 a host is unreachable, 6 another run holds a host, 130 Ctrl-C.
+    4 a host failed, 5 a host is unreachable, 6 another run has locked a host, 130 Ctrl-C.
     """
     from phi4_edge.operations.rollback import GoingBack
     from phi4_edge.view.view import view as progress_view

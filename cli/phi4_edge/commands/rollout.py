@@ -11,8 +11,8 @@ from phi4_edge.commands import _options
 def command() -> None:
     """List past rollouts, and show one.
 
-    Every `provision` and `rollback` that changes hosts leaves a record on this controller: the plans as they were
-    applied, the waves, what happened when, and what each host came to.
+    Every `provision` and `rollback` that changes hosts leaves a record on this controller: the plans as
+    applied, the waves, what happened when, and the outcome of each host.
 
     \b
     Examples:
@@ -22,10 +22,12 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--number", "-n", type=click.IntRange(0), default=20, show_default=True, help="How many; 0 is all.")
+@click.option(
+    "--number", "-n", type=click.IntRange(0), default=20, show_default=True, help="How many to list; 0 is all."
+)
 @_options.output_option
 def list_rollouts(number: int, output: str) -> None:
-    """List the rollouts on record, the newest first.
+    """List the recorded rollouts, newest first.
 
     \b
     Examples:
@@ -54,7 +56,7 @@ def list_rollouts(number: int, output: str) -> None:
 
 @command.command("show")
 @click.argument("rollout", default="last", metavar="[ROLLOUT]")
-@click.option("--events", is_flag=True, help="What happened, event by event; with -o json as JSON Lines.")
+@click.option("--events", is_flag=True, help="Show what happened, event by event; with -o json as JSON Lines.")
 @_options.output_option
 def show(rollout: str, events: bool, output: str) -> None:
     """Show one rollout: hosts wave by wave, what went wrong and why, and what to run next.

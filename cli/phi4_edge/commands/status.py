@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @_options.output_option
 @_options.reach_options
 def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
-    """Say what each host serves, whether it answers, and which of its files are not as committed.
+    """Show what each host serves, whether it answers, and which of its files are not as committed.
 
     \b
     Examples:
@@ -32,7 +32,7 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
 
     \b
     Exit codes: 0 all are serving, 1 usage, 2 drift or not serving,
-    3 a host cannot be looked at, 5 a host is unreachable.
+    3 a host cannot be probed, 5 a host is unreachable.
     """
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.operations.status import status_code, status_document

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @click.group("trust")
 def command() -> None:
-    """Say whose signatures count: keys of minisign, made with `minisign -G`.
+    """Manage the keys that bundles must be signed with: minisign keys, made with `minisign -G`.
 
-    Once a key is trusted, a bundle is used only when a trusted key signed it, it has not expired, and it is not older
-    than the one before. `trust push` has gateways trust the same keys. All of it works without a network.
+    Once a key is trusted, a bundle is used only if a trusted key signed it, it has not expired, and it is not older
+    than the one before. `trust push` makes gateways trust the same keys. All of this works without a network.
 
     \b
     Examples:
@@ -33,14 +33,14 @@ def command() -> None:
     """
 
 
-@command.command("add", short_help="Trust a key, or take a rotation of keys.")
+@command.command("add", short_help="Trust a key, or accept a rotation of keys.")
 @click.argument("source", metavar="KEY|FILE")
-@click.option("--name", default="", help="What the key is called in messages.")
+@click.option("--name", default="", help="Name of the key in messages.")
 def add(source: str, name: str) -> None:
-    """Trust the key in KEY, a line that begins with RW, or in FILE, a .pub file of minisign.
+    """Trust KEY, a line that begins with RW, or the key in FILE, a .pub file made by minisign.
 
-    FILE may also be a rotation that `trust rotate` wrote, with its .minisig beside it: a new key that a trusted key
-    signed.
+    FILE may also be a rotation written by `trust rotate`, with its .minisig beside it: a new key signed by a trusted
+    key.
 
     \b
     Examples:
@@ -65,10 +65,10 @@ def add(source: str, name: str) -> None:
     _show(after, "table")
 
 
-@command.command("list", short_help="Show the trusted keys, and how far each site has come.")
+@command.command("list", short_help="Show the trusted keys, and how far each site has got.")
 @_options.output_option
 def list_(output: str) -> None:
-    """Show the trusted keys, and for each site the newest bundle that was accepted.
+    """Show the trusted keys, and the newest accepted bundle of each site.
 
     \b
     Example:
@@ -77,13 +77,13 @@ def list_(output: str) -> None:
     _show(trust.keeper().read(), output)
 
 
-@command.command("remove", short_help="Trust a key no more.")
+@command.command("remove", short_help="Stop trusting a key.")
 @click.argument("key", metavar="ID|NAME")
 def remove(key: str) -> None:
-    """Trust the key with this ID or NAME no more. No rotation brings it back; `trust add` does.
+    """Stop trusting the key with this ID or NAME. No rotation brings it back; `trust add` does.
 
-    Without any key left, bundles are used as if there were no signatures. Gateways that trust the key go on doing so:
-    there a rotation takes it away (`trust rotate --retire`), or root, by removing /var/lib/phi4-edge/trust.
+    If no key is left, signatures are no longer required. Gateways that trust the key continue to do so:
+    there, remove it by a rotation (`trust rotate --retire`) or, as root, by deleting /var/lib/phi4-edge/trust.
 
     \b
     Example:
@@ -104,13 +104,13 @@ def remove(key: str) -> None:
     _show(trust.keeper().change(without), "table")
 
 
-@command.command("site", short_help="Accept bundles of another site, too.")
+@command.command("site", short_help="Also accept bundles for another site.")
 @click.argument("name")
 def site(name: str) -> None:
-    """Accept bundles that were made for the site NAME (`bundle create --site`), too.
+    """Also accept bundles made for the site NAME (`bundle create --site`).
 
-    The first bundle that is accepted decides which site this controller serves; a bundle of another one could
-    otherwise stand in for a newer one of this site.
+    The first accepted bundle decides which site this controller serves. Otherwise a bundle for another site could
+    take the place of a newer one for this site.
 
     \b
     Example:
@@ -121,25 +121,27 @@ def site(name: str) -> None:
     try:
         wanted = statement.site(name)
     except ValueError as error:
-        raise click.BadParameter(f"found {name[:80]!r}, needed small letters, digits, '.', '_' and '-'") from error
+        raise click.BadParameter(f"found {name[:80]!r}, needed lower-case letters, digits, '.', '_' and '-'") from error
     _show(trust.keeper().change(lambda trust: trust.with_site(wanted, trust.seen(wanted))), "table")
 
 
-@command.command("rotate", short_help="Have a key sign the key that comes after it.")
+@command.command("rotate", short_help="Let a key sign its successor.")
 @click.argument("new", metavar="[KEY|FILE]", required=False)
 @click.option("--sign", "old", required=True, type=_options.existing_file, help="Secret key that is trusted today.")
 @click.option("--password-file", type=_options.existing_file, help="File whose first line is its password.")
-@click.option("--retire", is_flag=True, help="The signing key is trusted no more afterwards.")
-@click.option("--days", default=365, show_default=True, type=click.IntRange(1, 3660), help="How long it can be taken.")
+@click.option("--retire", is_flag=True, help="Stop trusting the signing key afterwards.")
+@click.option(
+    "--days", default=365, show_default=True, type=click.IntRange(1, 3660), help="How long the rotation is valid."
+)
 @click.option(
     "--output", "-o", "target", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write."
 )
 def rotate(new: str | None, old: Path, password_file: Path | None, retire: bool, days: int, target: Path) -> None:
-    """Write a rotation: the key of --sign says that the new KEY is to be trusted, too.
+    """Write a rotation: the key of --sign declares that the new KEY is to be trusted too.
 
-    It is written to two files, --output and --output with .minisig, which minisign verifies as well. Controllers take
-    it with `trust add`, gateways with `trust push --rotation`, and both from a bundle that was made with --rotation.
-    With --retire and without KEY the signing key only takes itself away.
+    It is written to two files, --output and --output with .minisig, which minisign can verify. Controllers accept
+    it with `trust add`, gateways with `trust push --rotation`, and both from a bundle created with --rotation.
+    With --retire and without KEY, the signing key is only retired.
 
     \b
     Examples:
@@ -160,7 +162,7 @@ def rotate(new: str | None, old: Path, password_file: Path | None, retire: bool,
     secret, when = trust.secret_key(old, password_file, _options.secret), trust.now()
     made = Rotation(secret.public.id, key, retire, when, when + days * 86400)
     if key == secret.public:
-        raise ArtifactError(f"found the key {key.id} as the new and as the old one, needed another one")
+        raise ArtifactError(f"found the key {key.id} as both the old and the new one, needed a different one")
     raw = made.encode()
     _write(target, raw)
     _write(target.with_name(target.name + SUFFIX), secret.sign(raw, made.comment).encode())
@@ -168,16 +170,18 @@ def rotate(new: str | None, old: Path, password_file: Path | None, retire: bool,
     click.echo(f"{key.id} is new" if key else "no other key is new")
 
 
-@command.command("push", short_help="Have gateways trust the keys of this controller.")
+@command.command("push", short_help="Make gateways trust the keys of this controller.")
 @_options.inventory_argument
-@click.option("--rotation", "rotations", multiple=True, type=_options.existing_file, help="What `trust rotate` wrote.")
+@click.option(
+    "--rotation", "rotations", multiple=True, type=_options.existing_file, help="Rotation written by `trust rotate`."
+)
 @_options.yes_option
 @_options.reach_options
 def push(inventory: tuple[str, ...], rotations: tuple[Path, ...], yes: bool, reach: Reach) -> None:
-    """Have every host trust the keys that this controller trusts.
+    """Make every host trust the keys that this controller trusts.
 
-    From then on a host takes only what was signed by one of them, and verifies that itself. A host that trusts keys
-    takes another one only with a rotation that one of them signed. What it runs now goes on.
+    From then on a host accepts only what one of them signed, and verifies that itself. A host that already trusts keys
+    accepts another one only with a rotation that one of them signed. What it runs now keeps running.
 
     \b
     Examples:
@@ -185,8 +189,8 @@ def push(inventory: tuple[str, ...], rotations: tuple[Path, ...], yes: bool, rea
       phi4-edge trust push inventory/gateways.ini --rotation rotation.json
 
     \b
-    Exit codes: 0 done, 1 usage or not confirmed, 3 no key is trusted here, or a host cannot be looked at,
-    4 a host refused or failed, 5 a host is unreachable, 6 another run holds a host, 130 Ctrl-C.
+    Exit codes: 0 done, 1 usage or not confirmed, 3 no key is trusted here, or a host cannot be probed,
+    4 a host refused or failed, 5 a host is unreachable, 6 another run has locked a host, 130 Ctrl-C.
     """
     from phi4_edge.artifacts.signing import rotation
     from phi4_edge.commands._options import confirm
@@ -197,7 +201,7 @@ def push(inventory: tuple[str, ...], rotations: tuple[Path, ...], yes: bool, rea
     if not keys:
         raise PreflightError("found no trusted key on this controller, needed one: 'phi4-edge trust add KEY'")
     packed = rotation.packed([trust.rotation(path) for path in rotations]) if rotations else b""
-    confirm(f"Have the hosts of {', '.join(inventory)} take only what {count(len(keys), 'key')} signed?", yes)
+    confirm(f"Make the hosts of {', '.join(inventory)} accept only what {count(len(keys), 'key')} signed?", yes)
     run(inventory, reach, keys, base64.b64encode(packed).decode())
 
 
@@ -233,7 +237,7 @@ def _show(trust: Trust, output: str) -> None:
     if cells:
         _options.show(table(("KEY", "NAME", "ADDED"), cells, _options.width()))
     else:
-        click.echo("No key is trusted: bundles are used without a signature, too.")
+        click.echo("No key is trusted: bundles are accepted without a signature.")
     for name, one in sites.items():
-        made = f"counter {one.counter}, made {moment(one.created)}" if one.statement else "none was accepted yet"
+        made = f"counter {one.counter}, made {moment(one.created)}" if one.statement else "none accepted yet"
         click.echo(f"site {name}: {made}")

@@ -31,22 +31,26 @@ if TYPE_CHECKING:
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Prompts of your own (YAML).",
+    help="Your own prompts (YAML).",
 )
 @click.option("--only", metavar="WORD,...", help="Only these categories (math, code, tools, logic) or prompts.")
-@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Longest answer to any prompt.")
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Length limit of any answer, in tokens.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds for one answer."
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=300.0,
+    show_default=True,
+    help="Time limit for one answer, in seconds.",
 )
-@click.option("--require-tools", is_flag=True, help="Fail where a tool call is not well formed.")
-@click.option("--answers", is_flag=True, help="Show the text of the answers too.")
+@click.option("--require-tools", is_flag=True, help="Fail if a tool call is not well formed.")
+@click.option("--answers", is_flag=True, help="Also show the text of the answers.")
 @click.option(
     "--output",
     "-o",
     type=click.Choice(["table", "markdown", "json", "yaml"]),
     default="table",
     show_default=True,
-    help="What stdout holds.",
+    help="Format of stdout.",
 )
 @_options.reach_options
 def command(
@@ -60,10 +64,10 @@ def command(
     output: str,
     reach: Reach,
 ) -> None:
-    """Put the same questions (math, code, a tool call, logic) to the engine of each host; show speed and form.
+    """Ask the engine of each host the same questions (math, code, a tool call, logic); show speed and form.
 
-    An answer that is wrong is an answer; a tool call counts as well formed when it names a tool that was offered, with
-    arguments that the tool takes.
+    A wrong answer is an answer; a tool call counts as well formed if it names a tool that was offered, with
+    arguments that match the tool's schema.
 
     \b
     Examples:

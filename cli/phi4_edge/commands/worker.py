@@ -33,13 +33,13 @@ def command() -> None:
         request = json.loads(source.readline() or b"{}")
         what = request.get("do")
     except (ValueError, AttributeError) as error:
-        raise RunnerError("found a request that is none, needed that of a controller of this version") from error
+        raise RunnerError("found an invalid request, needed one from a controller of this version") from error
     if what == "run":
         server.serve(request, source, sink)
     elif what == "store":
         handover.receive(store, content, source, sink, gate=trust.gate())
     elif what is not None:  # a controller that only wanted to know who is here says nothing
-        raise RunnerError("found a request that is none, needed that of a controller of this version")
+        raise RunnerError("found an invalid request, needed one from a controller of this version")
 
 
 def _say(sink: IO[bytes], line: dict[str, Any]) -> None:

@@ -73,11 +73,11 @@ def parse(text: str) -> Reference:
     if registry in (DOCKER_HUB, "index.docker.io", DOCKER_HUB_HOST):
         registry, repository = DOCKER_HUB, repository if "/" in repository else f"library/{repository}"
     if not _HOST.fullmatch(registry):
-        raise _refused(text, f"{registry!r} is no host")
+        raise _refused(text, f"{registry!r} is not a host")
     if not _PATH.fullmatch(repository) or len(repository) > 255:
-        raise _refused(text, f"{repository!r} is no repository (lower-case words with / between them)")
+        raise _refused(text, f"{repository!r} is not a repository (lower-case words with / between them)")
     if colon and not _TAG.fullmatch(tag):
-        raise _refused(text, f"{tag!r} is no tag")
+        raise _refused(text, f"{tag!r} is not a tag")
     if not tag and not digest:
         raise _refused(text, "it has neither a tag nor a digest, and nothing of ours is 'latest'")
     return Reference(registry, repository, tag, digest)

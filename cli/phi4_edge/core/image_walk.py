@@ -102,7 +102,7 @@ def parse_manifest(raw: bytes, where: str) -> tuple[str, Blob, tuple[Blob, ...]]
         raise ArtifactError(f"{where}: found no image with 1 to {MAX_LAYERS} layers in its manifest: is it an image?")
     config = _blob(data.get("config"), where)
     if config.size > MAX_CONFIG:
-        raise ArtifactError(f"{where}: its configuration has {config.size} bytes, at most {MAX_CONFIG} are taken")
+        raise ArtifactError(f"{where}: its configuration has {config.size} bytes, at most {MAX_CONFIG} are accepted")
     return str(kind), config, tuple(_blob(layer, where) for layer in layers)
 
 
@@ -182,7 +182,7 @@ def _document(raw: bytes, where: str, what: str) -> dict[str, Any]:
     except ValueError as error:
         raise ArtifactError(f"{where}: its {what} cannot be used ({error})") from None
     if not isinstance(data, dict):
-        raise ArtifactError(f"{where}: its {what} is no JSON object")
+        raise ArtifactError(f"{where}: its {what} is not a JSON object")
     return data
 
 
@@ -194,5 +194,5 @@ def _blob(data: object, where: str) -> Blob:
     if type(size) is not int or not 0 <= size <= LARGEST:
         raise ArtifactError(f"{where}: its manifest holds a part of {size!r} bytes")
     if fields.get("urls") or "foreign" in kind or "nondistributable" in kind:
-        raise ArtifactError(f"{where}: a layer lies outside the registry, at an address of its maker: not taken")
+        raise ArtifactError(f"{where}: a layer lies outside the registry, at an address of its maker: refused")
     return Blob(kind, digest, size)

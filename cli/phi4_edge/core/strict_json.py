@@ -52,7 +52,7 @@ def _require_size(raw: bytes, parts: int | None) -> None:
     lists, mappings = raw.count(b"["), raw.count(b"{")
     found = raw.count(b",") + lists + mappings
     if parts is not None and found > parts:
-        raise ValueError(f"it has {found} parts, at most {parts} are taken")
+        raise ValueError(f"it has {found} parts, at most {parts} are accepted")
     memory = len(raw) * (1 if raw.isascii() else _WIDE) + _LIST * lists + _MAPPING * mappings + _VALUE * found
     if parts is None and memory > MOST_MEMORY:
         raise ValueError(f"it has about {found:,} parts in {len(raw):,} bytes, which is too much for one document")

@@ -1,4 +1,4 @@
-"""Reading numbers and names out of text that a host controls, making it harmless to show, and writing sizes."""
+"""Reading numbers and names from text that a host controls, making it harmless to show, and writing sizes."""
 
 from __future__ import annotations
 

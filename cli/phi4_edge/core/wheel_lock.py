@@ -39,7 +39,7 @@ def read(text: str) -> tuple[Locked, ...]:
     for line in lines:
         match = _LINE.fullmatch(line.strip())
         if not match:
-            raise ValueError(f"the lock has a line that is no requirement with hashes: {line.strip()[:80]!r}")
+            raise ValueError(f"the lock has a line that is not a requirement with hashes: {line.strip()[:80]!r}")
         found.append(Locked(normalized(match[1]), match[2], frozenset(_HASH.findall(match[3]))))
     if not found or len({one.name for one in found}) != len(found):
         raise ValueError("the lock names nothing, or a project twice")
@@ -67,7 +67,7 @@ def require(lock: str, architecture: str, files: Mapping[str, str], name: str) -
     if found:
         raise ArtifactError(
             f"{name} on the controller: found {'; '.join(found[:5])}: it is not what this installation has locked; no "
-            "host was changed. Run: phi4-edge provision, which makes it anew"
+            "host was changed. Run: phi4-edge provision, which makes it again"
         )
 
 
@@ -100,7 +100,7 @@ def _wheel_problem(path: str, sha256: str, architecture: str, wanted: Mapping[st
     """Why the file `path` is none of the lock's wheels; empty when it is one."""
     match = _WHEEL.fullmatch(path)
     if not match:
-        return "is no wheel"
+        return "is not a wheel"
     locked = wanted.get(normalized(match["name"]))
     if locked is None:
         return "the lock does not name this project"

@@ -67,7 +67,7 @@ def _tell(lab: Lab, here: machine.Machine, progress: Progress) -> None:
         progress(note)
     if not here.lxcfs_binds:
         progress(
-            "note: lxcfs does not run here, so /proc/meminfo in a host shows this machine's RAM; its limit holds anyway"
+            "note: lxcfs does not run here, so /proc/meminfo in a host shows the RAM of this machine; its limit applies"
         )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HOW_TO = (
     "The lab runs its hosts on a local Docker engine: install one with `apt-get install docker.io` (Debian, Ubuntu) or "
     "from https://docs.docker.com/engine/install/, start it with `systemctl start docker`, and be root or in the group "
-    "`docker`. In a checkout, `sudo make demo` installs and starts all that the lab needs."
+    "`docker`. In a checkout, `sudo make demo` installs and starts everything the lab needs."
 )
 
 
@@ -46,7 +46,7 @@ def connect() -> Iterator[DockerClient]:
     try:
         if client.api.base_url != "http+docker://localhost":  # how the SDK calls a Unix socket
             raise LabError(
-                f"the Docker engine at {client.api.base_url} is not on this machine, but the lab needs that it is"
+                f"the Docker engine at {client.api.base_url} is not on this machine, but the lab needs one that is"
             )
         yield client
     except (DockerException, RequestException) as error:

@@ -40,7 +40,7 @@ class Making:
             if key not in failed:
                 failed[key] = self._failure(catalog, plan, view)
             if failed[key]:
-                step = "mend that on this controller, then run again; no host was changed for it"
+                step = "fix that on this controller, then run again; no host was changed"
                 unready.append(HostResult(host, Outcome.PREFLIGHT, failed[key], step))
         return unready
 

@@ -45,7 +45,7 @@ def survey(
             else:
                 documents[host] = found
     if interrupts.stopping:
-        raise InterruptedRunError("interrupted while looking at the hosts; nothing was changed on any host")
+        raise InterruptedRunError("interrupted while checking the hosts; nothing was changed on any host")
     return Survey(documents, tuple(problems[host] for host in hosts if host in problems))
 
 
@@ -56,6 +56,6 @@ def _document(host: str, end: runner.HostOutcome | None) -> Mapping[str, Any] | 
     document = end.facts.get("phi4_facts") if end is not None else None
     if isinstance(document, Mapping):
         return {**document, "host": host}
-    reason = (end.message if end is not None else "") or "the probe gave no facts"
+    reason = (end.message if end is not None else "") or "the probe returned no facts"
     step = "it needs Python 3.8 or newer and sudo without a password, or --ask-become-pass"
     return HostResult(host, Outcome.PREFLIGHT, reason, step)

@@ -54,7 +54,7 @@ def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
             run = fleet.access.run("doctor", [host.name for host in reached])
             outcomes = runner.execute(run, view.event, lambda: asked.must_end(critical=False)).hosts
         if asked.stopping:
-            raise InterruptedRunError("interrupted while looking at the hosts; nothing was changed on any host")
+            raise InterruptedRunError("interrupted while checking the hosts; nothing was changed on any host")
     cases = []
     for host in reached:
         case, troubles, lost = _case(fleet, planner, host, outcomes.get(host.name))
@@ -77,10 +77,10 @@ def _case(
     own, seen = _mapping(facts.get("phi4_doctor")), _mapping(facts.get("phi4_facts"))
     if not own:  # nothing was looked at: to examine that would call it well
         step = f"run doctor again; try it: ansible -i INVENTORY {host.name} -m raw -a true"
-        return None, [_trouble(host, "ssh", message or "the host gave no answer", step)], False
+        return None, [_trouble(host, "ssh", message or "the host did not answer", step)], False
     troubles = []
     if end.status != "ok":
-        troubles.append(_trouble(host, "facts", message or "the probe gave no facts", see(host.name)))
+        troubles.append(_trouble(host, "facts", message or "the probe returned no facts", see(host.name)))
     overrides = Overrides.from_vars(host.name, fleet.variables(host))
     case = doctor.Case(host.name, own, {**seen, "host": host.name}, None, None, overrides, planner.catalog.floors)
     if not seen:

@@ -86,7 +86,7 @@ def _one_first(
         known = {**before, **{result.host: result.outcome for result in results}}
         rest = hosts[len(results) :]
         if rest and (interrupts.stopping or rolling.start((Wave("driver", 0, tuple(rest)),), known).exceeded):
-            why = f"the driver was tried on {', '.join(hosts[: len(results)][:5])} first, and that did not go well"
+            why = f"the driver was tried on {', '.join(hosts[: len(results)][:5])} first, and that failed"
             step = f"{AGAIN}; --max-failures allows more"
             return [
                 *results,

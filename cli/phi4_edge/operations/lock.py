@@ -18,7 +18,7 @@ ASK_SECONDS = 60
 # Of the holder, in the document's order.
 _HOLDER = ("id", "user", "host", "pid", "operation", "version", "started", "age")
 _STEPS = {
-    "held": "wait for that run, end it, or take the lock away from it: phi4-edge lock release --force",
+    "held": "wait for that run, stop it, or release its lock: phi4-edge lock release --force",
     "working": "a step of that run is still at work on the host: wait until it has ended, or use --force",
 }
 
@@ -110,7 +110,7 @@ def _read(host: str, end: runner.HostOutcome | None) -> HostLock | HostResult:
         unreachable = end is not None and end.status == "unreachable"
         outcome = Outcome.UNREACHABLE if unreachable else Outcome.PREFLIGHT
         step = f"try it: ansible -i INVENTORY {host} -m raw -a true" if unreachable else ""
-        return HostResult(host, outcome, (end.message if end is not None else "") or "it gave no answer", step)
+        return HostResult(host, outcome, (end.message if end is not None else "") or "it did not answer", step)
     told = fact["holder"]
     if told.get("present") is not True:
         return HostLock(host, FREE)

@@ -217,7 +217,7 @@ def _limit(limit: str | None) -> str:
 
 def _host(host: str, reviewed: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Iterator[str]:
     if reviewed is None:
-        yield f"{host}: found a plan, needed one that was reviewed: it could not be looked at then"
+        yield f"{host}: found a plan, needed one that was reviewed: it could not be probed then"
         return
     if now["inventory_digest"] != reviewed["inventory_digest"]:
         yield f"{host}: found another address or other phi4_ variables in the inventory than were reviewed"
@@ -265,7 +265,7 @@ def _inside(old: Any, new: Any) -> str:
     if isinstance(old, dict) and isinstance(new, dict):
         names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         return f"({', '.join(map(str, names))})"
-    return "is there now" if new else "is there no more"
+    return "is there now" if new else "is no longer there"
 
 
 def _plain(value: Any) -> Any:

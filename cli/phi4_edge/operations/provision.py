@@ -17,6 +17,7 @@ from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.rollout.outcome import COUNTED
 from phi4_edge.core.rollout.waves import Wave, kind_of
+from phi4_edge.errors import AGAIN
 from phi4_edge.operations import drivers, plan_file, supply, trust
 from phi4_edge.operations.artifacts import Making
 from phi4_edge.operations.detect import Survey
@@ -125,10 +126,7 @@ class Provisioning:
                 view.note(f"{host}: with the driver it is planned for {plan.engine} {plan.quantization}")
         self._leave_out(done.failed)
         if done.interrupted:
-            self._leave_out(
-                HostResult(host, Outcome.UNTOUCHED, NOTHING_MORE, "run the same command again")
-                for host in self._ready()
-            )
+            self._leave_out(HostResult(host, Outcome.UNTOUCHED, NOTHING_MORE, AGAIN) for host in self._ready())
 
     def _make_artifacts(self, view: View) -> None:
         """What the plans need is in the store; hosts for which it is not are unready."""

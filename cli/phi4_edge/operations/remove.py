@@ -20,7 +20,7 @@ def remove(fleet: Fleet, waving: Waving, view: View) -> tuple[Sequence[HostResul
     executor = connected(fleet, waving, view) if waving.workers else Local(fleet.access)
     lock = lock_variables(new_id(), "remove", waving.lock_wait)
     job = Job("remove", task_timeout=waving.task_timeout, lock=lock)
-    with Interrupts(on_first=lambda: view.note("stopping; Ctrl-C again ends it at once")) as interrupts:
+    with Interrupts(on_first=lambda: view.note("stopping; Ctrl-C again stops at once")) as interrupts:
         seen = fleet.survey(view, interrupts)
         view.phase(f"Removing from {count(len(seen.documents), 'host')}")
         done = apply(executor, job, list(seen.documents), interrupts, view.event)

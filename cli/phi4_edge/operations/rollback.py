@@ -56,9 +56,9 @@ class GoingBack:
         if not receipt.present:
             lacking = "found no release on this host, needed one to go back from: nothing was provisioned here"
         elif receipt.error and not target:
-            lacking = f"found a receipt that cannot be read ({receipt.error}), needed it to know the release before"
+            lacking = f"found a receipt that cannot be read ({receipt.error}), needed it to know the previous release"
         elif not target:
-            lacking = "found no release before, needed one to go back to: this host was provisioned once"
+            lacking = "found no previous release, needed one to go back to: this host was provisioned only once"
         if lacking:
             self.settled[host] = HostResult(host, Outcome.PREFLIGHT, lacking, "leave it out with --limit")
         elif target == receipt.release and status(receipt, facts.service) == "serving" and not facts.journal.open:
@@ -92,7 +92,7 @@ class GoingBack:
             return self.all({})
         self.rolling.options["to"] = dict(self.targets)
         self.rolling.begin(())
-        view.phase(f"Going back on {count(len(self.targets), 'host')}")
+        view.phase(f"Rolling back {count(len(self.targets), 'host')}")
         job = Job("rollback", {"service_rollback_to": dict(self.targets)}, releases=self.targets)
         serves = {host: facts.receipt.release for host, facts in self.facts.items()}
         self.rolling.ready = {host: one for host, one in self.settled.items() if one.outcome is Outcome.UNCHANGED}

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # After that time a host has noticed that the run which has it was killed just before: its connection has ended, and
 # what watches that looks once a second.
 AGAIN_SECONDS = 4.0
-STOPPING = "stopping: hosts that are switching finish or go back first; Ctrl-C again ends it at once"
+STOPPING = "stopping: hosts that are switching finish or go back first; Ctrl-C again stops at once"
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Shown:
         if isinstance(made, Mapping) and made.get("generated") is True and event.host in self.passwords:
             self.view.note(
                 f"{event.host}: the chat page's administrator is {clean(made.get('administrator'), 254)}, "
-                f"password {self.passwords[event.host]} (shown this once; change it on the page)"
+                f"password {self.passwords[event.host]} (shown this once only; change it on the page)"
             )
 
 

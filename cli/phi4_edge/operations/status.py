@@ -26,11 +26,11 @@ class State(StrEnum):
     ABSENT = "absent"  # no receipt
 
 
-_WAIT = "wait: it loads by itself; should it stay so, see journalctl -u phi4-edge -u phi4-edge-load on it"
+_WAIT = "wait: it loads by itself; if it stays so, see journalctl -u phi4-edge -u phi4-edge-load on it"
 # What a power cut in the middle of a container's start may leave; see docs/host.md.
-_ORPHANED = "Docker holds {place} for no container, and nobody else can have it"
+_ORPHANED = "Docker holds {place} for no container, and nothing else can use it"
 _RESTART = "restart Docker on it, which frees the port (sudo systemctl restart docker); see phi4-edge doctor"
-_REPAIR = "put it right: phi4-edge provision INVENTORY --limit {host}"
+_REPAIR = "repair it: phi4-edge provision INVENTORY --limit {host}"
 _NEXT = {
     State.SERVING: "",
     State.LOADING: _WAIT,
@@ -158,7 +158,7 @@ def _how(service: Service | None) -> str:
     if not service.holds_port:
         how += f", its socket {service.socket.replace(', ', ' and ')}"
     if not service.keeps_loaded:
-        how += f", what loads its model {service.loader.replace(', ', ' and ')}"
+        how += f", its loader {service.loader.replace(', ', ' and ')}"
     return how
 
 

@@ -34,7 +34,7 @@ def triage(planned: Mapping[str, Planned], held: Mapping[str, HostResult] = Mapp
 
 def _settle(plan: Plan) -> HostResult | None:
     if not plan.fits:
-        reason = "; ".join(plan.missing) or "nothing that the catalog offers fits"
+        reason = "; ".join(plan.missing) or "nothing in the catalog fits"
         step = f"see why: phi4-edge plan INVENTORY --limit {plan.host}"
         return HostResult(plan.host, Outcome.NO_FIT, reason, step)
     if not plan.applicable:
@@ -43,5 +43,5 @@ def _settle(plan: Plan) -> HostResult | None:
     if plan.action == "none":
         return HostResult(plan.host, Outcome.UNCHANGED, release=plan.release)
     if plan.blockers:
-        return HostResult(plan.host, Outcome.PREFLIGHT, "; ".join(plan.blockers), "mend that, then run again")
+        return HostResult(plan.host, Outcome.PREFLIGHT, "; ".join(plan.blockers), "fix that, then run again")
     return None

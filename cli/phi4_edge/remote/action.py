@@ -81,15 +81,14 @@ def on_host(
             answer = answers.read(operation, _exchanged(action, variables, operation, args, payload, left, sudoable))
     except answers.MismatchError as error:
         raise FactsError(
-            f"found an answer of {name} that is not one of ours ({script} {do}: {error}), needed what our own script "
-            f"sends: {_NEXT}"
+            f"found an invalid answer from {name} ({script} {do}: {error}), needed what our own script sends: {_NEXT}"
         ) from None
     except MemoryError:
         raise FactsError(
-            f"found more output of {name} than {memory} bytes of memory hold, needed a short answer: {_NEXT}"
+            f"found more output from {name} than {memory} bytes of memory can hold, needed a short answer: {_NEXT}"
         ) from None
     except _LateError:
-        raise FactsError(f"found no answer of {name} after {limit:.0f} s, needed one: {_NEXT}") from None
+        raise FactsError(f"found no answer from {name} after {limit:.0f} s, needed one: {_NEXT}") from None
     if "error" in answer:
         raise HostRefusedError(answer.pop("error"), answer)
     return answer
@@ -124,7 +123,7 @@ def nothing(action: Any, sudoable: bool) -> str:
         with deadline(NOTHING_SECONDS), limited_memory(NOTHING_MEMORY):
             return str(action._low_level_execute_command("true", sudoable=sudoable).get("stdout") or "")
     except (MemoryError, _LateError):
-        raise FactsError(f"found no end of a command that does nothing, needed one: {_NEXT}") from None
+        raise FactsError(f"found no answer to a command that does nothing, needed one: {_NEXT}") from None
 
 
 def task(

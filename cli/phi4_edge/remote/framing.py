@@ -91,9 +91,9 @@ def parse(stdout: str, nonce: str, size: int = MAX_DOCUMENT) -> dict[str, Any]:
     if len(raw) > size:
         _refuse(f"an answer of more than {size} bytes", f"at most {size}")
     if not unpacker.eof:
-        _refuse("an answer that ends in the middle", "a whole one")
+        _refuse("an answer that is cut off", "a whole one")
     if unpacker.unused_data:
-        _refuse("an answer with something behind it", "nothing else in its frame")
+        _refuse("an answer with something after it", "nothing else in its frame")
     try:
         text = raw.decode("utf-8", "replace")
         document = _clean(json.loads(text, parse_constant=_no_constant, parse_int=_whole))

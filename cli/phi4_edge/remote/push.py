@@ -104,8 +104,8 @@ def told(files: Sequence[File], have: Mapping[str, int]) -> dict[str, int]:
     for path, size in have.items():
         if size > sizes.get(path, -1):
             raise FactsError(
-                f"found an answer of the host that is not one of ours (push: {size} bytes of {path[:200]!r}), needed "
-                "no more than it was told of: look at what answers there"
+                f"found an invalid answer from the host (push: {size} bytes of {path[:200]!r}), needed "
+                "no more than it was sent: look at what answers there"
             )
     return dict(have)
 
@@ -153,7 +153,7 @@ class Sending:
                 return
             if answer["damaged"] not in {piece["path"] for piece in pieces}:
                 raise FactsError(
-                    f"found an answer of the host that is not one of ours (store: {answer['damaged'][:200]!r} was not "
+                    f"found an invalid answer from the host (store: {answer['damaged'][:200]!r} was not "
                     "sent), needed a file that was: look at what answers there"
                 )
         raise HostFailedError(

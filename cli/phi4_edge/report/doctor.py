@@ -43,8 +43,8 @@ def headline(document: Mapping[str, Any]) -> str:
     found += [f"{away} unreachable"] if away else []
     end = {
         0: "nothing is in the way",
-        3: "provisioning would stop at the problems; mend them, then run doctor again",
-        5: "hosts that cannot be reached cannot be provisioned; mend that first",
+        3: "provisioning would stop at the problems; fix them, then run doctor again",
+        5: "hosts that cannot be reached cannot be provisioned; fix that first",
     }[document["exit_code"]]
     return f"{count(len(hosts), 'host')}: {', '.join(found) or 'no finding'}; {end}"
 

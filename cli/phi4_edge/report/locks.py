@@ -11,8 +11,8 @@ from phi4_edge.report.text import duration, table, wrap
 STATES = ("free", "released", *lock.STATES)
 # What a state means, for whoever meets it for the first time.
 NOTES = {
-    "ending": "ending: that run gives no sign of life any more; soon another one may take the lock over",
-    "stale": "stale: that run is dead; the next one takes the lock over",
+    "ending": "ending: that run sends no heartbeat any more; soon another one may take over the lock",
+    "stale": "stale: that run is dead; the next one takes over the lock",
 }
 
 

@@ -54,7 +54,7 @@ def _ways_on(result: Mapping[str, Any], width: int) -> list[str]:
     rollout = result.get("rollout")
     if result["interrupted"]:
         left = any(host["outcome"] in ("interrupted", "untouched") for host in result["hosts"])
-        command = "the same command with --resume goes on" if rollout else f"{AGAIN} to go on"
+        command = "continue with the same command and --resume" if rollout else f"{AGAIN} to continue"
         again = f"{command}; what is done is not done again"
         lines += wrap(f"interrupted: {again if left else 'nothing was left to do'}", width)
     if rollout:

@@ -21,8 +21,8 @@ _BETWEEN = frozenset({"plan", "lock"})
 LOCK, ROLLBACK = "phi4_lock", "phi4_rollback"
 
 _NEXT = {
-    Outcome.FAILED: "mend the cause, then run again; the log of the service: journalctl -u phi4-edge",
-    Outcome.ROLLED_BACK: "mend the cause, then run again; the log of the service: journalctl -u phi4-edge",
+    Outcome.FAILED: "fix the cause, then run again; the log of the service: journalctl -u phi4-edge",
+    Outcome.ROLLED_BACK: "fix the cause, then run again; the log of the service: journalctl -u phi4-edge",
     Outcome.UNREACHABLE: "see whether the host is up, then run again",
     Outcome.TIMED_OUT: "see what it waited for, then run again; --step-timeout gives a step longer",
     Outcome.LOCKED: f"then {AGAIN}",
@@ -77,7 +77,7 @@ def result_of(host: str, end: HostOutcome | None, track: Track, cancelled: bool,
     changed, seconds = end.changed if end else 0, track.seconds(host)
     status = end.status if end else "cancelled" if cancelled else "failed"
     if end is not None and status == "ok" and _held(end.facts):  # left out, as lock_skip of an inventory wants it
-        reason = str(end.facts[LOCK].get("message") or "another run holds it")
+        reason = str(end.facts[LOCK].get("message") or "another run has locked it")
         return HostResult(host, Outcome.LOCKED, reason, _NEXT[Outcome.LOCKED], None, changed, seconds)
     if status == "ok":
         return HostResult(host, Outcome.DONE if changed else Outcome.UNCHANGED, "", "", release, changed, seconds)

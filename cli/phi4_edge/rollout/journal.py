@@ -139,7 +139,7 @@ class Journal:
             raise
         except OSError as error:
             raise RecordError(
-                f"found a record of rollout {name} that cannot be gone on with ({error.strerror or error}), needed to "
+                f"found a record of rollout {name} that cannot be continued ({error.strerror or error}), needed to "
                 f"write to {folder}: see who owns it, or run without --resume"
             ) from error
         journal.event("resumed", **_self())

@@ -10,13 +10,13 @@ from phi4_edge.errors import AGAIN
 from phi4_edge.rollout.interpret import untouched
 from phi4_edge.rollout.result import HostResult, Outcome
 
-_MEND = "mend what went wrong on the others, then run again"
+_MEND = "fix what went wrong on the others, then run again"
 
 
 def unhealthy(good: HostResult, found: HostResult) -> HostResult:
     """A host that passed the gate, and did not stay well while it was watched."""
     outcome = Outcome.UNREACHABLE if found.outcome is Outcome.UNREACHABLE else Outcome.UNHEALTHY
-    reason = f"it passed the gate, and not the watching afterwards: {found.reason}"
+    reason = f"it passed the gate, but failed while it was watched: {found.reason}"
     return replace(good, outcome=outcome, reason=reason, next_step=found.next_step)
 
 
@@ -24,13 +24,13 @@ def watched_badly(good: HostResult, found: HostResult) -> HostResult:
     """A host of this rollout that did not stay well, or that another run took before it could be watched."""
     if found.outcome is not Outcome.LOCKED:
         return unhealthy(good, found)
-    reason = f"it passed the gate, and another run took it before it was watched: {found.reason}"
+    reason = f"it passed the gate, but another run locked it before it was watched: {found.reason}"
     return replace(good, outcome=Outcome.LOCKED, reason=reason, next_step=found.next_step)
 
 
 def unhealthy_since(good: HostResult, found: HostResult) -> HostResult:
     """The same of a host that was changed by an earlier run, which knew the release before."""
-    step = f"take it back: phi4-edge rollback INVENTORY --limit {good.host}; or mend it, then run again"
+    step = f"take it back: phi4-edge rollback INVENTORY --limit {good.host}; or fix it, then run again"
     return replace(unhealthy(good, found), next_step=step)
 
 
@@ -67,11 +67,11 @@ def stayed(host: HostResult, why: str) -> HostResult:
 def left(host: str, rollout: Rollout) -> HostResult:
     """A host whose turn did not come."""
     if rollout.stop is Stop.LOCKED:
-        reason = f"the rollout was stopped: {spent(rollout)}, hosts that another run holds included"
+        reason = f"the rollout was stopped: {spent(rollout)}, including hosts that another run has locked"
         reason, step = f"{reason}; nothing was changed on this host", f"{AGAIN}; --skip-locked does not count those"
     elif rollout.stop is Stop.BUDGET:
         reason = f"the rollout was stopped: {spent(rollout)}; nothing was changed on this host"
-        step = "mend the cause, then run again; --max-failures allows more"
+        step = "fix the cause, then run again; --max-failures allows more"
     else:
         return untouched(host)
     return HostResult(host, Outcome.UNTOUCHED, reason, step)

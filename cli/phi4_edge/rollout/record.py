@@ -130,7 +130,7 @@ def newest_unfinished(root: Path, inventory: Sequence[str], operation: str = "pr
             if other:
                 raise RecordError(
                     f"found {clean(other, 80)} of this inventory after {name}, needed none: hosts that were finished "
-                    "may be so no more; run without --resume, which looks at all of them"
+                    "may no longer be; run without --resume, which probes all of them"
                 )
             return name
         if state == "done":

@@ -17,7 +17,7 @@ from phi4_edge.errors import AGAIN
 Event = Mapping[str, Any]
 _ENDED = ("outcome", "reason", "next_step", "release", "changed", "seconds")
 _STATES = {"budget": "stopped", "locked": "stopped", "interrupted": "interrupted"}
-_DEAD = "the run on the controller died while this host was under way: the next run finishes or undoes what it began"
+_DEAD = "the run on the controller died while this host was in progress: the next run finishes or undoes what it began"
 
 
 @dataclass

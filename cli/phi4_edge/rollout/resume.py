@@ -55,7 +55,7 @@ def newest(root: Path, inventory: Sequence[str], operation: str) -> Resumed:
     name = record.newest_unfinished(root, inventory, operation)
     if name is None:
         raise RecordError(
-            f"found no unfinished {operation} of {', '.join(inventory)} on record, needed one to go on with: "
+            f"found no unfinished {operation} of {', '.join(inventory)} on record, needed one to continue: "
             "run without --resume; see phi4-edge rollout list"
         )
     return resumed(record.load(root, name), record.events(root, name))

@@ -30,7 +30,7 @@ def held(facts: Mapping[str, HostFacts]) -> dict[str, HostResult]:
     wait = "wait for that run, or give --lock-wait SECONDS; of a run that is dead: phi4-edge lock release INVENTORY"
     locks = {host: asdict(one.lock) for host, one in facts.items() if one.lock.state == "held"}
     return {
-        host: HostResult(host, Outcome.LOCKED, f"{lock.found(holder)}; needed it free", wait)
+        host: HostResult(host, Outcome.LOCKED, f"{lock.found(holder)}; needed it unlocked", wait)
         for host, holder in locks.items()
     }
 
@@ -48,12 +48,12 @@ def too_many_down(rollout: Rollout, limit: str | None = None) -> dict[str, HostR
     without = _without(limit or "all", bad)
     out = f"leave them out (--limit {without})" if len(bad) <= _NAMED else "leave them out with --limit"
     reason = (
-        f"the rollout did not begin: {rollout.bad} of {rollout.total} hosts cannot be used{_claims(rollout)}, "
+        f"the rollout did not start: {rollout.bad} of {rollout.total} hosts cannot be used{_claims(rollout)}, "
         f"--max-failures allows {rollout.budget}; nothing was changed on any host"
     )
-    step = f"mend those hosts, or {out}, or allow them: --max-failures {rollout.bad}"
+    step = f"fix those hosts, or {out}, or allow them: --max-failures {rollout.bad}"
     if action.stop is Stop.LOCKED:
-        step = f"wait for that run, or {out}, or skip what is held: --skip-locked"
+        step = f"wait for that run, or {out}, or skip locked hosts: --skip-locked"
     return {
         host: replace(HostResult(host, Outcome.UNTOUCHED, reason, step), wave=wave.number)
         for wave in rollout.waves
@@ -62,12 +62,12 @@ def too_many_down(rollout: Rollout, limit: str | None = None) -> dict[str, HostR
 
 
 def _claims(rollout: Rollout) -> str:
-    """Who of them says that another run holds it."""
+    """Who of them says that another run has locked it."""
     names = [host for host, outcome in rollout.before.items() if outcome is Outcome.LOCKED]
     if not names or rollout.skip_locked:
         return ""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f" ({', '.join(names[:_NAMED])}{more}: held by another run, by their own word)"
+    return f" ({', '.join(names[:_NAMED])}{more}: locked by another run, as they report)"
 
 
 def _without(limit: str, hosts: Iterable[str]) -> str:

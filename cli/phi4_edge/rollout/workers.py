@@ -66,7 +66,7 @@ class Pool:
         """The worker takes no further part."""
         if worker in self.workers:
             self.workers.remove(worker)
-            rest = f"{len(self.workers)} left" if self.workers else "this controller does it alone from here on"
+            rest = f"{len(self.workers)} left" if self.workers else "this controller continues alone"
             self.note(f"worker {worker.target} is given up: {reason} ({rest})")
 
     def execute(self, call: Call, hosts: Sequence[str], on_event: OnEvent, cancelled: Callable[[], bool]) -> RunResult:
@@ -137,7 +137,7 @@ def pool(
             link, hello = connect(target)
         except RunnerError as error:
             raise PreflightError(
-                f"{error}; needed a machine that this one reaches with ssh without being asked, whose host key is "
+                f"{error}; needed a machine that this one reaches with ssh without prompts, whose host key is "
                 "known, and on which phi4-edge is installed"
             ) from error
         with link:

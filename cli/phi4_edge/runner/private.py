@@ -94,7 +94,7 @@ def _roomy(folder: Path) -> bool:
 
 def _no_place(why: str) -> RunnerError:
     return RunnerError(
-        f"found no place for what a run keeps to itself ({why}), needed room in /dev/shm or in a folder of your own: "
+        f"found no place for the private files of a run ({why}), needed room in /dev/shm or in a folder of your own: "
         "free some, or name one in TMPDIR"
     )
 

@@ -150,7 +150,7 @@ def execute(
         finally:
             left = reap(private)
     if left:
-        raise RunnerError(f"processes {sorted(left)} of the run could not be ended: end them by hand")
+        raise RunnerError(f"processes {sorted(left)} of the run could not be stopped: kill them by hand")
     if not state["cancelled"] and (collector.stats is None or status not in TOOK_PLACE):
         said = collector.words() or "it said nothing"
         raise RunnerError(f"ansible-playbook could not run the playbook (exit status {status}):\n{said}")

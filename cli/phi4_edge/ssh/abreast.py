@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 POLL_SECONDS = 0.1  # how soon a wish to stop is seen
 LEAVE_SECONDS = 0.8  # for those that were cut to clear up behind them; of the 2 s that the operator waits at most
-INTERRUPTED = "interrupted while looking at the hosts; nothing was changed on any host"
+INTERRUPTED = "interrupted while checking the hosts; nothing was changed on any host"
 
 
 @dataclass(frozen=True)

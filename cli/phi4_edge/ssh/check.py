@@ -59,22 +59,22 @@ def _late(host: Host) -> Finding:
     return Finding(
         host.name,
         "unreachable",
-        f"found no end of the first look within {session.HOST_SECONDS:g} s, needed one",
+        f"found no end of the preflight check within {session.HOST_SECONDS:g} s, needed one",
         "see that its name resolves, and that the ssh agent answers (ssh-add -l)",
     )
 
 
 def _check(host: Host, rights: Rights, wires: Open) -> Finding:
     if not host.over_ssh:
-        return Finding(host.name, "skipped", f"connection {host.connection} is checked by Ansible alone")
+        return Finding(host.name, "skipped", f"connection {host.connection} is left to Ansible")
     try:
         target = resolve(host)
     except ValueError as error:
         return Finding(
-            host.name, "skipped", f"ssh settings that cannot be read beforehand ({error})", "Ansible will tell"
+            host.name, "skipped", f"ssh settings that cannot be read beforehand ({error})", "left to Ansible"
         )
     if target.indirect:
-        return Finding(host.name, "skipped", f"reached through {target.indirect[:100]}, which ssh alone can use")
+        return Finding(host.name, "skipped", f"reached through {target.indirect[:100]}, which only ssh can use")
     try:
         wire = session.dial(target, Budget(session.HOST_SECONDS, session.HOST_BYTES))
     except session.Refused as refused:
@@ -110,7 +110,7 @@ def _used_up(finding: Finding, over: str) -> Finding:
     return replace(
         finding,
         kind="unreachable",
-        reason=f"found {over} when the host was first looked at, needed short answers",
+        reason=f"found {over} during the preflight check, needed short answers",
         next_step="see what the host is busy with, or leave it out with --limit",
     )
 

@@ -123,7 +123,7 @@ def _verify(target: Target, known: Sequence[known_hosts.Entry], kind: str, blob:
             "host_key_changed",
             f"the host key of {name} has changed: found {shown}, "
             f"needed {known_hosts.fingerprint(entry.blob)} ({entry.path}, line {entry.line})",
-            "if the host was installed anew, remove the old key: "
+            "if the host was reinstalled, remove the old key: "
             f"ssh-keygen -f {entry.path} -R '{name}'; if not, someone may be in between: do not connect",
         )
     if verdict == "unknown" and target.strict not in _ACCEPTING:
@@ -155,7 +155,7 @@ def _how_to_add(target: Target, kind: str) -> str:
     command += [f"{target.user}@{target.address}", "exit"]
     return (
         f"see the host's own fingerprint on its console (ssh-keygen -lf {public}), then run this and answer its "
-        f"question with that fingerprint; where they are equal, ssh adds the key to {file}: {shlex.join(command)}"
+        f"question with that fingerprint; if they match, ssh adds the key to {file}: {shlex.join(command)}"
     )
 
 
@@ -205,7 +205,7 @@ def _try_key(transport: Transport, user: str, key: PKey) -> bool:
 
 def _refusal(target: Target, tried: Sequence[str], refused: Sequence[str], unsupported: Sequence[str]) -> Refused:
     if unsupported and not tried:
-        return Refused("skipped", f"only ssh itself can use {'; '.join(unsupported)}", "Ansible will tell")
+        return Refused("skipped", f"only ssh itself can use {'; '.join(unsupported)}", "left to Ansible")
     found = f"accepted none of: {', '.join(tried)}" if tried else "was offered no key"
     others = f" ({'; '.join([*refused, *unsupported])})" if refused or unsupported else ""
     return Refused(

@@ -40,7 +40,7 @@ def ssh_command(host: Host, bind: str, port: int, mark: str) -> list[str]:
         )
     if host.ssh.password:
         raise UnreachableError(
-            f"found a password as the way into host {host.name}, needed a key: ssh-copy-id, then remove the password"
+            f"found a password as the login for host {host.name}, needed a key: ssh-copy-id, then remove the password"
         )
     command = ["ssh", "-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}"]
     # ControlMaster: this process must be the connection, a shared one would outlive it. The first value wins in ssh.
@@ -99,7 +99,7 @@ class Stream:
             found = listener.read(text)
         except listener.Unreadable as error:
             raise HostFailedError(
-                f"found an answer of host {self._name} about its port that is not one of ours ({error}), needed who "
+                f"found an invalid answer from host {self._name} about its port ({error}), needed who "
                 "listens there: run phi4-edge doctor"
             ) from error
         if isinstance(found, listener.Refused):

@@ -52,7 +52,7 @@ class Connection(http.client.HTTPConnection):
         except OverBudget as error:
             self._close()
             raise UnreachableError(
-                f"found {error} in opening the way to port {self.port} of host {self._host.name}, needed a host that "
+                f"found {error} when connecting to port {self.port} of host {self._host.name}, needed a host that "
                 "answers: check phi4-edge status"
             ) from error
         except BaseException:
@@ -80,7 +80,7 @@ class Connection(http.client.HTTPConnection):
                 "nothing was sent there: see sudo ss -ltnp on the host, end that program, then phi4-edge status"
             )
         if found.whose == "unknown":
-            self._warn(f"it cannot be seen who listens on port {self.port} ({found.text}); the answer may be another's")
+            self._warn(f"it is unknown who listens on port {self.port} ({found.text}); it may be another program")
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         try:

@@ -74,7 +74,7 @@ def _head(board: Board, width: int, now: float) -> list[Row]:
     below: Row = ((title or cut(f"rollout {board.id}", width), ""),)
     if board.bake_ends is not None:
         left = board.bake_ends - now
-        text = f"bake: {_clock(left + 0.999)} left" if left > 0 else "bake: time is up, last look at the hosts"
+        text = f"bake: {_clock(left + 0.999)} left" if left > 0 else "bake: time is up, last check of the hosts"
         below = ((cut(text, width), "bake"),)
     return [row, below]
 

@@ -207,7 +207,7 @@ def read_lock(text: str) -> dict[str, tuple[str, list[str]]]:
         if match:
             found[normalized(match.group(1))] = (match.group(2), HASH.findall(match.group(3)))
         elif line.strip() and not line.startswith("#"):
-            raise HostError(f"the lock has a line that is no requirement with hashes: {clean(line, 80)}")
+            raise HostError(f"the lock has a line that is not a requirement with hashes: {clean(line, 80)}")
     if "pip" not in found:
         raise HostError("the lock names no pip: install phi4-edge again on the controller")
     return found

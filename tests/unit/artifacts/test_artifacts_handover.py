@@ -128,5 +128,5 @@ def test_a_file_that_is_damaged_here_is_not_handed_on(tmp_path: Path) -> None:
 )
 def test_an_answer_that_is_none_is_told_and_no_fault_of_ours(tmp_path: Path, answer: bytes) -> None:
     source, sink = io.BytesIO(answer + b"\n"), io.BytesIO()
-    with pytest.raises(ArtifactError, match="w1 says what is not part of a transfer"):
+    with pytest.raises(ArtifactError, match="w1 sent something that is not part of a transfer"):
         handover.send(filled(tmp_path), [plan("tiny/onnx-int4")], content, source, sink, "w1")

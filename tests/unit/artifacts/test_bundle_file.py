@@ -194,7 +194,7 @@ def test_a_bundle_of_other_files_of_our_own_is_refused(made: tuple[Path, Store])
 
 def test_what_a_bundle_lacks_is_named_and_not_fetched(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with pytest.raises(ArtifactError, match=r"tiny/gguf-q4_0 is neither in site\.tar nor whole in the store"):
+    with pytest.raises(ArtifactError, match=r"tiny/gguf-q4_0 is neither in site\.tar nor complete in the store"):
         delivery.ensure(store, CATALOG, plan(store), Content(), bundle="site.tar")
     held = filled(tmp_path / "held")
     held.remove(CPU)

@@ -218,7 +218,7 @@ def test_a_plan_can_be_applied_as_soon_as_it_is_there(store: Store, quantized: P
     wishes = {"model": "tiny", "engine": "vllm", "quantization": "int4", "profile": "development"}
     before = planned(store, "n150-8gb", **wishes)
     assert not before.applicable
-    assert "`phi4-edge model import tiny/safetensors-int4 DIRECTORY` takes one of yours" in str(before.not_applicable)
+    assert "`phi4-edge model import tiny/safetensors-int4 DIRECTORY` imports your own" in str(before.not_applicable)
     digest = importing.run(store, CATALOG, INT4, quantized)
     after = planned(store, "n150-8gb", **wishes)
     assert after.applicable and after.accelerator == "cpu" and after.model is not None

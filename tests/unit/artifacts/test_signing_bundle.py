@@ -112,7 +112,7 @@ def test_the_statement_of_another_bundle_does_not_count(site: Site) -> None:
 def test_without_keys_it_is_as_before_and_says_so(site: Site) -> None:
     assert "not signed" in site.open(site.made(None)).passed.note
     opened = site.open(site.made())
-    assert f"signed by {OURS.public.id}, whom nobody here trusts" in opened.passed.note
+    assert f"signed by {OURS.public.id}, which is not trusted here" in opened.passed.note
     store = site.use(site.made())
     assert store.digests() == site.origin.digests()
     # A gateway that trusts the key is shown it all the same.

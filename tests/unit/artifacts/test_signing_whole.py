@@ -38,7 +38,7 @@ DETACHED = {
     "from the future": (f"timestamp:{NOW + DAY}", "not yet valid"),
     "without a time": ("signed by hand", "malformed"),
     "with a time that is none": ("timestamp:yesterday", "malformed"),
-    "with a counter that is none": (f"timestamp:{NOW - DAY} counter:-1", "malformed"),
+    "with not a counter": (f"timestamp:{NOW - DAY} counter:-1", "malformed"),
     "with a counter without end": (f"timestamp:{NOW - DAY} counter:9999999999999999", "malformed"),
     "until a time that is none": (f"timestamp:{NOW - DAY} expires:tomorrow", "malformed"),
     "for a site that is none": (f"timestamp:{NOW - DAY} site:../x", "malformed"),

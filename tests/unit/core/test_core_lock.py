@@ -80,18 +80,18 @@ def test_a_holder_text_cannot_inject() -> None:
     hostile = {**HOLDER, **dict.fromkeys(lock.TEXTS, ESCAPES)}
     message = lock.in_the_way(lock.readable(hostile))
     assert not {"\x1b", "\x07", "\n", "\u202e", "{", "}"} & set(message)
-    assert "as this host says" in message
+    assert "according to this host" in message
 
 
 def test_a_host_s_word_is_told_as_its_word() -> None:
     fact = lock.told({"state": "held", "holder": HOLDER, "waited": 1}, {}, OWN)
     assert fact["message"] == (
-        "found it locked, as this host says, by eve@other (provision since 2026-01-02T03:04:05Z, pid 7); needed it "
-        "free: wait for that run, or --lock-wait SECONDS, or phi4-edge lock release"
+        "found it locked, according to this host, by eve@other (provision since 2026-01-02T03:04:05Z, pid 7); needed "
+        "it unlocked: wait for that run, or --lock-wait SECONDS, or phi4-edge lock release"
     )
     taken = {"state": "taken", "taken_from": HOLDER, "waited": 3.0}
     assert lock.told(taken, {"id": "a", "operation": "o", "folder": "/f"}, OWN)["message"].startswith("took over")
-    assert "its lock ends in 28 s" in lock.in_the_way({**HOLDER, "state": "ending"})
+    assert "its lock expires in 28 s" in lock.in_the_way({**HOLDER, "state": "ending"})
     assert "still at work" in lock.in_the_way({**HOLDER, "state": "working"})
 
 

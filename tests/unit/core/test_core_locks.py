@@ -35,9 +35,9 @@ def test_a_wheelhouse_as_it_is_locked_has_no_problems() -> None:
         ({"evil-1.0-py3-none-any.whl": ONE}, "does not name this project"),
         ({"pip-27.0-py3-none-any.whl": PIP}, "has version 27.0, the lock 26.3"),
         ({"Pip-26.3-1-py3-none-any.whl": PIP}, "is another wheel of the same project"),
-        ({"pip-26.3.whl/pip/__main__.py": PIP}, "is no wheel"),
-        ({"pip-26.3.tar.gz": PIP}, "is no wheel"),
-        ({"onnxruntime-genai-0.18.0.whl": ONE}, "is no wheel"),
+        ({"pip-26.3.whl/pip/__main__.py": PIP}, "is not a wheel"),
+        ({"pip-26.3.tar.gz": PIP}, "is not a wheel"),
+        ({"onnxruntime-genai-0.18.0.whl": ONE}, "is not a wheel"),
         ({"requirements.txt": ONE}, "is not the lock of this installation"),
     ],
 )

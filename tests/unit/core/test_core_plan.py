@@ -169,7 +169,7 @@ def test_warnings(document: Make, plan: Make) -> None:
     made = plan(document(GPU, reboot_required="yes\nlinux", modules="nvidia 1\nnouveau 1",
                          nvidia_smi="0, Small, 4096, 0, 580.1, 8.6, GPU-1",
                          uid={"text": "0", "truncated": True}))  # fmt: skip
-    for said in ("waits for a reboot", "nouveau module is loaded", "VRAM 4.0 GiB is below the 6 GB", "uid was longer"):
+    for said in ("needs a reboot", "nouveau module is loaded", "VRAM 4.0 GiB is below the 6 GB", "uid was too long"):
         assert any(said in text for text in made.warnings), said
     assert any("RAM 7.6 GiB is below the 12 GB recommended" in text for text in plan(document("n150-8gb")).warnings)
 

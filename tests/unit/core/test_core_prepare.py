@@ -187,7 +187,7 @@ def test_the_branch_in_the_text_is_that_of_the_role() -> None:
 def test_secure_boot_and_nouveau_are_named_before_the_driver(document: Make, plan: Make) -> None:
     found = document(ALONE, modules="nouveau 1 0 - Live 0x0", secure_boot="enabled")
     said = " ".join(plan(found, nvidia_runtime_driver_install=True).prerequisites)
-    assert "nouveau is loaded in the driver's place" in said and "Secure Boot is on" in said
+    assert "nouveau is loaded instead of the driver" in said and "Secure Boot is on" in said
     plain = document(ALONE, modules="", secure_boot="disabled")
     said = " ".join(plan(plain, nvidia_runtime_driver_install=True).prerequisites)
     assert "nouveau" not in said and "Secure Boot" not in said

@@ -97,12 +97,12 @@ def test_what_was_ended_is_told_with_how_often_and_when(document: Make) -> None:
     found = parsed(document, service=WHOLE, clock="1000 65000000", memory_kills="0")
     assert [ending.text for ending in endings(found)] == [
         "the service was restarted 2 times, last at 1970-01-01T00:15:40Z",
-        "the model's process was killed 3 times, once for want of memory, last at 2026-11-29T00:00:01Z",
+        "the model's process was killed 3 times, once for lack of memory, last at 2026-11-29T00:00:01Z",
     ]
     quiet = WHOLE.replace("NRestarts=2", "NRestarts=0").replace("killed 3 times, 1 for", "killed 0 times, 0 for")
     assert endings(parsed(document, service=quiet, clock="1000 65000000")) == ()
     assert [ending.text for ending in endings(parsed(document, service=quiet, memory_kills="1"))] == [
-        "the kernel has ended a process of the service once for want of memory"
+        "the kernel has killed a process of the service once for lack of memory"
     ]
     assert endings(dataclasses.replace(found, service=None)) == ()
 

@@ -36,7 +36,7 @@ def test_old_and_new_beside_each_other_where_memory_holds_both(document: Make, p
     found = serving(document, "n150-8gb", memory_need=2 * GB, port=8080)
     made = plan(found)
     assert (made.switch.mode, made.switch.port) == ("beside", 18080)
-    assert "goes on until the new one has answered on port 18080" in made.switch.reason
+    assert "keeps serving until the new one has answered on port 18080" in made.switch.reason
     assert made.switch.down_seconds == 15  # the start only: the weights have been read by then
 
 
@@ -67,7 +67,7 @@ def test_what_others_take_of_the_memory_counts_too(document: Make, plan: Make) -
     found = serving(document, "n150-8gb", memory_need=2 * GB)
     found["sources"]["meminfo"] = {"text": memory(8.2, 3)}
     made = plan(found)
-    assert made.switch.mode == "down" and "3.0 GB of RAM are available beside the release" in made.switch.reason
+    assert made.switch.mode == "down" and "3.0 GB of RAM are available beside the current release" in made.switch.reason
 
 
 def test_a_gpu_holds_both_or_not(document: Make, plan: Make) -> None:
@@ -99,7 +99,7 @@ def test_the_same_release_is_put_right_in_its_place(document: Make, plan: Make) 
     found = json.dumps({"present": True, "receipt": body, "drift": drift})
     made = plan(document("n150-8gb", receipt=found, service=UP))
     assert (made.action, made.switch.mode) == ("repair", "down")
-    assert "the same release is put right" in made.switch.reason
+    assert "the same release is repaired" in made.switch.reason
     whole = plan(document("n150-8gb", receipt=json.dumps({"present": True, "receipt": body}), service=UP))
     assert (whole.action, whole.switch.mode, whole.switch.port) == ("none", "none", None)
 

@@ -55,7 +55,7 @@ def test_an_answer_comes_as_its_schema_lets_it_through() -> None:
     "document", [{"released": True, "add_host": {}}, {"released": 1}, {}, {"ansible_facts": {}}, {"error": ["x"]}]
 )
 def test_an_answer_that_is_none_of_ours_names_the_host_and_what_was_asked(document: dict[str, Any]) -> None:
-    with pytest.raises(FactsError, match=r"^found an answer of gw1 that is not one of ours \(lock release: .*needed"):
+    with pytest.raises(FactsError, match=r"^found an invalid answer from gw1 \(lock release: .*needed"):
         ask(plugin(document))
 
 
@@ -86,7 +86,7 @@ def test_one_deadline_ends_the_exchange_and_what_it_started() -> None:
 
     before = subprocess.Popen(["sleep", "60"])
     begun = time.monotonic()
-    with pytest.raises(FactsError, match=r"found no answer of gw1 after 0 s, needed one"):
+    with pytest.raises(FactsError, match=r"found no answer from gw1 after 0 s, needed one"):
         ask(plugin(does=drip), seconds=0.3)
     assert time.monotonic() - begun < 5
     assert started[0].wait(5) == -signal.SIGKILL
@@ -116,7 +116,7 @@ def test_a_timeout_of_ansible_s_own_that_comes_later_goes_on() -> None:
     before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
     signal.setitimer(signal.ITIMER_REAL, 100)
     try:
-        with pytest.raises(FactsError, match="found no answer of gw1"):
+        with pytest.raises(FactsError, match="found no answer from gw1"):
             ask(plugin(does=lambda: time.sleep(5)), seconds=0.2)
         assert 90 < signal.getitimer(signal.ITIMER_REAL)[0] < 100
         assert signal.getsignal(signal.SIGALRM) == signal.SIG_IGN
@@ -134,7 +134,7 @@ def test_output_without_end_meets_the_bound_in_memory(operation: answers.Key) ->
             kept.append(b"x" * (1 << 20))
 
     memory = answers.OPERATIONS[operation].memory
-    with pytest.raises(FactsError, match=f"found more output of gw1 than {memory} bytes of memory hold"):
+    with pytest.raises(FactsError, match=f"found more output from gw1 than {memory} bytes of memory can hold"):
         action.on_host(plugin(does=flood), VARIABLES, operation, {}, seconds=60)
     assert len(kept) <= (memory >> 20) + 256  # what other tests of this process have left free is used too
     kept.clear()

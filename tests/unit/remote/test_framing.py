@@ -116,7 +116,7 @@ BROKEN = {
     "two answers": (frame({"a": 1}) + frame({"a": 2}), "2 answers"),
     "one within another": (f"{NONCE}:BEGIN\n" + frame({"a": 1}) + f"{NONCE}:END\n", "2 answers"),
     "one with more behind it": (
-        f"{NONCE}:BEGIN\n{base64.b64encode(zlib.compress(b'{}') + b'more').decode()}\n{NONCE}:END\n", "behind it",
+        f"{NONCE}:BEGIN\n{base64.b64encode(zlib.compress(b'{}') + b'more').decode()}\n{NONCE}:END\n", "after it",
     ),
     "null": (packed(b"null"), "or nothing"),
 }  # fmt: skip

@@ -115,6 +115,6 @@ def test_a_host_that_tells_the_truth_is_sent_what_is_missing(tmp_path: Path) -> 
     ],
 )
 def test_a_host_that_speaks_of_other_files_is_refused(tmp_path: Path, answers: dict[str, Any]) -> None:
-    with pytest.raises(FactsError, match="not one of ours") as caught:
+    with pytest.raises(FactsError, match="found an invalid answer from the host") as caught:
         sent_to(tmp_path, **answers)
     assert str(caught.value).isprintable()

@@ -23,7 +23,7 @@ KEY = Finding(
 )  # fmt: skip
 PORT = Finding(
     "gw2", "port", Level.PROBLEM, "port 8080 is in use on 127.0.0.1 by process 4711 (python3 -m http.server)",
-    "it free", "stop it (see it: sudo ss -ltnp 'sport = :8080'), or set phi4_port=8081 in the inventory",
+    "a free port", "stop it (see it: sudo ss -ltnp 'sport = :8080'), or set phi4_port=8081 in the inventory",
 )  # fmt: skip
 SHELL = Finding(
     "gw2", "login shell", Level.WARNING, "/bin/bash adds 170 ms to every task (of 190 ms for a command that does "

@@ -22,7 +22,7 @@ from phi4_edge.report.rollout import next, story
         (documents.contained(), "Stopped: 1 bad of 8 hosts, 0 allowed", "bad"),
         (documents.interrupted(), "Interrupted: 3 of 8 hosts ready, 0 bad, 5 left", "warn"),
         (documents.large(), "Stopped: 9 bad of 200 hosts, 0 allowed", "bad"),
-        (documents.without_plans(), "Stopped: gw2 says that another run holds it", "warn"),
+        (documents.without_plans(), "Stopped: gw2 says that another run has locked it", "warn"),
         (
             {**documents.interrupted(), "state": "dead", "stopped": None},
             "Died without a result, its process is gone: 3 of 8 hosts ready, 0 bad",

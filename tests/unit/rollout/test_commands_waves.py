@@ -123,7 +123,7 @@ def test_ctrl_c_says_how_to_go_on(site: Site) -> None:
     site.fake = press_in("provision", "gw1")
     found = site.run("provision")
     assert found.exit_code == 130
-    assert "the same command with --resume goes on" in found.stdout
+    assert "continue with the same command and --resume" in found.stdout
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_host_that_says_it_is_held_counts_as_one_before_the_start(site: Site) 
     assert outcomes(found) == {**dict.fromkeys(HOSTS, "untouched"), "gw3": "locked"}
     assert "eve@other" in told["hosts"][2]["reason"]
     assert not [host for host in told["hosts"] if host["host"] != "gw3" and "eve" in json.dumps(host)]
-    assert "gw3: held by another run, by their own word" in told["hosts"][0]["reason"]
+    assert "gw3: locked by another run, as they report" in told["hosts"][0]["reason"]
     waited = site.run("provision", "--bake", "0", "--lock-wait", "60")
     assert waited.exit_code == 0
     assert site.fake.calls[0][0].extra_vars["lock_wait"] == 60

@@ -163,7 +163,7 @@ def test_a_host_that_another_run_took_before_the_bake_is_no_bad_one() -> None:
     assert outcomes(driver) == {
         "c1": "done", "a1": "locked", "a2": "done", "b1": "untouched", "b2": "untouched",
     }  # fmt: skip
-    assert "another run took it before it was watched: found the lock of " in driver.results["a1"].reason
+    assert "another run locked it before it was watched: found the lock of " in driver.results["a1"].reason
 
 
 def test_a_sick_host_goes_back_before_a_locked_one_ends_the_rollout() -> None:

@@ -23,7 +23,7 @@ def test_a_host_that_says_it_is_held_is_locked_and_no_other() -> None:
     found = held({host: SimpleNamespace(lock=lock) for host, lock in states.items()})  # type: ignore[misc]
     assert list(found) == ["gw2"]
     assert found["gw2"].outcome is Outcome.LOCKED
-    assert "as this host says, by eve@other (provision since noon, pid 7)" in found["gw2"].reason
+    assert "according to this host, by eve@other (provision since noon, pid 7)" in found["gw2"].reason
     assert "--lock-wait" in found["gw2"].next_step
 
 
@@ -31,7 +31,7 @@ def test_held_hosts_beyond_the_budget_are_said_to_be_so_by_their_own_word() -> N
     begun = Rollout.start(WAVES, Budget(Size(0)), 1.0, {"gw3": Outcome.LOCKED})
     found = too_many_down(begun)
     assert {result.outcome for result in found.values()} == {Outcome.UNTOUCHED}
-    assert "gw3: held by another run, by their own word" in found["gw1"].reason
+    assert "gw3: locked by another run, as they report" in found["gw1"].reason
     assert "--skip-locked" in found["gw1"].next_step and "--limit 'all,!gw3'" in found["gw1"].next_step
     assert too_many_down(Rollout.start(WAVES, Budget(Size(1)), 1.0, {"gw3": Outcome.LOCKED})) == {}
     assert too_many_down(Rollout.start(WAVES, Budget(Size(0)), 1.0, {"gw3": Outcome.LOCKED}, skip_locked=True)) == {}

@@ -131,7 +131,7 @@ def test_no_rollout_begins_where_none_can_be_recorded(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(RecordError, match=r"found no way to write the record .* PHI4_EDGE_STATE"):
         begin(tmp_path / "state")
-    with pytest.raises(RecordError, match="cannot be gone on with"):
+    with pytest.raises(RecordError, match="cannot be continued"):
         Journal.reopen(tmp_path, "20260101T000000Z-aaaaaa")
 
 

@@ -179,7 +179,7 @@ def test_hosts_that_nobody_could_look_at(tmp_path: Path, plans: Plans) -> None:
     file = reviewed(tmp_path, plans(without=("gw2",)))
     assert plan_file.differences(file, plans(without=("gw2",))) == []
     assert plan_file.differences(file, plans()) == [
-        "gw2: found a plan, needed one that was reviewed: it could not be looked at then"
+        "gw2: found a plan, needed one that was reviewed: it could not be probed then"
     ]
     # Lost since: nothing is done to it, and the rollout counts it.
     assert plan_file.differences(reviewed(tmp_path, plans()), plans(without=("gw2",))) == []

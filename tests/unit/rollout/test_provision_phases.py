@@ -59,7 +59,7 @@ def test_where_nothing_can_be_made_nothing_is_driven(
     assert outcomes(found) == dict.fromkeys(HOSTS, "preflight")
     first = result(found)["hosts"][0]
     assert first["reason"] == "found no network, needed one"
-    assert first["next_step"] == "mend that on this controller, then run again; no host was changed for it"
+    assert first["next_step"] == "fix that on this controller, then run again; no host was changed"
     assert site.fake.calls == []
 
 

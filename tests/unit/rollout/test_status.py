@@ -64,7 +64,7 @@ def facts() -> HostFacts:
             dataclasses.replace(UP, loader="failed, enabled"),
             HEALTHY,
             State.STOPPED,
-            "the service is active and enabled, what loads its model failed and enabled, needed active and enabled",
+            "the service is active and enabled, its loader failed and enabled, needed active and enabled",
         ),
         (STARTING_CONTAINER, UP, Health(problem="no answer"), State.LOADING, "its model is being loaded"),
         (STARTING_CONTAINER, UP, HEALTHY, State.SERVING, ""),

@@ -149,7 +149,7 @@ def test_without_any_worker_left_this_controller_does_it(folder: Path, links: li
     assert {end.status for end in ended.hosts.values()} == {"ok"}
     assert all(end.facts["said"].startswith("{{ c4nary }} /here 120") for end in ended.hosts.values())
     assert all(end.changed == 1 for end in ended.hosts.values())
-    assert "this controller does it alone" in told[0]
+    assert "this controller continues alone" in told[0]
     assert gone([began(folder, host)[0] for host in HOSTS])
 
 
@@ -184,7 +184,7 @@ def test_a_controller_that_says_nothing_is_given_up(folder: Path, links: list[Li
 @pytest.mark.parametrize("request_line", [b"no request\n", b"[]\n", b'{"do": "else"}\n', b'{"do": "run"}\n'])
 def test_what_is_no_request_ends_in_words(folder: Path, request_line: bytes) -> None:
     done = subprocess.run(argv(folder), input=request_line, capture_output=True, check=False)
-    assert b"RunnerError: found a request" in done.stderr
+    assert b"RunnerError: found an invalid request" in done.stderr
     assert runner_link.Hello.read(done.stdout.splitlines()[0])
 
 

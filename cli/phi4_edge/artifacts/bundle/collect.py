@@ -65,7 +65,7 @@ def _entry(shelf: Images, known: Mapping[str, Any], image: PlannedImage, plan: P
     """The image's line of the store's index; without a path where hosts pull it, and it is not in the bundle."""
     key = image.key
     if key not in known:
-        raise ArtifactError(f"{key} is not in {shelf.store.root}: it was to be fetched before")
+        raise ArtifactError(f"{key} is not in {shelf.store.root}: it should have been fetched before")
     pushed = delivery.pushes(plan, image) and shelf.path(str(known[key]["digest"])).is_dir()
     return dict(known[key]) if pushed else {**known[key], "path": ""}
 

@@ -65,10 +65,10 @@ def read_manifest(stream: IO[bytes], where: str) -> bytes:
     except tarfile.HeaderError:
         info = tarfile.TarInfo()
     if info.name != NAME or info.size <= 0:
-        raise ArtifactError(f"{where} is not a bundle: needed is a file that 'phi4-edge bundle create' wrote")
+        raise ArtifactError(f"{where} is not a bundle: needed a file written by 'phi4-edge bundle create'")
     if info.size > LARGEST:
         raise ArtifactError(
-            f"{where}: its manifest has {info.size} bytes, at most {LARGEST} are taken: it is no bundle"
+            f"{where}: its manifest has {info.size} bytes, at most {LARGEST} are accepted: it is not a bundle"
         )
     raw = stream.read(info.size)
     whole = first == header(NAME, info.size) and len(raw) == info.size
@@ -92,7 +92,7 @@ def read_signed(stream: IO[bytes], where: str) -> Presented:
             continue
         found[name] = stream.read(size)
         if len(found[name]) != size or stream.read(len(padding(size))) != padding(size):
-            raise _changed(where, name, "the file ends before its end, or its last block is not empty")
+            raise _changed(where, name, "the file is cut off, or its last block is not empty")
     return Presented(*(found.get(name, b"") for name in SIGNED))
 
 
@@ -118,7 +118,7 @@ def walk(stream: IO[bytes], contents: Contents, where: str) -> Iterator[tuple[st
     for member, entry in contents.members:
         name, sha256, size = entry.path, entry.sha256, entry.size
         if stream.read(BLOCK) != header(member, size):
-            raise _changed(where, name, "its header is not as written, or the file ends before it")
+            raise _changed(where, name, "its header was changed, or the file ends before it")
         position = stream.tell()
         digest = hashlib.sha256()
         left = size
@@ -130,7 +130,7 @@ def walk(stream: IO[bytes], contents: Contents, where: str) -> Iterator[tuple[st
         if digest.hexdigest() != sha256:
             raise _changed(where, name, f"found sha256 {digest.hexdigest()[:12]}…, needed {sha256[:12]}…")
         if stream.read(len(padding(size))) != padding(size):
-            raise _changed(where, name, "what fills its last block is not empty")
+            raise _changed(where, name, "the padding of its last block is not empty")
         yield sha256, position
     wanted = ending(stream.tell())
     if stream.read(len(wanted) + 1) != wanted:

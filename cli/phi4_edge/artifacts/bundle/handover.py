@@ -36,7 +36,7 @@ _SPARE = 100_000_000  # bytes left free beside what is received
 _OFFER = 2 * (manifest.LARGEST + signed.MOST)
 _ANSWER = 1 << 20  # any other line
 _PARTS = 6 * manifest.MOST_FILES
-_ODD = "{} says what is not part of a transfer; is it the same version?"
+_ODD = "{} sent something that is not part of a transfer; is it the same version?"
 
 
 def send(
@@ -66,12 +66,12 @@ def send(
     part = only(contents, lacking)
     size = form.size_of(part)
     if not 0 <= begin <= size:
-        raise ArtifactError(f"{name} says that it has {begin} of {size} bytes, which cannot be; run again")
+        raise ArtifactError(f"{name} says that it has {begin} of {size} bytes, which is impossible; run again")
     out = _From(sink, begin)
     bundle.write(store, part, bill, out, lambda done: progress(Event(name, "copying", "", done, size)))
     sink.flush()
     if _heard(source, name).get("done") is not True:
-        raise ArtifactError(f"{name} did not say that it has everything; run again")
+        raise ArtifactError(f"{name} did not confirm that it has everything; run again")
     return size - begin
 
 
@@ -151,7 +151,7 @@ def _take(path: Path, size: int, lacking: list[str], source: IO[bytes], sink: IO
         while left:
             block = source.read(min(left, _BLOCK))
             if not block:
-                raise ArtifactError(f"the connection ended {left} bytes before the end; the next run goes on there")
+                raise ArtifactError(f"the connection ended {left} bytes before the end; the next run continues there")
             out.write(block)
             left -= len(block)
         out.flush()
@@ -164,7 +164,7 @@ def _unpack(store: Store, path: Path, content: Content, part: Contents, progress
     try:
         found = Bundle.open(path, content, progress, part=True)
         if found.contents != part:
-            raise ArtifactError("what came is not what was offered; run again")
+            raise ArtifactError("what arrived is not what was offered; run again")
         found.bring(store, progress)
     finally:
         path.unlink(missing_ok=True)  # used, or damaged
@@ -196,7 +196,7 @@ def _heard(source: IO[bytes], name: str, longest: int = _ANSWER) -> Mapping[str,
     try:
         found = strict_json.loads(line, _PARTS, 4)
     except ValueError as error:
-        raise ArtifactError(f"{name} ended the connection in the middle; run again") from error
+        raise ArtifactError(f"{name} closed the connection too early; run again") from error
     if not isinstance(found, dict):
         raise ArtifactError(_ODD.format(name))
     if "error" in found:

@@ -133,7 +133,7 @@ def require_form(contents: Contents) -> None:
     """Raise ValueError unless the names of all files can be there together, on any file system, below the store."""
     files = [entry.path for entry in contents.files]
     if len(files) > MOST_FILES:
-        raise ValueError(f"it names {len(files)} files, at most {MOST_FILES} are taken")
+        raise ValueError(f"it names {len(files)} files, at most {MOST_FILES} are accepted")
     if files.count(SBOM) != 1:
         raise ValueError(f"it does not name one {SBOM}")
     if len(set(contents.wheelhouses)) != len(contents.wheelhouses):
@@ -143,7 +143,7 @@ def require_form(contents: Contents) -> None:
         if entry.path != SBOM:
             require_path(entry.path)
         if sizes.setdefault(entry.sha256, entry.size) != entry.size:
-            raise ValueError(f"{entry.path} has {entry.size} bytes, another file of the same content has other")
+            raise ValueError(f"{entry.path} has {entry.size} bytes, one with the same content has another size")
     require_each_once(files)
 
 

@@ -49,10 +49,10 @@ def check(contents: Contents, read: Read, engine_dir: Path, where: str, part: bo
     named |= {f"wheelhouses/{name}" for name in contents.wheelhouses}
     named |= {str(entry["path"]) for entry in contents.images.values() if entry["path"]}
     if odd := sorted(folders.keys() ^ named):
-        what = "is named and not in it" if odd[0] in named else "is in it and nothing names it"
+        what = "is listed but missing" if odd[0] in named else "is in it but not listed"
         raise ArtifactError(f"{where}: {odd[0]} {what}; create the bundle again")
     if len(contents.images) > _MOST_IMAGES:
-        raise ArtifactError(f"{where}: it names {len(contents.images)} images, at most {_MOST_IMAGES} are taken")
+        raise ArtifactError(f"{where}: it names {len(contents.images)} images, at most {_MOST_IMAGES} are accepted")
     if not part:
         _require_needs(contents, where)
     for name, digest in contents.artifacts.items():
@@ -82,7 +82,7 @@ def _require_needs(contents: Contents, where: str) -> None:
         needed |= {str(what["model"]), *map(str, what["images"])}
         needed |= {str(what["runtime"])} if what["runtime"] else set()
     if odd := sorted(needed ^ offered):
-        what_of = "is for a host and not in it" if odd[0] in needed else "is for no host"
+        what_of = "is needed by a host but missing" if odd[0] in needed else "is for no host"
         raise ArtifactError(f"{where}: {odd[0][:120]!a} {what_of}; create the bundle again")
 
 
@@ -110,7 +110,7 @@ def _require_data(held: Manifest) -> None:
     runs = [path for path in (entry.path for entry in held.files) if _runs(path)]
     if runs or held.executables or held.links:
         odd = min([*runs, *held.executables, *(link.path for link in held.links)])
-        raise ValueError(f"{odd[:120]} may run code, which no file of a model does")
+        raise ValueError(f"{odd[:120]} may run code, which no file of a model may")
 
 
 def _runs(path: str) -> bool:
@@ -158,13 +158,13 @@ def _manifest(folder: str, inside: Files, read: Read, where: str) -> Manifest:
     found = {path: (entry.size, entry.sha256) for path, entry in inside.items() if path != manifest.NAME}
     if odd := sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path)):
         why = (
-            "is in it and not of"
+            "is in it but not part of"
             if odd[0] not in wanted
-            else "is missing, and of"
+            else "is missing from"
             if odd[0] not in found
-            else "is not of"
+            else "differs from"
         )
-        raise ArtifactError(f"{where}: {folder}/{odd[0]} {why} {held.artifact} as that is listed; create it again")
+        raise ArtifactError(f"{where}: {folder}/{odd[0]} {why} {held.artifact} as listed; create it again")
     return held
 
 

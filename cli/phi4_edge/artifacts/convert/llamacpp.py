@@ -92,7 +92,7 @@ def quantizer(store: Store, catalog: Catalog, progress: Progress = silent) -> Qu
     try:
         folder = store.path(release.ensure(store, catalog, artifact, progress))
     except ArtifactError as error:
-        raise ArtifactError(f"{_how(artifact)} The release cannot be had: {error}") from error
+        raise ArtifactError(f"{_how(artifact)} The release is not available: {error}") from error
     program = folder / "lib" / ENGINE / PROGRAM
     if not program.is_file():
         raise ArtifactError(f"{_how(artifact)} {artifact} in the store holds no {PROGRAM}.")
@@ -152,10 +152,10 @@ def _operators(chosen: Path) -> Quantizer:
     """The program that the operator named, when it is one that knows K-quants."""
     program = chosen / PROGRAM if chosen.is_dir() else chosen
     if not program.is_file() or not os.access(program, os.X_OK):
-        raise ArtifactError(f"{SETTING} names {chosen}, needed {PROGRAM} or the folder that it is in")
+        raise ArtifactError(f"{SETTING} names {chosen}, needed {PROGRAM} or the folder it is in")
     ended = process.run([program, "--help"], process.environment(LD_LIBRARY_PATH=str(program.parent)))
     if not any("Q4_K_M" in line for line in ended.tail):
-        raise ArtifactError(f"{program} does not know Q4_K_M ({ended.last_words().strip()}); needed is llama.cpp's own")
+        raise ArtifactError(f"{program} does not know Q4_K_M ({ended.last_words().strip()}); needed llama.cpp's own")
     return Quantizer(program.absolute(), f"{PROGRAM} {manifest.sha256_of(program)[:16]}")
 
 
@@ -163,7 +163,7 @@ def _how(artifact: str) -> str:
     return (
         f"This conversion needs llama.cpp's {PROGRAM}. 'phi4-edge model tools' builds it here (CMake and a C++ "
         f"compiler, minutes); 'phi4-edge model fetch {artifact}' takes it from Ollama's release; {SETTING} names one "
-        "that is there already."
+        "that exists already."
     )
 
 

@@ -87,7 +87,7 @@ def _with_cuda(command: Command, work: Path, reasons: list[str], progress: Progr
     fetched, installed = resources.gigabytes(FETCHED), resources.gigabytes(INSTALLED)
     size = f"{fetched} to fetch, {installed} on the disk, no GPU is used"
     progress(Event("converter", f"installing PyTorch {VERSION} with CUDA instead:", size))
-    resources.require_disk(work, FETCHED + INSTALLED, "PyTorch with CUDA, for want of a CPU build,")
+    resources.require_disk(work, FETCHED + INSTALLED, "PyTorch with CUDA, as there is no CPU build,")
     # Neither pip's cache, which may lie on a smaller disk, nor /tmp, which may lie in memory.
     locked: Command = [*command, "--no-cache-dir", "--require-hashes", "-r", LOCK]
     if reason := _refused(locked, process.fetching(TMPDIR=str(work))):

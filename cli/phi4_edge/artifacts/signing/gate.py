@@ -108,7 +108,7 @@ class Gate:
         """What is said where no key is trusted; what claims to be signed must at least be about this bundle."""
         if not given.statement:
             lies = path.with_name(path.name + SUFFIX).is_file()
-            beside = f" inside, and nobody looked at {path.name}{SUFFIX}" if lies else ""
+            beside = f" inside, and nothing checked {path.name}{SUFFIX}" if lies else ""
             return Passed(f"not signed{beside}; no key is trusted on this controller ('phi4-edge trust add')")
         found = form.decode(given.statement, str(path))
         ids = [one.id for one in minisign.signatures(given.signature, str(path))] if given.signature else []
@@ -118,8 +118,8 @@ class Gate:
             raise SignatureRefusedError(
                 "bad signature", f"{path}: found a statement about another bundle, needed its own: copy it again"
             )
-        note = f"signed by {', '.join(ids) or 'nobody'}, whom nobody here trusts, so that nothing of it was verified"
-        return Passed(f"{note} ('phi4-edge trust add' of that key, when you know it)", None, given, found)
+        note = f"signed by {', '.join(ids) or 'nobody'}, which is not trusted here, so nothing of it was verified"
+        return Passed(f"{note} ('phi4-edge trust add' of that key, if you know it)", None, given, found)
 
 
 def _vouched(trust: Trust, site: str) -> Trust:

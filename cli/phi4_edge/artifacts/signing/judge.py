@@ -106,7 +106,7 @@ def commented(signature: Signature, where: str) -> Statement:
 
 def _number(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,15}", text) or int(text) > form.COUNTER_MOST:
-        raise ValueError(f"{text[:40]!r} is no time and no counter")
+        raise ValueError(f"{text[:40]!r} is neither a time nor a counter")
     return int(text)
 
 
@@ -162,7 +162,7 @@ def _known(trust: Trust, signatures: tuple[Signature, ...], where: str) -> list[
             "unknown key",
             f"{where} is signed by key {', '.join(one.id for one in signatures)}, needed one that is trusted here: "
             f"{_ids(trust)}. Ask who made it for a rotation that a trusted key signed ('phi4-edge trust rotate'), or, "
-            "when you know the key otherwise, 'phi4-edge trust add'",
+            "if you know the key from elsewhere, 'phi4-edge trust add'",
         )
     return known
 
@@ -179,7 +179,7 @@ def in_order(trust: Trust, found: Statement, name: str, keys: tuple[str, ...], w
             f"controller serves that site too: phi4-edge trust site {found.site}",
         )
     if found.counter < seen.counter or (found.counter == seen.counter and name != seen.statement):
-        what = "is older than" if found.counter < seen.counter else "has the counter of, and is not,"
+        what = "is older than" if found.counter < seen.counter else "has the counter of, but is not,"
         raise SignatureRefusedError(
             "older",
             f"{where} {what} what was accepted for the site {found.site} before: found counter {found.counter} of "
@@ -197,12 +197,12 @@ def in_time(created: int, expires: int, latest: int, where: str, now: int | None
         raise SignatureRefusedError(
             "not yet valid",
             f"{where} was made at {moment(created)}, needed a time before now, {moment(clock)} by this clock: set the "
-            "clock, or look who made it",
+            "clock, or ask who made it",
         )
     if latest >= expires:
         raise SignatureRefusedError(
             "expired",
-            f"{where} held until {moment(expires)}, needed one that holds at {moment(latest)}: get the newest bundle, "
+            f"{where} expired at {moment(expires)}, needed one valid at {moment(latest)}: get the newest bundle, "
             "or make and sign it again",
         )
 

@@ -81,12 +81,12 @@ class PublicKey:
         if raw is None or raw[:2] != LEGACY:
             raise SignatureRefusedError(
                 "malformed",
-                f"{where}: found no minisign public key, needed a .pub file of 'minisign -G', or its second line "
+                f"{where}: found no minisign public key, needed a .pub file made by 'minisign -G', or its second line "
                 "(it begins with RW)",
             )
         if not sound(raw[10:]):
             raise SignatureRefusedError(
-                "malformed", f"{where}: found a key that no honest program makes, needed one of 'minisign -G'"
+                "malformed", f"{where}: found a key that no honest program makes, needed one made by 'minisign -G'"
             )
         return cls(raw[2:10], raw[10:])
 

@@ -158,13 +158,13 @@ def _image(document: Mapping[str, Any]) -> dict[str, str]:
 
 def _mapping(document: Any, value: Callable[[Any], Any]) -> dict[str, Any]:
     if not isinstance(document, dict) or len(document) > _ENTRIES:
-        raise ValueError("a list of names that is none, or too long")
+        raise ValueError("not a list of names, or one that is too long")
     return {_text(name, _NAME): value(one) for name, one in document.items()}
 
 
 def _list(document: Any, most: int) -> list[Any]:
     if not isinstance(document, list) or len(document) > most:
-        raise ValueError(f"a list that is none, or has more than {most} entries")
+        raise ValueError(f"not a list, or one with more than {most} entries")
     return document
 
 

@@ -65,12 +65,10 @@ class Trust:
         """The same, and `key`. Raises ArtifactError where another key has its number, or there are too many."""
         if (known := self.find(key.id)) is not None:
             if known != key:
-                raise ArtifactError(f"found another trusted key with the number {key.id}: remove that first")
+                raise ArtifactError(f"found another trusted key with the id {key.id}: remove that first")
             return self
         if len(self.keys) >= KEYS_MOST:
-            raise ArtifactError(
-                f"found {KEYS_MOST} trusted keys, needed room for one: remove those that signed long ago"
-            )
+            raise ArtifactError(f"found {KEYS_MOST} trusted keys, needed room for one: remove those no longer in use")
         return replace(self, keys=(*self.keys, Trusted(key, name, now)), removed=_without(self.removed, key.id))
 
     def without_key(self, key_id: str) -> Trust:
@@ -137,7 +135,7 @@ class Keeper:
                 yield
         except OSError as error:
             raise ArtifactError(
-                f"{self.keys_path} cannot be written: {error.strerror}; give it room and rights, or name another "
+                f"{self.keys_path} cannot be written: {error.strerror}; give it space and rights, or name another "
                 "folder in PHI4_EDGE_CONFIG"
             ) from error
 
@@ -163,7 +161,7 @@ def _keys(document: Mapping[str, Any] | None, path: Path) -> tuple[tuple[Trusted
             for line in lines
         )
         if not all(isinstance(one, str) and _KEY_ID.fullmatch(one) for one in removed):
-            raise ValueError("a removed key without its number")
+            raise ValueError("a removed key without its id")
         if len({one.key.id for one in keys}) != len(keys):
             raise ValueError("a key twice")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -184,9 +182,9 @@ def _sites(document: Mapping[str, Any] | None, path: Path) -> dict[str, Seen]:
 def _seen(line: Mapping[str, Any]) -> Seen:
     counter, statement = line["counter"], line["statement"]
     if type(counter) is not int or not 0 <= counter <= COUNTER_MOST:
-        raise ValueError("a counter that is none")
+        raise ValueError("not a counter")
     if not isinstance(statement, str) or (statement and not _SHA256.fullmatch(statement)):
-        raise ValueError("a statement that is none")
+        raise ValueError("not a statement")
     return Seen(counter, seconds(line["created"]), statement)
 
 

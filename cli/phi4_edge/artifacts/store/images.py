@@ -201,7 +201,7 @@ class Images:
         if known and digest and known["digest"] != digest:
             raise ArtifactError(
                 f"found {key} at {digest[:19]}…, needed {str(known['digest'])[:19]}…, to which it was pinned when it "
-                "was first resolved: the tag was moved to other content. Look first why it changed; 'phi4-edge model "
+                "was first resolved: the tag was moved to other content. Find out why it changed; 'phi4-edge model "
                 f"remove {key}' forgets the pin"
             )
 

@@ -127,7 +127,7 @@ class Manifest:
 def artifact_id(text: str) -> str:
     """`text` when it is an artifact id `<model>/<variant>`. Raises ArtifactError otherwise."""
     if not _ARTIFACT.fullmatch(text):
-        raise ArtifactError(f"{text!r} is not an artifact id; needed is <model>/<variant>, such as tiny/onnx-int4")
+        raise ArtifactError(f"{text!r} is not an artifact id; needed <model>/<variant>, such as tiny/onnx-int4")
     return text
 
 
@@ -201,7 +201,7 @@ def strangers(folder: Path, wanted: Manifest) -> tuple[str, ...]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if name not in (folders if path.is_dir() and not path.is_symlink() else names):
-            found.append(f"{path}: is no part of {wanted.artifact}")
+            found.append(f"{path}: is not part of {wanted.artifact}")
     return tuple(found)
 
 
@@ -231,7 +231,7 @@ def _require_links(links: tuple[Link, ...], files: tuple[FileEntry, ...], where:
     try:
         manifests.check_links(links, [entry.path for entry in files])
     except ValueError as error:
-        raise ArtifactError(f"{where}: {error}; only links that stay inside are taken") from None
+        raise ArtifactError(f"{where}: {error}; only links that stay inside are accepted") from None
 
 
 def _files(raw: object, where: str) -> tuple[FileEntry, ...]:

@@ -166,7 +166,7 @@ class Store:
     def making(self, name: str, progress: Progress = silent) -> Iterator[None]:
         """Hold the right to make `name`; a second process waits until the first is done."""
         with self._lock(
-            name.replace("/", "_"), lambda: progress(Event(name, "waiting for another process that makes it"))
+            name.replace("/", "_"), lambda: progress(Event(name, "waiting for another process that is making it"))
         ):
             yield
 
@@ -268,7 +268,7 @@ class Store:
 
 def _unusable(root: Path, error: OSError) -> ArtifactError:
     return ArtifactError(
-        f"the store {root} cannot be used: {error}. Give it room and rights, or set PHI4_EDGE_STORE to another folder."
+        f"the store {root} cannot be used: {error}. Give it space and rights, or set PHI4_EDGE_STORE to another folder."
     )
 
 

@@ -170,7 +170,7 @@ def _build(accelerator: str, row: Row, kv_types: Mapping[str, int]) -> Build:
         row.fail("accelerator", f"one of {', '.join(ACCELERATORS)} as the name of a build")
     types = row.texts("kv_types")
     if not types or not set(types) <= set(kv_types):
-        row.fail("kv_types", f"a list out of {', '.join(kv_types)}")
+        row.fail("kv_types", f"a list of {', '.join(kv_types)}")
     features = row.row("architectures")
     jetson = row.data.get("jetson", [])
     if not isinstance(jetson, list) or not all(type(release) is int for release in jetson):

@@ -63,7 +63,7 @@ def _artifact(row: Row, sums: Row) -> ReleaseArtifact:
     row.only("assets", "disk", "digest")
     assets = row.texts("assets")
     if not assets or not set(assets) <= set(sums.data):
-        row.fail("assets", f"names out of {', '.join(map(str, sums.data))}")
+        row.fail("assets", f"names from {', '.join(map(str, sums.data))}")
     digest = row.text("digest", "")
     if digest and not _SHA256.fullmatch(digest):
         row.fail("digest", "64 hexadecimal digits: what 'phi4-edge model list' shows of it")

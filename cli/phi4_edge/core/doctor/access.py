@@ -94,13 +94,13 @@ def scripts(case: Case) -> Iterator[Finding]:
         gap = case.root.gap(name)
         if gap in ("timeout", "failed", "nonsense"):
             said = case.root.detail(name)
-            found = f"{name.replace('_', ' ')} could not be looked at ({gap}{f': {said}' if said else ''})"
+            found = f"{name.replace('_', ' ')} could not be checked ({gap}{f': {said}' if said else ''})"
             yield case.note(
                 "scripts", found, "an answer", f"look there: ssh {case.host}; a disk that hangs shows in dmesg"
             )
     if case.root.text("uid") not in ("", "0"):
         yield case.warning(
-            "sudo", "the host was looked at without root rights", "root: locks and sudo's rules stay unseen",
+            "sudo", "the host was checked without root rights", "root: otherwise locks and sudo's rules cannot be seen",
             "set ansible_become=true in the inventory",
         )  # fmt: skip
 
@@ -123,8 +123,8 @@ def login_shell(case: Case) -> Iterator[Finding]:
     noise = clean(case.host_document.get("noise"), 120)
     if noise:
         yield case.warning(
-            "login shell", f"{shell} prints where nothing was asked for: {noise}",
-            "silence: it mixes with the answers of commands, and breaks scp and sftp", fix,
+            "login shell", f"{shell} prints what nothing asked for: {noise}",
+            "no output: it mixes with the answers of commands, and breaks scp and sftp", fix,
         )  # fmt: skip
     if login.get("status") not in (0, None):
         yield case.warning("login shell", f"{shell} ends with an error although the command did not", "status 0", fix)
@@ -156,15 +156,15 @@ def connection(case: Case) -> Iterator[Finding]:
     trip, cost = least(case.host_document.get("trips")), shell_cost(case) or 0.0
     if trip is not None and trip - cost >= SLOW_TRIP:
         yield case.note(
-            "connection", f"a command that does nothing takes {milliseconds(trip - cost)} besides the login shell",
-            f"less than {milliseconds(SLOW_TRIP)}: a slow line or a busy host; each task waits for it",
+            "connection", f"a command that does nothing takes {milliseconds(trip - cost)} without the login shell",
+            f"less than {milliseconds(SLOW_TRIP)}: a slow connection or a busy host; each task waits for it",
             f"ping {case.host}; uptime on it; UseDNS no in /etc/ssh/sshd_config",
         )  # fmt: skip
     sudo = least(case.host_document.get("sudo_trips"))
     if trip is not None and sudo is not None and sudo - trip >= SLOW_SUDO:
         yield case.warning(
             "sudo", f"sudo adds {milliseconds(sudo - trip)} to every task", f"less than {milliseconds(SLOW_SUDO)}",
-            "see what it waits for: time sudo -n true; often its own name (/etc/hosts), LDAP or a PAM module",
+            "see what it waits for: time sudo -n true; often the host's own name (/etc/hosts), LDAP or a PAM module",
         )  # fmt: skip
     for line in case.root.lines("sudoers", 5):
         file, _, rule = line.partition(" ")

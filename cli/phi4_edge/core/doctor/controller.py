@@ -72,14 +72,14 @@ def _programs(it: Readings) -> Iterator[Finding]:
         yield _finding("openssh", Level.WARNING, it.ssh, f"OpenSSH {dotted(OLDEST_SSH)} or newer", client)
     if it.passwords and not it.sshpass:
         fix = f"{doctor_fix.install(it.system, 'sshpass')}; better: keys (ssh-copy-id USER@HOST)"
-        found = "passwords for SSH in the inventory and no sshpass"
-        yield _finding("openssh", Level.PROBLEM, found, "sshpass, which hands them to ssh", fix)
+        found = "SSH passwords in the inventory but no sshpass"
+        yield _finding("openssh", Level.PROBLEM, found, "sshpass, which passes them to ssh", fix)
 
 
 def _store(it: Readings) -> Iterator[Finding]:
     if it.store_error:
         fix = f"sudo chown -R $(id -un): {it.store}, or give another folder with PHI4_EDGE_STORE"
-        yield _finding("store", Level.PROBLEM, f"{it.store}: {it.store_error}", "a folder of this user", fix)
+        yield _finding("store", Level.PROBLEM, f"{it.store}: {it.store_error}", "a folder owned by this user", fix)
     if it.store_free is None:
         return
     fix = (
@@ -88,7 +88,7 @@ def _store(it: Readings) -> Iterator[Finding]:
     )
     if it.store_free < it.to_fetch:
         found = f"{gb(it.store_free)} free for the store {it.store}"
-        needed = f"{gb(it.to_fetch)} for models that are not there yet"
+        needed = f"{gb(it.to_fetch)} for models that are not in it yet"
         yield _finding("store", Level.PROBLEM, found, needed, fix)
     elif it.store_free < LEAST_FREE:
         found = f"{gb(it.store_free)} free for the store {it.store}"
@@ -125,6 +125,6 @@ def _config(it: Readings) -> Iterator[Finding]:
         fix = f"chmod o-w {folder}, or ANSIBLE_CONFIG={it.ignored_config} if you trust it"
         yield _finding("ansible.cfg", Level.WARNING, found, "a directory that only you can write to", fix)
     if not it.host_keys_checked:
-        found = f"{it.config} switches host key checking off; phi4-edge checks all the same"
-        fix = "take host_key_checking out of it: plain ansible-playbook would talk to anybody"
+        found = f"{it.config} switches host key checking off; phi4-edge checks anyway"
+        fix = "remove host_key_checking from it: plain ansible-playbook would talk to anybody"
         yield _finding("ansible.cfg", Level.NOTE, found, "host_key_checking = True", fix)

@@ -68,9 +68,9 @@ def _orphaned_port(case: Case) -> Iterator[Finding]:
     some = isinstance(running, int) and running > 0 and not stays
     found = f"Docker holds {facts.orphaned} for no container, as it may after a power cut in the middle of a start"
     fix = "sudo systemctl restart docker" + (
-        f"; it stops {running} containers meanwhile, see: docker ps" if some else ""
+        f"; meanwhile it stops {running} containers, see: docker ps" if some else ""
     )
-    yield case.when(some, "port", found, "the port free: the start of the service restarts Docker where that is "
+    yield case.when(some, "port", found, "a free port: starting the service restarts Docker where that is "
                     "harmless, once per boot", fix)  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def _silent(case: Case) -> Iterator[Finding]:
     unit, said = _units(case).get("docker.service", {}), case.probe.detail("docker")
     state = unit.get("ActiveState") or "unknown"
     found = (
-        f"Docker is installed and its daemon gives no answer (docker.service is {state}{f'; {said}' if said else ''})"
+        f"Docker is installed but its daemon does not answer (docker.service is {state}{f'; {said}' if said else ''})"
     )
     init = case.facts.init if case.facts is not None else ""
     if unit.get("LoadState") == "not-found" and init == "systemd":
@@ -98,7 +98,7 @@ def _daemon(case: Case) -> Iterator[Finding]:
     info = _info(case)
     if case.root.gap("docker_info") == "timeout":
         fix = "sudo systemctl restart docker; see: sudo journalctl -u docker -n 50"
-        yield case.when(case.needs_docker, "docker", "docker info gives no answer in time", "one within 5 s", fix)
+        yield case.when(case.needs_docker, "docker", "docker info does not answer in time", "one within 5 s", fix)
     if info.get("MemoryLimit") is False:
         yield case.warning(
             "cgroups", "Docker cannot limit the memory of containers", "limits: an engine must not take the host down",
@@ -125,7 +125,7 @@ def cgroups(case: Case) -> Iterator[Finding]:
     controllers = case.root.text("cgroup_controllers").split()
     if controllers and "memory" not in controllers:
         yield case.warning(
-            "cgroups", "the kernel has no control group for memory", "one: limits of units and containers do nothing",
+            "cgroups", "the kernel has no control group for memory", "one: limits have no effect without it",
             _memory_controller(case),
         )  # fmt: skip
     if not case.facts.cgroup.version:
@@ -137,7 +137,7 @@ def cgroups(case: Case) -> Iterator[Finding]:
     if said:
         yield case.note(
             "cgroups", f"the host is a container, or in a slice, limited to {' and '.join(said)}",
-            "the whole machine, or a plan that fits the limits: it counts with them",
+            "the whole machine, or a plan that fits the limits: it takes them into account",
             "systemctl show -p MemoryMax,CPUQuotaPerSecUSec -- -.slice system.slice",
         )  # fmt: skip
 
@@ -146,7 +146,7 @@ def _memory_controller(case: Case) -> str:
     if case.facts is not None and "raspberry" in case.facts.board.lower():
         file = "/boot/firmware/cmdline.txt"
         return f"sudo sed -i '1 s/$/ cgroup_enable=memory cgroup_memory=1/' {file} && sudo reboot"
-    return "take cgroup_disable=memory off the kernel's command line (/etc/default/grub, sudo update-grub), then reboot"
+    return "remove cgroup_disable=memory from the kernel command line (/etc/default/grub, sudo update-grub), reboot"
 
 
 def nvidia(case: Case) -> Iterator[Finding]:
@@ -156,7 +156,7 @@ def nvidia(case: Case) -> Iterator[Finding]:
         return
     lines = dict(line.partition(" ")[::2] for line in case.root.lines("nvidia_versions"))
     state, card = facts.nvidia.state, "an NVIDIA GPU"
-    needed = "a driver that answers: until then the plan is one for the CPU"
+    needed = "a driver that answers: until then the plan uses the CPU"
     if state == "no_driver":
         if facts.nvidia.nouveau:
             fix = (
@@ -172,7 +172,7 @@ def nvidia(case: Case) -> Iterator[Finding]:
         found = f"kernel module and library of the driver differ{both if lines else ''}"
         yield case.warning("driver", found, "one version", "sudo systemctl reboot, which loads the installed module")
     elif state in ("no_devices", "unreadable"):
-        found = f"{card} whose driver gives no answer ({facts.nvidia.detail or state})"
+        found = f"{card} whose driver does not answer ({facts.nvidia.detail or state})"
         fix = "see why: sudo dmesg | grep -iE 'nvrm|xid'; a GPU that fell off the bus comes back after a power cycle"
         yield case.warning("driver", found, needed, fix)
     elif facts.nvidia.nouveau:
@@ -209,7 +209,7 @@ def secure_boot(case: Case) -> Iterator[Finding]:
             yield case.problem("secure boot", before, needed, _ENROL)
             return
     yield case.warning(
-        "secure boot", "Secure Boot is on, and the GPU has no driver that works",
+        "secure boot", "Secure Boot is on, and the GPU has no working driver",
         "a module signed with a key that the firmware trusts", _ENROL,
     )  # fmt: skip
 
@@ -234,5 +234,5 @@ def floors(case: Case) -> Iterator[Finding]:
             yield case.note("known flaws", f"{found} (accepted in the inventory)", needed, fix)
             continue
         blocked = case.plan is not None and any(text.startswith(f"{name} ") for text in case.plan.blockers)
-        fix += f"; or {VARIABLE}={name} where the distribution has closed these in its own build"
+        fix += f"; or {VARIABLE}={name} if the distribution has fixed these in its own build"
         yield case.when(blocked, "known flaws", found, needed, fix)

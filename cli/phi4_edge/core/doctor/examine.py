@@ -81,7 +81,7 @@ def _twins(cases: Sequence[Case]) -> Iterator[Finding]:
         if who in seen:
             yield case.problem(
                 "inventory", f"{seen[who]} and {case.host} are the same machine", "each machine once: two names would "
-                "be provisioned at the same time", "take one of them out of the inventory, or correct ansible_host",
+                "be provisioned at the same time", "remove one of them from the inventory, or correct ansible_host",
             )  # fmt: skip
         seen.setdefault(who, case.host)
 

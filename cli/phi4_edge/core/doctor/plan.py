@@ -24,12 +24,12 @@ def fit(case: Case) -> Iterator[Finding]:
         return
     see = f"see why: phi4-edge plan INVENTORY --limit {case.host}"
     if not plan.fits:
-        found = "; ".join(plan.missing) or "nothing that the catalog offers fits"
+        found = "; ".join(plan.missing) or "nothing in the catalog fits"
         yield case.problem("plan", found, f"what the profile {plan.nearest_profile} needs at least", see)
     elif not plan.applicable:
         yield case.problem("plan", plan.not_applicable or "no way to install it", "another engine: phi4_engine", see)
     for name in case.facts.truncated if case.facts is not None else ():
-        yield case.note("plan", f"the host's {name} was longer than is read", "all of it", see)
+        yield case.note("plan", f"the host's {name} was too long to read in full", "all of it", see)
 
 
 def blockers(case: Case) -> Iterator[Finding]:
@@ -52,7 +52,7 @@ def _port(case: Case, text: str, match: re.Match[str]) -> Finding:
     owners = [line.split(" ", 2) for line in case.root.lines("listeners") if line.startswith(f"{port} ")]
     by = f" by process {owners[0][1]} ({owners[0][2]})" if owners and len(owners[0]) == 3 else ""
     fix = f"stop it (see it: sudo ss -ltnp 'sport = :{port}'), or set {variable}={_free(case, int(port))}"
-    return case.problem("port", f"port {port} is in use on {address}{by}", "it free", f"{fix} in the inventory")
+    return case.problem("port", f"port {port} is in use on {address}{by}", "a free port", f"{fix} in the inventory")
 
 
 def _free(case: Case, port: int) -> int:
@@ -86,12 +86,12 @@ def _foreign(case: Case, text: str, _match: re.Match[str]) -> Finding:
         f"see it: systemctl cat {UNIT}; if it is not needed: sudo systemctl disable --now {UNIT}, "
         "then move its file away and sudo systemctl daemon-reload"
     )
-    return case.problem("unit", text.partition(";")[0], f"the name {UNIT} for ours", fix)
+    return case.problem("unit", text.partition(";")[0], f"the name {UNIT} for our unit", fix)
 
 
 def _standing(case: Case, text: str, match: re.Match[str]) -> Finding:
     fix = f"sudo mv {match[1]} {match[1]}.old, or mount a disk there"
-    return case.problem("paths", text.partition(",")[0], "a directory of root there, or nothing", fix)
+    return case.problem("paths", text.partition(",")[0], "a directory owned by root there, or nothing", fix)
 
 
 _BLOCKERS = (
@@ -113,7 +113,7 @@ def service(case: Case) -> Iterator[Finding]:
     if unit is not None and not unit.foreign and unit.active == "failed":
         yield case.warning("service", f"{UNIT} has failed", "one that runs", see)
     yield from _ended(case, see)
-    again = f"phi4-edge provision INVENTORY --limit {case.host} puts them right"
+    again = f"phi4-edge provision INVENTORY --limit {case.host} repairs them"
     if unit is not None and receipt.present and not unit.holds_port:
         found = f"{SOCKET_UNIT} is {unit.socket}: others on the host can take the port"
         yield case.warning("service", found, STANDING, again.replace("them", "it"))
@@ -151,7 +151,7 @@ def at_work(case: Case) -> Iterator[Finding]:
         release = f"phi4-edge lock release INVENTORY --limit {case.host}"
         if lock.state == "held":
             fix = f"wait for that run, or give provision --lock-wait 600; if it is dead: {release}"
-            yield case.problem("lock", said, "the host free", fix)
+            yield case.problem("lock", said, "no other run on the host", fix)
         else:
             fix = f"nothing to do: the next run takes it over; or {release}"
             yield case.note("lock", f"{said}, whose run is gone", "none", fix)

@@ -113,8 +113,8 @@ def _filesystem(case: Case, words: list[str]) -> Iterator[tuple[Finding, str]]:
         ), "noexec"  # fmt: skip
     if total > 0 and inodes < LOW_INODES and path in (*OURS, DOCKER_PATH):
         yield case.when(
-            ours and inodes < FEWEST_INODES, "inodes", f"{inodes} files can still be made on {point} (for {path})",
-            f"{LOW_INODES} for releases beside each other",
+            ours and inodes < FEWEST_INODES, "inodes", f"{inodes} more files can be created on {point} (for {path})",
+            f"{LOW_INODES} for several releases side by side",
             f"see where they are: sudo du --inodes -x -d3 {point} | sort -n | tail; then remove what is not needed",
         ), "inodes"  # fmt: skip
     if free < LOW_SPACE:
@@ -132,16 +132,16 @@ def packages(case: Case) -> Iterator[Finding]:
     if held:
         path, process, program = [*held[0].split(" ", 2), "", ""][:3]
         yield case.when(
-            stops, "dpkg", f"{path} is held by process {process} ({program or 'unknown'})", "it free",
+            stops, "dpkg", f"{path} is held by process {process} ({program or 'unknown'})", "a free lock",
             f"wait for it (see it: ps -fp {process}), or sudo systemctl stop unattended-upgrades apt-daily.service "
-            "apt-daily-upgrade.service; end it only if it hangs",
+            "apt-daily-upgrade.service; kill it only if it hangs",
         )  # fmt: skip
     state = clean(case.root.text("dpkg_state"), 400)
     said = state.partition(" ")[2]
     if state.startswith("interrupted") or said:
         found = "dpkg was interrupted" if state.startswith("interrupted") else f"half-installed packages: {said}"
         fix = "sudo dpkg --configure -a && sudo apt-get -f install -y"
-        yield case.when(stops, "dpkg", found, "every package whole", fix)
+        yield case.when(stops, "dpkg", found, "every package fully installed", fix)
 
 
 def names(case: Case) -> Iterator[Finding]:
@@ -160,7 +160,7 @@ def names(case: Case) -> Iterator[Finding]:
         if words[1] == "failed" and words[0] == own:
             yield case.warning(
                 "dns", f"the host does not know its own name {own} ({' '.join(words[3:])})",
-                "it: sudo asks for it each time, and waits",
+                "that it does: sudo looks it up each time, and waits",
                 f"echo '127.0.1.1 {own}' | sudo tee -a /etc/hosts",
             )  # fmt: skip
         elif words[1] == "failed":
@@ -172,9 +172,9 @@ def names(case: Case) -> Iterator[Finding]:
     if lost:
         found = f"{', '.join(lost)} cannot be resolved ({asked})"
         if case.needs_packages or registry:
-            yield case.problem("dns", found, "the sources of packages or images, for the plan installs some", _SEE_DNS)
+            yield case.problem("dns", found, "the sources of packages or images, which the plan needs", _SEE_DNS)
         else:
-            yield case.note("dns", found, "nothing for this plan: the controller delivers all of it", _SEE_DNS)
+            yield case.note("dns", found, "nothing for this plan: the controller delivers everything", _SEE_DNS)
     if slow:
         yield case.warning("dns", f"names take long to resolve: {', '.join(slow)}", "well under a second", _SEE_DNS)
 
@@ -193,7 +193,7 @@ def systemd(case: Case) -> Iterator[Finding]:
     state, failed = (lines[0], lines[1:]) if lines else ("", [])
     if state == "degraded" and failed:
         named = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
-        see = f"journalctl -u {failed[0]} -n 50; when it is mended: sudo systemctl reset-failed"
+        see = f"journalctl -u {failed[0]} -n 50; once it is fixed: sudo systemctl reset-failed"
         yield case.note("systemd", f"failed units: {named}", "none", see)
     elif state in ("starting", "initializing"):
         yield case.warning("systemd", "the host is still starting", "a started one", "systemctl list-jobs; try later")
@@ -202,8 +202,8 @@ def systemd(case: Case) -> Iterator[Finding]:
         yield case.problem("systemd", f"systemd is in state {state}", "running", fix)
     elif not state and case.root.gap("systemd") in ("", "timeout", "failed"):
         yield case.problem(
-            "systemd", "systemd gives no answer", "one: the service is a unit of it",
-            "sudo kill -TERM 1 makes it execute itself anew; if that does not help: sudo reboot -f",
+            "systemd", "systemd does not answer", "an answer: the service is one of its units",
+            "sudo kill -TERM 1 makes it re-execute itself; if that does not help: sudo reboot -f",
         )  # fmt: skip
 
 
@@ -212,13 +212,13 @@ def memory(case: Case) -> Iterator[Finding]:
     found = re.search(r"^SwapTotal:\s+(\d{1,12}) kB", case.probe.text("meminfo"), re.MULTILINE)
     if found and int(found[1]) == 0 and case.facts is not None and case.facts.mem_total < SMALL_MEMORY:
         yield case.warning(
-            "memory", f"no swap beside {gib(case.facts.mem_total)} of RAM",
-            "some: otherwise the kernel ends the engine when memory runs short for a moment", case.install("zram"),
+            "memory", f"no swap with {gib(case.facts.mem_total)} of RAM",
+            "some: otherwise the kernel kills the engine when memory runs short for a moment", case.install("zram"),
         )  # fmt: skip
     kills = integer(clean(case.root.text("oom_kills"), 20))
     if kills:
         yield case.note(
-            "memory", f"the kernel has ended {kills} process(es) for want of memory since boot", "none",
+            "memory", f"the kernel has killed {kills} process(es) for lack of memory since boot", "none",
             "see which: sudo journalctl -k | grep -i 'killed process'",
         )  # fmt: skip
 
@@ -229,7 +229,7 @@ def power(case: Case) -> Iterator[Finding]:
     bits = int(code[1], 16) if code else 0
     said = [text for bit, text in _THROTTLED.items() if bits >> bit & 1]
     if said:
-        fix = "use the supply of the board's maker and cool it; see: vcgencmd get_throttled"
+        fix = "use the board maker's power supply and cool the board; see: vcgencmd get_throttled"
         yield case.warning("power", f"the board reports {', '.join(said)}", "full speed", fix)
     if case.facts is not None and case.facts.reboot_required:
-        yield case.warning("reboot", "the host waits for a reboot", "none pending", "sudo systemctl reboot")
+        yield case.warning("reboot", "the host needs a reboot", "none pending", "sudo systemctl reboot")

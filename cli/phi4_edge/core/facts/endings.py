@@ -38,11 +38,11 @@ def endings(facts: HostFacts) -> tuple[Ending, ...]:
     if restarts:
         found.append(Ending(f"the service was restarted {_times(restarts)}{_last(since)}", restarts))
     if model.kills:
-        of = f", {_times(starved)} for want of memory" if starved else ""
+        of = f", {_times(starved)} for lack of memory" if starved else ""
         text = f"the model's process was killed {_times(model.kills)}{of}{_last(model.last)}"
         found.append(Ending(text, model.kills, bool(starved)))
     elif starved:
-        text = f"the kernel has ended a process of the service {_times(starved)} for want of memory"
+        text = f"the kernel has killed a process of the service {_times(starved)} for lack of memory"
         found.append(Ending(text, starved, starved=True))
     return tuple(found)
 

@@ -109,13 +109,13 @@ def _report(found: Mapping[str, Any]) -> Report:
 
 def _list(value: object) -> list[Any]:
     if not isinstance(value, list) or len(value) > MOST:
-        raise Unreadable("a list that is none, or too long")
+        raise Unreadable("not a list, or one that is too long")
     return value
 
 
 def _number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_ID:
-        raise Unreadable("a number that is none, or too large")
+        raise Unreadable("not a number, or one that is too large")
     return value
 
 
@@ -127,18 +127,18 @@ def _flag(value: object) -> bool:
 
 def _holder(value: object) -> Holder:
     if not isinstance(value, dict) or set(value) != _HOLDER or not isinstance(value["name"], str):
-        raise Unreadable("a process that is none")
+        raise Unreadable("not a process")
     name = clean(value["name"], 40)
     return Holder(_number(value["process"]), name, _number(value["user"]), _flag(value["ours"]))
 
 
 def _users(value: object) -> dict[int, str]:
     if not isinstance(value, dict) or len(value) > 3 * MOST:
-        raise Unreadable("users that are none, or too many")
+        raise Unreadable("not a list of users, or too many")
     found = {}
     for key, name in value.items():
         if not (isinstance(name, str) and key.isascii() and key.isdecimal() and len(key) <= 10):
-            raise Unreadable("a user that is none")
+            raise Unreadable("not a user")
         found[int(key)] = clean(name, 40)
     return found
 

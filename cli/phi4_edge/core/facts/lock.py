@@ -91,7 +91,7 @@ def told(done: Mapping[str, Any], lock: Mapping[str, Any], own: Mapping[str, Any
     if done.get("state") == "taken":
         fact = {name: lock[name] for name in ("id", "operation", "folder")}
         before = readable(done.get("taken_from"))
-        said = f"took over the lock of {described(before)}, whose last sign of life was long ago"
+        said = f"took over the lock of {described(before)}, whose last heartbeat was long ago"
         message = said if before["present"] else ""
         return {**fact, "state": "taken", "controller": dict(own), "waited": waited, "message": message}
     if done.get("state") != "held":
@@ -104,8 +104,8 @@ def seen(done: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fact `phi4_lock` of somebody who only looks, or takes a lock away."""
     holder, released = readable(done.get("holder")), done.get("released") is True
     refused = done.get("released") is False and holder["present"]
-    needed = "wait for that run, or end it, or take the lock away from it: phi4-edge lock release --force"
-    what = "which lives" if holder.get("state") == "held" else "a step of which is still at work"
+    needed = "wait for that run, or stop it, or release its lock: phi4-edge lock release --force"
+    what = "which is alive" if holder.get("state") == "held" else "which still has a step at work"
     message = f"{found(holder)}, {what}; {needed}" if refused else ""
     return {"holder": holder, "released": released, "refused": refused, "message": message}
 
@@ -123,16 +123,16 @@ def described(holder: HeldBy) -> str:
 
 def found(holder: HeldBy) -> str:
     """Return what was found where somebody else holds a host: that host's own claim."""
-    return f"found it locked, as this host says, by {described(holder)}"
+    return f"found it locked, according to this host, by {described(holder)}"
 
 
 def in_the_way(holder: HeldBy) -> str:
     """Return found, needed, and what to do about the holder of a lock."""
-    said = f"{found(holder)}; needed it free"
+    said = f"{found(holder)}; needed it unlocked"
     if holder.get("state") == "working":
         return f"{said}: that run is dead, but a step of it is still at work on the host; try again when it has ended"
     if holder.get("state") in ("ending", "stale"):
-        return f"{said}: that run gives no sign of life any more, and its lock ends in {holder.get('left', 0):.0f} s"
+        return f"{said}: that run sends no heartbeat any more, and its lock expires in {holder.get('left', 0):.0f} s"
     return f"{said}: wait for that run, or --lock-wait SECONDS, or phi4-edge lock release"
 
 

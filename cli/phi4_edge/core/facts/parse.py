@@ -95,10 +95,10 @@ def _essentials(sources: Sources) -> tuple[str, str, tuple[int, int | None], tup
         return kernel, architecture, (total, available), disks
     essentials = {"MemTotal": total, "architecture": architecture, "disk": disks}
     lacking = ", ".join(name for name, value in essentials.items() if not value)
-    reasons = "; ".join(f"{gap.source}: {gap.kind}" for gap in sources.gaps) or "the sources hold nonsense"
+    reasons = "; ".join(f"{gap.source}: {gap.kind}" for gap in sources.gaps) or "the sources make no sense"
     raise FactsError(
         f"Found no {lacking} in the facts of {sources.host or 'the host'} ({reasons}), needed all of "
-        f"{', '.join(essentials)}. Run `phi4-edge detect` again and look at the host if it stays so."
+        f"{', '.join(essentials)}. Run `phi4-edge detect` again and check the host if this repeats."
     )
 
 

@@ -38,7 +38,7 @@ def below(floors: Mapping[str, Any], component: str, version: str, accepted: Col
         return ""
     return (
         f"found {component} {version}, needed {dotted(minimum)} or newer: {floor.why}. Install a newer one, or set "
-        f"phi4_accept_below_floor={component} where the distribution has closed these in its own build"
+        f"phi4_accept_below_floor={component} if the distribution has fixed these in its own build"
     )
 
 
@@ -110,7 +110,7 @@ def _beside(
     for component, version in (("docker", found["engine"]), ("runc", found["runc"])):
         problem = below(floors, component, version, accepted)
         if problem:
-            raise PreflightError(f"{problem}. An update restarts what runs in Docker, so it is yours to do")
+            raise PreflightError(f"{problem}. An update restarts what runs in Docker, so the decision is yours")
     if version_of(found["compose"])[:1] >= (2,):
         return Decision({}, LEFT_ALONE)
     suite = _suite(found)

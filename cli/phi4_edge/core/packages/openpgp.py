@@ -54,7 +54,7 @@ def require(data: bytes, expected: str, source: str) -> None:
     if found != (wanted,):
         raise ArtifactError(
             f"found the key {', '.join(found)} at {source}, needed {wanted} alone. Do not use it before the vendor has "
-            "published the new fingerprint; then set the variable of the fingerprint"
+            "published the new fingerprint; then set the fingerprint variable"
         )
 
 

@@ -229,9 +229,9 @@ def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:
 def _not_applicable(it: Chosen) -> str | None:
     label = f"{it.engine.name} {it.evaluation.candidate.quantization}"
     if why := gates.undeliverable(it.catalog, it.evaluation.candidate, it.overrides):
-        return f"{label} {why}; phi4_quantization chooses another"
+        return f"{label} {why}; phi4_quantization selects another"
     if it.manager not in it.engine.applicable:
         return f"this release of phi4-edge plans {label} under {it.manager}, but cannot install it yet"
     if it.facts.init != "systemd":
-        return f"the service is a unit of systemd also under {it.manager}, and PID 1 is {it.facts.init or 'unknown'}"
+        return f"the service is a systemd unit even under {it.manager}, but PID 1 is {it.facts.init or 'unknown'}"
     return None

@@ -35,6 +35,6 @@ def sentences(it: Chosen, steps: Iterable[str], planned: Install) -> tuple[tuple
         if name in it.overrides.accept_below_floor:
             warnings.append(f"accepted below its floor: {text}")
         else:
-            advice = f"set {VARIABLE}: {name} where the distribution has closed these in its own build"
+            advice = f"set {VARIABLE}: {name} if the distribution has fixed these in its own build"
             blockers.append(f"{text}; update it, or {advice}")
     return tuple(blockers), tuple(warnings)

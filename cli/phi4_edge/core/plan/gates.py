@@ -52,7 +52,7 @@ def undeliverable(catalog: Catalog, candidate: Candidate, overrides: Overrides) 
         source = model.checkpoints.get(variant.artifact)
         why = f"the catalog knows no revision of {source['repo']} to pin it to" if source else "nothing here makes it"
         wanted = f"{model.id}/{variant.artifact}"
-        return f"cannot be delivered: {why}; `phi4-edge model import {wanted} DIRECTORY` takes one of yours"
+        return f"cannot be delivered: {why}; `phi4-edge model import {wanted} DIRECTORY` imports your own"
     return f"cannot be delivered: {variant.not_applicable}" if variant.not_applicable else ""
 
 
@@ -62,7 +62,7 @@ def no_gpu(facts: HostFacts) -> str:
     cards = [f"{entry.vendor}:{entry.device}" for entry in facts.displays if entry.vendor == "10de"]
     card = f"NVIDIA GPU {cards[0]}" if cards else "an NVIDIA GPU"
     if nvidia.state == "no_driver":
-        nouveau = " (nouveau is loaded in its place)" if nvidia.nouveau else ""
+        nouveau = " (nouveau is loaded instead)" if nvidia.nouveau else ""
         secure = "; Secure Boot is on, so its modules must be signed" if facts.secure_boot else ""
         return (
             f"found {card} without the NVIDIA driver{nouveau}; set {DRIVER_VARIABLE}: true to have it installed{secure}"

@@ -170,12 +170,12 @@ def _worker(value: Any) -> str:
 def _components(value: Any) -> tuple[str, ...]:
     words = value.split(",") if isinstance(value, str) else [] if value is None else value
     if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
-        raise ValueError(f"a list out of {', '.join(COMPONENTS)}")
+        raise ValueError(f"a list of {', '.join(COMPONENTS)}")
     names = tuple(dict.fromkeys(word.strip().lower() for word in words if word.strip()))
     names = () if names == (NONE,) else names
     for name in names:
         if name not in COMPONENTS:
-            raise ValueError(f"a list out of {', '.join(COMPONENTS)}{closest(name, list(COMPONENTS))}")
+            raise ValueError(f"a list of {', '.join(COMPONENTS)}{closest(name, list(COMPONENTS))}")
     return names
 
 

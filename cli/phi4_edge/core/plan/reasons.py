@@ -18,7 +18,7 @@ from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.plan.sizing import LONGROPE_FROM
 from phi4_edge.core.text import gb, gib
 
-REBOOT = "the host waits for a reboot"
+REBOOT = "the host needs a reboot"
 # 36 tools in 24.9 kB, sent with each question; beside them a question and its answer need room.
 PAGE_TOOLS_TOKENS, PAGE_TOOLS_CONTEXT = 6000, 8192
 # Warnings that come and go while nobody changes the host or what is planned for it.
@@ -70,7 +70,7 @@ def warnings(it: Chosen) -> tuple[str, ...]:
     if not ipaddress.ip_address(overrides.bind).is_loopback:
         found.append(f"binds {overrides.bind}: whoever reaches port {overrides.port} can use the model, without a key")
     if overrides.allowed_hosts and not ENGINES[it.engine.name].holds_clients:
-        found.append(f"phi4_allowed_hosts is not used: only {_HOLD} holds clients to names, {it.engine.name} does not")
+        found.append(f"phi4_allowed_hosts has no effect: only {_HOLD} checks names, {it.engine.name} does not")
     if overrides.webui_enabled and overrides.webui_builtin_tools and chosen.sizing.context < PAGE_TOOLS_CONTEXT:
         found.append(
             f"webui_builtin_tools: the page's tools take about {PAGE_TOOLS_TOKENS} tokens of every question, context "
@@ -80,7 +80,7 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append("the nouveau module is loaded beside the NVIDIA driver")
     if facts.reboot_required:
         found.append(REBOOT)
-    found += [f"{name} was longer than is read; its end is not considered" for name in facts.truncated]
+    found += [f"{name} was too long to read in full; its end is ignored" for name in facts.truncated]
     return tuple(found)
 
 
@@ -100,7 +100,7 @@ def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
     ]
     service = facts.service
     if service is not None and service.load == "masked":
-        found.append(f"{UNIT} is masked on the host; systemctl unmask phi4-edge says that it may run")
+        found.append(f"{UNIT} is masked on the host; systemctl unmask phi4-edge allows it to run")
     if service is not None and service.foreign and not facts.receipt.present:
         found.append(f'{UNIT} on the host is not ours ("{service.description}"); rename or remove it there')
     if disk.to_write > disk.free:
@@ -151,7 +151,7 @@ def missing(choice: Choice, overrides: Overrides) -> tuple[str, ...]:
     if overrides.asks:
         found.append(f"asked for: {', '.join(overrides.asks)}")
         if closest.forced is not None and not overrides.force:
-            found.append("phi4_force: true tries it all the same")
+            found.append("phi4_force: true tries it anyway")
     return tuple(dict.fromkeys(found))
 
 

@@ -65,7 +65,7 @@ def prerequisites(it: Chosen, planned: Install) -> tuple[str, ...]:
         why = f" (older than {dotted(floor.minimum)}: {floor.why})" if facts.toolkit and floor is not None else ""
         source = " from JetPack's packages" if facts.jetson is not None else ""
         found.append(
-            f"the NVIDIA Container Toolkit {old} first{source}{why}, and Docker's configuration gets it merged in"
+            f"the NVIDIA Container Toolkit {old} first{source}{why}, and Docker's configuration is extended for it"
         )
     return (*found, *_driver(facts, planned))
 
@@ -88,7 +88,7 @@ def obstacles(it: Chosen, planned: Install) -> tuple[str, ...]:
     native = " or ".join(sorted(name for name, engine in ENGINES.items() if engine.native))
     return (
         f"found {system.pretty_name or 'an unknown system'} without {' and '.join(missing)}, which phi4-edge installs "
-        f"on {known} alone: install it there yourself, or choose what goes without (phi4_engine: {native}, "
+        f"only on {known}: install it there yourself, or choose what does not need it (phi4_engine: {native}, "
         "phi4_service_manager: systemd, no webui_enabled, no nvidia_runtime_driver_install)",
     )
 
@@ -102,7 +102,7 @@ def _driver(facts: HostFacts, planned: Install) -> list[str]:
         f"the CPU is carried out: {AGAIN} afterwards"
     ]
     if facts.nvidia.nouveau:
-        found.append("nouveau is loaded in the driver's place: it is kept from loading, from the next reboot on")
+        found.append("nouveau is loaded instead of the driver: from the next reboot on it is kept from loading")
     if facts.secure_boot:
         found.append(
             "Secure Boot is on: only modules signed with a key that the firmware trusts will load. Those of Ubuntu "

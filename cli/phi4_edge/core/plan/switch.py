@@ -20,13 +20,13 @@ def switch(it: Chosen, memory: Memory, kind: str, same: bool) -> Switch:
     start = it.engine.start[it.accelerator].seconds
     reading = int(memory.weights / it.catalog.speed.disk_read(it.facts.board)) + 1
     if not serving(it.facts):
-        return Switch("first", port, 0, "nothing of ours serves on the host now")
-    why = "the same release is put right in its place" if same else _not_beside(it, memory)
+        return Switch("first", port, 0, "no release of ours serves on the host now")
+    why = "the same release is repaired in place" if same else _not_beside(it, memory)
     if why:
         seconds = start + reading
         return Switch("down", port, seconds, f"{why}; no answers for about {_duration(seconds)} (an estimate)")
     reason = (
-        f"the release that serves now goes on until the new one has answered on port {port}; "
+        f"the current release keeps serving until the new one has answered on port {port}; "
         f"then no answers for about {_duration(start)} (an estimate)"
     )
     return Switch("beside", port, start, reason)
@@ -48,7 +48,7 @@ def _not_beside(it: Chosen, memory: Memory) -> str:
     """Return why old and new cannot run at the same time, or ""."""
     facts, old, reserve = it.facts, it.facts.receipt, it.table.os_reserve + it.beside
     if not old.memory_need:
-        return "how much memory the release that serves now takes is not on record"
+        return "how much memory the current release takes is not on record"
     # A rehearsal has been asked one thing: it has kept no prompts. The one that serves may have all of them.
     need = memory.ram_need - memory.prompt_cache
     both = old.memory_need + need + reserve
@@ -65,7 +65,7 @@ def _not_beside(it: Chosen, memory: Memory) -> str:
         )
     available = facts.mem_available
     if available is not None and available < need:
-        return f"{gb(available)} of RAM are available beside the release that serves now, {gb(need)} needed"
+        return f"{gb(available)} of RAM are available beside the current release, {gb(need)} needed"
     return ""
 
 

@@ -3,8 +3,8 @@
 Whoever drives it does what `action` says and tells it the result. Once more hosts count than the budget allows, no
 action names a host that has not begun, whatever is told afterwards.
 
-A host that says another run holds it is one host: it counts, or is skipped, and decides nothing for the others. It says
-nothing about the release either: where only such hosts spend the budget, nobody is taken back.
+A host that says another run has locked it is one host: it counts, or is skipped, and decides nothing for the others.
+It says nothing about the release either: where only such hosts spend the budget, nobody is taken back.
 """
 
 from __future__ import annotations

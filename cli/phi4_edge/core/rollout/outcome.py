@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed_out"  # one step took longer than it may
     REVERTED = "reverted"  # was good, and went back because too many others of its rollout were bad
     UNREACHABLE = "unreachable"  # not reached, or it did not accept us, or has another host key
-    LOCKED = "locked"  # it says that another run holds it
+    LOCKED = "locked"  # it says that another run has locked it
     NO_FIT = "no_fit"  # nothing that it can run
     PREFLIGHT = "preflight"  # something that was needed before the start is missing
     INTERRUPTED = "interrupted"  # was under way when the operator ended the run

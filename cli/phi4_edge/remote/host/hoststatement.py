@@ -83,7 +83,7 @@ def statement(raw: bytes, where: str) -> Statement:
         ordered(found["keys"], 4, KEY_ID)
         counter = found["counter"]
         if type(counter) is not int or not 0 < counter <= COUNTER_MOST:
-            raise ValueError("a counter that is none")
+            raise ValueError("not a counter")
         created, expires = span(found)
         same(found, raw)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -98,7 +98,7 @@ def rotations(raw: bytes, where: str) -> List[Dict[str, bytes]]:
         closed(found, {"format", "rotations"}, LIST_FORMAT)
         lines = found["rotations"]
         if not isinstance(lines, list) or not 0 < len(lines) <= CHAIN:
-            raise ValueError("a list that is none, or too long")
+            raise ValueError("not a list, or one that is too long")
         for line in lines:
             closed(line, {"rotation", "signature"})
         same(found, raw)
@@ -147,7 +147,7 @@ def closed(found: Any, keys: Any, form: str = "") -> None:
 def mapping(found: Any, value: Callable[[Any], Any]) -> None:
     """Raises ValueError unless it is a document of plain names, each with a right value."""
     if not isinstance(found, dict) or len(found) > ENTRIES:
-        raise ValueError("a list of names that is none, or too long")
+        raise ValueError("not a list of names, or one that is too long")
     for name, one in found.items():
         a(name, NAME)
         value(one)
@@ -163,7 +163,7 @@ def image(found: Any) -> None:
 def ordered(found: Any, most: int, shape: Pattern[str]) -> None:
     """Raises ValueError unless it is a sorted list of such texts."""
     if not isinstance(found, list) or len(found) > most:
-        raise ValueError("a list that is none, or too long")
+        raise ValueError("not a list, or one that is too long")
     if [a(one, shape) for one in found] != sorted(found):
         raise ValueError("a list that is not in order")
 

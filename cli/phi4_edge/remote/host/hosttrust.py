@@ -87,13 +87,13 @@ def held(document: Any) -> None:
     if not isinstance(document["releases"], dict) or not all(
         SHA256.fullmatch(one) for one in document["releases"].values()
     ):
-        raise ValueError("releases that are none")
+        raise ValueError("not a list of releases")
     if type(document["counter"]) is not int or not 0 <= document["counter"] <= COUNTER_MOST:
-        raise ValueError("a counter that is none")
+        raise ValueError("not a counter")
     if not all(isinstance(document[name], str) for name in ("site", "statement", "signature")):
-        raise ValueError("a text that is none")
+        raise ValueError("not a text")
     if type(document["created"]) is not int or (document["site"] and not SITE.fullmatch(document["site"])):
-        raise ValueError("a time or a site that is none")
+        raise ValueError("not a time or a site")
 
 
 def write(state: str, document: Json) -> None:

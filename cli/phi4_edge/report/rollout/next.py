@@ -37,7 +37,7 @@ def steps(document: Mapping[str, Any]) -> list[Step]:
         names = [*bad, *by.get("interrupted", ())]
         found.append(Step("See what these hosts serve now.", _command("status", document, names)))
     if kept := [*by.get("unreachable", ()), *by.get("preflight", ())]:
-        found.append(Step("See what is in the way on these, and what mends it.", _command("doctor", document, kept)))
+        found.append(Step("See what is in the way on these, and how to fix it.", _command("doctor", document, kept)))
     if by.get("no_fit"):
         found.append(Step("See what these lack, and what would fit.", _command("plan", document, by["no_fit"])))
     if by.get("locked"):
@@ -68,12 +68,12 @@ def _again(document: Mapping[str, Any], operation: str, bad: bool) -> Step:
             _command("provision", document, resume=True),
         )
     if operation == "rollback":  # the release before of a host that is back is the one that it came from
-        why = "When the cause is mended, go on with it" if bad else "Then go on with it"
+        why = "When the cause is fixed, go on with it" if bad else "Then go on with it"
         return Step(
             f"{why}; without --resume the hosts that are back would go forth again.",
             _command(operation, document, resume=True),
         )
-    why = "When the cause is mended, run it again" if bad else "Then run it again"
+    why = "When the cause is fixed, run it again" if bad else "Then run it again"
     return Step(f"{why}; hosts that are up to date are left alone.", _command(operation, document))
 
 

@@ -90,7 +90,7 @@ def verdict(document: Document) -> str:
         return f"Stopped: {bad} bad of {total}, {budget} allowed"
     if stopped == "locked":
         held = [host["host"] for host in hosts if outcome(host) == "locked"]
-        says = "says that another run holds it" if len(held) == 1 else "say that another run holds them"
+        says = "says that another run has locked it" if len(held) == 1 else "say that another run has locked them"
         return f"Stopped: {_some(held) or 'hosts'} {says}"
     if stopped == "interrupted" or state == "interrupted":
         return f"Interrupted: {said}, {len(hosts) - ready - bad} left"

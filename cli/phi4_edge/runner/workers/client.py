@@ -113,7 +113,7 @@ class _Stream:
             except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
                 # Whatever it is, one worker must not end the rollout of all.
                 said = printable(f"{type(error).__name__}: {error}", 200)
-                self._pump.why = f"it said what is no event of a job ({said})"
+                self._pump.why = f"it sent something that is not an event of a job ({said})"
                 return None
         return self._status
 

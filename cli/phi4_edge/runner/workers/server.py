@@ -71,7 +71,7 @@ def _decide(request: Mapping[str, Any]) -> Run:
             secrets["vault_password"] = str(request["vault_password"])
             more += ["--vault-password-file", f"{PRIVATE}/vault_password"]
     except (KeyError, TypeError, ValueError) as error:
-        raise RunnerError(f"found a request without what makes a run: {error!r}") from error
+        raise RunnerError(f"found an invalid request, needed one that describes a run: {error!r}") from error
     env = dict(run.env)
     if _KNOWN_HOSTS in request["files"] and "ANSIBLE_SSH_ARGS" in env:
         # What the controller knows counts beside what this machine knows.
