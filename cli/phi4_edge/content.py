@@ -1,7 +1,7 @@
 """Where the Ansible collection is: beside our package, installed from a wheel as well as in a checkout.
 
-In a wheel `ansible_collections/phi4_edge/edge` is a directory, in a checkout a link to its root, so that Ansible finds
-the same tree by itself wherever it finds our package.
+In a wheel `ansible_collections/phi4_edge/edge` holds them, in a checkout links to them, so that Ansible finds the same
+tree by itself wherever it finds our package.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def root() -> Path:
     tree = collections() / "ansible_collections" / "phi4_edge" / "edge"
     if not all((tree / part).is_dir() for part in ("roles", "playbooks", "plugins")):
         raise FileNotFoundError(f"found no collection phi4_edge.edge at {tree}, needed it: install phi4-edge again")
-    return tree.resolve()
+    return (tree / "roles").resolve().parent  # in a checkout its root, where the links lead
 
 
 def roles() -> Path:

@@ -15,6 +15,7 @@ import pytest
 from e2e_support import ROOT, Cli, Gateway
 from fleet_support import Fleet, fleet
 
+from phi4_edge import content
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.store import Store
 
@@ -58,8 +59,9 @@ def gateways(three: Fleet) -> list[Gateway]:
 
 def bad_version(folder: Path, name: str, place: str, instead: str) -> dict[str, str]:
     """Environment in which the command is another version of phi4-edge, whose engine has this in that place."""
-    for part in ("cli", "roles", "playbooks"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("cli", *content.PARTS):
+        # Links in cli to the parts of the collection stay links.
+        shutil.copytree(ROOT / part, folder / part, True, shutil.ignore_patterns("__pycache__"))
     file = folder / "roles" / "onnx" / "files" / "engine" / "src" / "phi4_engine" / name
     text = file.read_text()
     assert text.count(place) == 1

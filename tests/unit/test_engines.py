@@ -110,8 +110,9 @@ print(json.dumps({"others": units.names(), **{name: planned(name) for name in ("
 def with_a_fourth(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Any]]:
     """A copy of the collection with one engine more, and what it plans, stages and asks."""
     root = tmp_path_factory.mktemp("fourth")
-    for folder in ("cli", "roles", "playbooks"):
-        shutil.copytree(content.root() / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("cli", *content.PARTS):
+        # Links in cli to the parts of the collection stay links.
+        shutil.copytree(content.root() / folder, root / folder, True, shutil.ignore_patterns("__pycache__"))
     shutil.copy(STANDIN, root / "cli" / "phi4_edge" / "core" / "engines" / "fourth.py")
     for name, changes in EDITED.items():
         text = (root / name).read_text()

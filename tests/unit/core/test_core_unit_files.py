@@ -132,9 +132,9 @@ def test_names_of_releases_are_the_golden_ones() -> None:
 
 def elsewhere(tmp_path: Path, change: str) -> dict[str, str | None]:
     """The names that a copy of the package gives, after a change of its source."""
-    # The link to the collection comes along as one: the copy is a whole checkout again.
+    # Links to the parts of the collection come along as such: the copy is a checkout again.
     shutil.copytree(content.root() / "cli", tmp_path / "cli", True, ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in ("roles", "playbooks", "plugins"):
+    for folder in content.PARTS:
         shutil.copytree(content.root() / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     core = tmp_path / "cli" / "phi4_edge" / "core"
     if change == "comments":
