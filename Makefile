@@ -15,6 +15,8 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 # Test files run side by side; the tests of one file stay in order, on one lab. Most of their time is waiting: for boots,
 # bakes and locks.
 JOBS ?= 3
+# A user who became a member of the group docker a moment ago needs no new login.
+WITH_DOCKER := .ci/with-docker
 DEMO_LAB := demo
 DEMO_INVENTORY := build/demo/inventory.ini
 
@@ -55,9 +57,9 @@ demo: setup
 	@echo "==> Model: a tiny stand-in with random weights, made and converted by the real tools"
 	@$(BIN)/phi4-edge model tiny
 	@echo "==> Lab: three gateways with systemd, sshd and their own amount of RAM"
-	@$(BIN)/phi4-edge lab down --name $(DEMO_LAB)
+	@$(WITH_DOCKER) $(BIN)/phi4-edge lab down --name $(DEMO_LAB)
 	@mkdir -p $(dir $(DEMO_INVENTORY))
-	@$(BIN)/phi4-edge lab up --name $(DEMO_LAB) --hosts 3 --inventory $(DEMO_INVENTORY)
+	@$(WITH_DOCKER) $(BIN)/phi4-edge lab up --name $(DEMO_LAB) --hosts 3 --inventory $(DEMO_INVENTORY)
 	@echo "==> Provision over SSH: a canary first, then wave by wave"
 	@$(BIN)/phi4-edge provision $(DEMO_INVENTORY) --yes --bake 5
 	@echo "==> Ask each gateway (random weights: expect words, not sense)"
@@ -65,7 +67,7 @@ demo: setup
 	@echo "==> Provision again: nothing to do"
 	@$(BIN)/phi4-edge provision $(DEMO_INVENTORY) --yes
 	@echo "The gateways stay up: $(BIN)/phi4-edge status $(DEMO_INVENTORY)"
-	@echo "Take them away with:  $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
+	@echo "Take them away with:  $(WITH_DOCKER) $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
 
 test: setup browser $(ENGINE_VENV)/.ready
 	@echo "==> Model for the tests: a tiny stand-in, made and converted by the real tools"
@@ -74,18 +76,18 @@ test: setup browser $(ENGINE_VENV)/.ready
 	@model=$$($(BIN)/python -c 'from phi4_edge.artifacts import Store; s = Store(); print(s.path(s.digest("tiny/onnx-int4")))') && \
 	  cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q
 	@echo "==> Tests of phi4-edge"
-	@$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile
 
 # The truth table and the kill table of docs/rollout.md with every row, 20 races, Ctrl-C at ten moments, the table of
 # hostile hosts, Ollama's model after boots and kills, and every scenario of Molecule.
 tables: setup
 	@$(BIN)/phi4-edge model tiny
-	@$(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) --dist loadfile tests/e2e/test_rollout_truth.py \
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) --dist loadfile tests/e2e/test_rollout_truth.py \
 	  tests/e2e/test_kill_table.py tests/e2e/test_two_controllers.py tests/e2e/test_lock_kills.py \
 	  tests/e2e/test_hostile_lock.py tests/e2e/test_hostile_lab.py tests/e2e/test_port.py \
 	  tests/e2e/test_ollama_loading.py tests/e2e/test_kill_compose.py tests/e2e/test_lifecycle.py tests/e2e/test_bad_input.py \
 	  tests/e2e/test_switch_engine.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
-	@$(BIN)/python -m pytest -q -m full tests/hostile
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m full tests/hostile
 
 # The version that the catalog names, hash-locked, on the Python of its image. PyTorch comes as a CPU build and without a
 # hash, as for the converter.
@@ -102,7 +104,7 @@ $(WEBUI_VENV)/.ready: requirements/open-webui.lock $(VENV)/.ready
 # The page as people see it: on ONNX and on the stand-in for Ollama, in the lab. Pictures: build/open-webui-pictures.
 webui-real: setup browser $(WEBUI_VENV)/.ready
 	@$(BIN)/phi4-edge model tiny
-	@$(BIN)/python -m pytest -q -m webui_real tests/e2e/test_webui_real.py
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m webui_real tests/e2e/test_webui_real.py
 
 lint: $(VENV)/.ready $(ENGINE_VENV)/.ready
 	@$(BIN)/ruff check .
@@ -118,7 +120,7 @@ format: $(VENV)/.ready
 	@$(BIN)/ruff format .
 
 bench: setup
-	@set -e; for script in benchmarks/bench_*.py; do echo "==> $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in benchmarks/bench_*.py; do echo "==> $$script"; $(WITH_DOCKER) $(BIN)/python "$$script"; done
 
 # uv resolves; pip installs. Run after changing a dependency, then review the difference.
 UV := env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate
@@ -139,5 +141,5 @@ lock: $(VENV)/.ready
 	  $(addprefix --no-emit-package ,$(TORCH_OWN)) -o requirements/open-webui.lock -
 
 clean:
-	@-$(BIN)/phi4-edge lab down --all
+	@-$(WITH_DOCKER) $(BIN)/phi4-edge lab down --all
 	rm -rf $(VENV) build dist
