@@ -15,15 +15,18 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 # Test files run side by side; the tests of one file stay in order, on one lab. Most of their time is waiting: for boots,
 # bakes and locks.
 JOBS ?= 3
+# The same for the quick tests alone, of which few wait; a file's tests mostly stay with one worker, and so do its fixtures.
+QUICK_JOBS ?= 3
 # A user who became a member of the group docker a moment ago needs no new login.
 WITH_DOCKER := .ci/with-docker
 DEMO_LAB := demo
 DEMO_INVENTORY := build/demo/inventory.ini
 
-.PHONY: help setup host browser demo test tables webui-real lint format lock bench clean
+.PHONY: help setup host browser demo test tables webui-real check quick-tests lint ruff types yamllint ansible-lint format lock bench clean
 help:
 	@echo "make demo    boot three lab gateways, provision them over SSH, ask each one, run again"
 	@echo "make test    set up and run every test"
+	@echo "make check   before every push, three minutes: lint without ansible-lint, the unit tests, those of the command line"
 	@echo "make tables  every row of the long tables, every scenario of Molecule; make test runs a part of them"
 	@echo "make webui-real  install the real Open WebUI (2 GB) and ask it questions in a browser"
 	@echo "make lint    ruff, mypy --strict, ansible-lint (production), yamllint"
@@ -76,13 +79,13 @@ test: setup browser $(ENGINE_VENV)/.ready
 	@model=$$($(BIN)/python -c 'from phi4_edge.artifacts import Store; s = Store(); print(s.path(s.digest("tiny/onnx-int4")))') && \
 	  cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q
 	@echo "==> Tests of phi4-edge"
-	@$(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The truth table and the kill table of docs/rollout.md with every row, 20 races, Ctrl-C at ten moments, the table of
 # hostile hosts, Ollama's model after boots and kills, and every scenario of Molecule.
 tables: setup
 	@$(BIN)/phi4-edge model tiny
-	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) --dist loadfile tests/e2e/test_rollout_truth.py \
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder tests/e2e/test_rollout_truth.py \
 	  tests/e2e/test_kill_table.py tests/e2e/test_two_controllers.py tests/e2e/test_lock_kills.py \
 	  tests/e2e/test_hostile_lock.py tests/e2e/test_hostile_lab.py tests/e2e/test_port.py \
 	  tests/e2e/test_ollama_loading.py tests/e2e/test_kill_compose.py tests/e2e/test_lifecycle.py tests/e2e/test_bad_input.py \
@@ -106,13 +109,28 @@ webui-real: setup browser $(WEBUI_VENV)/.ready
 	@$(BIN)/phi4-edge model tiny
 	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m webui_real tests/e2e/test_webui_real.py
 
-lint: $(VENV)/.ready $(ENGINE_VENV)/.ready
+# Side by side; which one failed stands at the end.
+check: $(VENV)/.ready $(ENGINE_VENV)/.ready
+	@$(MAKE) --no-print-directory --jobs --keep-going --output-sync=line ruff types yamllint quick-tests
+
+quick-tests: $(VENV)/.ready
+	@$(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) --dist worksteal tests/unit tests/cli
+
+lint: ruff types yamllint ansible-lint
+
+ruff: $(VENV)/.ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready $(ENGINE_VENV)/.ready
 	@$(BIN)/mypy
 	@$(BIN)/python .ci/types
 	@cd $(ENGINE) && $(CURDIR)/$(ENGINE_VENV)/bin/python -m mypy
+
+yamllint: $(VENV)/.ready
 	@$(BIN)/yamllint --strict .
+
+ansible-lint: $(VENV)/.ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 
 format: $(VENV)/.ready
