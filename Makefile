@@ -15,13 +15,18 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 # Test files run side by side; the tests of one file stay in order, on one lab. Most of their time is waiting: for boots,
 # bakes and locks.
 JOBS ?= 3
+# The same for the quick tests alone, of which few wait; a file's tests mostly stay with one worker, and so do its fixtures.
+QUICK_JOBS ?= 3
+# A user who became a member of the group docker a moment ago needs no new login.
+WITH_DOCKER := .ci/with-docker
 DEMO_LAB := demo
 DEMO_INVENTORY := build/demo/inventory.ini
 
-.PHONY: help setup host browser demo test tables webui-real lint format lock bench clean
+.PHONY: help setup host browser demo test tables webui-real check quick-tests lint ruff types yamllint ansible-lint format lock bench clean
 help:
 	@echo "make demo    boot three lab gateways, provision them over SSH, ask each one, run again"
 	@echo "make test    set up and run every test"
+	@echo "make check   before every push, three minutes: lint without ansible-lint, the unit tests, those of the command line"
 	@echo "make tables  every row of the long tables, every scenario of Molecule; make test runs a part of them"
 	@echo "make webui-real  install the real Open WebUI (2 GB) and ask it questions in a browser"
 	@echo "make lint    ruff, mypy --strict, ansible-lint (production), yamllint"
@@ -55,9 +60,9 @@ demo: setup
 	@echo "==> Model: a tiny stand-in with random weights, made and converted by the real tools"
 	@$(BIN)/phi4-edge model tiny
 	@echo "==> Lab: three gateways with systemd, sshd and their own amount of RAM"
-	@$(BIN)/phi4-edge lab down --name $(DEMO_LAB)
+	@$(WITH_DOCKER) $(BIN)/phi4-edge lab down --name $(DEMO_LAB)
 	@mkdir -p $(dir $(DEMO_INVENTORY))
-	@$(BIN)/phi4-edge lab up --name $(DEMO_LAB) --hosts 3 --inventory $(DEMO_INVENTORY)
+	@$(WITH_DOCKER) $(BIN)/phi4-edge lab up --name $(DEMO_LAB) --hosts 3 --inventory $(DEMO_INVENTORY)
 	@echo "==> Provision over SSH: a canary first, then wave by wave"
 	@$(BIN)/phi4-edge provision $(DEMO_INVENTORY) --yes --bake 5
 	@echo "==> Ask each gateway (random weights: expect words, not sense)"
@@ -65,7 +70,7 @@ demo: setup
 	@echo "==> Provision again: nothing to do"
 	@$(BIN)/phi4-edge provision $(DEMO_INVENTORY) --yes
 	@echo "The gateways stay up: $(BIN)/phi4-edge status $(DEMO_INVENTORY)"
-	@echo "Remove them with:  $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
+	@echo "Remove them with:  $(WITH_DOCKER) $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
 
 test: setup browser $(ENGINE_VENV)/.ready
 	@echo "==> Model for the tests: a tiny stand-in, made and converted by the real tools"
@@ -74,18 +79,18 @@ test: setup browser $(ENGINE_VENV)/.ready
 	@model=$$($(BIN)/python -c 'from phi4_edge.artifacts import Store; s = Store(); print(s.path(s.digest("tiny/onnx-int4")))') && \
 	  cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q
 	@echo "==> Tests of phi4-edge"
-	@$(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The truth table and the kill table of docs/rollout.md with every row, 20 races, Ctrl-C at ten moments, the table of
 # hostile hosts, Ollama's model after boots and kills, and every scenario of Molecule.
 tables: setup
 	@$(BIN)/phi4-edge model tiny
-	@$(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) --dist loadfile tests/e2e/test_rollout_truth.py \
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder tests/e2e/test_rollout_truth.py \
 	  tests/e2e/test_kill_table.py tests/e2e/test_two_controllers.py tests/e2e/test_lock_kills.py \
 	  tests/e2e/test_hostile_lock.py tests/e2e/test_hostile_lab.py tests/e2e/test_port.py \
 	  tests/e2e/test_ollama_loading.py tests/e2e/test_kill_compose.py tests/e2e/test_lifecycle.py tests/e2e/test_bad_input.py \
 	  tests/e2e/test_switch_engine.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
-	@$(BIN)/python -m pytest -q -m full tests/hostile
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m full tests/hostile
 
 # The version that the catalog names, hash-locked, on the Python of its image. PyTorch comes as a CPU build and without a
 # hash, as for the converter.
@@ -102,15 +107,30 @@ $(WEBUI_VENV)/.ready: requirements/open-webui.lock $(VENV)/.ready
 # The page as people see it: on ONNX and on the stand-in for Ollama, in the lab. Pictures: build/open-webui-pictures.
 webui-real: setup browser $(WEBUI_VENV)/.ready
 	@$(BIN)/phi4-edge model tiny
-	@$(BIN)/python -m pytest -q -m webui_real tests/e2e/test_webui_real.py
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m webui_real tests/e2e/test_webui_real.py
 
-lint: $(VENV)/.ready $(ENGINE_VENV)/.ready
+# Side by side; which one failed stands at the end.
+check: $(VENV)/.ready $(ENGINE_VENV)/.ready
+	@$(MAKE) --no-print-directory --jobs --keep-going --output-sync=line ruff types yamllint quick-tests
+
+quick-tests: $(VENV)/.ready
+	@$(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) --dist worksteal tests/unit tests/cli
+
+lint: ruff types yamllint ansible-lint
+
+ruff: $(VENV)/.ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready $(ENGINE_VENV)/.ready
 	@$(BIN)/mypy
 	@$(BIN)/python .ci/types
 	@cd $(ENGINE) && $(CURDIR)/$(ENGINE_VENV)/bin/python -m mypy
+
+yamllint: $(VENV)/.ready
 	@$(BIN)/yamllint --strict .
+
+ansible-lint: $(VENV)/.ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 
 format: $(VENV)/.ready
@@ -118,7 +138,7 @@ format: $(VENV)/.ready
 	@$(BIN)/ruff format .
 
 bench: setup
-	@set -e; for script in benchmarks/bench_*.py; do echo "==> $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in benchmarks/bench_*.py; do echo "==> $$script"; $(WITH_DOCKER) $(BIN)/python "$$script"; done
 
 # uv resolves; pip installs. Run after changing a dependency, then review the difference.
 UV := env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate
@@ -139,5 +159,5 @@ lock: $(VENV)/.ready
 	  $(addprefix --no-emit-package ,$(TORCH_OWN)) -o requirements/open-webui.lock -
 
 clean:
-	@-$(BIN)/phi4-edge lab down --all
+	@-$(WITH_DOCKER) $(BIN)/phi4-edge lab down --all
 	rm -rf $(VENV) build dist

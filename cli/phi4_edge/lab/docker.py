@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _HOW_TO = (
     "The lab runs its hosts on a local Docker engine: install one with `apt-get install docker.io` (Debian, Ubuntu) or "
     "from https://docs.docker.com/engine/install/, start it with `systemctl start docker`, and be root or in the group "
-    "`docker`. In a checkout, `sudo make demo` installs and starts everything the lab needs."
+    "`docker` (log in again after joining, or use `sg docker -c`). In a checkout, `make setup` installs and starts all "
+    "that the lab needs; it uses sudo when you are not root."
 )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from phi4_edge.artifacts.signing import minisign, secret
 from phi4_edge.artifacts.signing.minisign import PublicKey, SignatureRefusedError
+from phi4_edge.artifacts.signing.secret import SecretKey
 from phi4_edge.errors import ArtifactError
 
 PROGRAM = shutil.which("minisign")
@@ -36,14 +37,20 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def secrets(keys: Path) -> dict[str, SecretKey]:
+    """Both keys, read once: minisign's costs make a password take two seconds and a gigabyte."""
+    return {name: secret.read(keys / f"{name}.key", lambda: PASSWORD) for name in ("open", "closed")}
+
+
 def public(path: Path) -> PublicKey:
     return PublicKey.parse(path.read_text(), str(path))
 
 
 @needs_minisign
 @pytest.mark.parametrize("name", ["open", "closed"])
-def test_minisign_verifies_what_we_sign(keys: Path, tmp_path: Path, name: str) -> None:
-    key = secret.read(keys / f"{name}.key", lambda: PASSWORD)
+def test_minisign_verifies_what_we_sign(keys: Path, secrets: dict[str, SecretKey], tmp_path: Path, name: str) -> None:
+    key = secrets[name]
     assert key.public == public(keys / f"{name}.pub")
     message = tmp_path / "statement.json"
     message.write_bytes(b"signed\n" * 1000)
@@ -77,11 +84,13 @@ def test_we_verify_what_minisign_signs(keys: Path, tmp_path: Path, options: tupl
 
 
 @needs_minisign
-def test_several_signatures_below_each_other_start_with_one_that_minisign_reads(keys: Path, tmp_path: Path) -> None:
+def test_several_signatures_below_each_other_start_with_one_that_minisign_reads(
+    keys: Path, secrets: dict[str, SecretKey], tmp_path: Path
+) -> None:
     message = tmp_path / "statement.json"
     message.write_bytes(b"both\n")
-    both = [secret.read(keys / name, lambda: PASSWORD) for name in ("open.key", "closed.key")]
-    (tmp_path / "statement.json.minisig").write_bytes(b"".join(key.sign(b"both\n", "x").encode() for key in both))
+    both = [secrets[name].sign(b"both\n", "x").encode() for name in ("open", "closed")]
+    (tmp_path / "statement.json.minisig").write_bytes(b"".join(both))
     assert call("-V", "-m", message, "-p", keys / "open.pub").returncode == 0
 
 

@@ -130,21 +130,24 @@ def test_a_blob_that_is_not_its_own_cannot_be_used(ollama: Callable[..., Ollama]
         pytest.skip("only root may give a file away")
     one = ollama()
     digest = one.upload(gguf_file.content())
-    stranger = one.models / "blobs" / digest.replace(":", "-")
+    blobs = one.models / "blobs"
+    own, stranger = one.upload(gguf_file.content()[:-1]).replace(":", "-"), digest.replace(":", "-")
     # As user 65532 it could not; as root it may, which is why it is looked at as a process without that right.
-    os.chown(one.models, 65532, 65532)
-    for path in one.models.rglob("*"):
+    for path in (blobs, *blobs.iterdir()):
         os.chown(path, 65532, 65532)
-    os.chown(stranger, 0, 0)
+    os.chown(blobs / stranger, 0, 0)
+    # That user may reach neither the checkout nor this folder, below a home of mode 0700: both are reached before.
     code = (
-        "import os, sys; os.setgid(65532); os.setuid(65532); sys.path.insert(0, sys.argv[1]); "
-        "from standin_ollama import store; from pathlib import Path; store.touch(Path(sys.argv[2]))"
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from standin_ollama import store; from pathlib import Path; "
+        "os.chdir(sys.argv[2]); os.setgroups([]); os.setgid(65532); os.setuid(65532); "
+        "store.touch(Path(sys.argv[3])); print('its own', flush=True); store.touch(Path(sys.argv[4]))"
     )
     done = subprocess.run(
-        ["/usr/bin/python3", "-c", code, str(Path(__file__).parents[2] / "standins"), str(stranger)],
+        ["/usr/bin/python3", "-c", code, str(Path(__file__).parents[2] / "standins"), str(blobs), own, stranger],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert "PermissionError" in done.stderr
+    assert done.stdout == "its own\n", done.stderr
+    assert "PermissionError: [Errno 1] Operation not permitted" in done.stderr
 
 
 def test_commands(served: Ollama, tmp_path: Path) -> None:
