@@ -68,7 +68,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> site.Ins
     )
     galaxy = python.parent / "ansible-galaxy"
     packed = site.tarball(tmp_path_factory.mktemp("tarball"), galaxy)
-    site.run(galaxy, "collection", "install", packed, "-p", home / "collections", "--no-deps", cwd=home)
+    site.run(galaxy, "collection", "install", packed, "-p", home / "collections", "--no-deps", "--force", cwd=home)
     site.strangers(home)
     return site.Installation(python, home, home / "collections")
 
@@ -100,7 +100,7 @@ def test_ansible_from_an_empty_directory_makes_what_the_command_makes(
     words = ("phi4_edge.edge.provision", "-i", theirs)
     installed.play(*words, store=ready.store)
     ours, made = fleet.ours.receipt(), fleet.theirs.receipt()
-    assert ours["plan"]["release"] == made["plan"]["release"]
+    assert ours["release"] == made["release"]
     assert sorted(line["path"] for line in ours["files"]) == sorted(line["path"] for line in made["files"])
     trees = []
     for gateway in (fleet.ours, fleet.theirs):
