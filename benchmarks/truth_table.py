@@ -22,9 +22,9 @@ from verdict import RESULTS
 
 from phi4_edge.lab import Lab
 
-sys.path.insert(0, str(harness.ROOT / "tests" / "e2e"))
-from e2e_support import Cli
-from fleet_support import SABOTEUR, Fleet
+sys.path.insert(0, str(harness.ROOT))
+from tests.e2e.fleet import SABOTEUR, Fleet
+from tests.e2e.gateway import Cli
 
 FIRST, SECOND = ("gw1", "gw2"), ("gw3", "gw4")
 GOOD, OUTCOMES = "good", ("failed", "unreachable", "timed out", "unhealthy")

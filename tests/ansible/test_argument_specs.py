@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_support import ROOT
+
+from tests.ansible.plays import ROOT
 
 ROLES = sorted(path.parent.parent for path in ROOT.glob("roles/*/tasks/main.yml"))
 PLAYBOOKS = sorted(ROOT.glob("playbooks/*.yml"))

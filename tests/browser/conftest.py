@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_support import Browser
 
 from phi4_edge.report.rollout.page import page
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "standins"))
-
-import rollout_documents as documents
+from tests.browser.chromium import Browser
+from tests.standins import rollout_documents as documents
 
 WAYS = ("1440.light", "390.light", "1440.dark", "390.dark", "1440.print")
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from browser_support import Browser
+from tests.browser.chromium import Browser
 
 FLAGS = (
     "--headless",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +15,7 @@ from referencing import Registry, Resource
 from phi4_edge.data import SCHEMAS, schema
 from phi4_edge.report.text import cells
 from phi4_edge.rollout.journal import Journal
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "standins"))
-from rollout_journal import begin, contained, cut, done, good, wave
+from tests.standins.rollout_journal import begin, contained, cut, done, good, wave
 
 Invoke = Callable[..., Result]
 RESOURCES = [(f"{each}.schema.json", Resource.from_contents(schema(each))) for each in SCHEMAS]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from e2e_support import ROOT
 
 from phi4_edge import __version__, ansible_version
+from tests.e2e.gateway import ROOT
 
 # Such as these lie beside other people's playbooks: were they ours, every host would fail.
 STRANGERS = ("docker", "health", "lock", "plan", "probe", "service")

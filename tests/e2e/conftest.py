@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_support import Cli, Gateway
 
 from phi4_edge import lab as lab_room
+from tests.e2e.gateway import Cli, Gateway
 
 HOSTS = ("gateway-6gb", "gateway-8gb", "server-16gb")
 

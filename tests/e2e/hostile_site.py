@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e2e_support import ROOT, Cli
-from fleet_support import Fleet
-
-sys.path.insert(0, str(ROOT / "tests" / "hostile"))
-import hostile_answers
-from hostile_doors import doors
-from hostile_memory import measured
-from hostile_table import index
+from tests.e2e.fleet import Fleet
+from tests.e2e.gateway import ROOT, Cli
+from tests.hostile import answers
+from tests.hostile.doors import doors
+from tests.hostile.memory import measured
+from tests.hostile.table import index
 
 EVIL, INNOCENT = "gw1", "gw2"
 MOST_MEMORY = 400 << 20
@@ -28,7 +26,7 @@ HOME, CODE = "/var/lib/hostile", "/usr/local/lib/hostile"
 # How it behaves is read at each call, so that one lab does for all tests.
 WRAPPER = f"""#!/bin/sh
 {{ read -r behaviour; read -r target; read -r canary; }} < /etc/hostile
-exec /usr/bin/python3 -IS {CODE}/hostile_actor.py {HOME} "$canary" "$behaviour" "$target" "$@"
+exec /usr/bin/python3 -IS {CODE}/tests/hostile/actor.py {HOME} "$canary" "$behaviour" "$target" "$@"
 """
 # Stands in for ssh to a machine beside this one that is a worker: the same phi4-edge, in a process of its own.
 NEARBY = """#!/bin/sh
@@ -70,9 +68,11 @@ class Site:
         """The hostile host's Python is on the evil gateway, and the inventory says that it is the host's Python."""
         (self.folder / "canary").mkdir()
         host, here = self.fleet.host(EVIL), ROOT / "tests" / "hostile"
-        host.sh(f"mkdir -p {CODE} {HOME}; touch {HOME}/calls {HOME}/same {HOME}/taken; chmod -R a+rwX {HOME}")
-        for name in ("hostile_actor", "hostile_answers", "hostile_wire"):
-            host.sh(f"cat > {CODE}/{name}.py", stdin=(here / f"{name}.py").read_text())
+        host.sh(
+            f"mkdir -p {CODE}/tests/hostile {HOME}; touch {HOME}/calls {HOME}/same {HOME}/taken; chmod -R a+rwX {HOME}"
+        )
+        for name in ("actor", "answers", "wire"):
+            host.sh(f"cat > {CODE}/tests/hostile/{name}.py", stdin=(here / f"{name}.py").read_text())
         host.sh(f"cat > {HOME}/index.json", stdin=json.dumps(index(doors(self.folder / "known"))))
         host.sh(f"cat > {PYTHON}; chmod 755 {PYTHON}", stdin=WRAPPER)
         self.behave("honest", "*")
@@ -83,8 +83,8 @@ class Site:
         program.write_text(NEARBY)
         program.chmod(0o755)
 
-    def row(self, behaviour: str, target: str) -> hostile_answers.Row:
-        return hostile_answers.Row(behaviour, target, str(self.folder / "canary"))
+    def row(self, behaviour: str, target: str) -> answers.Row:
+        return answers.Row(behaviour, target, str(self.folder / "canary"))
 
     def behave(self, behaviour: str, target: str, payload: dict[str, Any] | None = None, instead: bool = False) -> None:
         """From now on the evil gateway answers `target` so; `payload`: with these keys in an honest answer, or with
@@ -145,4 +145,4 @@ class Site:
         assert [path.name for path in (self.folder / "canary").iterdir()] == []
         assert ran.memory <= MOST_MEMORY, f"{ran.memory >> 20} MiB"
         assert "Traceback" not in ran.out, ran.out[-3000:]
-        assert not any(bad in ran.out for bad in ("\x1b[2J", "\u202e", hostile_answers.EVALUATED)), ran.out[-3000:]
+        assert not any(bad in ran.out for bad in ("\x1b[2J", "\u202e", answers.EVALUATED)), ran.out[-3000:]

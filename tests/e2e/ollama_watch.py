@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from e2e_support import Gateway
-from site_support import Site
+from tests.e2e.gateway import Gateway
+from tests.e2e.site import Site
 
 LOADED = "curl -s -m 5 http://127.0.0.1:8080/api/ps | grep -q phi-4-mini"
 # Lines of the model's process, and of the shell around it in a container.

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,19 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from e2e_support import ROOT, Gateway
 
 from phi4_edge import lab as lab_room
 from phi4_edge.core.engines.administrator import EMAIL, person
 from phi4_edge.core.engines.compose import webui_document
-
-sys.path.insert(0, str(ROOT / "tests" / "ansible"))
-sys.path.insert(0, str(ROOT / "tests" / "browser"))
-sys.path.insert(0, str(ROOT / "tests" / "standins"))
-import standin_webui_chat as standin
-from browser_support import Browser
-from devtools import Tab, driven
-from host_support import load
+from tests.ansible.host_scripts import load
+from tests.browser.chromium import Browser
+from tests.browser.devtools import Tab, driven
+from tests.e2e.gateway import ROOT, Gateway
+from tests.standins import standin_webui_chat as standin
 
 __all__ = ["Browser", "Tab", "driven", "standin"]
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_support import Cli, Gateway
-from fleet_support import rows
 
 from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store.store import Store
+from tests.e2e.fleet import rows
+from tests.e2e.gateway import Cli, Gateway
 
 pytestmark = pytest.mark.e2e
 

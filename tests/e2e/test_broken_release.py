@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_support import ROOT, Cli, Gateway
-from fleet_support import Fleet, fleet
 
 from phi4_edge import content
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.store import Store
+from tests.e2e.fleet import Fleet, fleet
+from tests.e2e.gateway import ROOT, Cli, Gateway
 
 pytestmark = pytest.mark.e2e
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from canary_support import VARIABLES, Sighting, agent, in_files, on_host, planted, polled, vault
-from e2e_support import Cli, Gateway
 
 from phi4_edge import lab as lab_room
 from phi4_edge.lab.ssh import ssh_options
+from tests.e2e.canary import VARIABLES, Sighting, agent, in_files, on_host, planted, polled, vault
+from tests.e2e.gateway import Cli, Gateway
 
 pytestmark = [
     pytest.mark.e2e,

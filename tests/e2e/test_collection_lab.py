@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import collection_site as site
 import pytest
-import warm_engine
-from e2e_support import ROOT, Cli, Gateway
 
 from phi4_edge import ansible_version, content
 from phi4_edge import lab as lab_room
+from tests.e2e import collection_site as site
+from tests.e2e import warm_engine
+from tests.e2e.gateway import ROOT, Cli, Gateway
 
 pytestmark = pytest.mark.e2e
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import jsonschema
 import pytest
-from doctor_faults import ALWAYS, DOCKER, FAULTS, LOCK, SMALL, Fault
-from e2e_support import Cli, Done, Gateway
 
 from phi4_edge import lab as lab_room
 from phi4_edge.data import schema
 from phi4_edge.lab import faults
+from tests.e2e.doctor_faults import ALWAYS, DOCKER, FAULTS, LOCK, SMALL, Fault
+from tests.e2e.gateway import Cli, Done, Gateway
 
 pytestmark = pytest.mark.e2e
 

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from e2e_support import Cli, Gateway
-from site_support import Site, open_site, own_store
 
 from phi4_edge import lab as lab_room
+from tests.e2e.gateway import Cli, Gateway
+from tests.e2e.site import Site, open_site, own_store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 
@@ -23,7 +23,7 @@ ON_GPU = {"phi4_engine": "ollama", "phi4_quantization": "q8_0", "phi4_service_ma
 
 @pytest.fixture(scope="module")
 def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    import publish_vendors
+    from tests.standins import publish_vendors
 
     folder = tmp_path_factory.mktemp("gpu")
     store = own_store(ready.store, folder / "store")

@@ -8,14 +8,14 @@ import shlex
 import shutil
 from collections.abc import Iterator
 
-import knobs_support
 import pytest
-from e2e_support import Cli, Gateway
-from ollama_watch import RUNNER, journal_lines, serving, until
-from site_support import Site, open_site, own_store
 
 from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store.store import Store
+from tests.e2e import settings
+from tests.e2e.gateway import Cli, Gateway
+from tests.e2e.ollama_watch import RUNNER, journal_lines, serving, until
+from tests.e2e.site import Site, open_site, own_store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 
@@ -33,7 +33,7 @@ CONTAINERS, OLLAMA = ("gw3", "gw4"), ("gw2", "gw3")
 
 @pytest.fixture(scope="module")
 def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    import vllm_image
+    from tests.standins import vllm_image
 
     folder = tmp_path_factory.mktemp("site")
     store = own_store(ready.store, folder / "store")
@@ -115,7 +115,7 @@ def test_every_knob_is_in_what_serves(site: Site) -> None:
     plans = json.loads(site.run("plan", "--output", "json").expect(0).out)["plans"]
     assert {plan["host"] for plan in plans} == set(site.names)
     for plan in plans:
-        knobs_support.check(site.host(plan["host"]), plan)
+        settings.check(site.host(plan["host"]), plan)
 
 
 @pytest.mark.parametrize("name", OLLAMA)
@@ -143,7 +143,7 @@ def test_a_second_run_changes_nothing(site: Site) -> None:
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_containers_pass_the_checks_of_the_docker_benchmark(site: Site, name: str) -> None:
-    import container_bench
+    from tests.e2e import container_bench
 
     if name not in site.names:
         pytest.skip("the real vLLM cannot be built without PyTorch's CPU build")

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from e2e_support import ALL_AT_ONCE, Cli
-from fleet_support import fleet, rows
-from hostile_site import EVIL, INNOCENT, Ran, Site, hostile_answers
+
+from tests.e2e.fleet import fleet, rows
+from tests.e2e.gateway import ALL_AT_ONCE, Cli
+from tests.e2e.hostile_site import EVIL, INNOCENT, Ran, Site, answers
 
 pytestmark = pytest.mark.e2e
 
@@ -43,12 +44,12 @@ def honest_again(site: Site) -> Iterator[None]:
 def payload(site: Site, target: str, *keys: str) -> dict[str, Any]:
     """These reserved keys, as a payload."""
     row = site.row("lab", target)
-    return {key: hostile_answers.RESERVED[key](row) for key in keys}
+    return {key: answers.RESERVED[key](row) for key in keys}
 
 
 def rce(site: Site, target: str) -> dict[str, Any]:
     """The evil gateway becomes the controller, on which its Python is a command."""
-    variables = hostile_answers.local(site.row("rce", target))
+    variables = answers.local(site.row("rce", target))
     return {"changed": True, "add_host": {"host_name": EVIL, "host_vars": variables}}
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_support import Cli, Gateway, run_processes
-from fleet_support import Fleet, fleet, rows
 
 from phi4_edge.lab import faults
+from tests.e2e.fleet import Fleet, fleet, rows
+from tests.e2e.gateway import Cli, Gateway, run_processes
 
 pytestmark = pytest.mark.e2e
 

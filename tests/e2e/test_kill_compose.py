@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from e2e_support import Cli, Done, Gateway
-from fleet_support import Fleet
-from site_support import ACCEPTED, open_site, own_store
 
 from phi4_edge import lab as lab_room
 from phi4_edge.lab import faults
+from tests.e2e.fleet import Fleet
+from tests.e2e.gateway import Cli, Done, Gateway
+from tests.e2e.site import ACCEPTED, open_site, own_store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 

@@ -12,12 +12,12 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-import warm_engine
-from e2e_support import Cli, Gateway
-from fleet_support import Fleet, rows
-from site_support import ACCEPTED, open_site, own_store
 
 from phi4_edge import lab as lab_room
+from tests.e2e import warm_engine
+from tests.e2e.fleet import Fleet, rows
+from tests.e2e.gateway import Cli, Gateway
+from tests.e2e.site import ACCEPTED, open_site, own_store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 

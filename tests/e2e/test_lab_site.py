@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_support import Cli, Gateway
 
 from phi4_edge import lab as lab_room
 from phi4_edge.lab import docker as engine
 from phi4_edge.lab.model import LABEL, Lab
+from tests.e2e.gateway import Cli, Gateway
 
 pytestmark = pytest.mark.e2e
 NAME = f"lab-site-{os.getpid()}"

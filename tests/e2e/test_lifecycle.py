@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from e2e_support import ROOT, Cli, Gateway
-from fleet_support import rows
 
 from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store.manifest import NAME, describe
 from phi4_edge.artifacts.store.store import Store
+from tests.e2e.fleet import rows
+from tests.e2e.gateway import ROOT, Cli, Gateway
 
 pytestmark = pytest.mark.e2e
 

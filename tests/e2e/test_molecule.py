@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from e2e_support import Cli
-from fleet_support import rows
-from molecule_support import run_scenario
+
+from tests.e2e.fleet import rows
+from tests.e2e.gateway import Cli
+from tests.e2e.scenario import run_scenario
 
 pytestmark = pytest.mark.e2e
 

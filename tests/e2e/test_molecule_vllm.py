@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from e2e_support import Cli
-from molecule_support import run_scenario
+
+from tests.e2e.gateway import Cli
+from tests.e2e.scenario import run_scenario
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy, pytest.mark.full]
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_support import Cli, Gateway
-from site_support import Site, open_site, own_store
 
 from phi4_edge import lab as lab_room
+from tests.e2e.gateway import Cli, Gateway
+from tests.e2e.site import Site, open_site, own_store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from e2e_support import Cli, Gateway
-from ollama_watch import RUNNER, await_load, serving, status, until
-from site_support import Site, open_site, own_store
 
 from phi4_edge import lab as lab_room
 from phi4_edge.lab import faults
+from tests.e2e.gateway import Cli, Gateway
+from tests.e2e.ollama_watch import RUNNER, await_load, serving, status, until
+from tests.e2e.site import Site, open_site, own_store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy, pytest.mark.full]
 

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from e2e_support import Cli, Gateway
-from fleet_support import rows
-from port_support import HAMMER, SQUATTER
 
 from phi4_edge import lab as lab_room
 from phi4_edge.lab import faults
+from tests.e2e.fleet import rows
+from tests.e2e.gateway import Cli, Gateway
+from tests.e2e.port_users import HAMMER, SQUATTER
 
 pytestmark = pytest.mark.e2e
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from e2e_support import ROOT, Cli
 
 from phi4_edge import lab as lab_room
+from tests.e2e.gateway import ROOT, Cli
 
 pytestmark = pytest.mark.e2e
 

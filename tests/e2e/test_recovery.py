@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_support import Cli, Gateway, run_processes
 
 from phi4_edge import lab as lab_room
+from tests.e2e.gateway import Cli, Gateway, run_processes
 
 pytestmark = pytest.mark.e2e
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_support import Cli, Gateway
-from fleet_support import Fleet, fleet
+
+from tests.e2e.fleet import Fleet, fleet
+from tests.e2e.gateway import Cli, Gateway
 
 pytestmark = pytest.mark.e2e
 

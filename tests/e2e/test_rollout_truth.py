@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from e2e_support import Cli, Done, Gateway
-from fleet_support import SABOTEUR, Fleet, fleet, rows
+
+from tests.e2e.fleet import SABOTEUR, Fleet, fleet, rows
+from tests.e2e.gateway import Cli, Done, Gateway
 
 pytestmark = pytest.mark.e2e
 

@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import knobs_support
 import pytest
-import warm_engine
-from e2e_support import Cli, Gateway
-from site_support import Site, files_of_model, on_disk, open_site, own_store
 
 from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
+from tests.e2e import settings, warm_engine
+from tests.e2e.gateway import Cli, Gateway
+from tests.e2e.site import Site, files_of_model, on_disk, open_site, own_store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 
@@ -113,7 +112,7 @@ def planned(site: Site) -> dict[str, dict[str, Any]]:
 def test_every_knob_is_in_our_own_engine(site: Site) -> None:
     for name, plan in planned(site).items():
         assert plan["engine"] == "onnx"
-        knobs_support.check(site.host(name), plan)
+        settings.check(site.host(name), plan)
 
 
 def test_the_plan_says_how_the_engine_changes(site: Site) -> None:
@@ -148,7 +147,7 @@ def test_where_memory_holds_one_the_interruption_is_as_announced(site: Site) -> 
 def test_every_knob_is_in_the_process_that_serves(site: Site) -> None:
     site.write({LARGE: OLLAMA, SMALL: OLLAMA})
     for name, plan in planned(site).items():
-        knobs_support.check(site.host(name), plan)
+        settings.check(site.host(name), plan)
 
 
 def test_the_host_has_the_model_once(site: Site) -> None:
@@ -210,7 +209,7 @@ def test_an_engine_that_does_not_answer_takes_over_nowhere(site: Site) -> None:
 
 def disorder(store: Store) -> Manifest:
     """The store's GGUF is the same model with its first two keys changed in place, which llama-quantize puts last."""
-    from standin_ollama.gguf import REWRITTEN, Gguf
+    from tests.standins.standin_ollama.gguf import REWRITTEN, Gguf
 
     found = store.manifest("tiny/gguf-q4_0")
     with store.workspace("disorder") as work:

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_support import Cli, Gateway
 
 from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store import files, manifest
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
+from tests.e2e.gateway import Cli, Gateway
 
 pytestmark = pytest.mark.e2e
 

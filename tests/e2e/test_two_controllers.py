@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from e2e_support import ALL_AT_ONCE, Cli, Gateway, run_processes
-from fleet_support import Fleet, fleet, rows
 
 from phi4_edge.lab import faults
+from tests.e2e.fleet import Fleet, fleet, rows
+from tests.e2e.gateway import ALL_AT_ONCE, Cli, Gateway, run_processes
 
 pytestmark = pytest.mark.e2e
 

@@ -13,8 +13,12 @@ from typing import Any
 
 import pytest
 import requests
-from e2e_support import ROOT, Cli
-from real_webui import (
+
+from phi4_edge import lab as lab_room
+from phi4_edge.core.engines.administrator import EMAIL
+from phi4_edge.data import load_catalog
+from tests.e2e.gateway import ROOT, Cli
+from tests.e2e.real_webui import (
     ENVIRONMENT,
     PASSWORD,
     TOLD,
@@ -29,11 +33,7 @@ from real_webui import (
     standin,
     tunnel,
 )  # fmt: skip
-from site_support import Site, open_site, own_store
-
-from phi4_edge import lab as lab_room
-from phi4_edge.core.engines.administrator import EMAIL
-from phi4_edge.data import load_catalog
+from tests.e2e.site import Site, open_site, own_store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.webui_real]
 QUESTION = "What can a gateway at the edge do with a small model?"

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import warm_engine
-import workers_site as support
-from e2e_support import Cli, Done, Gateway
 
 from phi4_edge import lab as lab_room
 from phi4_edge.lab import faults
 from phi4_edge.lab.model import Lab
+from tests.e2e import warm_engine
+from tests.e2e import workers_site as support
+from tests.e2e.gateway import Cli, Done, Gateway
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 

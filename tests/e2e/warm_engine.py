@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from e2e_support import Cli
-
 from phi4_edge import content
 from phi4_edge import lab as lab_room
 from phi4_edge.lab import docker as engine
 from phi4_edge.lab import faults
+from tests.e2e.gateway import Cli
 
 PLACE = "/opt/phi4-edge"
 

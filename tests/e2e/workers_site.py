@@ -8,11 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from e2e_support import ROOT, Gateway
-
 from phi4_edge import lab as lab_room
 from phi4_edge.lab import ssh
 from phi4_edge.runner.workers.link import SSH_ARGS
+from tests.e2e.gateway import ROOT, Gateway
 
 _PLATFORMS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux_2_5", "manylinux2014")
 _HOME = "/opt/worker"

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_answers import ANSWERS, REFUSED, RESERVED, Row
-from hostile_doors import Door, doors
-from hostile_honest import answers
-from hostile_judge import CONTROL, EVALUATED, HOSTS_WORDS, PYTHON, expected
-from hostile_wire import BOMB, HONEST_WIRE, WIRE, bomb, frame
 
 from phi4_edge import content
 from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.remote import answers as schemas
 from phi4_edge.remote import framing
+from tests.hostile.answers import ANSWERS, REFUSED, RESERVED, Row
+from tests.hostile.doors import Door, doors
+from tests.hostile.honest import answers
+from tests.hostile.judge import CONTROL, EVALUATED, HOSTS_WORDS, PYTHON, expected
+from tests.hostile.wire import BOMB, HONEST_WIRE, WIRE, bomb, frame
 
 NONCE = "0123456789abcdef"
 OPERATIONS = sorted(schemas.OPERATIONS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from apt_repository import Package, depends, download, export, key, publish
+from tests.standins.apt_repository import Package, depends, download, export, key, publish
 
 SUITES = {"trixie": "debian.13~trixie"}
 DOCKER, CONTAINERD, COMPOSE = "28.5.2", "1.7.29", "2.40.3"

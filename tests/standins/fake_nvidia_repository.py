@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from apt_repository import ARCHITECTURE, Package, export, key, publish
-
 from phi4_edge.core.packages.nvidia import flavour
+from tests.standins.apt_repository import ARCHITECTURE, Package, export, key, publish
 
 TOOLKIT = "1.20.0"
 DRIVER = "580.95.05"

@@ -17,7 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import ollama_release
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.standins import ollama_release
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 # Content and type of what is asked for; None: there is no such thing.

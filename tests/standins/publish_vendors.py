@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import fake_docker_repository
-import fake_nvidia_repository
+sys.path.insert(0, str(Path(__file__).parents[2]))
 import yaml
 
 from phi4_edge import lab as labs
 from phi4_edge.lab import mirror
+from tests.standins import fake_docker_repository, fake_nvidia_repository
 
 REPOSITORIES = {"docker": fake_docker_repository, "nvidia_runtime": fake_nvidia_repository}
 

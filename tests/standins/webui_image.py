@@ -14,15 +14,14 @@ import sys
 import tarfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from ollama_release import MACHINES, base_layer, member
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from phi4_edge.artifacts.images import held, oci
 from phi4_edge.artifacts.images.registry import OCI_MANIFEST
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
+from tests.standins.ollama_release import MACHINES, base_layer, member
 
 CONFIG_TYPE, LAYER_TYPE = oci.CONFIG_TYPES[OCI_MANIFEST], oci.GZIP_TYPES[OCI_MANIFEST]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from standin_sshd import HOST_KEY, Server, serving
+
+from tests.unit.ssh.standin_sshd import HOST_KEY, Server, serving
 
 MOST_SECONDS = 2.0
 # The stages at which a host is silent or drips when the signal comes.

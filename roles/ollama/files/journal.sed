@@ -1,6 +1,6 @@
 # What reaches the journal of Ollama's unit: not what llama-server says of each load and each request, some 60 lines
 # that no setting turns off, nor the looks at the service's health. Whatever speaks of trouble stays, whoever says it.
-# For sed -E. tests/ansible/test_roles_ollama_journal.py holds it to lines of both.
+# For sed -E. tests/ansible/ollama/test_journal.py holds it to lines of both.
 
 # Metadata of the model: a word in it is no trouble.
 /^([0-9.]+ [ID] )?llama_model_loader: - /d

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fixture_hosts import Document, read
-from held_support import whole
 
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.catalog.table import ResourceTable
@@ -17,6 +15,8 @@ from phi4_edge.core.facts import parse as facts
 from phi4_edge.core.plan.decide import Inputs, Plan, decide
 from phi4_edge.core.plan.overrides import EXTRA, Overrides
 from phi4_edge.data import load_catalog, load_table
+from tests.unit.core.fixture_hosts import Document, read
+from tests.unit.core.held import whole
 
 INPUTS = Inputs(
     {"phi-4-mini-instruct/onnx-int4": "c" * 64, "tiny/onnx-int4": "d" * 64},

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-from fake_executor import BACK, FakeExecutor
 
 from phi4_edge.errors import InterruptedRunError, RunnerError
 from phi4_edge.operations import detect as survey_module
@@ -20,6 +19,7 @@ from phi4_edge.rollout.interpret import Track, result_of
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner.run import HostEvent, HostOutcome, Run, RunResult
+from tests.unit.rollout.fake_executor import BACK, FakeExecutor
 
 HOSTS = ("gw1", "gw2", "gw3")
 JOB = Job("provision", {"plan_expected": {}}, releases=dict.fromkeys(HOSTS, "r-1"), lock={"lock_id": "id"})

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from fake_executor import FakeExecutor
 
 from phi4_edge.core.rollout.budget import Budget
 from phi4_edge.core.rollout.machine import Rollout, Stop
@@ -16,6 +15,7 @@ from phi4_edge.rollout.apply import Job
 from phi4_edge.rollout.drive import Driver
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.runner.run import HostEvent
+from tests.unit.rollout.fake_executor import FakeExecutor
 
 WAVES = (Wave("canary", 0, ("c1",)), Wave("wave 1", 1, ("a1", "a2")), Wave("wave 2", 2, ("b1", "b2")))
 HOSTS = [host for wave in WAVES for host in wave.hosts]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_executor import FakeExecutor
 
 from phi4_edge.core.rollout.budget import Budget
 from phi4_edge.core.rollout.machine import Rollout, Stop
@@ -14,6 +13,7 @@ from phi4_edge.core.rollout.waves import Size, Wave
 from phi4_edge.rollout.apply import Job
 from phi4_edge.rollout.drive import Driver
 from phi4_edge.rollout.interrupt import Interrupts
+from tests.unit.rollout.fake_executor import FakeExecutor
 
 WAVES = (Wave("wave 1", 0, ("a1", "a2")), Wave("wave 2", 1, ("b1", "b2")))
 HOSTS = [host for wave in WAVES for host in wave.hosts]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from fake_executor import FakeExecutor
 
 from phi4_edge.core.rollout.budget import Budget
 from phi4_edge.core.rollout.machine import Rollout, Stop
@@ -16,6 +15,7 @@ from phi4_edge.core.rollout.waves import Size, Wave
 from phi4_edge.rollout.apply import Job
 from phi4_edge.rollout.drive import Driver, Watch
 from phi4_edge.rollout.interrupt import Interrupts
+from tests.unit.rollout.fake_executor import FakeExecutor
 
 BAD = ("failed", "unreachable", "timed_out", "rolled_back", "unhealthy", "lost")
 NAMES = ("a1", "a2")

@@ -18,9 +18,7 @@ from phi4_edge.errors import LockedError, RecordError
 from phi4_edge.rollout import journal as journals
 from phi4_edge.rollout.journal import Journal, state_root
 from phi4_edge.runner.run import HostEvent
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "standins"))
-from rollout_journal import begin, done, good, host, wave
+from tests.standins.rollout_journal import begin, done, good, host, wave
 
 
 def lines(journal: Journal) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from played_site import HOSTS, Site, outcomes, result
 
 from phi4_edge import artifacts
 from phi4_edge.errors import ArtifactError
@@ -14,6 +13,7 @@ from phi4_edge.operations import drivers
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.provision import Provisioning
 from phi4_edge.operations.rollout import Rolling
+from tests.cli.rollout.played_site import HOSTS, Site, outcomes, result
 
 
 @pytest.fixture

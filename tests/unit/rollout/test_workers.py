@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workers_support import argv, install
 
 from phi4_edge.errors import PreflightError
 from phi4_edge.rollout import workers
@@ -21,6 +20,7 @@ from phi4_edge.runner.run import HostEvent
 from phi4_edge.runner.workers import link as runner_link
 from phi4_edge.runner.workers.client import Job
 from phi4_edge.runner.workers.link import Link, WorkerLostError
+from tests.unit.rollout.local_workers import argv, install
 
 PLAYBOOK = """\
 - hosts: all

@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from ollama_support import Ollama, started
+
+from tests.unit.standins.ollama import Ollama, started
 
 
 @pytest.fixture

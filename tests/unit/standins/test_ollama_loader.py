@@ -19,9 +19,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ollama_support import Ollama, free_port
 
 from phi4_edge.core.facts.units import ModelState, model_state
+from tests.unit.standins.ollama import Ollama, free_port
 
 SCRIPT = Path(__file__).parents[3] / "roles" / "ollama" / "files" / "load.py"
 # Here the server is no unit: its children are the service's processes.

@@ -8,14 +8,14 @@ import json
 import tarfile
 from pathlib import Path
 
-import ollama_server
 import pytest
 import requests
-from ollama_support import ollama_release
 
 from phi4_edge.artifacts.fetch import ollama as release
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
+from tests.standins import ollama_server
+from tests.unit.standins.ollama import ollama_release
 
 NAME = f"ollama/{load_catalog().engines['ollama'].version}-x86_64"
 

@@ -1,0 +1,27 @@
+"""Every playbook can be read by plain ansible-playbook, and stays small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.ansible.plays import ROOT, play, write_inventory
+
+PLAYBOOKS = sorted(ROOT.glob("playbooks/*.yml"))
+
+
+def test_the_playbooks_are_the_ones_of_the_manual() -> None:
+    assert [path.stem for path in PLAYBOOKS] == [
+        "bake", "detect", "doctor", "driver", "lock", "provision", "remove", "rollback", "status", "trust", "unlock",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
+def test_syntax(path: Path, tmp_path: Path) -> None:
+    checked = play(path, write_inventory(tmp_path, {"here": {}}), "--syntax-check")
+    assert checked.status == 0, checked.output
+    assert path.read_text().count("\n") <= 40
+    [document] = yaml.safe_load(path.read_text())
+    assert document["gather_facts"] is False

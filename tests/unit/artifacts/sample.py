@@ -1,0 +1,54 @@
+"""Builders for the tests of artifacts: a small artifact in a store, a catalog with a model at the stand-in hub."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from phi4_edge.artifacts.store import manifest
+from phi4_edge.artifacts.store.manifest import Manifest
+from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.data import load_catalog
+from tests.unit.artifacts.fetch.standin_hub import COMMIT, REPO
+
+FILES = {"model.onnx": b"graph " * 400, "genai_config.json": b"{}", "nested/part": b"x" * 999}
+
+
+def put(store: Store, artifact: str = "tiny/onnx-int4", files: dict[str, bytes] | None = None) -> str:
+    """Adopt an artifact made of `files`; its digest."""
+    with store.workspace("test") as work:
+        folder = work / "output"
+        for name, content in (files or FILES).items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return store.adopt(folder, Manifest(artifact, manifest.describe(folder), "Apache-2.0"))
+
+
+def catalog_with(revision: str = COMMIT, allow: tuple[str, ...] = (), repo: str = REPO) -> Catalog:
+    """Our catalog, with a model `sample` that is at the stand-in hub."""
+    ours = load_catalog()
+    real = ours.models["phi-4-mini-instruct"]
+    source = {**real.source, "repo": repo, "revision": revision}
+    if allow:
+        source["allow"] = list(allow)
+    sample = replace(real, id="sample", source=MappingProxyType(source))
+    return replace(ours, models=MappingProxyType({**ours.models, "sample": sample}))
+
+
+def leftovers(store: Store) -> list[str]:
+    """What lies in the store's tmp folder."""
+    tmp = store.root / "tmp"
+    return sorted(path.name for path in tmp.iterdir()) if tmp.is_dir() else []
+
+
+def run_python(script: str, *arguments: object) -> list[str]:
+    """Command line of a Python that runs `script` with our package, as another process would."""
+    import sys
+
+    return [sys.executable, "-c", script, *map(str, arguments)]
+
+
+ROOT = Path(__file__).parents[3]
