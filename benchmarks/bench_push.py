@@ -12,7 +12,7 @@ import harness
 from harness import BenchError, Done, Side
 from verdict import Goal, report
 
-from phi4_edge.core import manifest as manifests
+from phi4_edge.core import manifest as core_manifest
 from phi4_edge.lab import Lab
 
 SIZE = 64 * 1024**2
@@ -84,10 +84,10 @@ def _artifact(folder: Path) -> tuple[str, str]:
     content = os.urandom(SIZE)
     sha256 = hashlib.sha256(content).hexdigest()
     (folder / FILE).write_bytes(content)
-    file = manifests.File(FILE, SIZE, sha256)
-    digest = manifests.digest([file])
+    file = core_manifest.File(FILE, SIZE, sha256)
+    digest = core_manifest.digest([file])
     about = {"artifact": "bench", "size": SIZE, "digest": digest}
-    manifest = {"format": manifests.FORMAT, "files": [file.to_dict()], **about}
+    manifest = {"format": core_manifest.FORMAT, "files": [file.to_dict()], **about}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return digest, sha256
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from phi4_edge import lab as labs
 from phi4_edge.errors import Phi4EdgeError
-from phi4_edge.lab import docker as engine
+from phi4_edge.lab import docker
 from phi4_edge.lab.faults import execute
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -223,7 +223,7 @@ def _host_counters(lab_: labs.Lab | None) -> tuple[float, int]:
     """CPU seconds that the hosts have used, and bytes that they have received and sent."""
     seconds, moved = 0.0, 0
     if lab_ is not None:
-        with engine.connect() as client:
+        with docker.connect() as client:
             for host in lab_.hosts:
                 stats = client.api.stats(host.container, stream=False, one_shot=True)
                 seconds += stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9

@@ -87,10 +87,10 @@ def _host(host: str, start: float, seconds: float, fails: bool, chance: random.R
 def ours(output: str, fleet: tuple[Wave, ...], calls: list[Told], log: Log) -> None:
     """The view that phi4-edge would take with these streams."""
     from phi4_edge.runner.events import HostEvent
-    from phi4_edge.view.view import view
+    from phi4_edge.view.view import progress_view
 
     bad = 0
-    with view(output) as shown:
+    with progress_view(output) as shown:
         began = time.monotonic()
         shown.rollout("20261122T153000Z-ab12cd", fleet, "10%")
         for call in calls:

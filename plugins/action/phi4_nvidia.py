@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase
 
 try:
     from phi4_edge import data
-    from phi4_edge.core.facts import parse as facts
+    from phi4_edge.core.facts import parse
     from phi4_edge.core.packages import docker, nvidia
     from phi4_edge.errors import Phi4EdgeError
     from phi4_edge.remote import action
@@ -32,12 +32,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         do, seen = args.pop("do"), args.pop("facts")
         try:
             if do == "driver":
-                return nvidia.driver_needs(facts.parse(seen), str(args["branch"]))
+                return nvidia.driver_needs(parse.parse(seen), str(args["branch"]))
             if do == "toolkit":
                 found = action.on_host(self, task_vars or {}, ("nvidia_runtime", "nvidia", "inspect"), args)
                 floors, accepted = data.load_cve_floors(), docker.accepted(args["accepted"])
                 pins = (str(args["version"]), str(args["url"]))
-                return nvidia.toolkit_needs(facts.parse(seen), found, pins, floors, accepted)
+                return nvidia.toolkit_needs(parse.parse(seen), found, pins, floors, accepted)
         except Phi4EdgeError as error:
             return action.failure(error)
         return action.task(self, task_vars or {}, ("nvidia_runtime", "nvidia", do), args)

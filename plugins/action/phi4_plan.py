@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 
 try:
     from phi4_edge import content, data
-    from phi4_edge.core.facts import parse as facts
+    from phi4_edge.core.facts import parse
     from phi4_edge.core.plan.decide import Inputs, Plan, decide
     from phi4_edge.core.plan.overrides import EXTRA, Overrides
     from phi4_edge.errors import Phi4EdgeError
@@ -54,7 +54,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 runtimes=content.runtimes(),
                 images=indexed(store / "images.json", "images"),
             )
-            seen, wanted = facts.parse(self._task.args["facts"]), Overrides.from_vars(host, wishes)
+            seen, wanted = parse.parse(self._task.args["facts"]), Overrides.from_vars(host, wishes)
             plan = decide(seen, data.load_table(), data.load_catalog(), wanted, inputs)
         except Phi4EdgeError as error:
             raise AnsibleActionFail(str(error)) from None

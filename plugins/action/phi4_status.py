@@ -9,8 +9,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge.core.facts import parse as facts
-    from phi4_edge.core.facts import receipt
+    from phi4_edge.core.facts import parse, receipt
     from phi4_edge.core.facts.endings import endings
     from phi4_edge.errors import FactsError
 except ImportError as error:
@@ -33,7 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "found no fact phi4_facts, needed it; include phi4_edge.edge.probe before this role"
             )
         try:
-            host = facts.parse(self._task.args["facts"])
+            host = parse.parse(self._task.args["facts"])
         except FactsError as error:
             raise AnsibleActionFail(str(error)) from None
         found = host.receipt

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images import delivery
 from phi4_edge.artifacts.images.held import Held
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.store import Store
@@ -23,7 +23,7 @@ def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Held:
     monkeypatch.setenv("PHI4_EDGE_STORE", str(tmp_path / "store"))
     with serving() as registry:
         registry.add("site/thing", "1.0", [{"a": b"b" * 5000}])
-        return images.ensure(Store(), load_catalog(), planned("site/thing"), registry.host)
+        return delivery.ensure(Store(), load_catalog(), planned("site/thing"), registry.host)
 
 
 def model(*words: str) -> Result:

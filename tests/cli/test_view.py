@@ -18,7 +18,7 @@ from phi4_edge.runner.run import HostEvent
 from phi4_edge.view import lines as view_lines
 from phi4_edge.view.json_lines import JsonView
 from phi4_edge.view.lines import PlainView
-from phi4_edge.view.view import STEPS, View, view
+from phi4_edge.view.view import STEPS, View, progress_view
 
 # Clears the screen, sets the title, colours as Rich would, turns the direction, hides, stacks, and has no end.
 EVIL = "gw\x1b[2J\x1b]0;owned\x07[bold red]\u202e\u200b\u061c\x9b2J\r\x00" + "a" + "\u0301" * 5000 + "x" * 5000
@@ -157,8 +157,8 @@ def test_ctrl_c_may_speak_into_a_line_that_is_being_written(monkeypatch: pytest.
 
 
 def test_a_pipe_gets_lines_and_json_gets_json() -> None:
-    assert isinstance(view("table"), PlainView)
-    assert isinstance(view("json"), JsonView)
+    assert isinstance(progress_view("table"), PlainView)
+    assert isinstance(progress_view("json"), JsonView)
 
 
 @pytest.mark.parametrize("shown", [PlainView(STEPS), JsonView()])

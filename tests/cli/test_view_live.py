@@ -21,7 +21,7 @@ from phi4_edge.runner.run import HostEvent
 from phi4_edge.view import live
 from phi4_edge.view.live import LiveView
 from phi4_edge.view.screen import Screen
-from phi4_edge.view.view import STEPS, view
+from phi4_edge.view.view import STEPS, progress_view
 
 CANARY = Wave("canary", 0, ("gw1", "gw2"))
 EVIL = "gw\x1b[2J\x1b]0;owned\x07[bold red]\u202e\x9b2J\r\x00"
@@ -236,6 +236,6 @@ def test_the_board_needs_a_terminal_that_can_redraw(terminal: Terminal, monkeypa
     found = {}
     for name in ("xterm", "dumb", ""):
         monkeypatch.setenv("TERM", name)
-        found[name] = type(view("table")).__name__
+        found[name] = type(progress_view("table")).__name__
     assert found == {"xterm": "LiveView", "dumb": "PlainView", "": "PlainView"}
-    assert type(view("json")).__name__ == "JsonView"
+    assert type(progress_view("json")).__name__ == "JsonView"

@@ -13,8 +13,7 @@ import pytest
 
 from phi4_edge import ansible_version, content
 from phi4_edge import lab as lab_room
-from tests.e2e import collection_site as site
-from tests.e2e import warm_engine
+from tests.e2e import collection_site, warm_engine
 from tests.e2e.gateway import ROOT, Cli, Gateway
 
 pytestmark = pytest.mark.e2e
@@ -56,21 +55,23 @@ def fleet(ready: Cli) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return site.wheel(tmp_path_factory.mktemp("wheel"))
+    return collection_site.wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> site.Installation:
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> collection_site.Installation:
     """Wheel and tarball of one version; the wheel's own copy of the collection is away, so that the tarball's runs."""
     home = tmp_path_factory.mktemp("stranger")
-    python = site.environment(
+    python = collection_site.environment(
         tmp_path_factory.mktemp("installed") / "venv", sys.executable, LOCKED, ["--no-deps", wheel]
     )
     galaxy = python.parent / "ansible-galaxy"
-    packed = site.tarball(tmp_path_factory.mktemp("tarball"), galaxy)
-    site.run(galaxy, "collection", "install", packed, "-p", home / "collections", "--no-deps", "--force", cwd=home)
-    site.strangers(home)
-    return site.Installation(python, home, home / "collections")
+    packed = collection_site.tarball(tmp_path_factory.mktemp("tarball"), galaxy)
+    collection_site.run(
+        galaxy, "collection", "install", packed, "-p", home / "collections", "--no-deps", "--force", cwd=home
+    )
+    collection_site.strangers(home)
+    return collection_site.Installation(python, home, home / "collections")
 
 
 def files(tree: Path) -> dict[str, bytes]:
@@ -80,23 +81,23 @@ def files(tree: Path) -> dict[str, bytes]:
     return {path.as_posix(): (tree / path).read_bytes() for path in found if path.as_posix() not in added}
 
 
-def test_wheel_tarball_and_checkout_hold_the_same_tree(installed: site.Installation) -> None:
+def test_wheel_tarball_and_checkout_hold_the_same_tree(installed: collection_site.Installation) -> None:
     assert installed.collections is not None
     unpacked = files(installed.collections / "ansible_collections" / "phi4_edge" / "edge")
     code = "import phi4_edge.content as c; print(c.root())"
-    wheel = files(Path(site.run(installed.python, "-c", code, cwd=installed.home).strip()))
+    wheel = files(Path(collection_site.run(installed.python, "-c", code, cwd=installed.home).strip()))
     assert unpacked.keys() - {"SECURITY.md"} == wheel.keys()
     assert {name: unpacked[name] for name in wheel} == wheel
     assert {name: (ROOT / name).read_bytes() for name in wheel} == wheel
 
 
 def test_ansible_from_an_empty_directory_makes_what_the_command_makes(
-    ready: Cli, fleet: Fleet, installed: site.Installation, tmp_path: Path
+    ready: Cli, fleet: Fleet, installed: collection_site.Installation, tmp_path: Path
 ) -> None:
     done = ready.run("provision", fleet.inventory(tmp_path, fleet.ours), "--yes").expect(0)
     assert "changed=" in done.out + done.err
     warm_engine.keep(ready, fleet.lab, fleet.ours.name)
-    theirs = fleet.inventory(tmp_path / "theirs", fleet.theirs, site.foreign_variables())
+    theirs = fleet.inventory(tmp_path / "theirs", fleet.theirs, collection_site.foreign_variables())
     words = ("phi4_edge.edge.provision", "-i", theirs)
     installed.play(*words, store=ready.store)
     ours, made = fleet.ours.receipt(), fleet.theirs.receipt()
@@ -119,7 +120,7 @@ def interpreters() -> list[str]:
     names = [f"python3.{minor}" for minor in range(11, 15)]
     pyenv = [str(path) for name in names for path in sorted(Path.home().glob(f".pyenv/versions/*/bin/{name}"))]
     found = dict.fromkeys([sys.executable, *(path for name in names if (path := shutil.which(name))), *pyenv])
-    return [path for path in found if site.works(path)]
+    return [path for path in found if collection_site.works(path)]
 
 
 @pytest.mark.full
@@ -129,10 +130,10 @@ def test_both_ends_of_the_range_of_ansible_core(
 ) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    python, version = site.end_of_range(tmp_path / "venv", interpreters(), wheel, end)
+    python, version = collection_site.end_of_range(tmp_path / "venv", interpreters(), wheel, end)
     low, high = ansible_version.OLDEST, ansible_version.BELOW
     assert low <= version < high
-    other = site.Installation(python, home)
+    other = collection_site.Installation(python, home)
     port = {"oldest": 8091, "newest": 8092}[end]
     inventory = fleet.inventory(tmp_path, fleet.theirs, f"phi4_port={port}\n")
     made = other.play("phi4_edge.edge.provision", "-i", inventory, store=ready.store)
@@ -140,18 +141,18 @@ def test_both_ends_of_the_range_of_ansible_core(
     assert fleet.theirs.chat("Hello", port=port)["choices"]
     assert "changed=0" in other.play("phi4_edge.edge.provision", "-i", inventory, store=ready.store)
     command = [python.parent / "phi4-edge", "status", inventory]
-    assert "serving" in site.run(*command, cwd=home, env={**ready.env, "HOME": str(home)})
+    assert "serving" in collection_site.run(*command, cwd=home, env={**ready.env, "HOME": str(home)})
 
 
 def test_the_collection_of_another_version_is_told_in_one_sentence(
-    ready: Cli, fleet: Fleet, installed: site.Installation, tmp_path: Path
+    ready: Cli, fleet: Fleet, installed: collection_site.Installation, tmp_path: Path
 ) -> None:
     assert installed.collections is not None
     copy = tmp_path / "collections"
     shutil.copytree(installed.collections, copy)
     manifest = copy / "ansible_collections" / "phi4_edge" / "edge" / "MANIFEST.json"
-    manifest.write_text(manifest.read_text().replace(f'"version": "{site.VERSION}"', '"version": "9.9.9"'))
-    other = site.Installation(installed.python, installed.home, copy)
+    manifest.write_text(manifest.read_text().replace(f'"version": "{collection_site.VERSION}"', '"version": "9.9.9"'))
+    other = collection_site.Installation(installed.python, installed.home, copy)
     inventory = fleet.inventory(tmp_path, fleet.theirs)
     told = other.play("phi4_edge.edge.detect", "-i", inventory, store=ready.store, code=2)
     assert "found collection phi4_edge.edge 9.9.9 and package phi4-edge" in told

@@ -15,8 +15,7 @@ import pytest
 
 from phi4_edge import lab as lab_room
 from phi4_edge.errors import LabError
-from phi4_edge.lab import docker as engine
-from phi4_edge.lab import faults
+from phi4_edge.lab import docker, faults
 from phi4_edge.lab.model import LABEL, Lab
 
 pytestmark = pytest.mark.e2e
@@ -66,7 +65,7 @@ def pair(shell: Shell) -> Iterator[Lab]:
 def objects(name: str) -> list[str]:
     """Whatever the engine still holds of a lab."""
     chosen = f"{LABEL}={name}"
-    with engine.connect() as client:
+    with docker.connect() as client:
         containers = client.containers.list(all=True, filters={"label": chosen})
         found = [*containers, *client.volumes.list(filters={"label": chosen})]
         return [str(item.id) for item in [*found, *client.networks.list(filters={"label": chosen})]]

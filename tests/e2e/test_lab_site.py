@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from phi4_edge import lab as lab_room
-from phi4_edge.lab import docker as engine
+from phi4_edge.lab import docker
 from phi4_edge.lab.model import LABEL, Lab
 from tests.e2e.gateway import Cli, Gateway
 
@@ -28,7 +28,7 @@ def site() -> Iterator[Lab]:
     chosen = lab_room.load_profiles().choose(PROFILES)
     yield lab_room.up(NAME, chosen, kind=("bare", "docker"), offline=True, with_mirror=True)
     lab_room.down(NAME)
-    with engine.connect() as client:
+    with docker.connect() as client:
         chosen = {"label": f"{LABEL}={NAME}"}
         assert client.containers.list(all=True, filters=chosen) == []
         assert client.networks.list(filters=chosen) == []

@@ -16,8 +16,7 @@ import pytest
 from phi4_edge import lab as lab_room
 from phi4_edge.lab import faults
 from phi4_edge.lab.model import Lab
-from tests.e2e import warm_engine
-from tests.e2e import workers_site as support
+from tests.e2e import warm_engine, workers_site
 from tests.e2e.gateway import Cli, Done, Gateway
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
@@ -35,14 +34,14 @@ class Site:
     inventory: Path
 
     def words(self, *more: str) -> list[str]:
-        near = [word for name in WORKERS for word in ("--worker", support.target(self.lab, name))]
+        near = [word for name in WORKERS for word in ("--worker", workers_site.target(self.lab, name))]
         return ["provision", str(self.inventory), *near, *AT_ONCE, *more]
 
     def want(self, context: int, **near: str) -> None:
         """Every gateway's plan is a release that serves so many tokens; `near` says which worker it wants."""
         source = self.lab.inventory.read_text().splitlines()
         kept = [line for line in source if not line.startswith(WORKERS)]
-        lines = [f"{name} phi4_worker={support.target(self.lab, worker)}" for name, worker in near.items()]
+        lines = [f"{name} phi4_worker={workers_site.target(self.lab, worker)}" for name, worker in near.items()]
         self.inventory.write_text("\n".join([*kept, f"phi4_context_length={context}", "[gateways]", *lines]) + "\n")
 
     def events(self, *more: str) -> Iterator[dict[str, Any]]:
@@ -75,12 +74,12 @@ def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
     try:
         warm_engine.bring(ready, lab)
         python = Gateway(lab, WORKERS[0]).sh("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'").strip()
-        wheels = support.wheels(tmp_path_factory.mktemp("wheels"), python)
+        wheels = workers_site.wheels(tmp_path_factory.mktemp("wheels"), python)
         for name in WORKERS:
-            support.install(lab, name, wheels)
+            workers_site.install(lab, name, wheels)
         home = tmp_path_factory.mktemp("workers")
         state = {"XDG_STATE_HOME": os.environ.get("XDG_STATE_HOME", str(Path.home() / ".local" / "state"))}
-        cli = Cli(ready.store, home, {**support.ssh_args(lab), **state, "PHI4_EDGE_STATE": str(home / "state")})
+        cli = Cli(ready.store, home, {**workers_site.ssh_args(lab), **state, "PHI4_EDGE_STATE": str(home / "state")})
         yield Site(lab, cli, home / "inventory.ini")
     finally:
         lab_room.down(lab.name)

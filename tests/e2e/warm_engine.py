@@ -10,8 +10,7 @@ from pathlib import Path
 
 from phi4_edge import content
 from phi4_edge import lab as lab_room
-from phi4_edge.lab import docker as engine
-from phi4_edge.lab import faults
+from phi4_edge.lab import docker, faults
 from tests.e2e.gateway import Cli
 
 PLACE = "/opt/phi4-edge"
@@ -26,7 +25,7 @@ def bring(cli: Cli, lab: lab_room.Lab, *names: str) -> None:
     """The hosts of these names, or all, have the engine, if a lab has built it before."""
     if not archive(cli).exists():
         return
-    with engine.connect() as client:
+    with docker.connect() as client:
         for host in [lab.host(name) for name in names] or lab.hosts:
             faults.execute(lab, host.name, ["mkdir", "-p", "-m", "755", PLACE])
             with archive(cli).open("rb") as packed:
@@ -40,7 +39,7 @@ def keep(cli: Cli, lab: lab_room.Lab, name: str) -> None:
         return
     kept.parent.mkdir(parents=True, exist_ok=True)
     fresh = kept.with_suffix(f".{os.getpid()}")
-    with engine.connect() as client, fresh.open("wb") as packed:
+    with docker.connect() as client, fresh.open("wb") as packed:
         for piece in client.containers.get(lab.host(name).container).get_archive(f"{PLACE}/engines")[0]:
             packed.write(piece)
     fresh.replace(kept)

@@ -15,7 +15,7 @@ from phi4_edge.artifacts.images.held import Wanted, keep
 from phi4_edge.artifacts.images.registry import OCI_MANIFEST
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.store import Store
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.packages import openpgp
 from phi4_edge.core.plan.decide import Inputs, decide
 from phi4_edge.core.plan.overrides import Overrides
@@ -44,7 +44,7 @@ def fixture(name: str = "n150-8gb") -> dict[str, Any]:
 def planned(engine: str = "onnx", **variables: Any) -> dict[str, Any]:
     """A real plan."""
     wanted = Overrides.from_vars("host", {"phi4_engine": engine, **variables})
-    plan = decide(facts.parse(fixture()), load_table(), load_catalog(), wanted, INPUTS).to_dict()
+    plan = decide(parse.parse(fixture()), load_table(), load_catalog(), wanted, INPUTS).to_dict()
     assert plan["engine"] == engine
     return dict(json.loads(json.dumps(plan)))
 

@@ -12,7 +12,7 @@ import pytest
 
 from phi4_edge import content
 from phi4_edge.errors import Phi4EdgeError
-from phi4_edge.remote import answers as schemas
+from phi4_edge.remote import answers as remote_answers
 from phi4_edge.remote import framing
 from tests.hostile.answers import ANSWERS, REFUSED, RESERVED, Row
 from tests.hostile.doors import Door, doors
@@ -21,7 +21,7 @@ from tests.hostile.judge import CONTROL, EVALUATED, HOSTS_WORDS, PYTHON, expecte
 from tests.hostile.wire import BOMB, HONEST_WIRE, WIRE, bomb, frame
 
 NONCE = "0123456789abcdef"
-OPERATIONS = sorted(schemas.OPERATIONS)
+OPERATIONS = sorted(remote_answers.OPERATIONS)
 PLUGINS = sorted((content.root() / "plugins" / "action").glob("*.py"))
 # They ask no host.
 ALONE = {"phi4_plan", "phi4_status"}
@@ -41,23 +41,23 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_operation_has_its_rows(tmp_path: Path) -> None:
     every = doors(tmp_path)
-    assert {door.operation for door in every} == set(schemas.OPERATIONS)
+    assert {door.operation for door in every} == set(remote_answers.OPERATIONS)
     assert {door.plugin for door in every} == {path.stem for path in PLUGINS} - ALONE
 
 
-def read(operation: schemas.Key, stdout: str) -> dict[str, Any]:
+def read(operation: remote_answers.Key, stdout: str) -> dict[str, Any]:
     """What the controller takes from a host's output."""
-    return dict(schemas.read(operation, framing.parse(stdout, NONCE)))
+    return dict(remote_answers.read(operation, framing.parse(stdout, NONCE)))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids="/".join)
-def test_an_honest_answer_is_taken_as_it_is(operation: schemas.Key) -> None:
+def test_an_honest_answer_is_taken_as_it_is(operation: remote_answers.Key) -> None:
     good = answers()["/".join(operation)]
     assert read(operation, frame(NONCE, json.dumps(good).encode()).decode()) == json.loads(json.dumps(good))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids="/".join)
-def test_every_false_answer_meets_the_schema(operation: schemas.Key, known: dict[str, Door], home: Path) -> None:
+def test_every_false_answer_meets_the_schema(operation: remote_answers.Key, known: dict[str, Door], home: Path) -> None:
     name = "/".join(operation)
     good = json.loads(json.dumps(answers()[name]))
     for behaviour in (*ANSWERS, *WIRE):
@@ -67,7 +67,7 @@ def test_every_false_answer_meets_the_schema(operation: schemas.Key, known: dict
         whole = frame(NONCE, body) if behaviour in ANSWERS else WIRE[behaviour](NONCE, json.dumps(good).encode(), row)
         try:
             taken = read(operation, whole.decode("utf-8", "replace"))
-        except (Phi4EdgeError, schemas.MismatchError) as error:
+        except (Phi4EdgeError, remote_answers.MismatchError) as error:
             assert behaviour not in HONEST_WIRE, f"{behaviour}: {error}"
             assert not CONTROL.search(str(error)), f"{behaviour}: {str(error)!r}"
             assert not PYTHON.search(str(error)), f"{behaviour}: {error}"
@@ -83,13 +83,13 @@ def test_every_false_answer_meets_the_schema(operation: schemas.Key, known: dict
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids="/".join)
-def test_no_reserved_key_is_part_of_an_answer(operation: schemas.Key) -> None:
+def test_no_reserved_key_is_part_of_an_answer(operation: remote_answers.Key) -> None:
     good = answers()["/".join(operation)]
     for key, make in RESERVED.items():
         value = make(Row(key, "/".join(operation), "/canary"))
         for whole in ({**good, key: value}, {"error": "no", key: value}):
-            with pytest.raises(schemas.MismatchError):
-                schemas.read(operation, json.loads(json.dumps(whole)))
+            with pytest.raises(remote_answers.MismatchError):
+                remote_answers.read(operation, json.loads(json.dumps(whole)))
                 pytest.fail(f"{key} was taken")
 
 

@@ -94,7 +94,7 @@ def registry(machine: str = "x86_64") -> Iterator[str]:
 
 def main() -> None:
     """The store has the release for a gateway of this machine's kind without a GPU."""
-    from phi4_edge.artifacts.fetch import ollama as releases
+    from phi4_edge.artifacts.fetch import ollama
     from phi4_edge.artifacts.store.store import Store
     from phi4_edge.data import load_catalog
 
@@ -102,7 +102,7 @@ def main() -> None:
     with release(machine) as settings:
         os.environ.update(settings)
         name = f"ollama/{catalog.engines['ollama'].version}-{machine}-cpu"
-        sys.stdout.write(f"{name} {releases.ensure(Store(), catalog, name)}\n")
+        sys.stdout.write(f"{name} {ollama.ensure(Store(), catalog, name)}\n")
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def adopt(layout: Path, store: Store) -> str:
     return key
 
 
-def read(layout: Path) -> oci.Image:
+def read(layout: Path) -> oci.OciImage:
     """What the layout's manifest lists."""
     entry = json.loads((layout / "index.json").read_text())["manifests"][0]
     raw = (layout / oci.BLOBS / entry["digest"].removeprefix("sha256:")).read_bytes()

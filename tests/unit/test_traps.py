@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Inputs, Plan, decide
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
@@ -63,7 +63,7 @@ def fixture(name: str) -> dict[str, Any]:
 
 
 def planned(document: dict[str, Any] | str, **overrides: Any) -> Plan:
-    found = facts.parse(fixture(document) if isinstance(document, str) else document)
+    found = parse.parse(fixture(document) if isinstance(document, str) else document)
     variables = {f"phi4_{name}": value for name, value in overrides.items()}
     return decide(found, load_table(), CATALOG, Overrides.from_vars("host", variables), Inputs())
 

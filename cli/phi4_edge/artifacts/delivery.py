@@ -145,11 +145,11 @@ def _artifact(
 def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> list[str]:
     from phi4_edge.artifacts.convert import targets, tiny
     from phi4_edge.artifacts.convert.worker import SOURCE
-    from phi4_edge.artifacts.fetch import model as fetch
-    from phi4_edge.artifacts.fetch import ollama as release
+    from phi4_edge.artifacts.fetch import model as fetch_model
+    from phi4_edge.artifacts.fetch import ollama
 
-    if release.is_release(artifact):
-        release.ensure(store, catalog, artifact, progress)
+    if ollama.is_release(artifact):
+        ollama.ensure(store, catalog, artifact, progress)
         return [artifact]
     model, _, variant = artifact.partition("/")
     if model == tiny.MODEL:
@@ -157,11 +157,11 @@ def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> 
         return [artifact]
     checkpoint = f"{model}/{SOURCE}"
     if variant.startswith(SOURCE):
-        fetch.fetch(store, catalog, model, progress, variant)
+        fetch_model.fetch(store, catalog, model, progress, variant)
         return [artifact]
     made = [] if checkpoint in store.digests() else [checkpoint]
     if made:
-        fetch.fetch(store, catalog, model, progress)
+        fetch_model.fetch(store, catalog, model, progress)
     targets.convert(store, catalog, model, variant, progress)
     return [*made, artifact]
 
@@ -194,15 +194,15 @@ def _image(
     made: list[str],
 ) -> str:
     """Digest of one image: in the store, or only known where the host pulls it."""
-    from phi4_edge.artifacts.images import delivery as images
+    from phi4_edge.artifacts.images import delivery
 
     mirror, pushed = plan.image_mirror, pushes(plan, planned)
     if sources.bundle:
         return _bundled_image(store, sources, planned, pushed, progress)
     if pushed:
-        held = images.ensure(store, sources.catalog, planned, mirror, progress, sources.content)
+        held = delivery.ensure(store, sources.catalog, planned, mirror, progress, sources.content)
     else:
-        held = images.pin(store, sources.catalog, planned, mirror, progress)
+        held = delivery.pin(store, sources.catalog, planned, mirror, progress)
     if held.made:
         made.append(planned.key)
     return held.digest

@@ -20,20 +20,19 @@ def run(inventory: tuple[str, ...], reach: Reach, keys: Mapping[str, str], rotat
     from phi4_edge.artifacts.store.store import Store
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.operations.rollout import lock_variables, new_id
-    from phi4_edge.rollout.apply import Job, apply
+    from phi4_edge.rollout.apply import Play, apply
     from phi4_edge.rollout.executor import Local
     from phi4_edge.rollout.interrupt import Interrupts
     from phi4_edge.rollout.result import document
-    from phi4_edge.view.view import STEPS
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import STEPS, progress_view
 
     fleet = Fleet.open(inventory, reach)
     variables = {"trust_keys": dict(keys), "trust_rotations": rotations, "trust_store": str(Store().root)}
-    job = Job("trust", variables, lock=lock_variables(new_id(), "trust", 0))
+    play = Play("trust", variables, lock=lock_variables(new_id(), "trust", 0))
     with progress_view("table", {**STEPS, "trust": "trusting"}) as view, Interrupts() as interrupts:
         seen = fleet.survey(view, interrupts)
         view.phase(f"Bringing {count(len(keys), 'key')} to {count(len(seen.documents), 'host')}")
-        done = apply(Local(fleet.access), job, list(seen.documents), interrupts, view.event)
+        done = apply(Local(fleet.access), play, list(seen.documents), interrupts, view.event)
     results = {result.host: result for result in (*seen.problems, *done)}
     result = document([results[host.name] for host in fleet.hosts], interrupts.stopping)
     _options.show(summary.summary(result, "given the keys", _options.width(), idle="already had the keys"))

@@ -138,15 +138,15 @@ def _serving_at(fleet: Fleet, host: Host) -> tuple[str, int]:
 
     Raises the error that explains why nothing answers.
     """
-    from phi4_edge.core.facts import parse as core_facts
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.core.facts import parse
+    from phi4_edge.view.view import progress_view
 
     with progress_view() as view:
         seen = dataclasses.replace(fleet, hosts=(host,)).survey(view)
     for problem in seen.problems:
         kind = UnreachableError if problem.outcome == "unreachable" else PreflightError
         raise kind(f"{problem.reason}: {problem.next_step}")
-    facts = core_facts.parse(seen.documents[host.name])
+    facts = parse.parse(seen.documents[host.name])
     if not facts.receipt.present:
         raise PreflightError(
             f"not provisioned: found no receipt; run phi4-edge provision INVENTORY --limit {host.name}"

@@ -11,7 +11,7 @@ import click
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.commands import _options, _signing
 from phi4_edge.operations.options import Reach
-from phi4_edge.report import output as machine
+from phi4_edge.report import output as report_output
 from phi4_edge.report import summary
 from phi4_edge.report.text import count, cut, size_of, table
 
@@ -78,7 +78,7 @@ def create(
     Exit codes: 0 written, 1 usage, 3 something is not available, or nothing fits a host,
     5 a host is unreachable (the file then lacks what that host needs).
     """
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     if not facts and not inventory:
         raise click.UsageError("needed an INVENTORY to probe, or --facts FILE")
@@ -119,13 +119,13 @@ def verify(file: Path, output: str) -> None:
     from phi4_edge.artifacts.store.store import Store
     from phi4_edge.operations import trust
     from phi4_edge.view.telling import teller
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     with progress_view() as view:
         bundle = Bundle.open(file, content, teller(view), gate=trust.gate())
     bundle.require_place(Store())
     if output != "table":
-        click.echo(machine.dump(_document(file, bundle), output))
+        click.echo(report_output.dump(_document(file, bundle), output))
         return
     found = bundle.contents
     cells = [(host, what["engine"], what["service_manager"], what["model"]) for host, what in found.hosts.items()]

@@ -12,8 +12,8 @@ import click
 from phi4_edge.commands import _options
 from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.operations.options import Reach
-from phi4_edge.report import facts as report
-from phi4_edge.report import output as machine
+from phi4_edge.report import facts as report_facts
+from phi4_edge.report import output as report_output
 from phi4_edge.report import summary
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def command(inventory: tuple[str, ...], raw: bool, raw_dir: Path | None, output:
     """
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.rollout.result import exit_code
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     fleet = Fleet.open(inventory, reach)
     with progress_view() as view:
@@ -69,7 +69,7 @@ def _print_raw(documents: Mapping[str, Mapping[str, Any]]) -> None:
     """One host: its document, readable. Several: JSON Lines. `plan --facts` takes both."""
     alone = len(documents) == 1
     for document in documents.values():
-        click.echo(machine.to_json(document) if alone else machine.to_line(document))
+        click.echo(report_output.to_json(document) if alone else report_output.to_line(document))
 
 
 def _write(folder: Path, documents: Mapping[str, Mapping[str, Any]]) -> None:
@@ -77,7 +77,7 @@ def _write(folder: Path, documents: Mapping[str, Mapping[str, Any]]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for host, document in documents.items():
             path = folder / f"{_file_name(host)}.json"
-            path.write_text(machine.to_json(document) + "\n", encoding="utf-8")
+            path.write_text(report_output.to_json(document) + "\n", encoding="utf-8")
             click.echo(f"wrote {path}", err=True)
     except OSError as error:
         raise Phi4EdgeError(f"{folder}: cannot be written: {error.strerror}; give another --raw-dir") from error
@@ -105,13 +105,13 @@ def _print_parsed(fleet: Fleet, seen: Survey, output: str, quiet: bool) -> list[
             "hosts": hosts,
             "problems": [result.to_dict() for result in problems],
         }
-        click.echo(machine.dump(found, output))
+        click.echo(report_output.dump(found, output))
     elif hosts and not quiet:
         _options.show(_table(hosts))
     return problems
 
 
 def _table(hosts: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = report.overview(hosts, _options.width())
-    gaps = report.gaps(hosts, _options.width())
+    lines = report_facts.overview(hosts, _options.width())
+    gaps = report_facts.gaps(hosts, _options.width())
     return [*lines, "", *gaps] if gaps else lines

@@ -11,8 +11,8 @@ from phi4_edge.artifacts.store.images import Images
 from phi4_edge.commands import _options
 from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.operations.options import Reach
-from phi4_edge.report import doctor as report
-from phi4_edge.report import output as machine
+from phi4_edge.report import doctor as report_doctor
+from phi4_edge.report import output as report_output
 
 if TYPE_CHECKING:
     from phi4_edge.operations.plan import Planner
@@ -40,29 +40,28 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
     """
     document = _examine(inventory, reach)
     if output == "table":
-        _options.show(report.lines(document, _options.width()))
+        _options.show(report_doctor.lines(document, _options.width()))
     else:
-        click.echo(machine.dump(document, output))
+        click.echo(report_output.dump(document, output))
     raise click.exceptions.Exit(document["exit_code"])
 
 
 def _examine(inventory: Sequence[str], reach: Reach) -> dict[str, Any]:
-    from phi4_edge.core.doctor import controller
-    from phi4_edge.core.doctor import examine as doctor
-    from phi4_edge.operations import controller as doctor_controller
-    from phi4_edge.operations import doctor as doctor_looking
+    from phi4_edge.core.doctor import controller, examine
+    from phi4_edge.operations import controller as operations_controller
+    from phi4_edge.operations import doctor as operations_doctor
     from phi4_edge.operations.fleet import Fleet
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     planner, store_error = _planner()
     fleet = Fleet.open(inventory, reach)
     with progress_view() as view:
-        looked = doctor_looking.look(fleet, planner, view)
-    readings = doctor_controller.read(
+        looked = operations_doctor.look(fleet, planner, view)
+    readings = operations_controller.read(
         inventory, reach, fleet.hosts, looked.plans, store_error, all_reached=not looked.unreachable
     )
     findings = [*controller.examine(readings), *looked.findings]
-    return doctor.document([host.name for host in fleet.hosts], findings, looked.unreachable)
+    return examine.document([host.name for host in fleet.hosts], findings, looked.unreachable)
 
 
 def _planner() -> tuple[Planner, str]:

@@ -9,8 +9,8 @@ import click
 from phi4_edge.commands import _options
 from phi4_edge.commands._options import confirm
 from phi4_edge.operations.options import Reach
-from phi4_edge.report import locks as report
-from phi4_edge.report import output as machine
+from phi4_edge.report import locks as report_locks
+from phi4_edge.report import output as report_output
 from phi4_edge.report import summary
 from phi4_edge.report.text import count
 
@@ -81,7 +81,7 @@ def _ask(inventory: tuple[str, ...], reach: Reach, take_away: bool = False, forc
     from phi4_edge.operations.lock import ask
     from phi4_edge.rollout.executor import Local
     from phi4_edge.rollout.interrupt import Interrupts
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     fleet = Fleet.open(inventory, reach)
 
@@ -100,9 +100,9 @@ def _ask(inventory: tuple[str, ...], reach: Reach, take_away: bool = False, forc
 def _tell(locks: Locks, output: str) -> None:
     document = locks.to_dict()
     if output == "table":
-        _options.show(report.lines(document, _options.width()))
+        _options.show(report_locks.lines(document, _options.width()))
     else:
-        click.echo(machine.dump(document, output))
+        click.echo(report_output.dump(document, output))
     for problem in locks.problems:
         click.echo("\n".join(summary.trouble(problem.to_dict(), _options.width())), err=True)
     raise click.exceptions.Exit(locks.exit_code)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.report import output as machine
+from phi4_edge.report import output as report_output
 from phi4_edge.report.text import count, cut, size_of, table
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ def fetch(model: str) -> None:
       phi4-edge model fetch phi-4-mini-instruct
       phi4-edge model fetch ollama/0.35.0-x86_64-cpu
     """
-    from phi4_edge.artifacts.fetch import ollama as release
+    from phi4_edge.artifacts.fetch import ollama
     from phi4_edge.artifacts.fetch.model import VARIANT
     from phi4_edge.artifacts.fetch.model import fetch as run
 
-    if release.is_release(model):
-        _make(model, lambda store, catalog, tell: release.ensure(store, catalog, model, tell))
+    if ollama.is_release(model):
+        _make(model, lambda store, catalog, tell: ollama.ensure(store, catalog, model, tell))
         return
     _make(f"{model}/{VARIANT}", lambda store, catalog, tell: run(store, catalog, model, tell))
 
@@ -123,7 +123,7 @@ def tools() -> None:
     from phi4_edge.artifacts.convert import llamacpp
     from phi4_edge.artifacts.store.store import Store
     from phi4_edge.view.telling import teller
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     with progress_view() as view:
         program = llamacpp.build(Store(), teller(view))
@@ -146,7 +146,7 @@ def list_(output: str) -> None:
     pinned = sorted(Images(store).index().items())
     rows += [{"artifact": key, **entry, "files": 0} for key, entry in pinned]
     if output != "table":
-        click.echo(machine.dump({"store": str(store.root), "artifacts": rows}, output))
+        click.echo(report_output.dump({"store": str(store.root), "artifacts": rows}, output))
     elif rows:
         cells = [
             (
@@ -175,7 +175,7 @@ def verify(artifact: str | None, deep: bool) -> None:
     from phi4_edge.artifacts.store.images import Images
     from phi4_edge.artifacts.store.store import Store
     from phi4_edge.errors import ArtifactError
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     store = Store()
     images, damaged = Images(store), list[str]()
@@ -213,7 +213,7 @@ def _make(artifact: str, run: Callable[[Store, Any, Progress], str]) -> None:
     from phi4_edge.artifacts.store.store import Store
     from phi4_edge.data import load_catalog
     from phi4_edge.view.telling import teller
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     store = Store()
     with progress_view() as view:

@@ -12,7 +12,7 @@ import click
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.commands import _options
 from phi4_edge.operations.options import Reach
-from phi4_edge.report import output as machine
+from phi4_edge.report import output as report_output
 from phi4_edge.report import plans, summary
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def command(
     if output == "table":
         _options.show(_text(found, brief, _options.width()))
     else:
-        click.echo(machine.dump(found, output))
+        click.echo(report_output.dump(found, output))
         for result in found["problems"]:
             click.echo("\n".join(summary.trouble(result, _options.width())), err=True)
     pending = any(plan["fits"] and plan["action"] != "none" for plan in found["plans"])
@@ -104,7 +104,7 @@ def _planner(bundle: Path | None) -> Planner:
 def _from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach, bundle: Path | None) -> PlanSet:
     from phi4_edge.commands import _facts_files
     from phi4_edge.operations.fleet import Fleet
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     planner = _planner(bundle)
     fleet = Fleet.open(inventory, reach, _facts_files.settings(pairs))

@@ -13,7 +13,7 @@ from phi4_edge.commands import _options
 from phi4_edge.commands._ending import end, show_waves, tell_resumed
 from phi4_edge.commands._options import confirm, wave_options
 from phi4_edge.operations.options import Reach, Waving
-from phi4_edge.report import output as machine
+from phi4_edge.report import output as report_output
 from phi4_edge.report import plans
 from phi4_edge.report.text import count, cut, wrap
 
@@ -77,7 +77,7 @@ def command(
 ) -> None:
     from phi4_edge.operations import plan_file
     from phi4_edge.operations.provision import Provisioning, Wish
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     if wishes["check"] and wishes["resume"]:
         raise click.UsageError("found --check and --resume, needed one of them: --check changes nothing")
@@ -104,7 +104,7 @@ def command(
 
 def _finish(run: Provisioning, hindered: Mapping[str, HostResult], output: str) -> NoReturn:
     """Apply the plans, show what became of each host, and end with the exit code."""
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     if hindered:
         results = run.leave(hindered)
@@ -118,7 +118,7 @@ def _show_plans(made: Sequence[Mapping[str, Any]], problems: Sequence[HostResult
     """What was decided, before anything is asked or changed."""
     if output == "json":
         for plan in made:
-            click.echo(machine.to_line({"event": "plan", "host": plan["host"], "plan": plan}))
+            click.echo(report_output.to_line({"event": "plan", "host": plan["host"], "plan": plan}))
         return
     lines = plans.overview(made, _options.width()) if made else []
     for plan in made:

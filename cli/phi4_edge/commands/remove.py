@@ -9,7 +9,7 @@ import click
 from phi4_edge.commands import _options
 from phi4_edge.commands._options import confirm, single_wave_options
 from phi4_edge.operations.options import Reach, Waving
-from phi4_edge.report import output as machine
+from phi4_edge.report import output as report_output
 from phi4_edge.report import summary
 from phi4_edge.report.text import count
 
@@ -38,8 +38,7 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, waving: Waving, 
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.operations.remove import remove
     from phi4_edge.rollout.result import document
-    from phi4_edge.view.view import STEPS
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import STEPS, progress_view
 
     fleet = Fleet.open(inventory, reach)
     names = ", ".join(host.name for host in fleet.hosts[:5]) + (", ..." if len(fleet.hosts) > 5 else "")
@@ -48,7 +47,7 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, waving: Waving, 
         results, interrupted = remove(fleet, waving, view)
     result = document(results, interrupted)
     if output == "json":
-        click.echo(machine.to_line(result))
+        click.echo(report_output.to_line(result))
     else:
         _options.show(summary.summary(result, "removed", _options.width(), idle="had nothing to remove"))
     raise click.exceptions.Exit(result["exit_code"])

@@ -57,12 +57,12 @@ def _text(document: dict[str, object], form: str) -> str:
     """The rollout in that format, with a line end."""
     from datetime import UTC, datetime
 
-    from phi4_edge.report import output as machine
+    from phi4_edge.report import output as report_output
     from phi4_edge.report.rollout import markdown, page
 
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     if form == "json":
-        return machine.to_json(document) + "\n"
+        return report_output.to_json(document) + "\n"
     if form == "markdown":
         return "\n".join(markdown.lines(document, written)) + "\n"
     return page.page(document, written)

@@ -47,7 +47,7 @@ def command(
     4 a host failed, 5 a host is unreachable, 6 another run has locked a host, 130 Ctrl-C.
     """
     from phi4_edge.operations.rollback import GoingBack
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     if to and not _RELEASE.fullmatch(to):
         raise click.UsageError(f"found --to {to!r}, needed a release such as r-175772f43a53: see phi4-edge status")

@@ -37,7 +37,7 @@ def list_rollouts(number: int, output: str) -> None:
     \b
     Exit codes: 0 listed, also when there are none, 1 usage.
     """
-    from phi4_edge.report import output as machine
+    from phi4_edge.report import output as report_output
     from phi4_edge.report.rollout import text
     from phi4_edge.rollout import record
     from phi4_edge.rollout.journal import state_root
@@ -47,7 +47,7 @@ def list_rollouts(number: int, output: str) -> None:
     kept = names[:number] if number else names
     found = [record.summary(root, name) for name in kept]
     if output != "table":
-        click.echo(machine.dump({"format": "phi4-edge/rollouts/1", "rollouts": found}, output))
+        click.echo(report_output.dump({"format": "phi4-edge/rollouts/1", "rollouts": found}, output))
     elif found:
         _options.show(text.listed(found, len(names) - len(kept), _options.width()))
     else:
@@ -72,7 +72,7 @@ def show(rollout: str, events: bool, output: str) -> None:
     \b
     Exit codes: 0 shown, 1 no such rollout, or a record that cannot be read.
     """
-    from phi4_edge.report import output as machine
+    from phi4_edge.report import output as report_output
     from phi4_edge.report.rollout import text
     from phi4_edge.rollout import record
     from phi4_edge.rollout.journal import state_root
@@ -82,13 +82,13 @@ def show(rollout: str, events: bool, output: str) -> None:
     if not events:
         document = record.load(root, name)
         table = output == "table"
-        click.echo("\n".join(text.shown(document, _options.width())) if table else machine.dump(document, output))
+        click.echo("\n".join(text.shown(document, _options.width())) if table else report_output.dump(document, output))
         return
     found = record.events(root, name)
     if output == "yaml":
-        click.echo(machine.to_yaml(found))
+        click.echo(report_output.to_yaml(found))
     elif output == "json":
         for event in found:
-            click.echo(machine.to_line(event))
+            click.echo(report_output.to_line(event))
     else:
         _options.show(text.told(found, _options.width()))

@@ -8,9 +8,8 @@ import click
 
 from phi4_edge.commands import _options
 from phi4_edge.operations.options import Reach
-from phi4_edge.report import output as machine
-from phi4_edge.report import status as report
-from phi4_edge.report import summary
+from phi4_edge.report import output as report_output
+from phi4_edge.report import status, summary
 
 if TYPE_CHECKING:
     from phi4_edge.operations.fleet import Fleet
@@ -41,10 +40,10 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
     document = status_document(hosts, problems)
     if output == "table":
         entries = document["hosts"]
-        lines = report.overview(entries, _options.width()) if entries else []
-        _options.show([*lines, *report.troubles(entries, _options.width())])
+        lines = status.overview(entries, _options.width()) if entries else []
+        _options.show([*lines, *status.troubles(entries, _options.width())])
     else:
-        click.echo(machine.dump(document, output))
+        click.echo(report_output.dump(document, output))
     for result in problems:
         click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
     raise click.exceptions.Exit(status_code(hosts, problems))
@@ -55,7 +54,7 @@ def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
     from phi4_edge.operations import health
     from phi4_edge.operations.status import Health, classify
     from phi4_edge.rollout.result import HostResult
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     with progress_view() as view:
         seen = fleet.survey(view)

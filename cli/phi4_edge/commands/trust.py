@@ -11,7 +11,7 @@ import click
 from phi4_edge.commands import _options
 from phi4_edge.operations import trust
 from phi4_edge.operations.options import Reach
-from phi4_edge.report import output as machine
+from phi4_edge.report import output as report_output
 from phi4_edge.report.text import count, table
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def _show(trust: Trust, output: str) -> None:
             {"id": one.key.id, "name": one.name, "key": one.key.text, "added": moment(one.added)} for one in trust.keys
         ]
         seen = {name: {"counter": one.counter, "created": moment(one.created)} for name, one in sites.items()}
-        click.echo(machine.dump({"keys": keys, "removed": list(trust.removed), "sites": seen}, output))
+        click.echo(report_output.dump({"keys": keys, "removed": list(trust.removed), "sites": seen}, output))
         return
     cells = [(one.key.id, one.name, moment(one.added)) for one in trust.keys]
     if cells:

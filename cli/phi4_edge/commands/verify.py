@@ -9,9 +9,9 @@ import click
 
 from phi4_edge.commands import _options
 from phi4_edge.operations.options import Reach
-from phi4_edge.report import output as machine
+from phi4_edge.report import output as report_output
 from phi4_edge.report import summary
-from phi4_edge.report import verify as report
+from phi4_edge.report import verify as report_verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,17 +79,17 @@ def command(
     Exit codes: 0 all answered, 1 usage, 3 a host is not provisioned,
     4 a host left a prompt unanswered, 5 a host is unreachable.
     """
-    from phi4_edge.inference import verdict as verdicts
+    from phi4_edge.inference import verdict as inference_verdict
     from phi4_edge.operations.fleet import Fleet
 
     prompts = _prompts(file, only, max_tokens)
     found, problems = _ask(Fleet.open(inventory, reach), prompts, timeout, reach.forks)
-    document = verdicts.document(found, problems, prompts, require_tools)
+    document = inference_verdict.document(found, problems, prompts, require_tools)
     if output in ("json", "yaml"):
-        click.echo(machine.dump(document, output))
+        click.echo(report_output.dump(document, output))
     else:
-        shown = report.markdown(document, answers) if output == "markdown" else None
-        _options.show(shown or report.overview(document, _options.width(), answers))
+        shown = report_verify.markdown(document, answers) if output == "markdown" else None
+        _options.show(shown or report_verify.overview(document, _options.width(), answers))
     for result in problems:
         click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
     raise click.exceptions.Exit(int(document["exit_code"]))
@@ -98,11 +98,11 @@ def command(
 def _prompts(file: Path | None, only: str | None, max_tokens: int | None) -> tuple[Prompt, ...]:
     """What is to be asked. Raises CatalogError for a file that is not as it must be, or a word that is in none."""
     from phi4_edge.data import load_prompts
-    from phi4_edge.inference import prompts as verify_prompts
+    from phi4_edge.inference import prompts as inference_prompts
 
     path, data = load_prompts(file)
     words = [word.strip() for word in only.split(",") if word.strip()] if only else []
-    return verify_prompts.choose(verify_prompts.parse(data, path.name), words, max_tokens)
+    return inference_prompts.choose(inference_prompts.parse(data, path.name), words, max_tokens)
 
 
 def _ask(
@@ -112,7 +112,7 @@ def _ask(
     from phi4_edge.operations import verify
     from phi4_edge.report.text import count
     from phi4_edge.rollout.result import HostResult
-    from phi4_edge.view.view import view as progress_view
+    from phi4_edge.view.view import progress_view
 
     with progress_view() as view:
         seen = fleet.survey(view)

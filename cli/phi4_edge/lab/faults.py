@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phi4_edge.errors import LabError
-from phi4_edge.lab import docker as engine
-from phi4_edge.lab import ready
+from phi4_edge.lab import docker, ready
 from phi4_edge.lab.model import Lab
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ class Output:
 
 def execute(lab: Lab, host: str, command: Sequence[str]) -> Output:
     """Run a command as root inside a host through Docker, without SSH: works while SSH is what is being broken."""
-    with engine.connect() as client:
+    with docker.connect() as client:
         return _execute(client.containers.get(lab.host(host).container), command)
 
 
@@ -41,14 +40,14 @@ def _execute(container: Container, command: Sequence[str]) -> Output:
 
 def power_off(lab: Lab, host: str) -> None:
     """Cut the host's power: everything in it stops at once, nothing is flushed or told. Its tmpfs are lost."""
-    with engine.connect() as client:
+    with docker.connect() as client:
         client.containers.get(lab.host(host).container).kill("SIGKILL")
 
 
 def power_on(lab: Lab, host: str, timeout: float = 60) -> None:
     """Start a host again and return once it answers SSH at its old address. Raises LabError after `timeout` seconds."""
     chosen = lab.host(host)
-    with engine.connect() as client:
+    with docker.connect() as client:
         client.containers.get(chosen.container).start()
         if ready.boot_state(lab, chosen, time.monotonic() + timeout) is None:
             raise LabError(f"{host} did not come back within {timeout:.0f} s.\n{ready.log(client, chosen)}")
@@ -56,13 +55,13 @@ def power_on(lab: Lab, host: str, timeout: float = 60) -> None:
 
 def hang(lab: Lab, host: str) -> None:
     """Freeze every process of the host: connections stay open and nothing answers."""
-    with engine.connect() as client:
+    with docker.connect() as client:
         client.containers.get(lab.host(host).container).pause()
 
 
 def resume(lab: Lab, host: str) -> None:
     """Undo `hang`."""
-    with engine.connect() as client:
+    with docker.connect() as client:
         client.containers.get(lab.host(host).container).unpause()
 
 

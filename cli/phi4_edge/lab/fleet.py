@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi4_edge.errors import LabError
-from phi4_edge.lab import boot, image, mirror, model, profiles, ready, ssh
-from phi4_edge.lab import docker as engine
+from phi4_edge.lab import boot, docker, image, mirror, model, profiles, ready, ssh
 from phi4_edge.lab.model import LABEL, Lab
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ def up(
     _need_programs("ssh", "ssh-keygen")
     if inventory is not None and not inventory.absolute().parent.is_dir():
         raise LabError(f"cannot write {inventory}: there is no directory {inventory.parent}; make it first")
-    with engine.connect() as client:
-        if name in engine.lab_names(client):
+    with docker.connect() as client:
+        if name in docker.lab_names(client):
             raise _exists(name)
         directory = _claim(name)
         try:
@@ -64,7 +63,7 @@ def up(
             try:
                 progress(f"removing what was made of lab {name!r}")
             finally:
-                engine.remove_objects(client, name)
+                docker.remove_objects(client, name)
                 _remove_files(directory)
             raise
 
@@ -135,10 +134,10 @@ def load(name: str = "lab") -> Lab:
 
 def listing() -> tuple[Status, ...]:
     """Every lab of which the engine or the state directory holds anything, sorted by name. Raises LabError."""
-    with engine.connect() as client:
+    with docker.connect() as client:
         found = client.containers.list(all=True, ignore_removed=True, filters={"label": LABEL})
         states = [(c.labels[LABEL], c.labels.get(f"{LABEL}.host", str(c.name)), c.status) for c in found]
-        names = engine.lab_names(client)
+        names = docker.lab_names(client)
     folder = model.labs_directory()
     if folder.is_dir():
         names |= {entry.name for entry in folder.iterdir() if entry.is_dir()}
@@ -161,8 +160,8 @@ def down(name: str = "lab", progress: Progress = lambda _: None) -> bool:
     Returns False when there was nothing to remove. Raises LabError when the engine refuses.
     """
     directory = model.labs_directory() / model.check_name(name)
-    with engine.connect() as client:
-        removed = engine.remove_objects(client, name)
+    with docker.connect() as client:
+        removed = docker.remove_objects(client, name)
     existed = directory.exists()
     if existed:
         _remove_files(directory)
@@ -181,5 +180,5 @@ def down_all(progress: Progress = lambda _: None) -> tuple[str, ...]:
 
 def drop_images() -> int:
     """Remove the cached images that no host uses; returns how many. Raises LabError."""
-    with engine.connect() as client:
+    with docker.connect() as client:
         return image.remove_images(client)

@@ -10,7 +10,7 @@ from phi4_edge.errors import InterruptedRunError
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
-from phi4_edge.runner import run as runner
+from phi4_edge.runner import run as runner_run
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def survey(
     hosts: Sequence[str],
     refused: Iterable[HostResult],
     interrupts: Interrupts,
-    on_event: Callable[[runner.HostEvent], None],
+    on_event: Callable[[runner_run.HostEvent], None],
 ) -> Survey:
     """Every host is in exactly one part of the survey; those that were `refused` beforehand are not contacted.
 
@@ -37,7 +37,7 @@ def survey(
     documents: dict[str, Mapping[str, Any]] = {}
     if reached and not interrupts.stopping:
         run = access.run("detect", reached)
-        outcome = runner.execute(run, on_event, lambda: interrupts.must_end(critical=False))
+        outcome = runner_run.execute(run, on_event, lambda: interrupts.must_end(critical=False))
         for host in reached:
             found = _document(host, outcome.hosts.get(host))
             if isinstance(found, HostResult):
@@ -49,7 +49,7 @@ def survey(
     return Survey(documents, tuple(problems[host] for host in hosts if host in problems))
 
 
-def _document(host: str, end: runner.HostOutcome | None) -> Mapping[str, Any] | HostResult:
+def _document(host: str, end: runner_run.HostOutcome | None) -> Mapping[str, Any] | HostResult:
     """The host's document, or why there is none: nothing was changed yet, so a failure here is one of preflight."""
     if end is not None and end.status == "unreachable":
         return HostResult(host, Outcome.UNREACHABLE, end.message, f"try it: ansible -i INVENTORY {host} -m raw -a true")

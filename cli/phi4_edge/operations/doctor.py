@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from phi4_edge import ssh
-from phi4_edge.core.doctor import access
-from phi4_edge.core.doctor import examine as doctor
+from phi4_edge.core.doctor import access, examine
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.environment import Need, narrowed
@@ -19,7 +18,7 @@ from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.plan import Planner, Seen
 from phi4_edge.report.text import count
 from phi4_edge.rollout.interrupt import Interrupts
-from phi4_edge.runner import run as runner
+from phi4_edge.runner import run as runner_run
 from phi4_edge.view.view import View
 
 
@@ -27,7 +26,7 @@ from phi4_edge.view.view import View
 class Looked:
     """Findings of all hosts, which of them could not be reached, and the plans of the others."""
 
-    findings: tuple[doctor.Finding, ...]
+    findings: tuple[examine.Finding, ...]
     unreachable: tuple[str, ...]
     plans: tuple[Plan, ...]
 
@@ -35,7 +34,7 @@ class Looked:
 def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
     """Everything that can be seen without changing a host. Raises InterruptedRunError after Ctrl-C."""
     view.phase(f"Examining {count(len(fleet.hosts), 'host')}")
-    findings: list[doctor.Finding] = []
+    findings: list[examine.Finding] = []
     unreachable: list[str] = []
     with Interrupts() as asked:
         with narrowed(Need.SSH):  # `Match exec` of an ssh configuration runs programs
@@ -49,10 +48,10 @@ def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
             )
             unreachable += [found.host] if found.exit_code == UnreachableError.exit_code else []
         reached = [host for host in fleet.hosts if host.name not in {found.host for found in refused}]
-        outcomes: Mapping[str, runner.HostOutcome] = {}
+        outcomes: Mapping[str, runner_run.HostOutcome] = {}
         if reached and not asked.stopping:
             run = fleet.access.run("doctor", [host.name for host in reached])
-            outcomes = runner.execute(run, view.event, lambda: asked.must_end(critical=False)).hosts
+            outcomes = runner_run.execute(run, view.event, lambda: asked.must_end(critical=False)).hosts
         if asked.stopping:
             raise InterruptedRunError("interrupted while checking the hosts; nothing was changed on any host")
     cases = []
@@ -61,14 +60,14 @@ def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
         findings += troubles
         unreachable += [host.name] if lost else []
         cases += [case] if case is not None else []
-    findings += [finding for case in cases for finding in doctor.examine(case)]
+    findings += [finding for case in cases for finding in examine.examine(case)]
     plans = tuple(case.plan for case in cases if case.plan is not None)
-    return Looked((*findings, *doctor.fleet(cases)), tuple(unreachable), plans)
+    return Looked((*findings, *examine.fleet(cases)), tuple(unreachable), plans)
 
 
 def _case(
-    fleet: Fleet, planner: Planner, host: Host, end: runner.HostOutcome | None
-) -> tuple[doctor.Case | None, list[doctor.Finding], bool]:
+    fleet: Fleet, planner: Planner, host: Host, end: runner_run.HostOutcome | None
+) -> tuple[examine.Case | None, list[examine.Finding], bool]:
     """What is known of a host, what is said of it already, and whether it was lost on the way."""
     facts: Mapping[str, Any] = end.facts if end is not None else {}
     message = end.message if end is not None else "Ansible did not reach it"
@@ -82,7 +81,7 @@ def _case(
     if end.status != "ok":
         troubles.append(_trouble(host, "facts", message or "the probe returned no facts", see(host.name)))
     overrides = Overrides.from_vars(host.name, fleet.variables(host))
-    case = doctor.Case(host.name, own, {**seen, "host": host.name}, None, None, overrides, planner.catalog.floors)
+    case = examine.Case(host.name, own, {**seen, "host": host.name}, None, None, overrides, planner.catalog.floors)
     if not seen:
         return case, troubles, False
     try:
@@ -96,6 +95,6 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _trouble(host: Host, check: str, message: str, fix: str) -> doctor.Finding:
+def _trouble(host: Host, check: str, message: str, fix: str) -> examine.Finding:
     found, _, needed = message.removeprefix("found ").partition(", needed ")
-    return doctor.Finding(host.name, check, doctor.Level.PROBLEM, found, needed or "facts of the host", fix)
+    return examine.Finding(host.name, check, examine.Level.PROBLEM, found, needed or "facts of the host", fix)

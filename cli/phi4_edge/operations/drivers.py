@@ -13,7 +13,7 @@ from phi4_edge.errors import AGAIN
 from phi4_edge.operations.detect import Survey
 from phi4_edge.operations.rollout import Rolling
 from phi4_edge.report.text import count
-from phi4_edge.rollout.apply import Job, apply
+from phi4_edge.rollout.apply import Play, apply
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.view.view import View
@@ -50,9 +50,9 @@ def install(
     """
     view.phase(f"Installing the NVIDIA driver on {count(len(hosts), 'host')}")
     fleet, wanted = rolling.fleet, {"nvidia_runtime_allow_reboot": allow_reboot}
-    job = Job(PLAYBOOK, wanted, task_timeout=rolling.waving.task_timeout, lock=rolling.lock)
+    play = Play(PLAYBOOK, wanted, task_timeout=rolling.waving.task_timeout, lock=rolling.lock)
     with Interrupts() as interrupts:
-        results = _one_first(rolling, job, hosts, before, interrupts, view)
+        results = _one_first(rolling, play, hosts, before, interrupts, view)
     failed = tuple(result for result in results if result.outcome not in GOOD)
     for result in failed:
         view.finished(result.host, str(result.outcome))
@@ -67,7 +67,7 @@ def install(
 
 def _one_first(
     rolling: Rolling,
-    job: Job,
+    play: Play,
     hosts: Sequence[str],
     before: Mapping[str, Outcome],
     interrupts: Interrupts,
@@ -82,7 +82,7 @@ def _one_first(
     while len(results) < len(hosts):
         well = any(result.outcome in GOOD for result in results)
         rest = hosts[len(results) :]
-        results += apply(rolling.executor, job, rest if well else rest[:1], interrupts, view.event)
+        results += apply(rolling.executor, play, rest if well else rest[:1], interrupts, view.event)
         known = {**before, **{result.host: result.outcome for result in results}}
         rest = hosts[len(results) :]
         if rest and (interrupts.stopping or rolling.start((Wave("driver", 0, tuple(rest)),), known).exceeded):

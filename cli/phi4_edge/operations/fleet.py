@@ -9,7 +9,7 @@ from typing import Any
 
 from phi4_edge import inventory as inventories
 from phi4_edge import ssh
-from phi4_edge.core.facts import parse as core_facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.environment import Need, narrowed
 from phi4_edge.errors import FactsError, UnreachableError
@@ -79,7 +79,7 @@ class Fleet:
                 continue
             found: HostFacts | HostResult
             try:
-                found = core_facts.parse(seen.documents[host.name])
+                found = parse.parse(seen.documents[host.name])
             except FactsError as error:
                 found = unusable(host.name, error)
             yield host, found

@@ -9,7 +9,7 @@ from typing import Any
 from phi4_edge.errors import LockedError
 from phi4_edge.rollout.executor import Call, Executor
 from phi4_edge.rollout.result import HostResult, Outcome
-from phi4_edge.runner import run as runner
+from phi4_edge.runner import run as runner_run
 
 FORMAT = "phi4-edge/locks/1"
 FREE, RELEASED = "free", "released"
@@ -80,7 +80,7 @@ def ask(
     executor: Executor,
     hosts: Sequence[str],
     refused: Iterable[HostResult],
-    on_event: Callable[[runner.HostEvent], None],
+    on_event: Callable[[runner_run.HostEvent], None],
     cancelled: Callable[[], bool],
     release: bool = False,
     force: bool = False,
@@ -104,7 +104,7 @@ def ask(
     return Locks(tuple(found), tuple(problems[host] for host in hosts if host in problems))
 
 
-def _read(host: str, end: runner.HostOutcome | None) -> HostLock | HostResult:
+def _read(host: str, end: runner_run.HostOutcome | None) -> HostLock | HostResult:
     fact = end.facts.get("phi4_lock") if end is not None else None
     if not isinstance(fact, Mapping) or not isinstance(fact.get("holder"), Mapping):
         unreachable = end is not None and end.status == "unreachable"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from phi4_edge import content
-from phi4_edge.core.facts import parse as core_facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.facts.digest import facts_digest
 from phi4_edge.core.inventory import Host
 from phi4_edge.core.plan import review
@@ -64,7 +64,7 @@ class Seen:
 class Planned:
     """One host's facts and plan."""
 
-    facts: core_facts.HostFacts
+    facts: parse.HostFacts
     plan: Plan
 
 
@@ -77,7 +77,7 @@ class PlanSet:
 
     plans: tuple[Plan, ...]
     problems: tuple[HostResult, ...] = ()
-    facts: Mapping[str, core_facts.HostFacts] = field(default_factory=dict)
+    facts: Mapping[str, parse.HostFacts] = field(default_factory=dict)
     source: Source | None = None
 
     @classmethod
@@ -131,7 +131,7 @@ class Planner:
 
     def decide(self, seen: Seen) -> Planned:
         """The host's plan. Raises FactsError or InventoryError when facts or variables cannot be used."""
-        facts = core_facts.parse({**seen.document, "host": seen.host})
+        facts = parse.parse({**seen.document, "host": seen.host})
         overrides = Overrides.from_vars(seen.host, seen.variables)
         return Planned(facts, decide(facts, self.table, self.catalog, overrides, self.inputs))
 

@@ -29,7 +29,7 @@ from phi4_edge.operations.rollout import Rolling
 from phi4_edge.operations.triage import Triage, triage
 from phi4_edge.report.summary import shortened
 from phi4_edge.report.text import count
-from phi4_edge.rollout.apply import Job
+from phi4_edge.rollout.apply import Play
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.view.telling import teller
 from phi4_edge.view.view import View
@@ -214,11 +214,11 @@ class Provisioning:
             supply.supply(self.rolling.workers, list(plans.values()), self.store, view)
         self.rolling.begin(self.documents())
         view.phase(f"{'Checking' if self.rolling.check else 'Provisioning'} {count(len(plans), 'host')}")
-        job = Job("provision", variables, releases={host: plan.release or "" for host, plan in plans.items()})
+        play = Play("provision", variables, releases={host: plan.release or "" for host, plan in plans.items()})
         serves = {host: self.planned[host].facts.receipt.release for host in plans}
         settled = {result.host: result for result in self.sorted.settled}
         self.rolling.ready = {host: one for host, one in settled.items() if one.outcome is Outcome.UNCHANGED}
-        return self.rolling.drive(waves, self._bad(), job, serves, view)
+        return self.rolling.drive(waves, self._bad(), play, serves, view)
 
     def _variables(self, plans: Mapping[str, Plan]) -> dict[str, Any]:
         """What the playbook is told: which plan each host must come to, where the store is, and made passwords."""

@@ -13,7 +13,7 @@ from phi4_edge.errors import AGAIN
 from phi4_edge.operations.options import Reach, Waving
 from phi4_edge.operations.rollout import Rolling
 from phi4_edge.report.text import count
-from phi4_edge.rollout.apply import Job
+from phi4_edge.rollout.apply import Play
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.view.view import View
 
@@ -93,10 +93,10 @@ class GoingBack:
         self.rolling.options["to"] = dict(self.targets)
         self.rolling.begin(())
         view.phase(f"Rolling back {count(len(self.targets), 'host')}")
-        job = Job("rollback", {"service_rollback_to": dict(self.targets)}, releases=self.targets)
+        play = Play("rollback", {"service_rollback_to": dict(self.targets)}, releases=self.targets)
         serves = {host: facts.receipt.release for host, facts in self.facts.items()}
         self.rolling.ready = {host: one for host, one in self.settled.items() if one.outcome is Outcome.UNCHANGED}
-        return self.all(self.rolling.drive(self.waves(), self._bad(), job, serves, view))
+        return self.all(self.rolling.drive(self.waves(), self._bad(), play, serves, view))
 
 
 def _with_resume(result: HostResult) -> HostResult:

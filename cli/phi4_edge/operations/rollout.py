@@ -24,7 +24,7 @@ from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.options import Reach, Waving
 from phi4_edge.report import diff
 from phi4_edge.report.text import count
-from phi4_edge.rollout.apply import Job
+from phi4_edge.rollout.apply import Play
 from phi4_edge.rollout.drive import Driver, NoLog, stopped
 from phi4_edge.rollout.executor import Executor, Local
 from phi4_edge.rollout.interrupt import Interrupts
@@ -225,16 +225,16 @@ class Rolling:
         return found
 
     def drive(
-        self, waves: Sequence[Wave], before: Mapping[str, Outcome], job: Job, serves: Mapping[str, str], view: View
+        self, waves: Sequence[Wave], before: Mapping[str, Outcome], play: Play, serves: Mapping[str, str], view: View
     ) -> dict[str, HostResult]:
         """What became of every host of the waves. `serves`: the release that each host serves now, "" for none.
 
         Raises RunnerError when Ansible itself cannot run; the record says so.
         """
-        job = replace(job, lock=self.lock, check=self.check, diff=self.diff, task_timeout=self.waving.task_timeout)
+        play = replace(play, lock=self.lock, check=self.check, diff=self.diff, task_timeout=self.waving.task_timeout)
         log = self.journal or NoLog()
         with Interrupts(on_first=lambda: view.note(STOPPING)) as interrupts:
-            driver = Driver(self.executor, job, interrupts, Shown(view, self.diff, self.passwords), log, serves)
+            driver = Driver(self.executor, play, interrupts, Shown(view, self.diff, self.passwords), log, serves)
             try:
                 sick = self._watch_again(driver, view)
                 rollout = self.start(waves, {**before, **{host: result.outcome for host, result in sick.items()}})

@@ -11,7 +11,7 @@ from phi4_edge.core.facts.parse import HostFacts
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import HostFailedError, Phi4EdgeError
 from phi4_edge.inference import client
-from phi4_edge.inference import verdict as verify
+from phi4_edge.inference import verdict as inference_verdict
 from phi4_edge.inference.prompts import Prompt
 from phi4_edge.inference.verdict import Answer, Verdict
 from phi4_edge.inventory import Host
@@ -88,7 +88,7 @@ def _answers(connection: Connection, wanted: str, questions: Questions) -> Itera
         if questions.under_way.stopped:
             dead = "interrupted"
         if dead:
-            yield verify.unanswered(prompt, stream, dead)
+            yield inference_verdict.unanswered(prompt, stream, dead)
         else:
             yield _ask(connection, prompt, model, stream, questions)
 
@@ -98,4 +98,4 @@ def _ask(connection: Connection, prompt: Prompt, model: str, stream: bool, quest
         return client.ask(connection, prompt, model, stream, questions.seconds)
     except (OSError, HostFailedError) as error:  # the second connection of an engine that closes after every answer
         connection.close()
-        return verify.unanswered(prompt, stream, str(error) or type(error).__name__)
+        return inference_verdict.unanswered(prompt, stream, str(error) or type(error).__name__)

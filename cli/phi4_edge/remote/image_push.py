@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phi4_edge.core import image_reference as reference
-from phi4_edge.core import image_walk, manifest
+from phi4_edge.core import image_reference, image_walk, manifest
 from phi4_edge.core.image_walk import Blob, Walked
 from phi4_edge.errors import ArtifactError
 
@@ -35,7 +34,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class ImageToPush:
     """One image. `pull` is what the host's Docker fetches, empty where it is pushed from `folder` on the controller.
 
     `name` is ours on the host; `id` (digest of the configuration) and `layers` are empty where the controller knows the
@@ -80,7 +79,7 @@ class Image:
 
 def read(
     store: str, planned: Mapping[str, Any], delivery: str, mirror: str, text: ReadBytes, tail: ReadTail
-) -> dict[str, Image]:
+) -> dict[str, ImageToPush]:
     """The images of a plan, by what they are for, as the controller's store at `store` knows them.
 
     Raises ArtifactError when an image is not in the store, is another than its digest says, or its digest is not known.
@@ -98,10 +97,10 @@ def _read(
     mirror: str,
     text: ReadBytes,
     tail: ReadTail,
-) -> Image:
+) -> ImageToPush:
     known = index.get(planned["key"], {})
     key, digest = str(planned["key"]), str(planned.get("digest") or known.get("digest") or "")
-    pushed = delivery != "registry" or str(planned["repository"]).startswith(reference.OURS)
+    pushed = delivery != "registry" or str(planned["repository"]).startswith(image_reference.OURS)
     if not digest:
         raise ArtifactError(
             f"found no digest of the image {key} in the catalog or on the controller, needed one; no host was changed. "
@@ -116,15 +115,15 @@ def _read(
         )
     walked = image_walk.walk(digest, lambda blob, limit: text(_blob(folder, blob), limit), folder) if there else None
     same = known.get("digest") == digest
-    asked = reference.parse(f"{planned['repository']}:{planned['tag']}@{digest}")
+    asked = image_reference.parse(f"{planned['repository']}:{planned['tag']}@{digest}")
     names = _names(asked, digest, index)
-    return Image(
+    return ImageToPush(
         key=key,
         digest=digest,
         id=walked.config.digest if walked else (str(known.get("id", "")) if same else ""),
-        architecture=reference.platform(str(planned["architecture"])),
+        architecture=image_reference.platform(str(planned["architecture"])),
         name=names[0],
-        pull="" if pushed else f"{reference.endpoint(asked, mirror).name}@{digest}",
+        pull="" if pushed else f"{image_reference.endpoint(asked, mirror).name}@{digest}",
         folder=folder,
         diff_ids=walked.diff_ids if walked else (),
         layers=tuple(_layer(folder, layer, tail) for layer in walked.layers) if walked else (),
@@ -132,11 +131,11 @@ def _read(
     )
 
 
-def _names(asked: reference.Reference, digest: str, index: Mapping[str, Any]) -> list[str]:
+def _names(asked: image_reference.Reference, digest: str, index: Mapping[str, Any]) -> list[str]:
     """What the image is called on a host: as asked for, and as the other tags that are this image would have it."""
     others = [str(line["reference"]).rpartition(":") for line in index.values() if line.get("digest") == digest]
     pairs = [(asked.repository, asked.tag), *((repository, tag) for repository, _, tag in others)]
-    return [reference.local_name(repository, tag, digest) for repository, tag in pairs]
+    return [image_reference.local_name(repository, tag, digest) for repository, tag in pairs]
 
 
 def _content(walked: Walked, names: Sequence[str], folder: str, text: ReadBytes) -> str:
@@ -154,7 +153,7 @@ def _content(walked: Walked, names: Sequence[str], folder: str, text: ReadBytes)
     return str(said)
 
 
-def check_version(image: Image, docker: str) -> None:
+def check_version(image: ImageToPush, docker: str) -> None:
     """Raises ArtifactError when the host's Docker is too old for how the image is packed."""
     major = docker.partition(".")[0]
     if any("zstd" in layer.media_type for layer in image.layers) and major.isdigit() and int(major) < ZSTD_SINCE:
@@ -164,7 +163,7 @@ def check_version(image: Image, docker: str) -> None:
         )
 
 
-def check_room(image: Image, skip: frozenset[str], there: Mapping[str, Any], reserve: int) -> None:
+def check_room(image: ImageToPush, skip: frozenset[str], there: Mapping[str, Any], reserve: int) -> None:
     """Raises ArtifactError, before the first byte, when the host's disk cannot take the image.
 
     Docker keeps a copy of what it is given while it unpacks it, so a disk that also takes what arrives needs both.

@@ -10,7 +10,7 @@ from typing import Any
 from phi4_edge.errors import FactsError, HostFailedError
 from phi4_edge.remote import image_push
 from phi4_edge.remote.action import HostRefusedError
-from phi4_edge.remote.image_push import Image
+from phi4_edge.remote.image_push import ImageToPush
 from phi4_edge.remote.push import Ask, Order, push
 
 _NO_DOCKER = "found no running Docker on the host{why}, needed one for {names}: the role docker installs and starts it"
@@ -28,7 +28,7 @@ class Delivery:
     ask_push: Ask
     say: Callable[[str], None]
 
-    def deliver(self, wanted: Mapping[str, Image]) -> dict[str, Any]:
+    def deliver(self, wanted: Mapping[str, ImageToPush]) -> dict[str, Any]:
         """`images`: the id of each image on the host by what it is for; `changed` and `msg`.
 
         Raises HostFailedError where there is no Docker, no room, or another image than the wanted one came to be.
@@ -48,7 +48,7 @@ class Delivery:
             said.append(words)
         return {"changed": bool(said), "msg": "; ".join(said) or "every image is already there", "images": ids}
 
-    def _one(self, image: Image, present: str, there: Mapping[str, Any]) -> tuple[str, str]:
+    def _one(self, image: ImageToPush, present: str, there: Mapping[str, Any]) -> tuple[str, str]:
         """Id of the image on the host, and what was done, or in check mode would be."""
         if present:
             return self._done(image, "tag", f"{image.key} has our name now", present)
@@ -70,7 +70,7 @@ class Delivery:
             answer, sent = self._loaded(image, frozenset())
         return right(image, str(answer["id"])), f"{image.key}: {sent} bytes sent and loaded"
 
-    def _loaded(self, image: Image, skip: frozenset[str]) -> tuple[Mapping[str, Any], int]:
+    def _loaded(self, image: ImageToPush, skip: frozenset[str]) -> tuple[Mapping[str, Any], int]:
         """The host's answer after the image's files were sent like any artifact's, and the bytes of that."""
         order = Order(
             name=f"the image {image.key}", source=Path(image.folder), skip=skip, staging=self.staging,
@@ -80,7 +80,7 @@ class Delivery:
         sent = push(order, self.ask_push, self.say, check=False)["sent"]
         return self._asked("load", {"image": image.to_dict(), "folder": order.destination}), sent
 
-    def _done(self, image: Image, what: str, words: str, expected: str) -> tuple[str, str]:
+    def _done(self, image: ImageToPush, what: str, words: str, expected: str) -> tuple[str, str]:
         if self.check:
             return expected, f"would be done: {words}"
         return right(image, str(self._asked(what, {"image": image.to_dict()})["id"])), words
@@ -89,7 +89,7 @@ class Delivery:
         return self.ask(what, {"staging": self.staging, **more}, b"")
 
 
-def right(image: Image, found: str) -> str:
+def right(image: ImageToPush, found: str) -> str:
     """The id that the host gave, which is the image's where the controller knows it. Raises FactsError otherwise.
 
     Docker names an image by its configuration, with containerd's store by its manifest.

@@ -9,7 +9,7 @@ from typing import Any
 
 from phi4_edge import content
 from phi4_edge.errors import RunnerError
-from phi4_edge.runner import run as runner
+from phi4_edge.runner import run as runner_run
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Access:
         check: bool = False,
         diff: bool = False,
         task_timeout: int = 0,
-    ) -> runner.Run:
+    ) -> runner_run.Run:
         """One run of a playbook of ours on exactly these hosts; `task_timeout`: seconds that a task may take.
 
         Raises RunnerError for no hosts: Ansible without a limit takes all of the inventory.
         """
         if not hosts:
             raise RunnerError(f"found no hosts to run {playbook} on, needed at least one")
-        return runner.build_run(
+        return runner_run.build_run(
             playbook=content.playbook(playbook),
             inventory=self.inventory,
             limit=tuple(hosts),

@@ -16,18 +16,18 @@ from phi4_edge.rollout.executor import Call, Executor
 from phi4_edge.rollout.interpret import Track, result_of, untouched
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult
-from phi4_edge.runner import run as runner
+from phi4_edge.runner import run as runner_run
 
 UNLOCK = "unlock"
 # For giving back the locks of all hosts together, and for one host of them. What is not given back by then becomes free
 # by itself 30 s later, so nobody waits for a host that is slow, silent, or sends nonsense.
 UNLOCK_SECONDS, UNLOCK_HOST_SECONDS = 10.0, 8
 
-OnEvent = Callable[[runner.HostEvent], None]
+OnEvent = Callable[[runner_run.HostEvent], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class Play:
     """What is done to hosts: a playbook with its variables. `releases`: the release that each host has afterwards.
 
     `lock`: variables of role lock; {} where no lock is to be released by us. `through`: whether hosts that have begun
@@ -51,44 +51,44 @@ class Job:
 
 
 def apply(
-    executor: Executor, job: Job, hosts: Sequence[str], interrupts: Interrupts, on_event: OnEvent
+    executor: Executor, play: Play, hosts: Sequence[str], interrupts: Interrupts, on_event: OnEvent
 ) -> tuple[HostResult, ...]:
     """Every host has a result afterwards, in the given order. Raises RunnerError when Ansible itself cannot run."""
     if not hosts:
         return ()
-    if interrupts.stopping and not job.through:
+    if interrupts.stopping and not play.through:
         return tuple(untouched(host) for host in hosts)
     track = Track()
 
-    def hear(event: runner.HostEvent) -> None:
+    def hear(event: runner_run.HostEvent) -> None:
         track.take(event)
         on_event(event)
 
     def ended() -> bool:
-        return interrupts.must_end(track.critical if job.through is None else job.through)
+        return interrupts.must_end(track.critical if play.through is None else play.through)
 
     try:
-        outcome = executor.execute(job.call, hosts, hear, ended)
+        outcome = executor.execute(play.call, hosts, hear, ended)
     except RunnerError:
-        _unlock(executor, job, [host for host in hosts if host in track.began], interrupts)
+        _unlock(executor, play, [host for host in hosts if host in track.began], interrupts)
         raise
     if outcome.cancelled:
-        _unlock(executor, job, [host for host in hosts if host in track.began], interrupts)
+        _unlock(executor, play, [host for host in hosts if host in track.began], interrupts)
     return tuple(
-        result_of(host, outcome.hosts.get(host), track, outcome.cancelled, job.releases.get(host)) for host in hosts
+        result_of(host, outcome.hosts.get(host), track, outcome.cancelled, play.releases.get(host)) for host in hosts
     )
 
 
-def _unlock(executor: Executor, job: Job, hosts: Sequence[str], interrupts: Interrupts) -> None:
+def _unlock(executor: Executor, play: Play, hosts: Sequence[str], interrupts: Interrupts) -> None:
     """The locks of a cancelled run are given back, so that the next run need not wait until they are stale.
 
     A second Ctrl-C ends this too, and so does the time for it; then, and where it fails, the locks become stale by
     themselves.
     """
-    if not job.lock or not hosts or interrupts.count > 1:
+    if not play.lock or not hosts or interrupts.count > 1:
         return
     end = time.monotonic() + UNLOCK_SECONDS
-    variables = {**job.lock, "lock_release_seconds": UNLOCK_HOST_SECONDS}
+    variables = {**play.lock, "lock_release_seconds": UNLOCK_HOST_SECONDS}
     call = Call(UNLOCK, variables, task_timeout=UNLOCK_HOST_SECONDS)
     try:
         executor.execute(call, hosts, lambda event: None, lambda: interrupts.count > 1 or time.monotonic() > end)

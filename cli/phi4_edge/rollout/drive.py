@@ -10,7 +10,7 @@ from phi4_edge.core.rollout.machine import Bake, End, Revert, Rollout, RunWave, 
 from phi4_edge.core.rollout.outcome import GOOD
 from phi4_edge.core.rollout.waves import Wave
 from phi4_edge.rollout import reasons
-from phi4_edge.rollout.apply import Job, apply
+from phi4_edge.rollout.apply import Play, apply
 from phi4_edge.rollout.executor import Executor
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
@@ -53,13 +53,13 @@ class NoLog:
 
 @dataclass
 class Driver:
-    """`job` is what is done to the hosts of a wave; `before` the release that each host serves now, "" for none.
+    """`play` is what is done to the hosts of a wave; `before` the release that each host serves now, "" for none.
 
     `results` holds every host that had its turn.
     """
 
     executor: Executor
-    job: Job
+    play: Play
     interrupts: Interrupts
     watch: Watch
     log: Log = field(default_factory=NoLog)
@@ -86,12 +86,12 @@ class Driver:
         self._leave(rollout)
         return rollout
 
-    def _apply(self, job: Job, hosts: Sequence[str]) -> tuple[HostResult, ...]:
+    def _apply(self, play: Play, hosts: Sequence[str]) -> tuple[HostResult, ...]:
         def hear(event: HostEvent) -> None:
             self.log.host_event(event)
             self.watch.event(event)
 
-        return apply(self.executor, job, hosts, self.interrupts, hear)
+        return apply(self.executor, play, hosts, self.interrupts, hear)
 
     def _keep(self, results: Iterable[HostResult], wave: Wave) -> None:
         """What became of hosts is known to everybody."""
@@ -103,7 +103,7 @@ class Driver:
     def _wave(self, rollout: Rollout, wave: Wave) -> Rollout:
         self.watch.wave(wave)
         self.log.event("wave", number=wave.number, hosts=list(wave.hosts))
-        results = self._apply(self.job, wave.hosts)
+        results = self._apply(self.play, wave.hosts)
         self._keep(results, wave)
         self.log.event("wave_end", number=wave.number)
         return rollout.wave_ended({result.host: result.outcome for result in results})
@@ -122,15 +122,15 @@ class Driver:
 
     def watched(self, hosts: Sequence[str], seconds: float) -> tuple[HostResult, ...]:
         """What became of hosts while they were watched for so long; a Ctrl-C ends that at once."""
-        limit = self.job.task_timeout and max(self.job.task_timeout, int(seconds) + _BAKE_MARGIN)
+        limit = self.play.task_timeout and max(self.play.task_timeout, int(seconds) + _BAKE_MARGIN)
         wanted = {"health_watch_seconds": seconds, **self._patience()}
         return self._apply(
-            replace(self.job, playbook=BAKE, extra_vars=wanted, task_timeout=limit, through=False), hosts
+            replace(self.play, playbook=BAKE, extra_vars=wanted, task_timeout=limit, through=False), hosts
         )
 
     def _patience(self) -> dict[str, int]:
         """Waiting for hosts that were ours until a moment ago."""
-        return {"lock_wait": max(int(self.job.lock.get("lock_wait", 0)), _LOCK_WAIT)} if self.job.lock else {}
+        return {"lock_wait": max(int(self.play.lock.get("lock_wait", 0)), _LOCK_WAIT)} if self.play.lock else {}
 
     def watch_again(
         self, hosts: Sequence[str], seconds: float, good: Mapping[str, HostResult]
@@ -145,8 +145,8 @@ class Driver:
         back = {host: to for host in revert.hosts if (to := self.before.get(host, "")) and to != here[host].release}
         self.log.event("revert", number=revert.wave.number, hosts=list(back), why=revert.why)
         wanted = {"service_rollback_to": back, "receipt_forget_previous": True, **self._patience()}
-        job = replace(self.job, playbook=ROLLBACK, extra_vars=wanted, releases=back, through=True)
-        gone = {result.host: result for result in (self._apply(job, list(back)) if back else ())}
+        play = replace(self.play, playbook=ROLLBACK, extra_vars=wanted, releases=back, through=True)
+        gone = {result.host: result for result in (self._apply(play, list(back)) if back else ())}
         told = [
             reasons.reverted(found, gone[host], back[host], revert.why)
             if host in gone

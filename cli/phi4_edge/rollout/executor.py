@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from phi4_edge.rollout.access import Access
-from phi4_edge.runner import run as runner
+from phi4_edge.runner import run as runner_run
 from phi4_edge.runner.run import HostEvent, RunResult
 
 OnEvent = Callable[[HostEvent], None]
@@ -47,4 +47,4 @@ class Local:
     def execute(self, call: Call, hosts: Sequence[str], on_event: OnEvent, cancelled: Callable[[], bool]) -> RunResult:
         """One Ansible run for all hosts; see Executor."""
         run = self.access.run(call.playbook, hosts, call.extra_vars, call.check, call.diff, call.task_timeout)
-        return runner.execute(run, on_event, cancelled)
+        return runner_run.execute(run, on_event, cancelled)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phi4_edge.core.rollout import outcome as waves
+from phi4_edge.core.rollout import outcome as rollout_outcome
 from phi4_edge.core.rollout.outcome import Outcome, RunState
 from phi4_edge.errors import InterruptedRunError
 
@@ -43,7 +43,7 @@ class HostResult:
 
 def exit_code(results: Iterable[HostResult], interrupted: bool = False) -> int:
     """130 when interrupted, also when every host was finished before the end; else what the hosts came to."""
-    return INTERRUPTED if interrupted else waves.exit_code(result.outcome for result in results)
+    return INTERRUPTED if interrupted else rollout_outcome.exit_code(result.outcome for result in results)
 
 
 def document(

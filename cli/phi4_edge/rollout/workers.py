@@ -94,10 +94,10 @@ class Pool:
         wait = max(float(call.extra_vars.get("lock_wait") or 0), TAKEOVER_SECONDS)
         return replace(call, extra_vars={**call.extra_vars, "lock_wait": wait})
 
-    def _job(self, worker: Worker, call: Call, hosts: Sequence[str]) -> client.Job:
+    def _job(self, worker: Worker, call: Call, hosts: Sequence[str]) -> client.WorkerJob:
         assert self._inventory is not None, "made before the first job"  # noqa: S101
         vault = self.access.vault_password_file
-        return client.Job(
+        return client.WorkerJob(
             playbook=call.playbook,
             limit=tuple(hosts),
             inventory=self._inventory.text,

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from phi4_edge.ssh.check import check
-from phi4_edge.ssh.finding import Finding, Kind
+from phi4_edge.ssh.finding import Kind, Refusal
 
-__all__ = ["Finding", "Kind", "check"]
+__all__ = ["Kind", "Refusal", "check"]

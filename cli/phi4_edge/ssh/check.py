@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from phi4_edge.core.inventory import Host
 from phi4_edge.ssh import abreast, interpreter, session
-from phi4_edge.ssh.finding import Finding
+from phi4_edge.ssh.finding import Refusal
 from phi4_edge.ssh.target import Target, resolve
 from phi4_edge.ssh.wire import Budget, Open, Wire
 
@@ -39,7 +39,7 @@ def check(
     become_password: str | None = None,
     password: str | None = None,
     stopping: Callable[[], bool] = lambda: False,
-) -> tuple[Finding, ...]:
+) -> tuple[Refusal, ...]:
     """One finding for each host, in their order; nothing was changed anywhere, and nothing of a host is trusted.
 
     `become`: root rights will be wanted on hosts that do not say otherwise. The passwords are the operator's, for hosts
@@ -54,9 +54,9 @@ def check(
     return tuple(found)
 
 
-def _late(host: Host) -> Finding:
+def _late(host: Host) -> Refusal:
     """What is said of a host whose check hangs where no budget reaches: a name server, or an agent of ours."""
-    return Finding(
+    return Refusal(
         host.name,
         "unreachable",
         f"found no end of the preflight check within {session.HOST_SECONDS:g} s, needed one",
@@ -64,17 +64,17 @@ def _late(host: Host) -> Finding:
     )
 
 
-def _check(host: Host, rights: Rights, wires: Open) -> Finding:
+def _check(host: Host, rights: Rights, wires: Open) -> Refusal:
     if not host.over_ssh:
-        return Finding(host.name, "skipped", f"connection {host.connection} is left to Ansible")
+        return Refusal(host.name, "skipped", f"connection {host.connection} is left to Ansible")
     try:
         target = resolve(host)
     except ValueError as error:
-        return Finding(
+        return Refusal(
             host.name, "skipped", f"ssh settings that cannot be read beforehand ({error})", "left to Ansible"
         )
     if target.indirect:
-        return Finding(host.name, "skipped", f"reached through {target.indirect[:100]}, which only ssh can use")
+        return Refusal(host.name, "skipped", f"reached through {target.indirect[:100]}, which only ssh can use")
     try:
         wire = session.dial(target, Budget(session.HOST_SECONDS, session.HOST_BYTES))
     except session.Refused as refused:
@@ -86,7 +86,7 @@ def _check(host: Host, rights: Rights, wires: Open) -> Finding:
         wire.close()
 
 
-def _visit(host: Host, target: Target, rights: Rights, wire: Wire) -> Finding:
+def _visit(host: Host, target: Target, rights: Rights, wire: Wire) -> Refusal:
     transport = None
     try:
         transport = session.connect(target, wire)
@@ -102,10 +102,10 @@ def _visit(host: Host, target: Target, rights: Rights, wire: Wire) -> Finding:
     finally:
         if transport is not None:
             transport.close()
-    return Finding(host.name, "ok")
+    return Refusal(host.name, "ok")
 
 
-def _used_up(finding: Finding, over: str) -> Finding:
+def _used_up(finding: Refusal, over: str) -> Refusal:
     """The host did not come to the end of all that was asked of it within its budget."""
     return replace(
         finding,

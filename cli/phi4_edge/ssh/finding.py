@@ -20,7 +20,7 @@ Kind = Literal[
 
 
 @dataclass(frozen=True)
-class Finding:
+class Refusal:
     """One host: `reason` says found and needed, `next_step` what to do; both empty where it is ok.
 
     `user` and `system` (ID and ID_LIKE of os-release) are those of a host that let us in and then was refused.

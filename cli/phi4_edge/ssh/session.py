@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from phi4_edge.core.text import printable
 from phi4_edge.ssh import known_hosts
-from phi4_edge.ssh.finding import Finding, Kind
+from phi4_edge.ssh.finding import Kind, Refusal
 from phi4_edge.ssh.keys import offer
 from phi4_edge.ssh.target import Target
 from phi4_edge.ssh.wire import Budget, OverBudget, Wire
@@ -46,9 +46,9 @@ class Refused(Exception):  # noqa: N818  (an answer, not an error)
         self.reason = reason
         self.next_step = next_step
 
-    def finding(self, host: str) -> Finding:
-        """The same as a Finding."""
-        return Finding(host, self.kind, self.reason, self.next_step)
+    def finding(self, host: str) -> Refusal:
+        """The same as a Refusal."""
+        return Refusal(host, self.kind, self.reason, self.next_step)
 
 
 def dial(target: Target, budget: Budget) -> Wire:

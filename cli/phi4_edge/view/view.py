@@ -74,7 +74,7 @@ class View(Protocol):
         """So many hosts count against the budget by now."""
 
 
-def view(output: str = "table", steps: Mapping[str, str] = STEPS) -> View:
+def progress_view(output: str = "table", steps: Mapping[str, str] = STEPS) -> View:
     """The view that fits: JSON Lines when asked, a live board on a terminal that can redraw, lines otherwise."""
     if output == "json":
         return JsonView()

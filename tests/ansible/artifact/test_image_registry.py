@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images import delivery
 from phi4_edge.data import load_catalog
 from tests.ansible.artifact.image_bench import Bench, docker, machine
 from tests.standins import real_registry
@@ -26,7 +26,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
             "repository": made.repository, "tag": "1.0", "architecture": machine(), "key": key, "digest": None,
         }  # fmt: skip
         made.mirror = f"{address}/edge"
-        made.planned["digest"] = images.pin(made.store, load_catalog(), made.planned, made.mirror).digest
+        made.planned["digest"] = delivery.pin(made.store, load_catalog(), made.planned, made.mirror).digest
         yield made
         made.clean()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from phi4_edge.core import manifest as manifests
+from phi4_edge.core import manifest
 from tests.ansible.artifact.test_push import Bench, sent
 
 CONTENT = {"bin/engine": b"#!/bin/sh\n", "lib/libx.so.1": b"library"}
@@ -18,7 +18,7 @@ def tree(folder: Path) -> Bench:
     document["links"] = [{"path": "lib/libx.so", "target": "libx.so.1"}]
     del document["digest"]
     text = json.dumps(document)
-    bench.digest = manifests.digest(*manifests.manifest(text, None))
+    bench.digest = manifest.digest(*manifest.manifest(text, None))
     (bench.source / "manifest.json").write_text(text)
     return bench
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core import image_reference as reference
+from phi4_edge.core import image_reference
 from tests.ansible.host_scripts import ONE, gateport, hostlib, load
 
 gate, gatedocker, gatehttp, gateollama = (
@@ -227,7 +227,7 @@ def test_the_closest_address_gets_what_is_sent_to_it(args: dict[str, Any], monke
 
 
 def test_images_are_ours_by_the_name_that_they_are_given() -> None:
-    assert gatedocker.hostdocker.OURS == reference.OURS
+    assert gatedocker.hostdocker.OURS == image_reference.OURS
 
 
 @pytest.mark.parametrize(("job", "passes"), [("1234", True), ("", False)])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from phi4_edge import content, data
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Inputs, Plan, decide
 from phi4_edge.core.plan.overrides import Overrides
 from tests.ansible.plays import ROOT, Played, play, read_json, role, write_inventory, write_playbook
@@ -23,7 +23,7 @@ DIGEST = "d" * 64
 def decided(name: str, artifacts: Mapping[str, str], images: Mapping[str, str]) -> Plan:
     document = read_json(FIXTURES[name])
     inputs = Inputs(artifacts, content.runtimes(), images)
-    return decide(facts.parse(document), data.load_table(), data.load_catalog(), Overrides.from_vars(name, {}), inputs)
+    return decide(parse.parse(document), data.load_table(), data.load_catalog(), Overrides.from_vars(name, {}), inputs)
 
 
 # A controller that has all files: the role refuses what is not there.

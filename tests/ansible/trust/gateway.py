@@ -13,7 +13,7 @@ import pytest
 from phi4_edge.artifacts.signing.judge import Presented
 from phi4_edge.artifacts.signing.secret import SecretKey
 from phi4_edge.artifacts.signing.statement import Named
-from phi4_edge.core import manifest as manifests
+from phi4_edge.core import manifest
 from tests.ansible.host_scripts import Host, RefusedError, hostlib, load
 from tests.ansible.trust.statements import FIRST, presented, statement
 
@@ -47,8 +47,8 @@ class Gateway:
         lines = [hostlib.entry(str(where / name), name) for name in hostlib.regular_files(str(where))]
         told = [{"path": name, "target": target} for name, target in (links or {}).items()]
         hostlib.write_record(str(where), lines, told, **more)
-        wanted = [manifests.File(line["path"], line["size"], line["sha256"], line["mode"]) for line in lines]
-        return manifests.digest(wanted, [manifests.Link(name, target) for name, target in (links or {}).items()])
+        wanted = [manifest.File(line["path"], line["size"], line["sha256"], line["mode"]) for line in lines]
+        return manifest.digest(wanted, [manifest.Link(name, target) for name, target in (links or {}).items()])
 
     def model(self, data: bytes = b"GGUF weights") -> Path:
         first = self.tree(self.folder / "arrived", {"model.gguf": data, "chat.txt": b"text"})

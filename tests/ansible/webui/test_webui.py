@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from phi4_edge.core.engines.confinement import USER
-from phi4_edge.core.facts import parse as facts
-from phi4_edge.core.facts import receipt
+from phi4_edge.core.facts import parse, receipt
 from phi4_edge.core.plan.decide import Inputs, decide
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
@@ -46,7 +45,7 @@ PLAYBOOK: list[dict[str, Any]] = [
 def planned(**variables: object) -> dict[str, Any]:
     document = json.loads((ROOT / "tests" / "fixtures" / "hosts" / "n150-8gb.json").read_text(encoding="utf-8"))
     wanted = Overrides.from_vars("n150-8gb", {"webui_enabled": True, **variables})
-    plan = decide(facts.parse(document), load_table(), load_catalog(), wanted, Inputs({}, {})).to_dict()
+    plan = decide(parse.parse(document), load_table(), load_catalog(), wanted, Inputs({}, {})).to_dict()
     return {**plan, "release": RELEASE}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.catalog.table import ResourceTable
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Inputs, Plan, decide
 from phi4_edge.core.plan.overrides import EXTRA, Overrides
 from phi4_edge.data import load_catalog, load_table
@@ -58,7 +58,7 @@ def plan(table: ResourceTable, catalog: Catalog) -> Callable[..., Plan]:
 
     def make(document: Document, inputs: Inputs = INPUTS, using: Catalog = catalog, **overrides: Any) -> Plan:
         variables = {name if name in EXTRA else f"phi4_{name}": value for name, value in overrides.items()}
-        found = facts.parse(document)
+        found = parse.parse(document)
         return decide(found, table, using, Overrides.from_vars(found.host, variables), inputs)
 
     return make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from phi4_edge.core import image_reference as reference
+from phi4_edge.core import image_reference
 from phi4_edge.errors import ArtifactError
 
 DIGEST = "sha256:" + "a" * 64
@@ -25,7 +25,7 @@ DIGEST = "sha256:" + "a" * 64
     ],
 )  # fmt: skip
 def test_what_is_written_means_what_docker_means(text: str, name: str, tag: str, digest: str) -> None:
-    found = reference.parse(text)
+    found = image_reference.parse(text)
     assert (found.name, found.tag, found.digest) == (name, tag, digest)
     assert found.pinned == f"{name}@{digest}" if digest else f"{name}:{tag}"
 
@@ -37,7 +37,7 @@ def test_what_is_written_means_what_docker_means(text: str, name: str, tag: str,
 )  # fmt: skip
 def test_what_is_no_reference_is_refused_and_shown(text: str) -> None:
     with pytest.raises(ArtifactError, match=r"found the image .*needed"):
-        reference.parse(text)
+        image_reference.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_is_no_reference_is_refused_and_shown(text: str) -> None:
     ],
 )
 def test_plain_http_is_for_this_machine_and_for_those_who_say_so(text: str, mirror: str, url: str, path: str) -> None:
-    found = reference.endpoint(reference.parse(text), mirror)
+    found = image_reference.endpoint(image_reference.parse(text), mirror)
     assert (found.url, found.repository) == (url, path)
     assert "://" not in found.name
 
@@ -63,18 +63,21 @@ def test_plain_http_is_for_this_machine_and_for_those_who_say_so(text: str, mirr
 @pytest.mark.parametrize("mirror", ["ftp://x", "a b", "/x", "host/UPPER", "host/../x", "user:pw@host", "host?x"])
 def test_a_mirror_that_is_none_is_refused(mirror: str) -> None:
     with pytest.raises(ArtifactError, match="phi4_image_mirror"):
-        reference.endpoint(reference.parse("a/b:1"), mirror)
+        image_reference.endpoint(image_reference.parse("a/b:1"), mirror)
 
 
 def test_the_name_on_a_host_is_ours_and_holds_the_digest() -> None:
-    assert reference.local_name("vllm/vllm-openai", "v0.33.0", DIGEST) == "phi4-edge/vllm-openai:v0.33.0-aaaaaaaaaaaa"
-    longest = reference.local_name("a/b", "t" * 128, DIGEST)
-    assert reference.parse(longest).tag == longest.rpartition(":")[2]
+    assert (
+        image_reference.local_name("vllm/vllm-openai", "v0.33.0", DIGEST)
+        == "phi4-edge/vllm-openai:v0.33.0-aaaaaaaaaaaa"
+    )
+    longest = image_reference.local_name("a/b", "t" * 128, DIGEST)
+    assert image_reference.parse(longest).tag == longest.rpartition(":")[2]
 
 
 def test_architectures_have_two_spellings() -> None:
-    assert [reference.platform(name) for name in ("x86_64", "amd64", "aarch64", "arm64")] == ["amd64"] * 2 + [
+    assert [image_reference.platform(name) for name in ("x86_64", "amd64", "aarch64", "arm64")] == ["amd64"] * 2 + [
         "arm64"
     ] * 2
     with pytest.raises(ArtifactError, match="armv7l"):
-        reference.platform("armv7l")
+        image_reference.platform("armv7l")

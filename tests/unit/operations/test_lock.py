@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.operations import lock as locks
-from phi4_edge.report import locks as report
+from phi4_edge.operations import lock as operations_lock
+from phi4_edge.report import locks
 from phi4_edge.rollout.executor import Call
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner.run import HostEvent, HostOutcome, RunResult
@@ -37,8 +37,8 @@ def end(host: str, **fact: Any) -> HostOutcome:
     return HostOutcome(host, "failed" if fact.get("refused") else "ok", facts={"phi4_lock": fact})
 
 
-def ask(executor: StandinExecutor, hosts: Sequence[str], **more: Any) -> locks.Locks:
-    return locks.ask(executor, hosts, more.pop("refused", ()), lambda event: None, lambda: False, **more)
+def ask(executor: StandinExecutor, hosts: Sequence[str], **more: Any) -> operations_lock.Locks:
+    return operations_lock.ask(executor, hosts, more.pop("refused", ()), lambda event: None, lambda: False, **more)
 
 
 def test_every_host_is_told_of() -> None:
@@ -87,7 +87,7 @@ def test_a_table_fits_and_holds_nothing_that_a_terminal_obeys(width: int) -> Non
     executor = StandinExecutor(
         a=end("a", holder=HOLDER, released=False, refused=True, message="found the lock of ada"), b=end("b", holder=sly)
     )
-    lines = report.lines(ask(executor, ["a", "b"]).to_dict(), width)
+    lines = locks.lines(ask(executor, ["a", "b"]).to_dict(), width)
     assert all(len(line) <= width and line.isprintable() for line in lines)
     text = "\n".join(lines)
     assert "held" in text

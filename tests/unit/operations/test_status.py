@@ -11,7 +11,7 @@ import pytest
 from referencing import Registry, Resource
 
 from phi4_edge.core.facts.parse import HostFacts, parse
-from phi4_edge.core.facts.receipt import Container, Drift, Image, Receipt
+from phi4_edge.core.facts.receipt import CommittedImage, Container, Drift, Receipt
 from phi4_edge.core.facts.units import STANDING, ModelState, Service
 from phi4_edge.data import schema
 from phi4_edge.operations.status import Health, State, classify, status_code, status_document
@@ -22,7 +22,7 @@ RECEIPT = Receipt(present=True, release="r-1", engine="onnx", bind="127.0.0.1", 
 COMPOSED = dataclasses.replace(
     RECEIPT,
     service_manager="compose",
-    image=Image("vllm:1/amd64", "sha256:manifest", "sha256:one"),
+    image=CommittedImage("vllm:1/amd64", "sha256:manifest", "sha256:one"),
     containers=(Container("engine", "sha256:one", "running"),),
 )
 UP = Service("loaded", "active", "running", "enabled", 0, 7)

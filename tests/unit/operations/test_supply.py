@@ -13,7 +13,7 @@ from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.plan.model import Plan, PlannedModel
 from phi4_edge.errors import ArtifactError
-from phi4_edge.operations import supply as workers
+from phi4_edge.operations import supply as operations_supply
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.workers import Pool, Worker
 from phi4_edge.runner.workers.link import Hello, Link, connect
@@ -59,14 +59,14 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
         there = ["env", f"PHI4_EDGE_STORE={tmp_path / 'there'}", *argv(tmp_path)]
         return connect(target, there if target == "w1" else ["sh", "-c", "echo no route >&2"])
 
-    monkeypatch.setattr(workers, "connect", reach)
+    monkeypatch.setattr(operations_supply, "connect", reach)
     return Store(tmp_path / "there")
 
 
 def supply(store: Store) -> tuple[Pool, View]:
     view = View()
     pool = Pool(Access(()), [Worker(target, "/s", 1) for target in ("w2", "w1")], note=view.note)
-    workers.supply(pool, [PLAN, replace(PLAN, fits=False, model=None)], store, view)  # type: ignore[arg-type]
+    operations_supply.supply(pool, [PLAN, replace(PLAN, fits=False, model=None)], store, view)  # type: ignore[arg-type]
     return pool, view
 
 

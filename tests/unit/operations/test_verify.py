@@ -19,14 +19,14 @@ from referencing import Registry, Resource
 from phi4_edge.core.facts.parse import HostFacts, parse
 from phi4_edge.core.facts.receipt import Receipt
 from phi4_edge.data import load_prompts, schema
-from phi4_edge.inference import verdict as verify
+from phi4_edge.inference import verdict as inference_verdict
 from phi4_edge.inference.prompts import choose
 from phi4_edge.inference.prompts import parse as parse_prompts
 from phi4_edge.inference.verdict import Answer, ToolCall, Verdict
 from phi4_edge.inventory import Host
-from phi4_edge.operations import verify as verifying
+from phi4_edge.operations import verify as operations_verify
 from phi4_edge.operations.verify import Questions
-from phi4_edge.report import verify as report
+from phi4_edge.report import verify as report_verify
 from phi4_edge.report.text import cells
 from phi4_edge.rollout.result import HostResult, Outcome
 from tests.unit.inference.standin_openai import MODEL, Behaviour, Handler, delta, message, serving, usage
@@ -85,7 +85,9 @@ def fleet(facts: HostFacts) -> Iterator[Any]:
 def test_each_host_gets_a_verdict_in_the_order_of_the_inventory(fleet: Any) -> None:
     heard: list[str] = []
     hosts = fleet(gw2=good, gw1=bad, gw3=good)
-    found = verifying.ask_all(hosts, Questions(FEW, 5), 10, lambda verdict: heard.append(verdict.host), pytest.fail)
+    found = operations_verify.ask_all(
+        hosts, Questions(FEW, 5), 10, lambda verdict: heard.append(verdict.host), pytest.fail
+    )
     assert [verdict.host for verdict in found] == ["gw2", "gw1", "gw3"]
     assert sorted(heard) == ["gw1", "gw2", "gw3"]
     assert [verdict.result(True).outcome for verdict in found] == [Outcome.UNCHANGED, Outcome.FAILED, Outcome.UNCHANGED]
@@ -113,7 +115,9 @@ def test_hosts_are_asked_side_by_side_and_prompts_one_after_the_other(fleet: Any
 
         return behave
 
-    found = verifying.ask_all(fleet(a=watched("a"), b=watched("b")), Questions(FEW, 5), 2, lambda _: None, pytest.fail)
+    found = operations_verify.ask_all(
+        fleet(a=watched("a"), b=watched("b")), Questions(FEW, 5), 2, lambda _: None, pytest.fail
+    )
     assert all(answer.answered for verdict in found for answer in verdict.answers)
     assert most == {"a": 1, "b": 1}
 
@@ -125,7 +129,7 @@ def test_after_a_failed_prompt_the_others_are_asked_all_the_same(fleet: Any) -> 
         else:
             handler.events(delta(content="ha"), done=False)
 
-    (verdict,) = verifying.ask_all(fleet(gw1=behave), Questions(FEW, 5), 1, lambda _: None, pytest.fail)
+    (verdict,) = operations_verify.ask_all(fleet(gw1=behave), Questions(FEW, 5), 1, lambda _: None, pytest.fail)
     assert [answer.answered for answer in verdict.answers] == [False, True, True]
 
 
@@ -143,14 +147,18 @@ def test_the_receipts_model_is_looked_for_under_the_name_that_engines_give_it(
     with serving(good, (listed,)) as server:
         receipt = Receipt(True, engine="onnx", model=model, bind="127.0.0.1", port=server.server_address[1])
         host = Host("gw1", "127.0.0.1", connection="local")
-        verdict = verifying.ask_host(host, dataclasses.replace(facts, receipt=receipt), Questions(FEW, 5), pytest.fail)
+        verdict = operations_verify.ask_host(
+            host, dataclasses.replace(facts, receipt=receipt), Questions(FEW, 5), pytest.fail
+        )
     assert {answer.answered for answer in verdict.answers} == {answered}
 
 
 def test_an_engine_that_is_not_there_is_asked_once(facts: HostFacts) -> None:
     receipt = Receipt(True, engine="vllm", model=MODEL, bind="127.0.0.1", port=1)
     host = Host("gw1", "127.0.0.1", connection="local")
-    verdict = verifying.ask_host(host, dataclasses.replace(facts, receipt=receipt), Questions(FEW, 5), pytest.fail)
+    verdict = operations_verify.ask_host(
+        host, dataclasses.replace(facts, receipt=receipt), Questions(FEW, 5), pytest.fail
+    )
     assert {answer.error for answer in verdict.answers} == {"[Errno 111] Connection refused"}
     assert verdict.result(False).outcome is Outcome.FAILED
 
@@ -167,7 +175,7 @@ def test_ctrl_c_ends_every_exchange_at_once(fleet: Any) -> None:
 
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        verifying.ask_all(fleet(gw1=good, gw2=hang), Questions(FEW, 20), 2, tell, pytest.fail)
+        operations_verify.ask_all(fleet(gw1=good, gw2=hang), Questions(FEW, 20), 2, tell, pytest.fail)
     release.set()
     assert time.monotonic() - start < 5
 
@@ -213,8 +221,8 @@ ROWS = (
         "r-3",
         (
             answer("\x1b[31mtr|ain", text="<b>`*4*`</b>\x1b]0;x\x07 hours\nand more"),
-            verify.unanswered(FEW[1], True, "no complete answer within 300 s", 300.0),
-            verify.unanswered(FEW[1], False, "no complete answer within 300 s"),
+            inference_verdict.unanswered(FEW[1], True, "no complete answer within 300 s", 300.0),
+            inference_verdict.unanswered(FEW[1], False, "no complete answer within 300 s"),
         ),
     ),
 )
@@ -223,7 +231,7 @@ LOST = HostResult("gw9", Outcome.UNREACHABLE, "down")
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(verify.document(ROWS, [LOST], FEW, require_tools=False)))
+    found: dict[str, Any] = json.loads(json.dumps(inference_verdict.document(ROWS, [LOST], FEW, require_tools=False)))
     return found
 
 
@@ -248,18 +256,18 @@ def test_the_document_is_as_published(document: dict[str, Any]) -> None:
     ],
 )
 def test_the_exit_code(rows: tuple[Verdict, ...], problems: list[HostResult], tools: bool, code: int) -> None:
-    assert verify.code(rows, problems, tools) == code
+    assert inference_verdict.code(rows, problems, tools) == code
 
 
 def test_a_host_that_fails_for_its_tool_calls_alone_says_so() -> None:
-    document = verify.document(ROWS[:1], [], FEW, require_tools=True)
-    assert "gw1: 1 tool call is not well formed: none" in report.overview(document, 80)
+    document = inference_verdict.document(ROWS[:1], [], FEW, require_tools=True)
+    assert "gw1: 1 tool call is not well formed: none" in report_verify.overview(document, 80)
 
 
 SHOWN = {
-    "verify-80.txt": lambda document: report.overview(document, 80),
-    "verify-200.txt": lambda document: report.overview(document, 200, answers=True),
-    "verify.md": lambda document: report.markdown(document, answers=True),
+    "verify-80.txt": lambda document: report_verify.overview(document, 80),
+    "verify-200.txt": lambda document: report_verify.overview(document, 200, answers=True),
+    "verify.md": lambda document: report_verify.markdown(document, answers=True),
 }
 
 
@@ -274,13 +282,13 @@ def test_what_people_see(name: str, document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_no_line_is_wider_than_the_terminal_and_none_commands_it(width: int, document: dict[str, Any]) -> None:
-    for line in report.overview(document, width, answers=True):
+    for line in report_verify.overview(document, width, answers=True):
         assert cells(line) <= width, line
         assert "\x1b" not in line
         assert "\x07" not in line
 
 
 def test_markdown_keeps_its_columns_whatever_hosts_send(document: dict[str, Any]) -> None:
-    rows = [line for line in report.markdown(document) if line.startswith("|")]
+    rows = [line for line in report_verify.markdown(document) if line.startswith("|")]
     assert len(rows) == 2 + 9
-    assert {line.replace("\\|", "").count("|") for line in rows} == {len(report.HEAD) + 1}
+    assert {line.replace("\\|", "").count("|") for line in rows} == {len(report_verify.HEAD) + 1}

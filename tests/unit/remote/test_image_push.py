@@ -13,7 +13,7 @@ from phi4_edge.core import image_walk, manifest
 from phi4_edge.core.image_reference import local_name
 from phi4_edge.errors import ArtifactError
 from phi4_edge.remote import image_push
-from phi4_edge.remote.image_push import Image, Layer
+from phi4_edge.remote.image_push import ImageToPush, Layer
 from tests.unit.artifacts.images.standin_registry import planned
 
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -46,7 +46,9 @@ def files(fetched: bool = True) -> dict[str, bytes]:
     return {**index, **blobs, **own} if fetched else index
 
 
-def read(held: dict[str, bytes], delivery: str = "push", mirror: str = "", size: int = 100, **image: Any) -> Image:
+def read(
+    held: dict[str, bytes], delivery: str = "push", mirror: str = "", size: int = 100, **image: Any
+) -> ImageToPush:
     wanted = {"engine": {**asdict(planned(REPO)), **image}, "webui": None}
     tail = (size, (5000).to_bytes(4, "little"))
 
@@ -58,8 +60,10 @@ def read(held: dict[str, bytes], delivery: str = "push", mirror: str = "", size:
     return found["engine"]
 
 
-def of(*layers: Layer) -> Image:
-    return Image(KEY, MANIFEST, CONFIG, "amd64", "phi4-edge/x:1", "", "f", tuple(str(one) for one in layers), layers)
+def of(*layers: Layer) -> ImageToPush:
+    return ImageToPush(
+        KEY, MANIFEST, CONFIG, "amd64", "phi4-edge/x:1", "", "f", tuple(str(one) for one in layers), layers
+    )
 
 
 def test_a_pushed_image_is_known_by_manifest_configuration_and_layers() -> None:

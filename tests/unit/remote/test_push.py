@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi4_edge.core import manifest as manifests
+from phi4_edge.core import manifest
 from phi4_edge.errors import ArtifactError, FactsError, HostFailedError
 from phi4_edge.remote import pieces, push
 
@@ -20,28 +20,28 @@ SHA = hashlib.sha256(b"x").hexdigest()
 
 def document(**changes: Any) -> str:
     line = {"path": "model/weights", "size": 1, "sha256": SHA} | changes.pop("file", {})
-    return json.dumps({"format": manifests.FORMAT, "files": [line]} | changes)
+    return json.dumps({"format": manifest.FORMAT, "files": [line]} | changes)
 
 
 def test_a_manifest_gives_its_files() -> None:
-    files, links = manifests.manifest(document(), None)
-    assert (files, links) == ((manifests.File("model/weights", 1, SHA),), ())
-    assert manifests.manifest(document(digest=manifests.digest(files)), manifests.digest(files)) == (
+    files, links = manifest.manifest(document(), None)
+    assert (files, links) == ((manifest.File("model/weights", 1, SHA),), ())
+    assert manifest.manifest(document(digest=manifest.digest(files)), manifest.digest(files)) == (
         files,
         (),
     )
 
 
 def test_the_digest_is_what_sha256sum_and_sort_give() -> None:
-    files = (manifests.File("b", 1, "0" * 64), manifests.File("a", 1, "f" * 64))
+    files = (manifest.File("b", 1, "0" * 64), manifest.File("a", 1, "f" * 64))
     lines = "0" * 64 + "  b\n" + "f" * 64 + "  a\n"
-    assert manifests.digest(files) == manifests.digest(files[::-1]) == hashlib.sha256(lines.encode()).hexdigest()
+    assert manifest.digest(files) == manifest.digest(files[::-1]) == hashlib.sha256(lines.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("path", ["../escape", "/etc/escape", "a//b", ".", "", "a/../b", 7])
 def test_a_manifest_cannot_name_a_file_outside_of_its_directory(path: object) -> None:
     with pytest.raises(ArtifactError, match="manifest that cannot be used"):
-        manifests.manifest(document(file={"path": path}), None)
+        manifest.manifest(document(file={"path": path}), None)
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_a_manifest_cannot_name_a_file_outside_of_its_directory(path: object) ->
 )
 def test_a_manifest_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ArtifactError, match="fetch or convert the artifact again"):
-        manifests.manifest(text, None)
+        manifest.manifest(text, None)
 
 
 def test_a_manifest_of_other_content_is_refused() -> None:
     with pytest.raises(ArtifactError, match="needed 0000000000000000"):
-        manifests.manifest(document(), "0" * 64)
+        manifest.manifest(document(), "0" * 64)
     with pytest.raises(ArtifactError, match="changed by hand"):
-        manifests.manifest(document(digest="1" * 64), None)
+        manifest.manifest(document(digest="1" * 64), None)
 
 
 SIZES = st.lists(st.integers(0, 50), max_size=8)
@@ -65,7 +65,7 @@ SIZES = st.lists(st.integers(0, 50), max_size=8)
 
 @given(SIZES, st.data())
 def test_pieces_cover_exactly_what_is_missing_in_order(sizes: list[int], data: st.DataObject) -> None:
-    files = [manifests.File(str(number), size, SHA) for number, size in enumerate(sizes)]
+    files = [manifest.File(str(number), size, SHA) for number, size in enumerate(sizes)]
     have = {
         file.path: data.draw(st.integers(0, file.size)) for file in files if data.draw(st.booleans())
     }  # the others are already in place
@@ -89,7 +89,7 @@ def sent_to(folder: Path, **answers: Any) -> dict[str, Any]:
     data = b"x"
     (folder / "weights").write_bytes(data)
     line = {"path": "weights", "size": 1, "sha256": SHA}
-    (folder / "manifest.json").write_text(json.dumps({"format": manifests.FORMAT, "files": [line]}))
+    (folder / "manifest.json").write_text(json.dumps({"format": manifest.FORMAT, "files": [line]}))
     said: dict[str, Any] = {
         "survey": {"complete": False, "have": {"weights": 0}, "missing": 1, "free": 1 << 30}, "store": {},
         "finish": {"changed": True, "bad": []}, **answers,

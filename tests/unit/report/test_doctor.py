@@ -10,10 +10,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from phi4_edge.core.doctor import examine as doctor
+from phi4_edge.core.doctor import examine
 from phi4_edge.core.doctor.examine import CONTROLLER, Finding, Level
 from phi4_edge.data import schema
-from phi4_edge.report import doctor as report
+from phi4_edge.report import doctor
 from phi4_edge.report.text import cells
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -40,12 +40,12 @@ def clock(host: str) -> Finding:
 def document() -> dict[str, Any]:
     fine = [Finding(f"gw{number}", "dns", Level.OK) for number in (1, 6, 7)]
     findings = [KEY, clock("gw3"), clock("gw4"), SHELL, PORT, AWAY, *fine]
-    return doctor.document([f"gw{number}" for number in range(1, 8)], findings, ["gw5"])
+    return examine.document([f"gw{number}" for number in range(1, 8)], findings, ["gw5"])
 
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_the_text_is_the_one_that_was_looked_at(width: int) -> None:
-    lines = report.lines(document(), width)
+    lines = doctor.lines(document(), width)
     path = GOLDEN / f"doctor-{width}.txt"
     if os.environ.get("PHI4_EDGE_GOLDEN") == "write":
         path.write_text("\n".join(lines) + "\n")
@@ -54,7 +54,7 @@ def test_the_text_is_the_one_that_was_looked_at(width: int) -> None:
 
 
 def test_the_worst_comes_first_and_the_quiet_ones_share_a_line() -> None:
-    lines = report.lines(document(), 200)
+    lines = doctor.lines(document(), 200)
     starts = [line.partition(":")[0] for line in lines if line and not line.startswith(" ")]
     assert starts == ["gw5", "gw2", CONTROLLER, "gw3, gw4", "nothing found", "7 hosts"]
     assert "nothing found: gw1, gw6, gw7" in lines
@@ -70,13 +70,13 @@ def test_the_document_is_what_its_schema_says() -> None:
 
 def test_text_of_a_host_cannot_act_on_the_terminal() -> None:
     sly = Finding("gw1", "dns", Level.PROBLEM, "\x1b[2Jfound\x07 \u202ethis", "n\x9b1mot", "\x1b]0;x\x07fix")
-    text = "\n".join(report.lines(doctor.document(["gw1"], [sly], []), 80))
+    text = "\n".join(doctor.lines(examine.document(["gw1"], [sly], []), 80))
     assert not set(text) & {"\x1b", "\x07", "\u202e", "\x9b"}
     assert "nothing is in the way" not in text
 
 
 def test_a_fleet_that_nothing_is_wrong_with_takes_two_lines() -> None:
     names = [f"gw{number}" for number in range(200)]
-    lines = report.lines(doctor.document(names, [], []), 20000)
+    lines = doctor.lines(examine.document(names, [], []), 20000)
     assert len(lines) == 3
     assert lines[-1] == "200 hosts: no finding; nothing is in the way"

@@ -15,8 +15,7 @@ from phi4_edge.core.facts.parse import parse
 from phi4_edge.core.plan.decide import Inputs, decide
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
-from phi4_edge.report import facts as facts_report
-from phi4_edge.report import plans, status, summary
+from phi4_edge.report import facts, plans, status, summary
 from phi4_edge.report.text import cells
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "hosts"
@@ -132,7 +131,7 @@ def plan_text(width: int) -> list[str]:
 
 def facts_text(width: int) -> list[str]:
     hosts = [parse(document).to_dict() for document in documents()]
-    return [*facts_report.overview(hosts, width), "", *facts_report.gaps(hosts, width)]
+    return [*facts.overview(hosts, width), "", *facts.gaps(hosts, width)]
 
 
 TEXTS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.runner.workers import link as runner_link
+from phi4_edge.runner.workers import link as workers_link
 from phi4_edge.runner.workers.link import Hello, Link
 
 _WORKER = """
@@ -33,7 +33,7 @@ def argv(folder: Path, silence: float = 45) -> list[str]:
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Link]:
     """Every connection leads to a process of this machine; those that were made are in the list."""
     links: list[Link] = []
-    real: Callable[..., tuple[Link, Hello]] = runner_link.connect
+    real: Callable[..., tuple[Link, Hello]] = workers_link.connect
 
     def connect(target: str) -> tuple[Link, Hello]:
         link, hello = real(target, argv(folder))

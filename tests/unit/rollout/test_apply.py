@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from phi4_edge.errors import InterruptedRunError, RunnerError
-from phi4_edge.operations import detect as survey_module
+from phi4_edge.operations import detect
 from phi4_edge.operations.detect import survey
-from phi4_edge.rollout import apply as apply_module
+from phi4_edge.rollout import apply as rollout_apply
 from phi4_edge.rollout.access import Access
-from phi4_edge.rollout.apply import Job, apply
+from phi4_edge.rollout.apply import Play, apply
 from phi4_edge.rollout.executor import Call, OnEvent
 from phi4_edge.rollout.interpret import Track, result_of
 from phi4_edge.rollout.interrupt import Interrupts
@@ -22,11 +22,11 @@ from phi4_edge.runner.run import HostEvent, HostOutcome, Run, RunResult
 from tests.unit.rollout.fake_executor import BACK, FakeExecutor
 
 HOSTS = ("gw1", "gw2", "gw3")
-JOB = Job("provision", {"plan_expected": {}}, releases=dict.fromkeys(HOSTS, "r-1"), lock={"lock_id": "id"})
+PLAY = Play("provision", {"plan_expected": {}}, releases=dict.fromkeys(HOSTS, "r-1"), lock={"lock_id": "id"})
 
 
-def go(fake: FakeExecutor, interrupts: Interrupts | None = None, job: Job = JOB) -> dict[str, HostResult]:
-    results = apply(fake, job, HOSTS, interrupts or Interrupts(), lambda event: None)
+def go(fake: FakeExecutor, interrupts: Interrupts | None = None, play: Play = PLAY) -> dict[str, HostResult]:
+    results = apply(fake, play, HOSTS, interrupts or Interrupts(), lambda event: None)
     assert tuple(result.host for result in results) == HOSTS
     return {result.host: result for result in results}
 
@@ -44,7 +44,7 @@ def test_all_hosts_are_one_run() -> None:
 def test_no_hosts_are_not_all_hosts() -> None:
     """Ansible without a limit takes the whole inventory: `remove --limit gw9` with gw9 down must remove nothing."""
     fake = FakeExecutor()
-    assert apply(fake, Job("remove"), (), Interrupts(), lambda event: None) == ()
+    assert apply(fake, Play("remove"), (), Interrupts(), lambda event: None) == ()
     assert fake.calls == []
     with pytest.raises(RunnerError, match="no hosts to run remove on"):
         Access(("hosts.ini",)).run("remove", ())
@@ -112,7 +112,7 @@ def test_a_run_that_must_go_through_is_begun_and_finished_after_a_ctrl_c() -> No
     interrupts = Interrupts()
     interrupts.request()
     assert {result.outcome for result in go(FakeExecutor(), interrupts).values()} == {Outcome.UNTOUCHED}
-    through = go(FakeExecutor(), interrupts, replace(JOB, through=True))
+    through = go(FakeExecutor(), interrupts, replace(PLAY, through=True))
     assert {result.outcome for result in through.values()} == {Outcome.DONE}
 
 
@@ -147,7 +147,7 @@ def test_locks_are_given_back_for_seconds_and_no_longer(monkeypatch: pytest.Monk
                 time.sleep(0.01)
             return RunResult({}, True, 254)
 
-    monkeypatch.setattr(apply_module, "UNLOCK_SECONDS", 0.3)
+    monkeypatch.setattr(rollout_apply, "UNLOCK_SECONDS", 0.3)
     interrupts, begin = Interrupts(), time.monotonic()
     fake = Silent(after=lambda playbook, host: _once(interrupts))
     assert go(fake, interrupts)["gw1"].outcome is Outcome.INTERRUPTED
@@ -204,7 +204,7 @@ def test_a_survey_tells_unreachable_from_not_usable(monkeypatch: pytest.MonkeyPa
         "gw2": HostOutcome("gw2", "failed", "sudo: a password is required"),
     }
     fake = FakeRunner(ends)
-    monkeypatch.setattr(survey_module.runner, "execute", fake)
+    monkeypatch.setattr(detect.runner_run, "execute", fake)
     refused = [HostResult("gw3", Outcome.UNREACHABLE, "down")]
     seen = survey(Access(("gw1,gw2,gw3",)), HOSTS, refused, Interrupts(), lambda event: None)
     assert fake.hosts == ["gw1", "gw2"]
@@ -217,7 +217,7 @@ def test_a_survey_tells_unreachable_from_not_usable(monkeypatch: pytest.MonkeyPa
 
 def test_ctrl_c_during_a_survey_says_that_nothing_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupts = Interrupts()
-    monkeypatch.setattr(survey_module.runner, "execute", FakeRunner({}, interrupts.request))
+    monkeypatch.setattr(detect.runner_run, "execute", FakeRunner({}, interrupts.request))
     with pytest.raises(InterruptedRunError, match="nothing was changed on any host"):
         survey(Access(("gw1,",)), ["gw1"], [], interrupts, lambda event: None)
 

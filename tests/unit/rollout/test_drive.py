@@ -11,7 +11,7 @@ from phi4_edge.core.rollout.budget import Budget
 from phi4_edge.core.rollout.machine import Rollout, Stop
 from phi4_edge.core.rollout.outcome import Outcome
 from phi4_edge.core.rollout.waves import Size, Wave
-from phi4_edge.rollout.apply import Job
+from phi4_edge.rollout.apply import Play
 from phi4_edge.rollout.drive import Driver
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.runner.run import HostEvent
@@ -19,7 +19,7 @@ from tests.unit.rollout.fake_executor import FakeExecutor
 
 WAVES = (Wave("canary", 0, ("c1",)), Wave("wave 1", 1, ("a1", "a2")), Wave("wave 2", 2, ("b1", "b2")))
 HOSTS = [host for wave in WAVES for host in wave.hosts]
-JOB = Job("provision", {"plan_store": "x"}, releases=dict.fromkeys(HOSTS, "r-1"), lock={"lock_id": "id"})
+PLAY = Play("provision", {"plan_store": "x"}, releases=dict.fromkeys(HOSTS, "r-1"), lock={"lock_id": "id"})
 BEFORE = dict.fromkeys(HOSTS, "r-0")
 
 
@@ -59,7 +59,7 @@ def drive(
 ) -> tuple[Driver, Rollout]:
     heard = Heard()
     base = BEFORE if before is None else before
-    driver = Driver(fake, JOB, interrupts or Interrupts(), heard, heard, base)
+    driver = Driver(fake, PLAY, interrupts or Interrupts(), heard, heard, base)
     ended = driver.run(Rollout.start(WAVES, Budget(Size.parse(allowed)), bake, beside or {}))
     assert set(driver.results) == set(HOSTS)
     for host, result in driver.results.items():
@@ -200,7 +200,7 @@ def test_a_locked_host_ends_the_rollout_after_its_wave_and_takes_nobody_back() -
 
 def test_a_bake_may_take_longer_than_a_step() -> None:
     fake = FakeExecutor()
-    job = Job("provision", task_timeout=10, lock={"lock_id": "id"})
-    driver = Driver(fake, job, Interrupts(), Heard())
+    play = Play("provision", task_timeout=10, lock={"lock_id": "id"})
+    driver = Driver(fake, play, Interrupts(), Heard())
     driver.watched(["c1"], 3600.0)
     assert fake.calls[0][0].task_timeout > 3600

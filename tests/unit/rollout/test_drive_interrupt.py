@@ -10,7 +10,7 @@ from phi4_edge.core.rollout.budget import Budget
 from phi4_edge.core.rollout.machine import Rollout, Stop
 from phi4_edge.core.rollout.outcome import Outcome
 from phi4_edge.core.rollout.waves import Size, Wave
-from phi4_edge.rollout.apply import Job
+from phi4_edge.rollout.apply import Play
 from phi4_edge.rollout.drive import Driver
 from phi4_edge.rollout.interrupt import Interrupts
 from tests.unit.rollout.fake_executor import FakeExecutor
@@ -37,8 +37,8 @@ def drive(fake: FakeExecutor, where: tuple[str, str], times: int = 1) -> tuple[d
                 interrupts.request()
 
     fake.after = after
-    job = Job("provision", releases=dict.fromkeys(HOSTS, "r-1"), lock={"lock_id": "id"})
-    driver = Driver(fake, job, interrupts, Blind(), before=dict.fromkeys(HOSTS, "r-0"))
+    play = Play("provision", releases=dict.fromkeys(HOSTS, "r-1"), lock={"lock_id": "id"})
+    driver = Driver(fake, play, interrupts, Blind(), before=dict.fromkeys(HOSTS, "r-0"))
     ended = driver.run(Rollout.start(WAVES, Budget(Size(0)), 5.0, {}))
     assert set(driver.results) == set(HOSTS)
     return {host: str(driver.results[host].outcome) for host in HOSTS}, ended

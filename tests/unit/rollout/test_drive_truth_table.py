@@ -12,7 +12,7 @@ import pytest
 from phi4_edge.core.rollout.budget import Budget
 from phi4_edge.core.rollout.machine import Rollout, Stop
 from phi4_edge.core.rollout.waves import Size, Wave
-from phi4_edge.rollout.apply import Job
+from phi4_edge.rollout.apply import Play
 from phi4_edge.rollout.drive import Driver, Watch
 from phi4_edge.rollout.interrupt import Interrupts
 from tests.unit.rollout.fake_executor import FakeExecutor
@@ -44,7 +44,7 @@ def play(mix: tuple[str, ...], budget: str, skip: bool = False) -> tuple[FakeExe
     }
     fake = FakeExecutor(plays)
     view: Watch = Blind()  # type: ignore[assignment]
-    job = Job("provision", releases=dict.fromkeys(("a1", "a2", "b1", "b2"), "r-1"), lock={"lock_id": "id"})
+    job = Play("provision", releases=dict.fromkeys(("a1", "a2", "b1", "b2"), "r-1"), lock={"lock_id": "id"})
     driver = Driver(fake, job, Interrupts(), view, before=dict.fromkeys(("a1", "a2", "b1", "b2"), "r-0"))
     waves = (Wave("wave 1", 0, NAMES), Wave("wave 2", 1, ("b1", "b2")))
     return fake, driver, driver.run(Rollout.start(waves, Budget(Size.parse(budget)), 1.0, {}, skip))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from phi4_edge.errors import LockedError, RecordError
-from phi4_edge.rollout import journal as journals
+from phi4_edge.rollout import journal as rollout_journal
 from phi4_edge.rollout.journal import Journal, state_root
 from phi4_edge.runner.run import HostEvent
 from tests.standins.rollout_journal import begin, done, good, host, wave
@@ -49,7 +49,7 @@ def test_a_rollout_has_a_private_folder_of_its_own(tmp_path: Path) -> None:
     assert (header["id"], header["operation"], header["pid"]) == (journal.id, "provision", os.getpid())
     assert header["inventory_paths"] == [str(Path("hosts.ini").absolute()), "a,b,"]
     kept = json.loads((journal.folder / "plans.json").read_text())
-    assert kept["sha256"] == journals.digest([{"engine": "onnx", "host": "gw1"}])
+    assert kept["sha256"] == rollout_journal.digest([{"engine": "onnx", "host": "gw1"}])
     assert len({begin(tmp_path).id for _ in range(5)}) == 5
     assert not [path for path in journal.folder.parent.iterdir() if path.name.startswith(".")]
 
@@ -117,12 +117,12 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin and process.stdout
         alive = tmp_path / "rollouts" / process.stdout.readline().strip() / "alive"
-        assert journals.held(alive)
+        assert rollout_journal.held(alive)
         process.stdin.write("\n")
         process.stdin.close()
         process.wait(20)
-    assert not journals.held(alive)
-    assert not journals.held(tmp_path / "nothing")
+    assert not rollout_journal.held(alive)
+    assert not rollout_journal.held(tmp_path / "nothing")
 
 
 def test_no_rollout_begins_where_none_can_be_recorded(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_full_disk_is_told_once_and_ends_no_rollout(tmp_path: Path, monkeypatc
     journal = Journal.begin(tmp_path, {"operation": "provision", "inventory": []}, heard.append)
     journal.event("note", text="before")
     with monkeypatch.context() as patched:
-        patched.setattr(journals.os, "write", full)
+        patched.setattr(rollout_journal.os, "write", full)
         journal.plans([])
         wave(journal, 0, {"gw1": done("gw1")})
     assert len(heard) == 1
@@ -158,7 +158,7 @@ def test_a_full_disk_is_told_once_and_ends_no_rollout(tmp_path: Path, monkeypatc
 def test_what_a_later_run_relies_on_is_durable(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = begin(tmp_path)
     synced: list[int] = []
-    monkeypatch.setattr(journals.os, "fsync", synced.append)
+    monkeypatch.setattr(rollout_journal.os, "fsync", synced.append)
     journal.event(name)
     assert len(synced) == (name not in ("note", "budget"))
 
@@ -167,7 +167,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Whatever call the power goes out at, a reader finds the old document or the new one."""
     path = tmp_path / "x.json"
     for point in itertools.count(1):
-        journals.write(path, {"is": "old"})
+        rollout_journal.write(path, {"is": "old"})
         calls = itertools.count(1)
 
         def cutting(real: Any, calls: Any = calls, point: int = point) -> Any:
@@ -180,10 +180,10 @@ def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
         with monkeypatch.context() as patched:
             for name in ("open", "write", "fsync"):
-                patched.setattr(journals.os, name, cutting(getattr(os, name)))
+                patched.setattr(rollout_journal.os, name, cutting(getattr(os, name)))
             patched.setattr(Path, "replace", cutting(Path.replace))
             try:
-                journals.write(path, {"is": "new"})
+                rollout_journal.write(path, {"is": "new"})
             except KeyboardInterrupt:
                 assert json.loads(path.read_text())["is"] in ("old", "new")
                 continue
@@ -199,7 +199,7 @@ def test_an_incomplete_record_is_told_after_the_result(tmp_path: Path, monkeypat
     rolling.journal = begin(tmp_path)
     told: list[str] = []
     with monkeypatch.context() as patched:
-        patched.setattr(journals.os, "write", full)
+        patched.setattr(rollout_journal.os, "write", full)
         result = rolling.close([done("gw1")], told.append)
     assert result["exit_code"] == 0
     assert "the record of this rollout is incomplete: found No space left on device" in told[0]

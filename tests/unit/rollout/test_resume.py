@@ -12,7 +12,7 @@ from phi4_edge.core.rollout.machine import Rollout
 from phi4_edge.core.rollout.outcome import Outcome
 from phi4_edge.core.rollout.waves import Size, Wave
 from phi4_edge.errors import LockedError, RecordError
-from phi4_edge.rollout.apply import Job
+from phi4_edge.rollout.apply import Play
 from phi4_edge.rollout.drive import Driver
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.journal import Journal
@@ -39,8 +39,8 @@ def cut(root: Path, fake: FakeExecutor, interrupts: Interrupts, bake: float = 5.
     journal.plans([{"host": host, "release": "r-1"} for host in HOSTS])
     rollout = Rollout.start(WAVES, Budget(Size(0)), bake, {})
     journal.waves(rollout.waves, rollout.budget)
-    job = Job("provision", releases=dict.fromkeys(HOSTS, "r-1"))
-    driver = Driver(fake, job, interrupts, Blind(), journal, dict.fromkeys(HOSTS, "r-0"))
+    play = Play("provision", releases=dict.fromkeys(HOSTS, "r-1"))
+    driver = Driver(fake, play, interrupts, Blind(), journal, dict.fromkeys(HOSTS, "r-0"))
     driver.run(rollout)
     if killed:
         journal.close()
@@ -145,7 +145,7 @@ def test_a_rollout_that_still_runs_is_not_gone_on_with(tmp_path: Path) -> None:
 
 def test_hosts_that_fell_ill_since_are_told_with_their_outcome() -> None:
     fake = FakeExecutor({"bake": {"gw1": "failed", "gw3": "unreachable"}})
-    driver = Driver(fake, Job("provision"), Interrupts(), Blind())
+    driver = Driver(fake, Play("provision"), Interrupts(), Blind())
     good = {host: HostResult(host, Outcome.DONE, release="r-1") for host in ("gw1", "gw2", "gw3")}
     found = driver.watch_again(list(good), 1.0, good)
     assert {host: result.outcome for host, result in found.items()} == {

@@ -17,8 +17,8 @@ from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.executor import Call, Executor, Local
 from phi4_edge.rollout.workers import Pool, Worker, spread
 from phi4_edge.runner.run import HostEvent
-from phi4_edge.runner.workers import link as runner_link
-from phi4_edge.runner.workers.client import Job
+from phi4_edge.runner.workers import link as workers_link
+from phi4_edge.runner.workers.client import WorkerJob
 from phi4_edge.runner.workers.link import Link, WorkerLostError
 from tests.unit.rollout.local_workers import argv, install
 
@@ -171,9 +171,9 @@ def test_an_interruption_ends_all_workers_and_no_task_is_waited_for(folder: Path
 def test_a_controller_that_says_nothing_is_given_up(folder: Path, links: list[Link]) -> None:
     made_here = made(folder, ("w1",))
     inventory = made_here._portable()
-    link, _ = runner_link.connect("w1", argv(folder, silence=1))
+    link, _ = workers_link.connect("w1", argv(folder, silence=1))
     with link:
-        link.say(Job("work", HOSTS, inventory.text, {"word": "x", "some_store": "y"}, inventory.files).request(1))
+        link.say(WorkerJob("work", HOSTS, inventory.text, {"word": "x", "some_store": "y"}, inventory.files).request(1))
         link.sink.write(b'{"kwargs": {}}\n{"eof": true}\n')
         link.sink.flush()
         words = link.source.read()
@@ -185,7 +185,7 @@ def test_a_controller_that_says_nothing_is_given_up(folder: Path, links: list[Li
 def test_what_is_no_request_ends_in_words(folder: Path, request_line: bytes) -> None:
     done = subprocess.run(argv(folder), input=request_line, capture_output=True, check=False)
     assert b"RunnerError: found an invalid request" in done.stderr
-    assert runner_link.Hello.read(done.stdout.splitlines()[0])
+    assert workers_link.Hello.read(done.stdout.splitlines()[0])
 
 
 def fresh() -> Iterator[bytes]:
@@ -217,28 +217,28 @@ def test_secrets_are_in_no_argument_and_on_no_disk(folder: Path, links: list[Lin
 
 
 def test_another_version_is_refused_with_the_way_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_link, "__version__", "9.9.9")
+    monkeypatch.setattr(workers_link, "__version__", "9.9.9")
     with pytest.raises(PreflightError, match=r"found phi4-edge \S+ on worker w1, needed 9\.9\.9 .*pip install"):
-        runner_link.connect("w1", argv(folder))
+        workers_link.connect("w1", argv(folder))
     monkeypatch.undo()
-    monkeypatch.setattr(runner_link, "code_digest", lambda: "other")
+    monkeypatch.setattr(workers_link, "code_digest", lambda: "other")
     with pytest.raises(PreflightError, match="found other files of phi4-edge"):
-        runner_link.connect("w1", argv(folder))
+        workers_link.connect("w1", argv(folder))
 
 
 def test_what_answers_otherwise_is_no_worker() -> None:
     with pytest.raises(WorkerLostError, match="No route"):
-        runner_link.connect("w1", ["sh", "-c", "echo Welcome; echo 'ssh: No route' >&2"])
+        workers_link.connect("w1", ["sh", "-c", "echo Welcome; echo 'ssh: No route' >&2"])
 
 
 def test_a_target_is_a_host_and_never_an_option() -> None:
-    words = runner_link.ssh_command("ops@[::1]:2222", environ={runner_link.SSH_ARGS: "-F /cfg"})
+    words = workers_link.ssh_command("ops@[::1]:2222", environ={workers_link.SSH_ARGS: "-F /cfg"})
     assert words[-5:-1] == ["-l", "ops", "--", "::1"]
     assert words[words.index("-F") : words.index("-l")] == ["-F", "/cfg", "-p", "2222"]
     assert "StrictHostKeyChecking=yes" in words
     for wrong in ("-oProxyCommand=x", "a b", "user@", "host:99999", "$(x)"):
         with pytest.raises(PreflightError, match="needed user@host"):
-            runner_link.ssh_command(wrong)
+            workers_link.ssh_command(wrong)
 
 
 def test_hosts_go_where_they_are_near_and_else_where_there_is_room() -> None:

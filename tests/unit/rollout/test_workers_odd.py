@@ -13,14 +13,14 @@ from phi4_edge.rollout.executor import Call
 from phi4_edge.rollout.workers import Pool, Worker
 from phi4_edge.runner.run import RunResult
 from phi4_edge.runner.workers import client
-from phi4_edge.runner.workers.client import Job
+from phi4_edge.runner.workers.client import WorkerJob
 from phi4_edge.runner.workers.link import Hello, Link, WorkerLostError
 
 DEAF = ["sleep", "600"]
 
 
 def run(argv: list[str], inventory: str = "", cancelled: bool = False) -> RunResult:
-    job = Job("work", ("a",), inventory)
+    job = WorkerJob("work", ("a",), inventory)
     return client.execute(Link("w1", argv), job, lambda event: None, lambda: cancelled)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from phi4_edge.rollout.access import Access
-from phi4_edge.runner import run as runner
+from phi4_edge.runner import run as runner_run
 from phi4_edge.runner.events import Collector, HostOutcome
 
 ENV = {"PATH": "/usr/bin", "HOME": "/nonexistent"}
@@ -34,7 +34,7 @@ def ends(*events: tuple[str, Mapping[str, Any], bool], failures: int) -> HostOut
 def test_the_time_of_a_task_is_ours_or_the_operator_s(
     tmp_path: Path, seconds: int, theirs: dict[str, str], told: str | None
 ) -> None:
-    run = runner.build_run(Path("site.yml"), ["i"], environ={**ENV, **theirs}, cwd=tmp_path, task_timeout=seconds)
+    run = runner_run.build_run(Path("site.yml"), ["i"], environ={**ENV, **theirs}, cwd=tmp_path, task_timeout=seconds)
     assert run.env.get("ANSIBLE_TASK_TIMEOUT") == told
 
 

@@ -13,16 +13,16 @@ import yaml
 from phi4_edge import content
 from phi4_edge.core.text import printable
 from phi4_edge.errors import RunnerError
-from phi4_edge.runner import run as runner
+from phi4_edge.runner import run as runner_run
 from phi4_edge.runner.environment import SSH_ARGS, config_file, ssh_args_set
 from phi4_edge.runner.events import Collector, HostEvent
 
 ENV = {"PATH": "/usr/bin", "HOME": "/nonexistent"}
 
 
-def build(tmp_path: Path, **changes: Any) -> runner.Run:
+def build(tmp_path: Path, **changes: Any) -> runner_run.Run:
     given: dict[str, Any] = {"playbook": Path("site.yml"), "inventory": ["hosts.ini"], "environ": ENV, "cwd": tmp_path}
-    return runner.build_run(**{**given, **changes})
+    return runner_run.build_run(**{**given, **changes})
 
 
 def test_the_command_has_absolute_paths_and_private_files(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import paramiko
 import pytest
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
-from phi4_edge import ssh as preflight
+from phi4_edge import ssh as ssh_room
 from phi4_edge.inventory import Host, SshSettings
 
 HOST_KEY = paramiko.ECDSAKey.generate()
@@ -117,8 +117,8 @@ def host(folder: Path, port: int, known: str | None = None, private_key: str | N
     return Host("gw1", "127.0.0.1", port, **settings)  # type: ignore[arg-type]
 
 
-def found(target: Host, **wishes: str) -> preflight.Finding:
-    return preflight.check([target], **wishes)[0]  # type: ignore[arg-type]
+def found(target: Host, **wishes: str) -> ssh_room.Refusal:
+    return ssh_room.check([target], **wishes)[0]  # type: ignore[arg-type]
 
 
 def test_a_host_that_is_all_right(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_many_hosts_keep_their_order(tmp_path: Path, capfd: pytest.CaptureFixtur
     with serving() as (port, _):
         good = host(tmp_path, port)
         bad = Host("bad", "127.0.0.1", 1, "edge", ssh=good.ssh)
-        kinds = [finding.kind for finding in preflight.check([good, bad, good])]
+        kinds = [finding.kind for finding in ssh_room.check([good, bad, good])]
     assert kinds == ["ok", "unreachable", "ok"]
-    assert preflight.check([]) == ()
+    assert ssh_room.check([]) == ()
     assert capfd.readouterr() == ("", "")

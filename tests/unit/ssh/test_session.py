@@ -34,7 +34,7 @@ SLOW = {"drip", "silence"}
 class Column:
     """One behaviour at all stages: the findings, and when the innocents were through, in seconds from the start."""
 
-    findings: dict[str, ssh.Finding]
+    findings: dict[str, ssh.Refusal]
     innocents: dict[str, float]
     took: float
     memory: int

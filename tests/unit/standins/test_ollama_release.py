@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from phi4_edge.artifacts.fetch import ollama as release
+from phi4_edge.artifacts.fetch import ollama
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from tests.standins import ollama_server
@@ -26,7 +26,7 @@ def test_the_archive_becomes_an_artifact(flavour: str, tmp_path: Path, monkeypat
     with ollama_server.release() as settings:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
-        digest = release.ensure(store, load_catalog(), f"{NAME}-{flavour}")
+        digest = ollama.ensure(store, load_catalog(), f"{NAME}-{flavour}")
     tree = store.root / "artifacts" / digest
     assert (tree / "bin" / "ollama").stat().st_mode & 0o777 == 0o755
     assert (tree / "lib" / "ollama" / "llama-quantize").stat().st_mode & 0o111

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from phi4_edge.core.engines.compose import webui_document
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Inputs, decide
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
@@ -121,7 +121,7 @@ def await_health(url: str) -> None:
 
 def planned(host: str, **variables: object) -> dict[str, str]:
     """The settings of our Compose document for this host."""
-    found = facts.parse(json.loads((HOSTS / f"{host}.json").read_text(encoding="utf-8")))
+    found = parse.parse(json.loads((HOSTS / f"{host}.json").read_text(encoding="utf-8")))
     wanted = Overrides.from_vars(host, {"webui_enabled": True, **variables})
     plan = decide(found, load_table(), load_catalog(), wanted, Inputs({}, {})).to_dict()
     document = webui_document(plan, "sha256:" + "3" * 64, memory=10**9, start="")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from phi4_edge.artifacts.bundle import collect, whole
-from phi4_edge.artifacts.bundle import format as form
+from phi4_edge.artifacts.bundle import format as bundle_format
 from phi4_edge.artifacts.bundle import manifest as bundle_manifest
 from phi4_edge.artifacts.bundle.manifest import SBOM, Contents
 from phi4_edge.artifacts.convert import wheelhouse
@@ -47,7 +47,7 @@ def create(
     """
     contents, bill = collect.collect(store, [plan for plan in plans if plan.fits], content)
     given = signing.sign(contents) if signing else NOTHING
-    size = form.size_of(contents, given)
+    size = bundle_format.size_of(contents, given)
     resources.require_disk(path.parent, size + _SPARE, f"the bundle {path.name}")
     part = path.with_name(f".{path.name}.part")
     try:
@@ -91,13 +91,13 @@ class Bundle:
         engine_dir = whole.engine_of(content)
         try:
             with path.open("rb") as stream:
-                raw = form.read_manifest(stream, str(path))
-                given = form.read_signed(stream, str(path))
+                raw = bundle_format.read_manifest(stream, str(path))
+                given = bundle_format.read_signed(stream, str(path))
                 passed = gate.open(stream, raw, given, path) if gate else UNASKED
                 contents = bundle_manifest.decode(raw, str(path))
                 require_ours(contents, content, str(path))
-                total, positions = form.size_of(contents, given), {}
-                for sha256, position in form.walk(stream, contents, str(path)):
+                total, positions = bundle_format.size_of(contents, given), {}
+                for sha256, position in bundle_format.walk(stream, contents, str(path)):
                     positions[sha256] = position
                     progress(Event(path.name, "checking", "", stream.tell(), total))
 
@@ -232,16 +232,21 @@ def write(store: Store, contents: Contents, bill: bytes, out: Any, seen: Any, gi
     Raises ArtifactError for a file of the store that is not what it was.
     """
     raw = contents.encode()
-    out.write(form.header(bundle_manifest.NAME, len(raw)) + raw + form.padding(len(raw)) + form.signed_members(given))
+    out.write(
+        bundle_format.header(bundle_manifest.NAME, len(raw))
+        + raw
+        + bundle_format.padding(len(raw))
+        + bundle_format.signed_members(given)
+    )
     for member, entry in contents.members:
-        out.write(form.header(member, entry.size))
+        out.write(bundle_format.header(member, entry.size))
         source = store.root / entry.path
         with io.BytesIO(bill) if member == SBOM else source.open("rb") as stream:
-            found = form.hashed(stream, out)
+            found = bundle_format.hashed(stream, out)
         if found != entry.sha256:
             raise ArtifactError(
                 f"{source} is damaged: sha256 {found[:12]}…, needed {entry.sha256[:12]}…; make it again"
             )
-        out.write(form.padding(entry.size))
+        out.write(bundle_format.padding(entry.size))
         seen(out.tell())
-    out.write(form.ending(out.tell()))
+    out.write(bundle_format.ending(out.tell()))

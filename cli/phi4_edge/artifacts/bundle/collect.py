@@ -7,7 +7,7 @@ from typing import Any
 
 from phi4_edge import __version__
 from phi4_edge.artifacts import delivery
-from phi4_edge.artifacts.bundle import format as form
+from phi4_edge.artifacts.bundle import format as bundle_format
 from phi4_edge.artifacts.bundle import manifest, sbom, whole
 from phi4_edge.artifacts.bundle.manifest import SBOM, Contents
 from phi4_edge.artifacts.delivery import Content
@@ -38,7 +38,7 @@ def collect(store: Store, plans: Iterable[Plan], content: Content) -> tuple[Cont
     folders = {store.path(digest) for digest in artifacts.values()}
     folders |= {store.root / "wheelhouses" / name for name in wheels}
     folders |= {shelf.path(str(entry["digest"])) for entry in images.values() if entry["path"]}
-    entries = [entry for folder in sorted(folders) for entry in form.of_folder(store.root, folder)]
+    entries = [entry for folder in sorted(folders) for entry in bundle_format.of_folder(store.root, folder)]
     bill = sbom.document(store, artifacts, sorted(wheels), images)
     entries.append(FileEntry(SBOM, len(bill), sbom.sha256(bill)))
     hosts = {plan.host: _need(plan) for plan in plans}

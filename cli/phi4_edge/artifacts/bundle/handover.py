@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from phi4_edge.artifacts.bundle import bundle, collect, manifest, whole
-from phi4_edge.artifacts.bundle import format as form
+from phi4_edge.artifacts.bundle import format as bundle_format
 from phi4_edge.artifacts.bundle.bundle import Bundle
 from phi4_edge.artifacts.bundle.manifest import SBOM, Contents
 from phi4_edge.artifacts.delivery import Content
@@ -64,7 +64,7 @@ def send(
     if not lacking:
         return 0
     part = only(contents, lacking)
-    size = form.size_of(part)
+    size = bundle_format.size_of(part)
     if not 0 <= begin <= size:
         raise ArtifactError(f"{name} says that it has {begin} of {size} bytes, which is impossible; run again")
     out = _From(sink, begin)
@@ -103,7 +103,7 @@ def receive(
             path = store.root / "partial" / f"handover-{hashlib.sha256(part.encode()).hexdigest()[:32]}"
             if lacking:
                 Bundle(offered, contents, {}, engine_dir).require_place(store)
-                _take(path, form.size_of(part), lacking, source, sink)
+                _take(path, bundle_format.size_of(part), lacking, source, sink)
                 _unpack(store, path, content, part, progress)
             else:
                 Bundle(offered, part, {}, engine_dir).bring(store)  # what keys stand for, without files

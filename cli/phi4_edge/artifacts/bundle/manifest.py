@@ -15,8 +15,7 @@ from typing import Any
 
 from phi4_edge import __version__
 from phi4_edge.artifacts.store.manifest import FileEntry, artifact_id
-from phi4_edge.core import image_reference as reference
-from phi4_edge.core import strict_json
+from phi4_edge.core import image_reference, strict_json
 from phi4_edge.core.image_reference import DIGEST
 from phi4_edge.core.text import LARGEST as LARGEST_FILE
 from phi4_edge.core.text import clean
@@ -190,8 +189,8 @@ def _file(line: Mapping[str, Any]) -> FileEntry:
 def _key(name: str) -> str:
     """`repository:tag/architecture`."""
     text, _, architecture = name.rpartition("/")
-    found = reference.parse(text)
-    if found.digest or not found.tag or architecture not in reference.ARCHITECTURES.values():
+    found = image_reference.parse(text)
+    if found.digest or not found.tag or architecture not in image_reference.ARCHITECTURES.values():
         raise ValueError(f"{name[:120]!r} is not repository:tag/architecture")
     return name
 

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from phi4_edge.artifacts.convert import environment, process
-from phi4_edge.artifacts.fetch import http as download
-from phi4_edge.artifacts.fetch import index
-from phi4_edge.artifacts.fetch import ollama as release
+from phi4_edge.artifacts.fetch import http, index, ollama
 from phi4_edge.artifacts.store import files, manifest, resources
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
@@ -90,7 +88,7 @@ def quantizer(store: Store, catalog: Catalog, progress: Progress = silent) -> Qu
         return Quantizer(made, f"built from {NAMED}")
     artifact = f"{ENGINE}/{catalog.engines[ENGINE].version}-{platform.machine()}-cpu"
     try:
-        folder = store.path(release.ensure(store, catalog, artifact, progress))
+        folder = store.path(ollama.ensure(store, catalog, artifact, progress))
     except ArtifactError as error:
         raise ArtifactError(f"{_how(artifact)} The release is not available: {error}") from error
     program = folder / "lib" / ENGINE / PROGRAM
@@ -180,7 +178,7 @@ def _fetch(archive: Path, progress: Progress) -> None:
             raise ArtifactError(f"{address} is not {SDIST} with sha256 {SHA256[:12]}…; remove it")
         return
     part = archive.with_name(f"{SDIST}.part")
-    download.fetch(address, SHA256, part, 1 << 30, seen)
+    http.fetch(address, SHA256, part, 1 << 30, seen)
     part.replace(archive)
 
 

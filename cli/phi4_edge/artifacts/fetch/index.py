@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from phi4_edge.artifacts.convert import environment, process
-from phi4_edge.artifacts.fetch import http as download
+from phi4_edge.artifacts.fetch import http
 from phi4_edge.artifacts.fetch.http import Address
 from phi4_edge.errors import ArtifactError
 
@@ -28,7 +28,7 @@ def find(package: str, name: str) -> Path | Address:
             return path / name
     base = (_setting("index-url") or _default()).rstrip("/")
     page = Address(f"{base}/{package}/", HINT)
-    for found in _LINK.findall(download.text(page, _PAGE_LIMIT)):
+    for found in _LINK.findall(http.text(page, _PAGE_LIMIT)):
         url = urldefrag(urljoin(page.url, html.unescape(found))).url
         if unquote(urlsplit(url).path).rpartition("/")[2] == name:
             return Address(url, HINT)

@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from phi4_edge.artifacts.fetch import http as download
-from phi4_edge.artifacts.fetch import pins as release_pins
-from phi4_edge.artifacts.fetch import unpack
+from phi4_edge.artifacts.fetch import http, unpack
+from phi4_edge.artifacts.fetch import pins as fetch_pins
 from phi4_edge.artifacts.fetch.http import Address
 from phi4_edge.artifacts.store import files, manifest, resources
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
-from phi4_edge.core.catalog.model import Catalog, Release
+from phi4_edge.core.catalog.model import Archive, Catalog
 from phi4_edge.core.engines.ollama import NAME as ENGINE
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
@@ -31,7 +30,7 @@ HINT = f"{URL_SETTING} names a mirror that holds the same files."
 ASSET_LIMIT = 4_000_000_000
 # What one is taken to need before its size is known.
 ARCHIVE_DISK = 2_000_000_000
-_NAME = release_pins.NAME
+_NAME = fetch_pins.NAME
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?(\S+)")
 _PROGRAM = "bin/ollama"
 # Folders below lib/ollama that hold the libraries of one kind of GPU.
@@ -46,7 +45,7 @@ class _Job:
     artifact: str
     version: str
     flavour: str
-    release: Release
+    release: Archive
     sha256: Mapping[str, str]
     assets: tuple[str, ...]
     disk: int
@@ -87,9 +86,9 @@ def ensure(store: Store, catalog: Catalog, artifact: str, progress: Progress = s
             _require_program(tree, job)
             progress(Event(artifact, "hashing"))
             description = _describe(job, tree, sums)
-            release_pins.require_known(description, catalog)
+            fetch_pins.require_known(description, catalog)
             adopted = store.adopt(tree, description)
-            release_pins.pin_tree(store, artifact, adopted)
+            fetch_pins.pin_tree(store, artifact, adopted)
             return adopted
 
 
@@ -110,7 +109,7 @@ def _job(store: Store, catalog: Catalog, artifact: str) -> _Job:
         raise ArtifactError(f"{artifact!r} is not a release in the catalog; it has {there}")
     pinned = {name: value for name, value in engine.release.sha256.items() if value}
     return _Job(
-        artifact, engine.version, match["flavour"], engine.release, {**pinned, **release_pins.own()}, known[key].assets,
+        artifact, engine.version, match["flavour"], engine.release, {**pinned, **fetch_pins.own()}, known[key].assets,
         known[key].disk, store.root / "partial" / partial_name(artifact),
     )  # fmt: skip
 
@@ -140,12 +139,12 @@ def _sums(store: Store, job: _Job, progress: Progress) -> dict[str, str]:
 
     Raises ArtifactError when the list says something else than what was pinned: a release is not changed.
     """
-    pins = release_pins.read(store)
+    pins = fetch_pins.read(store)
     known = {asset: job.sha256.get(asset, "") for asset in job.assets}
     if missing := [asset for asset in job.assets if not known[asset]]:
         progress(Event(job.artifact, "reading", job.release.checksums))
         address = _address(job, job.release.checksums)
-        listed = {name: value for value, name in _LINE.findall(download.text(address))}
+        listed = {name: value for value, name in _LINE.findall(http.text(address))}
         for asset in missing:
             key = f"{ENGINE}/{job.version}/{asset}"
             if asset not in listed:
@@ -157,7 +156,7 @@ def _sums(store: Store, job: _Job, progress: Progress) -> dict[str, str]:
                     f"if the new one is right, remove the line {key} from {store.root / 'pins.json'}"
                 )
             known[asset] = listed[asset]
-        release_pins.write(store, pins)
+        fetch_pins.write(store, pins)
     return known
 
 
@@ -171,7 +170,7 @@ def _receive(job: _Job, asset: str, sha256: str, progress: Progress) -> Path:
         def seen(held: int, total: int) -> None:
             progress(Event(job.artifact, "fetching", asset, held, total))
 
-        download.fetch(_address(job, asset), sha256, part, ASSET_LIMIT, seen)
+        http.fetch(_address(job, asset), sha256, part, ASSET_LIMIT, seen)
         part.replace(target)
     return target
 

@@ -162,7 +162,7 @@ def site_packages(python: str) -> str:
     return f"{ROOT}/lib/python{python}/site-packages"
 
 
-def _assemble(shelf: Images, base: str, items: list[Item], layout: Path, settings: Mapping[str, Any]) -> oci.Image:
+def _assemble(shelf: Images, base: str, items: list[Item], layout: Path, settings: Mapping[str, Any]) -> oci.OciImage:
     """The image in `layout`: the base's layers, one of `items`, and the base's configuration with `settings` in it."""
     walked = shelf.walk(base)
     kind, below = walked.manifest.media_type, walked.layers

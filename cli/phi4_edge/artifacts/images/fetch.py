@@ -9,7 +9,7 @@ from phi4_edge.artifacts.images.held import Held, Wanted, entry, keep, whole
 from phi4_edge.artifacts.images.registry import DOCKER_LIST, OCI_INDEX, Document, NotThereError, Registry
 from phi4_edge.artifacts.store import files, manifest, resources
 from phi4_edge.artifacts.store.images import Images
-from phi4_edge.core import image_reference as reference
+from phi4_edge.core import image_reference
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress
 
@@ -20,7 +20,7 @@ def fetched(images: Images, wanted: Wanted, mirror: str, progress: Progress) -> 
     """Have the image in the store: as it is there, or from its registry or a mirror."""
     if (held := whole(images, wanted, progress)) is not None:
         return held
-    with Registry(reference.endpoint(wanted.reference, mirror)) as registry:
+    with Registry(image_reference.endpoint(wanted.reference, mirror)) as registry:
         return _fetch(registry, images, wanted, progress)
 
 
@@ -31,7 +31,7 @@ def pinned(images: Images, wanted: Wanted, mirror: str, progress: Progress) -> H
         folder = images.path(wanted.digest)
         return Held(wanted.key, wanted.digest, known["id"], folder if folder.is_dir() else None, known["size"], False)
     progress(Event(wanted.key, "resolving"))
-    with Registry(reference.endpoint(wanted.reference, mirror)) as registry:
+    with Registry(image_reference.endpoint(wanted.reference, mirror)) as registry:
         image = _resolve(registry, wanted)
     images.pin(wanted.key, entry(wanted, image, ""), replace=wanted.trusted)
     return Held(wanted.key, image.document.digest, image.config.digest, None, image.size, True)
@@ -50,7 +50,7 @@ def _fetch(registry: Registry, images: Images, wanted: Wanted, progress: Progres
     return keep(images, wanted, image, folder, {"kind": "registry"}, wanted.trusted)
 
 
-def _resolve(registry: Registry, wanted: Wanted) -> oci.Image:
+def _resolve(registry: Registry, wanted: Wanted) -> oci.OciImage:
     """The manifest for the wanted architecture, by the digest that is known, else by the tag."""
     where = f"{registry.endpoint.name}:{wanted.tag}"
     try:
@@ -90,7 +90,7 @@ def _choose(index: Document, architecture: str, where: str) -> str:
 
 
 def _receive(
-    registry: Registry, images: Images, wanted: Wanted, image: oci.Image, folder: Path, progress: Progress
+    registry: Registry, images: Images, wanted: Wanted, image: oci.OciImage, folder: Path, progress: Progress
 ) -> None:
     """Have every blob in the layout at `folder`, checked; what an earlier attempt or another image has is used."""
     done, total = 0, image.size

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from phi4_edge.artifacts.images import oci
 from phi4_edge.artifacts.store.images import Images
-from phi4_edge.core import image_reference as reference
-from phi4_edge.core.catalog import model as core_catalog
+from phi4_edge.core import image_reference
+from phi4_edge.core.catalog import model
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.plan.model import PlannedImage
 from phi4_edge.errors import ArtifactError
@@ -52,9 +52,9 @@ class Wanted:
     trusted: bool
 
     @property
-    def reference(self) -> reference.Reference:
+    def reference(self) -> image_reference.Reference:
         """What a registry is asked for."""
-        return reference.parse(f"{self.repository}:{self.tag}" + (f"@{self.digest}" if self.digest else ""))
+        return image_reference.parse(f"{self.repository}:{self.tag}" + (f"@{self.digest}" if self.digest else ""))
 
 
 def lock_name(planned: PlannedImage) -> str:
@@ -75,7 +75,7 @@ def whole(images: Images, wanted: Wanted, progress: Progress) -> Held | None:
     return Held(wanted.key, wanted.digest, known["id"], images.path(wanted.digest), known["size"], False)
 
 
-def entry(wanted: Wanted, image: oci.Image, path: str) -> dict[str, Any]:
+def entry(wanted: Wanted, image: oci.OciImage, path: str) -> dict[str, Any]:
     """The line of the index for an image."""
     return {
         "digest": image.document.digest, "id": image.config.digest, "path": path, "size": image.size,
@@ -84,7 +84,7 @@ def entry(wanted: Wanted, image: oci.Image, path: str) -> dict[str, Any]:
 
 
 def keep(
-    images: Images, wanted: Wanted, image: oci.Image, folder: Path, source: Mapping[str, Any], replace: bool
+    images: Images, wanted: Wanted, image: oci.OciImage, folder: Path, source: Mapping[str, Any], replace: bool
 ) -> Held:
     """Have the image whose blobs, each compared with its digest, are in `folder` in the store under its own digest."""
     oci.write_blob(folder, image.document.media_type, image.document.raw)
@@ -94,7 +94,7 @@ def keep(
     return Held(wanted.key, image.document.digest, image.config.digest, place, image.size, True)
 
 
-def catalog_images(catalog: Catalog) -> list[core_catalog.Image]:
+def catalog_images(catalog: Catalog) -> list[model.CatalogImage]:
     """Every image that the catalog names, bases included."""
     found = [image for engine in catalog.engines.values() for build in engine.builds.values() for image in build.images]
     found.append(catalog.webui.image)
@@ -104,7 +104,7 @@ def catalog_images(catalog: Catalog) -> list[core_catalog.Image]:
 def wanted(images: Images, catalog: Catalog, planned: PlannedImage) -> Wanted:
     """What the plan wants. Raises ArtifactError when plan, catalog and the store's pin do not agree."""
     key, repository, tag = planned.key, planned.repository, planned.tag
-    architecture = reference.platform(planned.architecture)
+    architecture = image_reference.platform(planned.architecture)
     of_catalog = next(
         (image.digests.get(architecture) for image in catalog_images(catalog)
          if (image.repository, image.tag) == (repository, tag)), None,

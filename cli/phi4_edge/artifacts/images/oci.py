@@ -36,7 +36,7 @@ _MTIME = 315532800
 
 
 @dataclass(frozen=True)
-class Image:
+class OciImage:
     """What a manifest lists."""
 
     document: registry.Document
@@ -65,12 +65,12 @@ class Item:
     target: str = ""
 
 
-def read_manifest(document: registry.Document, where: str) -> Image:
+def read_manifest(document: registry.Document, where: str) -> OciImage:
     """What the manifest lists. Raises ArtifactError for what cannot be delivered as it is."""
     if document.media_type not in CONFIG_TYPES:
         raise ArtifactError(f"{where}: found a manifest of type {document.media_type[:80]!r}: is it an image?")
     _kind, config, layers = image_walk.parse_manifest(document.raw, where)
-    return Image(document, config, layers)
+    return OciImage(document, config, layers)
 
 
 def write_layer(items: Iterable[Item], folder: Path, media_type: str) -> tuple[Blob, str]:
@@ -102,7 +102,7 @@ def write_blob(folder: Path, media_type: str, raw: bytes) -> Blob:
     return blob
 
 
-def write_manifest(folder: Path, kind: str, config: Blob, layers: Sequence[Blob]) -> Image:
+def write_manifest(folder: Path, kind: str, config: Blob, layers: Sequence[Blob]) -> OciImage:
     """Write the manifest of an image of our own, of the type `kind`, as a blob of the layout at `folder`."""
     document = {
         "schemaVersion": 2,
@@ -112,10 +112,10 @@ def write_manifest(folder: Path, kind: str, config: Blob, layers: Sequence[Blob]
     }
     raw = encode(document)
     blob = write_blob(folder, kind, raw)
-    return Image(registry.Document(blob.digest, kind, raw), config, tuple(layers))
+    return OciImage(registry.Document(blob.digest, kind, raw), config, tuple(layers))
 
 
-def write_layout(folder: Path, image: Image, name: str) -> None:
+def write_layout(folder: Path, image: OciImage, name: str) -> None:
     """Complete the layout at `folder`, whose blobs are there; `name` is what Docker on a host shall call the image."""
     write_blob(folder, image.document.media_type, image.document.raw)
     walked = image_walk.walk(image.document.digest, reader(folder), f"the image {image.document.digest[:19]}…")

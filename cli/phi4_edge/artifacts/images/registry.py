@@ -19,7 +19,7 @@ import requests
 
 from phi4_edge.artifacts.fetch import http
 from phi4_edge.artifacts.fetch.http import Address
-from phi4_edge.artifacts.images import auth as registry_auth
+from phi4_edge.artifacts.images import auth as images_auth
 from phi4_edge.core import image_walk, strict_json
 from phi4_edge.core.image_reference import Endpoint
 from phi4_edge.errors import ArtifactError
@@ -53,7 +53,7 @@ class Registry:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._session = http.session(registry_auth.Header())
+        self._session = http.session(images_auth.Header())
 
     def __enter__(self) -> Self:
         return self
@@ -129,13 +129,13 @@ class Registry:
 
     def _log_in(self, answer: requests.Response) -> None:
         """Have what the registry's challenge asks for. Raises ArtifactError when that is not to be had."""
-        scheme, parameters = registry_auth.challenge(answer.headers.get("WWW-Authenticate", ""))
+        scheme, parameters = images_auth.challenge(answer.headers.get("WWW-Authenticate", ""))
         answer.close()
-        known = registry_auth.credentials(urlsplit(self.endpoint.url).netloc)
+        known = images_auth.credentials(urlsplit(self.endpoint.url).netloc)
         if scheme == "basic" and known:
-            self._session.auth = registry_auth.basic(*known)
+            self._session.auth = images_auth.basic(*known)
         elif scheme == "bearer" and "realm" in parameters:
-            self._session.auth = registry_auth.Header(f"Bearer {self._token(parameters, known)}")
+            self._session.auth = images_auth.Header(f"Bearer {self._token(parameters, known)}")
 
     def _token(self, parameters: Mapping[str, str], known: tuple[str, str] | None) -> str:
         realm = parameters["realm"]
@@ -143,7 +143,7 @@ class Registry:
         if urlsplit(realm).scheme not in (("https",) if secure else ("https", "http")):
             raise ArtifactError(f"{self.endpoint.host} asks for a login at {realm[:100]}, needed an https address")
         query = {"service": parameters.get("service", ""), "scope": f"repository:{self.endpoint.repository}:pull"}
-        auth = registry_auth.basic(*known) if known else registry_auth.Header()
+        auth = images_auth.basic(*known) if known else images_auth.Header()
         with self._session.get(realm, params=query, auth=auth, timeout=http.TIMEOUT, stream=True) as answer:
             if answer.status_code >= 500 or answer.status_code == 429:
                 raise http.TransientError(f"its token service answered {answer.status_code}")

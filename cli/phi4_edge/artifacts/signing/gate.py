@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from phi4_edge.artifacts.bundle.manifest import Contents
 from phi4_edge.artifacts.signing import judge, making, minisign, rotation, shelf
-from phi4_edge.artifacts.signing import statement as form
+from phi4_edge.artifacts.signing import statement as signing_statement
 from phi4_edge.artifacts.signing.judge import NOTHING, Presented, Verdict
 from phi4_edge.artifacts.signing.minisign import SUFFIX, SignatureRefusedError
 from phi4_edge.artifacts.signing.statement import Named, Statement, moment
@@ -87,7 +87,7 @@ class Gate:
         trust, refused = self.keeper.read(), list[SignatureRefusedError]()
         accepted = list[Passed]()
         for one in given:
-            found = form.decode(one.statement, where)
+            found = signing_statement.decode(one.statement, where)
             try:
                 known = _vouched(trust, found.site)
                 verdict = judge.presented(known, one, None, where, self.now) if trust.keys else None
@@ -110,7 +110,7 @@ class Gate:
             lies = path.with_name(path.name + SUFFIX).is_file()
             beside = f" inside, and nothing checked {path.name}{SUFFIX}" if lies else ""
             return Passed(f"not signed{beside}; no key is trusted on this controller ('phi4-edge trust add')")
-        found = form.decode(given.statement, str(path))
+        found = signing_statement.decode(given.statement, str(path))
         ids = [one.id for one in minisign.signatures(given.signature, str(path))] if given.signature else []
         if given.rotations:
             rotation.unpacked(given.rotations, str(path))

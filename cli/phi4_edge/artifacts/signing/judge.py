@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from phi4_edge.artifacts.signing import minisign, rotation
-from phi4_edge.artifacts.signing import statement as form
+from phi4_edge.artifacts.signing import statement as signing_statement
 from phi4_edge.artifacts.signing.minisign import PublicKey, Signature, SignatureRefusedError
 from phi4_edge.artifacts.signing.rotation import Signed
 from phi4_edge.artifacts.signing.statement import SKEW, Statement, moment
@@ -51,12 +51,14 @@ def presented(trust: Trust, given: Presented, manifest: bytes | None, where: str
     """
     if not given.statement or not given.signature:
         raise unsigned(trust, where)
-    if len(given.statement) > form.MOST:
-        raise SignatureRefusedError("malformed", f"{where}: its statement is longer than {form.MOST} bytes")
+    if len(given.statement) > signing_statement.MOST:
+        raise SignatureRefusedError(
+            "malformed", f"{where}: its statement is longer than {signing_statement.MOST} bytes"
+        )
     trust = rotated(trust, given.rotations, where, now)
     signatures = minisign.signatures(given.signature, f"{where}, its signature")
     keys = signers(trust, signatures, given.statement, where)
-    found = form.decode(given.statement, where)
+    found = signing_statement.decode(given.statement, where)
     if sorted(one.id for one in signatures) != sorted(found.keys):
         raise SignatureRefusedError(
             "bad signature",
@@ -81,7 +83,7 @@ def detached(trust: Trust, raw: bytes, whole: BinaryIO, inner: bytes, where: str
         raise SignatureRefusedError("malformed", f"{where}{minisign.SUFFIX}: found several signatures, needed one")
     key = _known(trust, signatures, where)[0]
     minisign.verify(key, signatures[0], whole, where)
-    found = form.decode(inner, where) if inner else commented(signatures[0], where)
+    found = signing_statement.decode(inner, where) if inner else commented(signatures[0], where)
     name = hashlib.sha256(inner or signatures[0].value + signatures[0].trusted).hexdigest()
     return in_order(trust, found, name, (key.id,), where, now)
 
@@ -92,8 +94,12 @@ def commented(signature: Signature, where: str) -> Statement:
     try:
         created = _number(tokens["timestamp"])
         counter = _number(tokens["counter"]) if "counter" in tokens else created
-        expires = form.seconds(tokens["expires"]) if "expires" in tokens else created + form.DAYS * 86400
-        site = form.site(tokens.get("site", form.SITE))
+        expires = (
+            signing_statement.seconds(tokens["expires"])
+            if "expires" in tokens
+            else created + signing_statement.DAYS * 86400
+        )
+        site = signing_statement.site(tokens.get("site", signing_statement.SITE))
         moment(created)
     except (KeyError, ValueError, OverflowError) as error:
         raise SignatureRefusedError(
@@ -105,7 +111,7 @@ def commented(signature: Signature, where: str) -> Statement:
 
 
 def _number(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,15}", text) or int(text) > form.COUNTER_MOST:
+    if not re.fullmatch(r"[1-9][0-9]{0,15}", text) or int(text) > signing_statement.COUNTER_MOST:
         raise ValueError(f"{text[:40]!r} is neither a time nor a counter")
     return int(text)
 

@@ -15,7 +15,7 @@ from phi4_edge.artifacts.signing.rotation import CHAIN, Signed
 from phi4_edge.artifacts.signing.secret import SecretKey
 from phi4_edge.artifacts.signing.statement import Named, Statement
 from phi4_edge.artifacts.store import manifest
-from phi4_edge.core import manifest as manifests
+from phi4_edge.core import manifest as core_manifest
 from phi4_edge.errors import ArtifactError
 
 _WEIGHTS = ".gguf"
@@ -76,6 +76,6 @@ def wheels(contents: Contents, name: str) -> str:
     """Digest of the wheels of a runtime, as a host that was sent them finds it."""
     prefix = f"wheelhouses/{name}/"
     inside = {entry.path.removeprefix(prefix): entry for entry in contents.files if entry.path.startswith(prefix)}
-    return manifests.digest(
-        [manifests.File(path, one.size, one.sha256) for path, one in inside.items() if path != manifest.NAME]
+    return core_manifest.digest(
+        [core_manifest.File(path, one.size, one.sha256) for path, one in inside.items() if path != manifest.NAME]
     )

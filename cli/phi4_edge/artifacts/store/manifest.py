@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from phi4_edge.artifacts.store.files import read_plain
-from phi4_edge.core import manifest as manifests
+from phi4_edge.core import manifest as core_manifest
 from phi4_edge.core import strict_json
 from phi4_edge.core.manifest import EXECUTABLE, PLAIN, Link
 from phi4_edge.errors import ArtifactError
@@ -64,8 +64,8 @@ class Manifest:
     @property
     def digest(self) -> str:
         """SHA-256 over the sorted lines `<sha256>  <path>`, and what `manifest.digest` adds for modes and links."""
-        files = [manifests.File(entry.path, entry.size, entry.sha256, entry.mode) for entry in self.files]
-        return manifests.digest(files, self.links)
+        files = [core_manifest.File(entry.path, entry.size, entry.sha256, entry.mode) for entry in self.files]
+        return core_manifest.digest(files, self.links)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of manifest.json."""
@@ -229,7 +229,7 @@ def _links(raw: object, files: tuple[FileEntry, ...], where: str) -> tuple[Link,
 
 def _require_links(links: tuple[Link, ...], files: tuple[FileEntry, ...], where: str) -> None:
     try:
-        manifests.check_links(links, [entry.path for entry in files])
+        core_manifest.check_links(links, [entry.path for entry in files])
     except ValueError as error:
         raise ArtifactError(f"{where}: {error}; only links that stay inside are accepted") from None
 

@@ -61,7 +61,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class CatalogImage:
     """One container image; `digests` of its manifests by architecture (amd64, arm64), as far as this release knows.
 
     `disk`: bytes unpacked, `archive` compressed. `base`: the image that ours is built upon; None for a fetched one.
@@ -75,11 +75,11 @@ class Image:
     minimum_driver: int
     disk: int
     archive: int
-    base: Image | None = None
+    base: CatalogImage | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseArtifact:
+class ArchiveArtifact:
     """What is unpacked over each other, what it takes unpacked, and its digest then (empty: not known)."""
 
     assets: tuple[str, ...]
@@ -88,12 +88,12 @@ class ReleaseArtifact:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class Archive:
     """Archives of an engine's makers: artifacts by "<architecture>-<flavour>", hashes by asset (None: pinned later)."""
 
     url: str
     checksums: str
-    artifacts: Mapping[str, ReleaseArtifact]
+    artifacts: Mapping[str, ArchiveArtifact]
     sha256: Mapping[str, str | None]
 
 
@@ -146,7 +146,7 @@ class Build:
     compute_capability: tuple[int, ...]
     drivers: tuple[DriverRule, ...]
     jetson: tuple[int, ...]
-    images: tuple[Image, ...]
+    images: tuple[CatalogImage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class CatalogEngine:
     """One serving engine. `gpu_ram`: bytes of RAM that it takes beside a model that lies in VRAM.
 
     `queue`: requests that may wait; 0 for an engine without such a bound.
@@ -187,7 +187,7 @@ class Engine:
     prompt_cache: int
     store: ModelStore | None
     start: Mapping[str, Start]
-    release: Release | None
+    release: Archive | None
     builds: Mapping[str, Build]
     variants: Mapping[str, Variant]
 
@@ -237,7 +237,7 @@ class Speed:
 class WebUiImage:
     """The chat page: its image, and the bytes of RAM that it takes."""
 
-    image: Image
+    image: CatalogImage
     memory: int
 
 
@@ -265,7 +265,7 @@ class Catalog:
 
     models: Mapping[str, Model]
     kv_types: Mapping[str, int]
-    engines: Mapping[str, Engine]
+    engines: Mapping[str, CatalogEngine]
     candidates: Mapping[str, tuple[Candidate, ...]]
     speed: Speed
     variants: Mapping[str, Mapping[str, Any]]

@@ -15,8 +15,8 @@ from phi4_edge.core.catalog.model import (
     Build,
     Candidate,
     Catalog,
+    CatalogEngine,
     DriverRule,
-    Engine,
     Floor,
     Model,
     ModelStore,
@@ -136,7 +136,7 @@ def _model(name: str, row: Row) -> Model:
     )
 
 
-def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> Engine:
+def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> CatalogEngine:
     row.only(*ENGINE_FIELDS)
     if name not in ENGINES:
         row.fail("name", f"one of {', '.join(ENGINES)} as the name of an engine")
@@ -146,7 +146,7 @@ def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> Engine:
             row.fail(field, f"a list of {' and '.join(SERVICE_MANAGERS)}")
         if "systemd" in values and ENGINES[name].native is None:
             row.fail(field, "compose alone, under which this engine runs")
-    return Engine(
+    return CatalogEngine(
         name=name,
         version=row.text("version"),
         **managers,
@@ -217,14 +217,14 @@ def _variant(name: str, row: Row) -> Variant:
     )
 
 
-def _candidates(row: Row, engines: Mapping[str, Engine]) -> Mapping[str, tuple[Candidate, ...]]:
+def _candidates(row: Row, engines: Mapping[str, CatalogEngine]) -> Mapping[str, tuple[Candidate, ...]]:
     row.only(*PROFILES)
     return MappingProxyType(
         {str(name): tuple(_candidate(item, str(name), engines) for item in row.each(name)) for name in row.data}
     )
 
 
-def _candidate(row: Row, profile: str, engines: Mapping[str, Engine]) -> Candidate:
+def _candidate(row: Row, profile: str, engines: Mapping[str, CatalogEngine]) -> Candidate:
     row.only("engine", "quantization", "minimum_ram")
     engine = engines.get(row.text("engine"))
     if engine is None:

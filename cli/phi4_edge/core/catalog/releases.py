@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from phi4_edge.core.catalog.fields import Row
-from phi4_edge.core.catalog.model import Image, Release, ReleaseArtifact
+from phi4_edge.core.catalog.model import Archive, ArchiveArtifact, CatalogImage
 from phi4_edge.core.image_reference import ARCHITECTURES
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def read_image(row: Row) -> Image:
+def read_image(row: Row) -> CatalogImage:
     """Return one image; `base` in it is the image that ours is built upon."""
     row.only("repository", "tag", "digests", "architecture", "cuda", "minimum_driver", "disk", "archive", "base")
-    return Image(
+    return CatalogImage(
         repository=row.text("repository"),
         tag=row.text("tag"),
         digests=_digests(row),
@@ -43,7 +43,7 @@ def _digests(row: Row) -> Mapping[str, str]:
     return MappingProxyType(found)
 
 
-def read_release(row: Row) -> Release:
+def read_release(row: Row) -> Archive:
     """Return the archives of one engine; every asset that an artifact names has a line in `sha256`."""
     row.only("url", "checksums", "artifacts", "sha256")
     sums = row.row("sha256")
@@ -51,7 +51,7 @@ def read_release(row: Row) -> Release:
         if value is not None and not (isinstance(value, str) and _SHA256.fullmatch(value)):
             sums.fail(str(name), "64 hexadecimal digits, or null for what is pinned when first fetched")
     artifacts = {name: _artifact(inner, sums) for name, inner in row.rows("artifacts").items()}
-    return Release(
+    return Archive(
         url=row.text("url"),
         checksums=row.text("checksums"),
         artifacts=MappingProxyType(artifacts),
@@ -59,7 +59,7 @@ def read_release(row: Row) -> Release:
     )
 
 
-def _artifact(row: Row, sums: Row) -> ReleaseArtifact:
+def _artifact(row: Row, sums: Row) -> ArchiveArtifact:
     row.only("assets", "disk", "digest")
     assets = row.texts("assets")
     if not assets or not set(assets) <= set(sums.data):
@@ -67,4 +67,4 @@ def _artifact(row: Row, sums: Row) -> ReleaseArtifact:
     digest = row.text("digest", "")
     if digest and not _SHA256.fullmatch(digest):
         row.fail("digest", "64 hexadecimal digits: what 'phi4-edge model list' shows of it")
-    return ReleaseArtifact(assets, row.integer("disk"), digest)
+    return ArchiveArtifact(assets, row.integer("disk"), digest)

@@ -8,8 +8,8 @@ from typing import Any
 
 from phi4_edge.core.doctor import fix as doctor_fix
 from phi4_edge.core.doctor.case import Case, Finding
-from phi4_edge.core.packages import nvidia as nvidia_install
-from phi4_edge.core.plan import steps as prepare
+from phi4_edge.core.packages import nvidia as packages_nvidia
+from phi4_edge.core.plan import steps
 from phi4_edge.core.plan.floors import VARIABLE
 from phi4_edge.core.text import clean, dotted, gib, version_of
 from phi4_edge.errors import PreflightError
@@ -51,7 +51,7 @@ def docker(case: Case) -> Iterator[Finding]:
         yield from _daemon(case)
     else:
         yield from _silent(case)
-    if case.needs_docker and version_of(facts.compose) < (prepare.COMPOSE_MAJOR,):
+    if case.needs_docker and version_of(facts.compose) < (steps.COMPOSE_MAJOR,):
         had = f"Compose {facts.compose}" if facts.compose else "no Compose"
         fix = "nothing to do: provision installs it; by hand: " + case.install("docker-compose-plugin")
         yield case.note("docker", f"{had} beside Docker", "Compose 2", fix)
@@ -201,9 +201,9 @@ def secure_boot(case: Case) -> Iterator[Finding]:
     facts = case.facts
     if facts is None or not facts.secure_boot or facts.nvidia.state in ("none", "usable"):
         return
-    if prepare.wants_driver(facts, case.overrides):
+    if steps.wants_driver(facts, case.overrides):
         try:
-            nvidia_install.driver(facts, prepare.DRIVER_BRANCH)
+            packages_nvidia.driver(facts, steps.DRIVER_BRANCH)
         except PreflightError as error:
             before, _, needed = str(error).removeprefix("found ").partition(", needed ")
             yield case.problem("secure boot", before, needed, _ENROL)

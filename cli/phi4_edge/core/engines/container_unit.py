@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from phi4_edge.core.engines import unit_lines as lines
+from phi4_edge.core.engines import unit_lines
 
 # What looks after a port that Docker holds for nobody; it lies beside the Compose document.
 PORT = "port.py"
@@ -28,17 +28,17 @@ class Containers:
 
 def unit(it: Containers, rehearsal: bool = False) -> str:
     """Return the unit; a rehearsal's ends by itself, and is never installed."""
-    return lines.text(_lines(it, rehearsal))
+    return unit_lines.text(_lines(it, rehearsal))
 
 
 def _lines(it: Containers, rehearsal: bool) -> Iterator[str]:
     client = f"/usr/bin/docker compose --ansi never --project-name {it.project} --file {it.file}"
-    yield f"{lines.NOTE}\n[Unit]\nDescription={lines.plain(it.description)}\nRequires=docker.service"
-    if lines.is_loopback(it.bind):
+    yield f"{unit_lines.NOTE}\n[Unit]\nDescription={unit_lines.plain(it.description)}\nRequires=docker.service"
+    if unit_lines.is_loopback(it.bind):
         yield "After=docker.service network.target"
     else:
-        yield f"{lines.FIRST_ADDRESS}\nWants=network-online.target\nAfter=docker.service network-online.target"
-    yield from (lines.FOREVER, "", "[Service]\nType=exec")
+        yield f"{unit_lines.FIRST_ADDRESS}\nWants=network-online.target\nAfter=docker.service network-online.target"
+    yield from (unit_lines.FOREVER, "", "[Service]\nType=exec")
     yield "# What a client that was killed left running would hold the port."
     yield f"ExecStartPre=-{client} down --timeout 20"
     if not rehearsal:
@@ -58,7 +58,7 @@ def _lines(it: Containers, rehearsal: bool) -> Iterator[str]:
     yield from (f"SyslogIdentifier={it.project}\nLogRateLimitIntervalSec=30\nLogRateLimitBurst=500", "")
     yield "TimeoutStartSec=120\nTimeoutStopSec=60"
     yield "# ExecStop ends the client by ending its containers; nothing else has to be asked.\nKillMode=mixed"
-    yield from (lines.ENDS if rehearsal else lines.RESTARTS, "")
+    yield from (unit_lines.ENDS if rehearsal else unit_lines.RESTARTS, "")
     yield "# Of the client alone: what the engine may take is in the compose file."
     yield from ("MemoryMax=512M\nTasksMax=256\nLimitCORE=0", "")
     yield from _closed_client()
@@ -74,8 +74,8 @@ def _closed_client() -> Iterator[str]:
     )
     yield "DynamicUser=yes\nSupplementaryGroups=docker"
     yield "Environment=HOME=/tmp DOCKER_CONFIG=/tmp/.docker DOCKER_HOST=unix:///run/docker.sock\nUMask=0077"
-    yield from (lines.UNPRIVILEGED, "PrivateDevices=yes", lines.PRIVATE, "PrivateNetwork=yes")
-    yield from ("RemoveIPC=yes\nKeyringMode=private", lines.PROTECTED, "ProtectProc=invisible\nProcSubset=pid")
+    yield from (unit_lines.UNPRIVILEGED, "PrivateDevices=yes", unit_lines.PRIVATE, "PrivateNetwork=yes")
+    yield from ("RemoveIPC=yes\nKeyringMode=private", unit_lines.PROTECTED, "ProtectProc=invisible\nProcSubset=pid")
     yield "NoExecPaths=/tmp /var/tmp /dev/shm\nLockPersonality=yes\nMemoryDenyWriteExecute=yes"
-    yield from (lines.RESTRICTED, "SystemCallFilter=@system-service\nSystemCallFilter=~@privileged @resources")
+    yield from (unit_lines.RESTRICTED, "SystemCallFilter=@system-service\nSystemCallFilter=~@privileged @resources")
     yield "SystemCallErrorNumber=EPERM\nRestrictAddressFamilies=AF_UNIX\nIPAddressDeny=any"

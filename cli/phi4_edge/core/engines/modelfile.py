@@ -39,10 +39,10 @@ PARAMETERS: Mapping[str, tuple[type, float, float]] = {
     "typical_p": (float, 0, 1),
 }
 
-Variant = dict[str, Any]
+ModelfileVariant = dict[str, Any]
 
 
-def parse(value: Any) -> dict[str, Variant | None]:
+def parse(value: Any) -> dict[str, ModelfileVariant | None]:
     """Return the inventory's variants; raises ValueError that says what is needed. None takes a variant away."""
     if isinstance(value, str):
         try:
@@ -56,7 +56,7 @@ def parse(value: Any) -> dict[str, Variant | None]:
     return {_name(name): None if item is None else _variant(str(name), item) for name, item in value.items()}
 
 
-def check(value: Any, known: Mapping[str, Variant | None]) -> dict[str, Variant]:
+def check(value: Any, known: Mapping[str, ModelfileVariant | None]) -> dict[str, ModelfileVariant]:
     """Return the variants in `value` over those that are `known`; raises ValueError, also for a circle."""
     merged = {**known, **parse(value)}
     found = {name: item for name, item in merged.items() if item is not None}
@@ -85,7 +85,7 @@ def planned(wanted: Mapping[str, Mapping[str, Any] | None], context: int) -> dic
     return found
 
 
-def _rooted(name: str, found: Mapping[str, Variant]) -> None:
+def _rooted(name: str, found: Mapping[str, ModelfileVariant]) -> None:
     way = [name]
     while (parent := found[way[-1]]["from"]) != BASE:
         if parent not in found:
@@ -105,7 +105,7 @@ def _name(name: Any) -> str:
     return name
 
 
-def _variant(name: str, item: Any) -> Variant:
+def _variant(name: str, item: Any) -> ModelfileVariant:
     if not isinstance(item, Mapping):
         raise ValueError(f"{name}: a mapping with {', '.join(_FIELDS)}")
     for field in item:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from phi4_edge.core.engines import container_unit
-from phi4_edge.core.engines import unit_lines as lines
+from phi4_edge.core.engines import container_unit, unit_lines
 from phi4_edge.core.engines.container_unit import Containers
 from phi4_edge.core.engines.serving import environment_file
 from phi4_edge.core.engines.spec import Native
@@ -31,7 +30,7 @@ def release_directory(plan: Plan, root: str = RELEASES_PATH) -> str:
 def service(plan: Plan, release: str, rehearsal: bool = False) -> str:
     """Return the unit of the service, or of its rehearsal beside the one that serves; `release`: its directory."""
     if plan["service_manager"] == "systemd":
-        return lines.text(_native(plan, release, rehearsal))
+        return unit_lines.text(_native(plan, release, rehearsal))
     return container_unit.unit(_engine(plan, release, rehearsal), rehearsal)
 
 
@@ -44,7 +43,7 @@ def page(plan: Plan, release: str) -> str:
 
 def socket(plan: Plan) -> str:
     """Return the unit of an engine's port. It names no release: it stays, and stays taken, from one to the next."""
-    return lines.text(_socket(plan["bind"], plan["port"]))
+    return unit_lines.text(_socket(plan["bind"], plan["port"]))
 
 
 def loader(plan: Plan, release: str) -> str:
@@ -53,12 +52,12 @@ def loader(plan: Plan, release: str) -> str:
     The program takes where to ask, and for what, from the plan of its release. Nothing is ordered behind it: a load
     takes minutes.
     """
-    return lines.text(_loader(plan["bind"], f"{release}/{ENGINES[plan['engine']].loader}"))
+    return unit_lines.text(_loader(plan["bind"], f"{release}/{ENGINES[plan['engine']].loader}"))
 
 
 def environment(plan: Plan, release: str) -> str:
     """Return the settings of a native engine, for EnvironmentFile=."""
-    return f"{lines.NOTE}\n{environment_file(native(plan).settings(plan, release))}"
+    return f"{unit_lines.NOTE}\n{environment_file(native(plan).settings(plan, release))}"
 
 
 def rehearsal_environment(plan: Plan) -> str:
@@ -87,16 +86,16 @@ def _native(plan: Plan, release: str, rehearsal: bool) -> Iterator[str]:
     engine = native(plan)
     bind, port = (LOOPBACK, plan["switch"]["port"]) if rehearsal else (plan["bind"], plan["port"])
     waits = engine.handed and not rehearsal
-    yield lines.NOTE
-    yield f"[Unit]\nDescription={lines.plain(lines.described(plan, rehearsal))}"
+    yield unit_lines.NOTE
+    yield f"[Unit]\nDescription={unit_lines.plain(unit_lines.described(plan, rehearsal))}"
     if waits:
         yield "# The port is systemd's, and is handed over: it is never free, also not while this is started anew."
         yield "Requires=phi4-edge.socket\nAfter=phi4-edge.socket network.target"
-    elif lines.is_loopback(bind):
+    elif unit_lines.is_loopback(bind):
         yield "After=network.target"
     else:
-        yield f"{lines.FIRST_ADDRESS}\nWants=network-online.target\nAfter=network-online.target"
-    yield from (lines.FOREVER, "")
+        yield f"{unit_lines.FIRST_ADDRESS}\nWants=network-online.target\nAfter=network-online.target"
+    yield from (unit_lines.FOREVER, "")
     yield from _started(engine, release, rehearsal)
     yield from ("", f"MemoryMax={plan['knobs']['memory_max']}")
     yield "# When the gateway itself runs out of memory the model goes before sshd."
@@ -125,7 +124,7 @@ def _started(engine: Native, release: str, rehearsal: bool) -> Iterator[str]:
         yield f"WatchdogSec={engine.watchdog_seconds}\nWatchdogSignal=SIGKILL"
     yield "# Only the web process is asked to stop: it lets running answers finish and then ends the model process."
     yield "KillMode=mixed"
-    yield lines.ENDS if rehearsal else lines.RESTARTS
+    yield unit_lines.ENDS if rehearsal else unit_lines.RESTARTS
     if engine.hopeless_status and not rehearsal:
         yield "# EX_CONFIG: settings or model files are unusable, and starting again cannot change that."
         yield f"RestartPreventExitStatus={engine.hopeless_status}"
@@ -134,7 +133,7 @@ def _started(engine: Native, release: str, rehearsal: bool) -> Iterator[str]:
 def _closed(engine: Native, plan: Plan) -> Iterator[str]:
     gpu = plan["accelerator"] == "cuda"
     yield "DynamicUser=yes\nUMask=0077"
-    yield lines.UNPRIVILEGED
+    yield unit_lines.UNPRIVILEGED
     if gpu:
         yield (
             "# Not PrivateUsers and PrivateDevices, nor MemoryDenyWriteExecute below: the GPU's driver knows users by "
@@ -145,13 +144,13 @@ def _closed(engine: Native, plan: Plan) -> Iterator[str]:
             yield f"SupplementaryGroups={' '.join(groups)}"
     else:
         yield "PrivateUsers=yes\nPrivateDevices=yes"
-    yield from (lines.PRIVATE, "RemoveIPC=yes\nKeyringMode=private", lines.PROTECTED, "ProtectProc=invisible")
+    yield from (unit_lines.PRIVATE, "RemoveIPC=yes\nKeyringMode=private", unit_lines.PROTECTED, "ProtectProc=invisible")
     yield '# ProcSubset stays "all": on ARM the runtime picks its kernels from /proc/cpuinfo.'
     yield "TemporaryFileSystem=/opt:ro /var/lib:ro /srv:ro /mnt:ro /media:ro"
     yield f"BindReadOnlyPaths={' '.join(engine.reads)}\nNoExecPaths=/tmp /var/tmp /dev/shm\nLockPersonality=yes"
     if not gpu:
         yield "MemoryDenyWriteExecute=yes"
-    yield from (lines.RESTRICTED, "# Not ~@resources: the runtime pins its threads to CPUs.")
+    yield from (unit_lines.RESTRICTED, "# Not ~@resources: the runtime pins its threads to CPUs.")
     yield "SystemCallFilter=@system-service\nSystemCallFilter=~@privileged\nSystemCallErrorNumber=EPERM"
 
 
@@ -161,26 +160,26 @@ def _network(engine: Native, bind: str, port: int, waits: bool) -> Iterator[str]
         yield "SocketBindDeny=any"
         if not waits:
             yield f"SocketBindAllow=tcp:{port}"
-    if lines.is_loopback(bind):
-        yield lines.LOOPBACK_ALONE
+    if unit_lines.is_loopback(bind):
+        yield unit_lines.LOOPBACK_ALONE
 
 
 def _socket(bind: str, port: int) -> Iterator[str]:
-    yield f"{lines.NOTE}\n[Unit]\nDescription={OUR_DESCRIPTION} (its port)"
+    yield f"{unit_lines.NOTE}\n[Unit]\nDescription={OUR_DESCRIPTION} (its port)"
     yield "# A socket that gives up frees the port, and who takes it then answers in the engine's place."
     yield from ("StartLimitIntervalSec=0", "", "[Socket]")
     yield f"ListenStream={f'[{bind}]' if ':' in bind else bind}:{port}\nFileDescriptorName=phi4-edge"
-    if not lines.is_loopback(bind):
+    if not unit_lines.is_loopback(bind):
         yield "# At boot it listens before the network has its addresses, and before any user's process.\nFreeBind=yes"
     yield "# An engine that cannot start turns away by itself whoever would start it again and again."
     yield "TriggerLimitIntervalSec=0"
-    if lines.is_loopback(bind):
-        yield lines.LOOPBACK_ALONE
+    if unit_lines.is_loopback(bind):
+        yield unit_lines.LOOPBACK_ALONE
     yield from ("", "[Install]\nWantedBy=sockets.target")
 
 
 def _loader(bind: str, program: str) -> Iterator[str]:
-    yield f"{lines.NOTE}\n[Unit]\nDescription={OUR_DESCRIPTION} (keeps its model loaded)"
+    yield f"{unit_lines.NOTE}\n[Unit]\nDescription={OUR_DESCRIPTION} (keeps its model loaded)"
     yield from ("After=phi4-edge.service\nStartLimitIntervalSec=0", "", "[Service]\nType=exec")
     yield "# For the status line alone.\nNotifyAccess=main"
     yield f"ExecStart=/usr/bin/env python3 -IB {program}"
@@ -189,13 +188,13 @@ def _loader(bind: str, program: str) -> Iterator[str]:
     yield "MemoryMax=64M\nOOMScoreAdjust=300\nTasksMax=8\nLimitCORE=0"
     yield from ("# Next to nothing to do, and never at the cost of an answer.\nNice=10", "")
     yield "# Not PrivateUsers, and not ProtectProc=invisible: it looks at whose the process is that holds the model."
-    yield from ("DynamicUser=yes\nUMask=0077", lines.UNPRIVILEGED, "PrivateDevices=yes", lines.PRIVATE)
-    yield from ("RemoveIPC=yes\nKeyringMode=private", lines.PROTECTED, "ProcSubset=pid")
+    yield from ("DynamicUser=yes\nUMask=0077", unit_lines.UNPRIVILEGED, "PrivateDevices=yes", unit_lines.PRIVATE)
+    yield from ("RemoveIPC=yes\nKeyringMode=private", unit_lines.PROTECTED, "ProcSubset=pid")
     yield "TemporaryFileSystem=/var/lib:ro /srv:ro /mnt:ro /media:ro\nNoExecPaths=/tmp /var/tmp /dev/shm"
-    yield from ("LockPersonality=yes\nMemoryDenyWriteExecute=yes", lines.RESTRICTED)
+    yield from ("LockPersonality=yes\nMemoryDenyWriteExecute=yes", unit_lines.RESTRICTED)
     yield "SystemCallFilter=@system-service\nSystemCallFilter=~@privileged @resources\nSystemCallErrorNumber=EPERM"
     yield "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nSocketBindDeny=any\nIPAddressDeny=any"
-    near = bind in (*EVERYWHERE, "::1") or lines.is_loopback(bind)
+    near = bind in (*EVERYWHERE, "::1") or unit_lines.is_loopback(bind)
     yield f"IPAddressAllow=localhost{'' if near else f' {bind}'}"
     yield from ("", "[Install]\nWantedBy=multi-user.target")
 
@@ -206,4 +205,4 @@ def _engine(plan: Plan, release: str, rehearsal: bool) -> Containers:
     journal = f"{release}/{program}" if program else ""
     bind, port = (LOOPBACK, plan["switch"]["port"]) if rehearsal else (plan["bind"], plan["port"])
     project = REHEARSAL_PROJECT if rehearsal else PROJECT
-    return Containers(lines.described(plan, rehearsal), project, f"{folder}/{COMPOSE_FILE}", bind, port, journal)
+    return Containers(unit_lines.described(plan, rehearsal), project, f"{folder}/{COMPOSE_FILE}", bind, port, journal)

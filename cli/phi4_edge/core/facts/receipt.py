@@ -26,7 +26,7 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class CommittedImage:
     """One container image that the release runs: key in the store, digest of its manifest, id on the host."""
 
     key: str = ""
@@ -87,8 +87,8 @@ class Receipt:
     vram_need: int = 0
     service_manager: str = ""
     store: str = ""
-    image: Image = Image()
-    webui_image: Image = Image()
+    image: CommittedImage = CommittedImage()
+    webui_image: CommittedImage = CommittedImage()
     containers: tuple[Container, ...] | None = None
     file_count: int = 0
     drift: tuple[Drift, ...] = ()
@@ -201,10 +201,10 @@ def status(receipt: Receipt, service: Service | None) -> str:
     return "serving" if service is not None and service.up and not receipt.missing_containers else "stopped"
 
 
-def _image(data: object) -> Image:
+def _image(data: object) -> CommittedImage:
     if not isinstance(data, Mapping):
-        return Image()
-    return Image(clean(data.get("key"), 300), clean(data.get("digest"), 80), clean(data.get("id"), 80))
+        return CommittedImage()
+    return CommittedImage(clean(data.get("key"), 300), clean(data.get("digest"), 80), clean(data.get("id"), 80))
 
 
 def _containers(data: object) -> tuple[Container, ...] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phi4_edge.core.catalog.model import Candidate, Catalog, Engine, Variant
+from phi4_edge.core.catalog.model import Candidate, Catalog, CatalogEngine, Variant
 from phi4_edge.core.catalog.table import GB, Profile, ResourceTable
 from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.layout import MODELS_PATH, RELEASES_PATH
@@ -184,7 +184,9 @@ def _evaluate(
     )
 
 
-def _too_little_beside(facts: HostFacts, table: ResourceTable, engine: Engine, pool: Pool, held: int) -> list[str]:
+def _too_little_beside(
+    facts: HostFacts, table: ResourceTable, engine: CatalogEngine, pool: Pool, held: int
+) -> list[str]:
     """Return why the host's own memory does not do for an engine whose model lies in a GPU's."""
     if pool.kind != "vram" or engine.gpu_ram + table.os_reserve + held <= facts.ram_bytes:
         return []

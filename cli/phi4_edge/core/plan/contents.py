@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from phi4_edge.core import image_reference as reference
-from phi4_edge.core.catalog.model import Engine, Image
+from phi4_edge.core import image_reference
+from phi4_edge.core.catalog.model import CatalogEngine, CatalogImage
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.layout import LOOPBACK
@@ -38,7 +38,7 @@ def runtime(it: Chosen) -> Runtime | None:
     return Runtime(None, digest, python, facts.architecture, f"{digest[:16]}-{tag}" if digest else None)
 
 
-def _released(facts: HostFacts, engine: Engine, inputs: Inputs, accelerator: str) -> Runtime:
+def _released(facts: HostFacts, engine: CatalogEngine, inputs: Inputs, accelerator: str) -> Runtime:
     name = f"{engine.version}-{facts.architecture}-{flavour(facts, accelerator)}"
     artifact = f"{engine.name}/{name}"
     digest = inputs.artifacts.get(artifact)
@@ -46,11 +46,11 @@ def _released(facts: HostFacts, engine: Engine, inputs: Inputs, accelerator: str
     return Runtime(artifact, digest, "", facts.architecture, made)
 
 
-def image(facts: HostFacts, inputs: Inputs, wanted: Image | None) -> PlannedImage | None:
+def image(facts: HostFacts, inputs: Inputs, wanted: CatalogImage | None) -> PlannedImage | None:
     """Return one container image as this host needs it."""
     if wanted is None:
         return None
-    architecture = reference.ARCHITECTURES.get(facts.architecture, facts.architecture)
+    architecture = image_reference.ARCHITECTURES.get(facts.architecture, facts.architecture)
     tag = wanted.tag
     if wanted.base is not None and (content := inputs.runtimes.get(wanted.repository)):
         # Ours is another image as soon as what it is built from is another: our files, or the base in the catalog.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from phi4_edge.core.catalog.model import Catalog, Engine, Image
+from phi4_edge.core.catalog.model import Catalog, CatalogEngine, CatalogImage
 from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation
@@ -39,7 +39,7 @@ class Chosen:
     evaluation: Evaluation
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> CatalogEngine:
         """The engine of the catalog."""
         return self.catalog.engines[self.evaluation.candidate.engine]
 
@@ -64,7 +64,7 @@ class Chosen:
         return self.catalog.webui.memory if self.overrides.webui_enabled else 0
 
     @property
-    def images(self) -> tuple[Image, ...]:
+    def images(self) -> tuple[CatalogImage, ...]:
         """The container images that will be on the host."""
         page = self.catalog.webui.image if self.overrides.webui_enabled else None
         return tuple(image for image in (self.evaluation.verdict.image, page) if image is not None)

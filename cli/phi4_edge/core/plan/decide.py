@@ -11,12 +11,11 @@ from typing import Any
 
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.catalog.table import GB, ResourceTable
-from phi4_edge.core.engines import release_files as made
+from phi4_edge.core.engines import release_files
 from phi4_edge.core.facts.model import HostFacts, to_plain
 from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, UNIT
-from phi4_edge.core.plan import contents as parts
-from phi4_edge.core.plan import floors, gates, reasons
-from phi4_edge.core.plan import steps as prepare
+from phi4_edge.core.plan import contents, floors, gates, reasons
+from phi4_edge.core.plan import steps as plan_steps
 from phi4_edge.core.plan.changes import action, changes, recover
 from phi4_edge.core.plan.choose import Attempt, choose, nearest, rejections
 from phi4_edge.core.plan.context import Chosen, Inputs
@@ -77,8 +76,8 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
     plain = to_plain(applied)
     fingerprint = fingerprint_of(plain)
     release = release_of(fingerprint)
-    install = prepare.install(it)
-    steps = prepare.steps(it, install)
+    install = plan_steps.install(it)
+    steps = plan_steps.steps(it, install)
     first = recover(it.facts, release or UNNAMED)
     kind = action(it.facts, fingerprint, install, first)
     memory, disk = _memory(it, applied["knobs"]), _disk(it, applied)
@@ -95,7 +94,7 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
         steps=steps,
         switch=switch(it, memory, kind, it.facts.receipt.fingerprint == fingerprint),
         install=install,
-        prerequisites=prepare.prerequisites(it, install),
+        prerequisites=plan_steps.prerequisites(it, install),
         image_delivery=it.overrides.image_delivery,
         image_mirror=it.overrides.image_mirror,
         applicable=not reason,
@@ -132,7 +131,7 @@ def _compared(applied: Mapping[str, Any]) -> dict[str, Any]:
 
 def _applied(it: Chosen) -> dict[str, Any]:
     """Return what is carried out on the host: the fields that `naming.APPLIED` names."""
-    chosen, model = it.evaluation, parts.model(it)
+    chosen, model = it.evaluation, contents.model(it)
     found = {
         "engine": it.engine.name,
         "quantization": chosen.candidate.quantization,
@@ -146,11 +145,11 @@ def _applied(it: Chosen) -> dict[str, Any]:
         "unit": UNIT,
         "knobs": knobs(it, model),
         "model": model,
-        "runtime": parts.runtime(it),
-        "image": parts.image(it.facts, it.inputs, chosen.verdict.image),
-        "webui": parts.webui(it),
+        "runtime": contents.runtime(it),
+        "image": contents.image(it.facts, it.inputs, chosen.verdict.image),
+        "webui": contents.webui(it),
     }
-    return {**found, "content": made.digest(to_plain(found), it.catalog.webui.memory, it.inputs.runtimes)}
+    return {**found, "content": release_files.digest(to_plain(found), it.catalog.webui.memory, it.inputs.runtimes)}
 
 
 def _memory(it: Chosen, settings: Mapping[str, Any]) -> Memory:

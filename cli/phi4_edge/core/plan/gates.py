@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phi4_edge.core.catalog.model import Build, Candidate, Catalog, Engine, Image, Variant
+from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage, Variant
 from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import dotted, version_of
@@ -22,7 +22,7 @@ class Verdict:
     """The service manager and image that would run a candidate, and the reasons why it cannot (or none)."""
 
     service_manager: str
-    image: Image | None
+    image: CatalogImage | None
     reasons: tuple[str, ...]
 
 
@@ -82,7 +82,7 @@ def _cpu(facts: HostFacts, build: Build) -> list[str]:
     return [f"CPU without {', '.join(lacking)}"] if lacking else []
 
 
-def _gpu(facts: HostFacts, engine: Engine, build: Build, gpu: Gpu, variant: Variant) -> list[str]:
+def _gpu(facts: HostFacts, engine: CatalogEngine, build: Build, gpu: Gpu, variant: Variant) -> list[str]:
     reasons = []
     capability, wanted = gpu.compute_capability, max(build.compute_capability, variant.compute_capability)
     if capability is None:
@@ -98,7 +98,7 @@ def _gpu(facts: HostFacts, engine: Engine, build: Build, gpu: Gpu, variant: Vari
     return reasons
 
 
-def _jetson(facts: HostFacts, engine: Engine, build: Build) -> list[str]:
+def _jetson(facts: HostFacts, engine: CatalogEngine, build: Build) -> list[str]:
     assert facts.jetson is not None  # noqa: S101
     release = version_of(facts.jetson.l4t)[:1]
     if not build.jetson:
@@ -109,7 +109,7 @@ def _jetson(facts: HostFacts, engine: Engine, build: Build) -> list[str]:
     return []
 
 
-def _manager(facts: HostFacts, engine: Engine, build: Build, wanted: str) -> tuple[str, list[str]]:
+def _manager(facts: HostFacts, engine: CatalogEngine, build: Build, wanted: str) -> tuple[str, list[str]]:
     offered = engine.service_managers if wanted == AUTO else (wanted,)
     first: list[str] = []
     for manager in offered:
@@ -145,7 +145,7 @@ def _compose(facts: HostFacts) -> list[str]:
     return ["no Docker Engine, and without systemd it cannot be installed"]
 
 
-def _image(facts: HostFacts, build: Build, gpu: Gpu | None) -> Image | None:
+def _image(facts: HostFacts, build: Build, gpu: Gpu | None) -> CatalogImage | None:
     driver = version_of(gpu.driver if gpu else "")[:1]
     for image in build.images:
         fits_driver = not image.minimum_driver or driver >= (image.minimum_driver,)
@@ -154,7 +154,7 @@ def _image(facts: HostFacts, build: Build, gpu: Gpu | None) -> Image | None:
     return None
 
 
-def _no_image(facts: HostFacts, engine: Engine, build: Build, gpu: Gpu | None) -> list[str]:
+def _no_image(facts: HostFacts, engine: CatalogEngine, build: Build, gpu: Gpu | None) -> list[str]:
     oldest = min((image.minimum_driver for image in build.images if image.minimum_driver), default=0)
     if oldest and gpu is not None:
         return [f"NVIDIA driver {gpu.driver or 'unknown'}, {engine.name} {engine.version} needs {oldest} or newer"]

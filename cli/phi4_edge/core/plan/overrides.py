@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from phi4_edge.core import image_reference as reference
+from phi4_edge.core import image_reference
 from phi4_edge.core.catalog.table import PROFILES
-from phi4_edge.core.engines import modelfile as variants
+from phi4_edge.core.engines import modelfile
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.layout import LOOPBACK
 from phi4_edge.core.text import clean, closest
@@ -143,8 +143,8 @@ def _names_a_host(name: str) -> bool:
 
 def _variants(value: Any) -> Mapping[str, Any]:
     # Checked as if those of the catalog were there: a name of theirs may be built upon.
-    variants.check(value, {name: {"from": variants.BASE} for name in SEED_VARIANTS})
-    return variants.parse(value)
+    modelfile.check(value, {name: {"from": modelfile.BASE} for name in SEED_VARIANTS})
+    return modelfile.parse(value)
 
 
 def _mirror(value: Any) -> str:
@@ -152,7 +152,7 @@ def _mirror(value: Any) -> str:
     if text.lower() in ("", NONE):
         return ""
     try:
-        reference.endpoint(reference.Reference(reference.DOCKER_HUB, "library/x", "1", ""), text)
+        image_reference.endpoint(image_reference.Reference(image_reference.DOCKER_HUB, "library/x", "1", ""), text)
     except ArtifactError:
         raise ValueError("a registry as host[:port][/prefix], such as mirror.example:5000/edge") from None
     return text

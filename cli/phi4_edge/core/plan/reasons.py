@@ -9,8 +9,7 @@ from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.inventory import EVERYWHERE
 from phi4_edge.core.layout import LOOPBACK, MODELS_PATH, UNIT
-from phi4_edge.core.plan import gates
-from phi4_edge.core.plan import steps as prepare
+from phi4_edge.core.plan import gates, steps
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.plan.context import Chosen
 from phi4_edge.core.plan.model import DiskNeed
@@ -105,7 +104,7 @@ def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
         found.append(f'{UNIT} on the host is not ours ("{service.description}"); rename or remove it there')
     if disk.to_write > disk.free:
         found.append(f"disk: {gb(disk.to_write)} to write below {MODELS_PATH}, {gb(disk.free)} free now")
-    found += prepare.obstacles(it, prepare.install(it))
+    found += steps.obstacles(it, steps.install(it))
     if overrides.webui_enabled and not facts.receipt.webui_image.key:
         found += _listener(facts, overrides.webui_port, LOOPBACK, "webui_port")
     unit_there = service is not None and service.load == "loaded"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from phi4_edge.core.catalog.model import Build, Candidate, Catalog, Engine, Image, ModelStore
+from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage, ModelStore
 from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH
@@ -146,7 +146,7 @@ def disk_shortfall(facts: HostFacts, needs: Mapping[str, int]) -> str:
 
 
 def disk_needs(
-    weights: int, native: int, images: Sequence[Image], delivery: str, store: ModelStore | None = None
+    weights: int, native: int, images: Sequence[CatalogImage], delivery: str, store: ModelStore | None = None
 ) -> Mapping[str, int]:
     """Return where the parts of one installation go, at the worst moment.
 
@@ -168,7 +168,7 @@ def flavour(facts: HostFacts, accelerator: str) -> str:
     return "jetpack5" if version_of(facts.jetson.l4t)[:1] == (35,) else "jetpack6"
 
 
-def native_disk(facts: HostFacts, engine: Engine, manager: str, accelerator: str) -> int:
+def native_disk(facts: HostFacts, engine: CatalogEngine, manager: str, accelerator: str) -> int:
     """Return the bytes of an engine's own files on the host."""
     if manager != "systemd":
         return 0

@@ -24,7 +24,7 @@ from phi4_edge.runner.run import TOOK_PLACE, RunResult
 from phi4_edge.runner.workers.link import Link, WorkerLostError
 from phi4_edge.runner.workers.server import BEAT, SILENCE
 
-__all__ = ["Job", "WorkerLostError", "execute"]
+__all__ = ["WorkerJob", "WorkerLostError", "execute"]
 
 # A job that was asked to end has this long before the connection is cut, which ends it too.
 _GRACE = 1.5
@@ -35,7 +35,7 @@ _LONGEST = 256 << 20
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkerJob:
     """What a worker is asked to run. `inventory` and `files` come from `inventory`; all of it may be secret."""
 
     playbook: str
@@ -69,7 +69,9 @@ class Job:
         }
 
 
-def execute(link: Link, job: Job, on_event: Callable[[HostEvent], None], cancelled: Callable[[], bool]) -> RunResult:
+def execute(
+    link: Link, job: WorkerJob, on_event: Callable[[HostEvent], None], cancelled: Callable[[], bool]
+) -> RunResult:
     """The job has ended on the worker, and the connection is closed. `on_event` hears what happens, in this thread.
 
     When `cancelled()` turns true everything that runs is ended within 2 seconds. Raises WorkerLostError when the

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.artifacts.bundle import format as form
+from phi4_edge.artifacts.bundle import format as bundle_format
 from phi4_edge.artifacts.bundle.manifest import NAME, SBOM
 from tests.unit.artifacts.convert.test_wheelhouse import ID
 
@@ -28,8 +28,8 @@ class Forge:
     def __init__(self, good: Path) -> None:
         self.raw = good.read_bytes()
         with good.open("rb") as stream:
-            contents = form.read_contents(stream, "good")
-            places = dict(form.walk(stream, contents, "good"))
+            contents = bundle_format.read_contents(stream, "good")
+            places = dict(bundle_format.walk(stream, contents, "good"))
         self.document: dict[str, Any] = json.loads(contents.encode())
         self.blobs = {e.sha256: self.raw[places[e.sha256] : places[e.sha256] + e.size] for e in contents.files}
         self.blobs |= {sha(b""): b""}
@@ -117,13 +117,13 @@ class Forge:
         )
         return text({**whole, "digest": sha(text(whole))})
 
-    def tar(self, raw: bytes | None = None, header: Callable[[str, int], bytes] = form.header) -> bytes:
+    def tar(self, raw: bytes | None = None, header: Callable[[str, int], bytes] = bundle_format.header) -> bytes:
         """The whole file around the manifest `raw`, which is that of the document unless another one is given."""
         first = self.manifest() if raw is None else raw
-        out = header(NAME, len(first)) + first + form.padding(len(first))
+        out = header(NAME, len(first)) + first + bundle_format.padding(len(first))
         for member, data in self.members():
-            out += header(member, len(data)) + data + form.padding(len(data))
-        return out + form.ending(len(out))
+            out += header(member, len(data)) + data + bundle_format.padding(len(data))
+        return out + bundle_format.ending(len(out))
 
     def members(self) -> list[tuple[str, bytes]]:
         hashes = sorted({str(line["sha256"]) for line in self.document["files"] if line["path"] != SBOM})

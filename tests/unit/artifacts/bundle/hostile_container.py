@@ -7,11 +7,11 @@ import io
 import re
 import tarfile
 
-from phi4_edge.artifacts.bundle import format as form
+from phi4_edge.artifacts.bundle import format as bundle_format
 from phi4_edge.artifacts.bundle.manifest import NAME
 from tests.unit.artifacts.bundle.forge import Forge
 
-BLOCK = form.BLOCK
+BLOCK = bundle_format.BLOCK
 Bytes = bytes
 
 
@@ -42,7 +42,7 @@ def _before_first_blob(forge: Forge, more: bytes) -> Bytes:
 def _member(name: str, kind: bytes, data: bytes = b"", link: str = "") -> bytes:
     info = tarfile.TarInfo(name)
     info.type, info.size, info.linkname = kind, len(data), link
-    return info.tobuf(tarfile.GNU_FORMAT) + data + form.padding(len(data))
+    return info.tobuf(tarfile.GNU_FORMAT) + data + bundle_format.padding(len(data))
 
 
 def _with_size_field(forge: Forge, field: bytes) -> Bytes:
@@ -58,10 +58,10 @@ def _swapped(forge: Forge) -> Bytes:
     first, second, *rest = [member for member in forge.members() if member[0].startswith("blobs/")]
     bill = [member for member in forge.members() if not member[0].startswith("blobs/")]
     raw = forge.manifest()
-    out = form.header(NAME, len(raw)) + raw + form.padding(len(raw))
+    out = bundle_format.header(NAME, len(raw)) + raw + bundle_format.padding(len(raw))
     for name, data in [*bill, second, first, *rest]:
-        out += form.header(name, len(data)) + data + form.padding(len(data))
-    return out + form.ending(len(out))
+        out += bundle_format.header(name, len(data)) + data + bundle_format.padding(len(data))
+    return out + bundle_format.ending(len(out))
 
 
 def _flipped(forge: Forge, mark: bytes) -> Bytes:
@@ -73,7 +73,7 @@ def _padded(forge: Forge) -> Bytes:
     """Something lies in what fills the manifest's last block."""
     length = len(forge.manifest())
     at = BLOCK + length
-    assert form.padding(length)
+    assert bundle_format.padding(length)
     return forge.raw[:at] + b"x" + forge.raw[at + 1 :]
 
 
@@ -101,7 +101,7 @@ CASES = {
     "end-not-empty": lambda forge: forge.raw[:-1] + b"x",
     "padding-not-empty": _padded,
     "blobs-swapped": _swapped,
-    "blob-missing": lambda forge: forge.raw[: _first_blob(forge)] + form.ending(_first_blob(forge)),
+    "blob-missing": lambda forge: forge.raw[: _first_blob(forge)] + bundle_format.ending(_first_blob(forge)),
     "gzipped": lambda forge: gzip.compress(forge.raw, 1),
     "header-executable": lambda forge: _changed_header(forge, mode=0o755),
     "header-setuid": lambda forge: _changed_header(forge, mode=0o4755),

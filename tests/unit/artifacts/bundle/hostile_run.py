@@ -21,7 +21,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from phi4_edge import content
-from phi4_edge.artifacts.bundle import format as form
+from phi4_edge.artifacts.bundle import format as bundle_format
 from phi4_edge.artifacts.bundle import handover, manifest, whole
 from phi4_edge.artifacts.bundle.bundle import Bundle
 from phi4_edge.artifacts.bundle.manifest import NAME
@@ -119,13 +119,13 @@ def receive(path: Path, store: Store) -> dict[str, Any]:
         length = int(raw[124:135], 8) if raw[: len(NAME)] == NAME.encode() else 0
     except ValueError:
         length = 0
-    offered, rest = raw[512 : 512 + length], raw[512 + length + len(form.padding(length)) :]
+    offered, rest = raw[512 : 512 + length], raw[512 + length + len(bundle_format.padding(length)) :]
     try:
         contents = manifest.decode(offered, "offered")
         lacking = Bundle(path, contents, {}, whole.engine_of(content)).lacking(store)
         first = handover.only(contents, lacking).encode()
         # With a shorter manifest the end is longer: empty blocks fill the last record.
-        rest = form.header(NAME, len(first)) + first + form.padding(len(first)) + rest + b"\0" * 20480
+        rest = bundle_format.header(NAME, len(first)) + first + bundle_format.padding(len(first)) + rest + b"\0" * 20480
     except Phi4EdgeError:
         rest = raw
     offer = json.dumps({"offer": offered.decode("utf-8", "replace")}).encode() + b"\n"

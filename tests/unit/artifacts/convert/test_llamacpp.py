@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from phi4_edge.artifacts.convert import gguf, llamacpp, targets
-from phi4_edge.artifacts.fetch import http as download
-from phi4_edge.artifacts.fetch import index
-from phi4_edge.artifacts.fetch import ollama as release
+from phi4_edge.artifacts.fetch import http, index, ollama
 from phi4_edge.artifacts.fetch.http import Address
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
@@ -47,7 +45,7 @@ def pypi(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandinFiles]:
     page = f'<a href="../../files/{llamacpp.SDIST}#sha256=0">{llamacpp.SDIST}</a>'.encode()
     files = {"/simple/llama-cpp-python/": page, f"/files/{llamacpp.SDIST}": content}
     monkeypatch.setattr(llamacpp, "SHA256", hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(download, "PAUSES", ())
+    monkeypatch.setattr(http, "PAUSES", ())
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with StandinFiles(files) as started:
@@ -121,9 +119,9 @@ def test_an_operators_own_quantizer_is_used_when_it_knows_k_quants(
 
 def test_without_a_quantizer_the_message_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(llamacpp.SETTING, raising=False)
-    monkeypatch.setattr(download, "PAUSES", ())
+    monkeypatch.setattr(http, "PAUSES", ())
     with StandinFiles({}) as empty:
-        monkeypatch.setenv(release.URL_SETTING, empty.url)
+        monkeypatch.setenv(ollama.URL_SETTING, empty.url)
         with pytest.raises(ArtifactError) as caught:
             llamacpp.quantizer(Store(tmp_path), CATALOG)
     said = str(caught.value)

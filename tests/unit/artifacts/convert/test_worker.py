@@ -15,7 +15,7 @@ from phi4_edge.artifacts.convert import environment, onnx, targets, tiny, wheelh
 from phi4_edge.artifacts.store import resources
 from phi4_edge.artifacts.store.manifest import FileEntry, Manifest
 from phi4_edge.artifacts.store.store import Store
-from phi4_edge.core import manifest as manifests
+from phi4_edge.core import manifest
 from phi4_edge.core.plan.model import Plan, PlannedModel, Runtime
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
@@ -113,7 +113,7 @@ def test_a_worker_sees_no_checkout_around_the_store(tmp_path: Path) -> None:
 def test_core_and_store_name_an_artifact_alike() -> None:
     entries = (("b", 1, "0" * 64), ("a", 2, "f" * 64), ("c/d", 3, "5" * 64))
     ours = Manifest("tiny/onnx-int4", tuple(FileEntry(*entry) for entry in entries), "MIT").digest
-    assert ours == manifests.digest([manifests.File(*entry) for entry in entries])
+    assert ours == manifest.digest([manifest.File(*entry) for entry in entries])
 
 
 class FakeContent:

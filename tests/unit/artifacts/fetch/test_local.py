@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from phi4_edge.artifacts import delivery
 from phi4_edge.artifacts.bundle import bundle
-from phi4_edge.artifacts.fetch import local as importing
+from phi4_edge.artifacts.fetch import local
 from phi4_edge.artifacts.store.store import Store
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Inputs, Plan, decide
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
@@ -66,7 +66,7 @@ def change(folder: Path, **values: Any) -> None:
 
 
 def planned(store: Store, host: str, **overrides: Any) -> Plan:
-    found = facts.parse(json.loads((HOSTS / f"{host}.json").read_text()))
+    found = parse.parse(json.loads((HOSTS / f"{host}.json").read_text()))
     variables = {f"phi4_{name}": value for name, value in overrides.items()}
     return decide(found, load_table(), CATALOG, Overrides.from_vars(found.host, variables), Inputs(store.digests()))
 
@@ -96,19 +96,19 @@ def test_awq_s_form_holds_the_same_values(plain: Path, quantized: Path, tmp_path
         for column in (0, 9, 255):
             assert words[column] >> 4 * place & 15 == before[row * 32 + column // 8] >> 4 * (column % 8) & 15
     assert set(found["a_proj.qzeros"][2]) == {0x88}
-    importing.run(store, CATALOG, INT4, other)
+    local.run(store, CATALOG, INT4, other)
     assert store.manifest(INT4).parameters == {"quantization": "awq", "bits": 4}
 
 
 def test_a_checkpoint_is_taken_with_its_hashes(store: Store, quantized: Path) -> None:
     (quantized / "README.md").write_text("how it was made")
     (quantized / ".cache").mkdir()
-    digest = importing.run(store, CATALOG, INT4, quantized)
+    digest = local.run(store, CATALOG, INT4, quantized)
     held = store.verify(INT4)
     assert (held.digest, held.source, held.licence) == (digest, {"kind": "import"}, "Apache-2.0")
     assert held.parameters == {"quantization": "compressed-tensors", "bits": 4}
     assert [entry.path for entry in held.files] == ["config.json", "model.safetensors", "tokenizer.json"]
-    assert importing.run(store, CATALOG, INT4, quantized) == digest
+    assert local.run(store, CATALOG, INT4, quantized) == digest
     assert (quantized / "README.md").is_file() and list((store.root / "tmp").iterdir()) == []
 
 
@@ -126,7 +126,7 @@ def test_a_checkpoint_is_taken_with_its_hashes(store: Store, quantized: Path) ->
 def test_what_may_run_or_is_unknown_is_refused(store: Store, quantized: Path, name: str, message: str) -> None:
     (quantized / name).write_text("x")
     with pytest.raises(ArtifactError, match=message):
-        importing.run(store, CATALOG, INT4, quantized)
+        local.run(store, CATALOG, INT4, quantized)
     assert store.digests() == {}
 
 
@@ -138,9 +138,9 @@ def test_links_and_folders_are_refused(store: Store, quantized: Path, tmp_path: 
     with pytest.raises(
         ArtifactError, match=r"generation_config.json is a link .*original is no plain .*pipe.json is no"
     ):
-        importing.run(store, CATALOG, INT4, quantized)
+        local.run(store, CATALOG, INT4, quantized)
     with pytest.raises(ArtifactError, match="found no folder"):
-        importing.run(store, CATALOG, INT4, tmp_path / "nothing")
+        local.run(store, CATALOG, INT4, tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(
@@ -162,23 +162,23 @@ def test_links_and_folders_are_refused(store: Store, quantized: Path, tmp_path: 
 def test_another_model_is_refused(store: Store, quantized: Path, values: dict[str, Any], message: str) -> None:
     change(quantized, **values)
     with pytest.raises(ArtifactError, match=message):
-        importing.run(store, CATALOG, INT4, quantized)
+        local.run(store, CATALOG, INT4, quantized)
 
 
 def test_bf16_and_int4_are_told_apart_and_the_real_model_has_its_own_shape(
     store: Store, plain: Path, quantized: Path
 ) -> None:
     with pytest.raises(ArtifactError, match=r"quantized weights \(compressed-tensors\), needed plain ones for bf16"):
-        importing.run(store, CATALOG, BF16, quantized)
-    importing.run(store, CATALOG, BF16, plain)
+        local.run(store, CATALOG, BF16, quantized)
+    local.run(store, CATALOG, BF16, plain)
     assert store.manifest(BF16).parameters["quantization"] == "bf16"
     real = "phi-4-mini-instruct/safetensors-int4"
     with pytest.raises(ArtifactError, match="num_hidden_layers 1, needed 32: this is not phi-4-mini-instruct"):
-        importing.run(store, CATALOG, real, quantized)
+        local.run(store, CATALOG, real, quantized)
     change(quantized, num_hidden_layers=32, num_key_value_heads=8, head_dim=128, vocab_size=200064)
-    importing.run(store, CATALOG, real, quantized)
+    local.run(store, CATALOG, real, quantized)
     with pytest.raises(ArtifactError, match="tiny/onnx-int4 is not a checkpoint of the catalog; checkpoints to import"):
-        importing.run(store, CATALOG, "tiny/onnx-int4", plain)
+        local.run(store, CATALOG, "tiny/onnx-int4", plain)
 
 
 def test_what_is_not_whole_is_refused(store: Store, quantized: Path) -> None:
@@ -191,14 +191,14 @@ def test_what_is_not_whole_is_refused(store: Store, quantized: Path) -> None:
     ):
         weights.write_bytes(raw)
         with pytest.raises(ArtifactError, match=message):
-            importing.run(store, CATALOG, INT4, quantized)
+            local.run(store, CATALOG, INT4, quantized)
     weights.write_bytes(content)
     (quantized / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-2.safetensors"}}')
     with pytest.raises(ArtifactError, match=r"lacks model-2.safetensors, which model.safetensors.index.json names"):
-        importing.run(store, CATALOG, INT4, quantized)
+        local.run(store, CATALOG, INT4, quantized)
     (quantized / "tokenizer.json").unlink()
     with pytest.raises(ArtifactError, match=r"lacks tokenizer.json"):
-        importing.run(store, CATALOG, INT4, quantized)
+        local.run(store, CATALOG, INT4, quantized)
 
 
 def test_weights_that_plans_do_not_count_with_are_refused(store: Store, quantized: Path) -> None:
@@ -208,7 +208,7 @@ def test_weights_that_plans_do_not_count_with_are_refused(store: Store, quantize
         out.write(struct.pack("<Q", len(header)) + header)
         out.truncate(8 + len(header) + 3_100_000_000)
     with pytest.raises(ArtifactError, match=r"weights of 3.10 GB .*, needed at most 3.04 GB: plans count with 2.90 GB"):
-        importing.run(store, CATALOG, INT4, quantized)
+        local.run(store, CATALOG, INT4, quantized)
 
 
 def test_a_plan_can_be_applied_as_soon_as_it_is_there(store: Store, quantized: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_plan_can_be_applied_as_soon_as_it_is_there(store: Store, quantized: P
     before = planned(store, "n150-8gb", **wishes)
     assert not before.applicable
     assert "`phi4-edge model import tiny/safetensors-int4 DIRECTORY` imports your own" in str(before.not_applicable)
-    digest = importing.run(store, CATALOG, INT4, quantized)
+    digest = local.run(store, CATALOG, INT4, quantized)
     after = planned(store, "n150-8gb", **wishes)
     assert after.applicable and after.accelerator == "cpu" and after.model is not None
     assert (after.model.artifact, after.model.digest) == (INT4, digest)
@@ -225,7 +225,7 @@ def test_a_plan_can_be_applied_as_soon_as_it_is_there(store: Store, quantized: P
 def test_the_choice_takes_it_in_the_catalog_s_order(store: Store, quantized: Path) -> None:
     small = {"model": "tiny", "context_length": 32768}
     assert planned(store, "xeon-rtx3060-driver570", **small).engine == "ollama"
-    importing.run(store, CATALOG, INT4, quantized)
+    local.run(store, CATALOG, INT4, quantized)
     made = planned(store, "xeon-rtx3060-driver570", **small)
     assert (made.engine, made.quantization) == ("vllm", "int4")
     plain = planned(store, "xeon-rtx3060-driver570", model="tiny")
@@ -234,7 +234,7 @@ def test_the_choice_takes_it_in_the_catalog_s_order(store: Store, quantized: Pat
 
 
 def test_it_is_delivered_and_bundled(store: Store, quantized: Path, tmp_path: Path) -> None:
-    digest = importing.run(store, CATALOG, INT4, quantized)
+    digest = local.run(store, CATALOG, INT4, quantized)
     made = plan(store, engine="vllm", model=served(INT4, digest), runtime=None)
     assert delivery.missing(store, made) == []
     assert delivery.ensure(store, CATALOG, made, Content()).digest == digest

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts.fetch import unpack as release_unpack
+from phi4_edge.artifacts.fetch import unpack as fetch_unpack
 from phi4_edge.errors import ArtifactError
 from tests.unit.artifacts.fetch.ollama_archive import archive, entry, packed
 
@@ -17,7 +17,7 @@ def unpack(folder: Path, content: bytes, limit: int = 1000) -> Path:
     file.write_bytes(content)
     target = folder / "tree"
     target.mkdir()
-    release_unpack.unpack(file, target, lambda name: not name.startswith("skip"), limit)
+    fetch_unpack.unpack(file, target, lambda name: not name.startswith("skip"), limit)
     return target
 
 
@@ -82,5 +82,5 @@ def test_a_cut_archive_is_refused(keep: int, tmp_path: Path) -> None:
 
 def test_links_to_what_was_left_out_go_and_empty_folders_too(tmp_path: Path) -> None:
     tree = unpack(tmp_path, archive({"a/file": b"x", "skip/y": b"y"}, {"b/gone": "../skip/y", "b/good": "../a/file"}))
-    release_unpack.drop_dangling(tree)
+    fetch_unpack.drop_dangling(tree)
     assert sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*")) == ["a", "a/file", "b", "b/good"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.artifacts.images import build as onnx_image
-from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images import build as images_build
+from phi4_edge.artifacts.images import delivery
 from phi4_edge.artifacts.images.held import Held
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.store import Store
@@ -64,7 +64,7 @@ class Bench:
 
     def build(self, architecture: str = "amd64", store: Store | None = None) -> Held:
         wanted = planned("phi4-edge/onnx", f"0.18.0-{self.digest[:12]}", architecture)
-        return images.ensure(store or self.store, self.catalog(), wanted, self.registry.host, content=self)
+        return delivery.ensure(store or self.store, self.catalog(), wanted, self.registry.host, content=self)
 
     def config(self, held: Held) -> dict[str, Any]:
         assert held.folder is not None
@@ -145,5 +145,5 @@ def test_a_base_without_python_or_without_a_lock_for_it_is_refused(bench: Bench)
 
 def test_our_own_images_are_not_looked_for_in_a_registry(bench: Bench) -> None:
     with pytest.raises(ArtifactError, match="built from the files of this installation"):
-        images.ensure(bench.store, bench.catalog(), planned("phi4-edge/onnx"), bench.registry.host)
-    assert CATALOG.engines["onnx"].container_port == onnx_image.PORT
+        delivery.ensure(bench.store, bench.catalog(), planned("phi4-edge/onnx"), bench.registry.host)
+    assert CATALOG.engines["onnx"].container_port == images_build.PORT

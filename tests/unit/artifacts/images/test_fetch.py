@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images import delivery
 from phi4_edge.artifacts.images.held import Held
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.store import Store
@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Store:
 
 def ensure(store: Store, registry: StandinRegistry, progress: Progress = silent, **image: Any) -> Held:
     wanted = planned(REPO, **image)
-    return images.ensure(store, CATALOG, wanted, registry.host, progress)
+    return delivery.ensure(store, CATALOG, wanted, registry.host, progress)
 
 
 def large(registry: StandinRegistry) -> str:
@@ -222,20 +222,20 @@ def test_a_configuration_for_another_machine_is_refused(store: Store, registry: 
 def test_a_mirror_with_a_prefix_is_asked_in_place_of_the_registry(store: Store, registry: StandinRegistry) -> None:
     registry.add(f"edge/cache/{REPO}", "1.0", LAYERS)
     wanted = planned(f"ghcr.io/{REPO}")
-    held = images.ensure(store, CATALOG, wanted, f"http://{registry.host}/edge/cache")
+    held = delivery.ensure(store, CATALOG, wanted, f"http://{registry.host}/edge/cache")
     assert Images(store).index()[held.key]["reference"] == f"ghcr.io/{REPO}:1.0"
 
 
 def test_a_digest_can_be_pinned_without_fetching(store: Store, registry: StandinRegistry) -> None:
     digests = registry.add(REPO, "1.0", LAYERS)
-    held = images.pin(store, CATALOG, planned(REPO), registry.host)
+    held = delivery.pin(store, CATALOG, planned(REPO), registry.host)
     assert (held.digest, held.folder) == (digests["amd64"], None)
     assert registry.paths("/blobs/") == []
     registry.add(REPO, "1.0", [{"other": b"content"}])
-    assert images.pin(store, CATALOG, planned(REPO), registry.host).digest == digests["amd64"]
+    assert delivery.pin(store, CATALOG, planned(REPO), registry.host).digest == digests["amd64"]
     assert ensure(store, registry).digest == digests["amd64"]
     with pytest.raises(ArtifactError, match="it is pushed"):
-        images.pin(store, CATALOG, planned("phi4-edge/onnx"), registry.host)
+        delivery.pin(store, CATALOG, planned("phi4-edge/onnx"), registry.host)
 
 
 def test_layers_that_another_image_has_are_not_fetched_again(store: Store, registry: StandinRegistry) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images import delivery
 from phi4_edge.artifacts.images.registry import OCI_INDEX
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.store import Store
@@ -33,15 +33,15 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Standi
 def test_a_pin_that_no_registry_has_names_the_way_out(tmp_path: Path, registry: StandinRegistry) -> None:
     store = Store(tmp_path / "store")
     registry.add(REPO, "1.0", [{"of": b"a mirror that was wrong"}])
-    wrong = images.pin(store, CATALOG, planned(REPO), registry.host).digest
+    wrong = delivery.pin(store, CATALOG, planned(REPO), registry.host).digest
     registry.documents.clear()
     right = registry.add(REPO, "1.0", [{"of": b"the site"}])["amd64"]
     with pytest.raises(ArtifactError, match=rf"has no .*{wrong[:33]}.*'phi4-edge model remove {KEY}' forgets the pin"):
-        images.ensure(store, CATALOG, planned(REPO), registry.host)
+        delivery.ensure(store, CATALOG, planned(REPO), registry.host)
     Images(store).remove(KEY)
-    assert images.ensure(store, CATALOG, planned(REPO), registry.host).digest == right
+    assert delivery.ensure(store, CATALOG, planned(REPO), registry.host).digest == right
     with pytest.raises(ArtifactError, match="has no ") as caught:  # a tag that is not there is no matter of a pin
-        images.ensure(store, CATALOG, planned(REPO, tag="2.0"), registry.host)
+        delivery.ensure(store, CATALOG, planned(REPO, tag="2.0"), registry.host)
     assert "pin" not in str(caught.value)
 
 
@@ -50,10 +50,10 @@ def test_an_index_that_lists_no_images_is_refused(tmp_path: Path, registry: Stan
     raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}).encode()
     registry.put(REPO, "1.0", OCI_INDEX, raw)
     with pytest.raises(ArtifactError, match="no image for linux/amd64; it has none"):
-        images.ensure(Store(tmp_path / "store"), CATALOG, planned(REPO), registry.host)
+        delivery.ensure(Store(tmp_path / "store"), CATALOG, planned(REPO), registry.host)
 
 
 def test_a_document_that_nests_without_end_is_no_manifest(tmp_path: Path, registry: StandinRegistry) -> None:
     registry.put(REPO, "1.0", OCI_INDEX, b"[" * 200_000)
     with pytest.raises(ArtifactError, match="does not answer as a registry does"):
-        images.ensure(Store(tmp_path / "store"), CATALOG, planned(REPO), registry.host)
+        delivery.ensure(Store(tmp_path / "store"), CATALOG, planned(REPO), registry.host)

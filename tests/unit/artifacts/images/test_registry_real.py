@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images import delivery
 from phi4_edge.artifacts.images.held import config_of
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.store import Store
@@ -29,9 +29,9 @@ def test_what_docker_pushed_is_fetched_and_has_dockers_id(address: str, tmp_path
     made = real_registry.push(f"{address}/site/thing:1.0", address.encode() * 20_000)
     store, catalog = Store(tmp_path / "store"), load_catalog()
     architecture = real_registry.docker("version", "--format", "{{.Server.Arch}}")
-    held = images.ensure(store, catalog, planned(f"{address}/site/thing", architecture=architecture))
+    held = delivery.ensure(store, catalog, planned(f"{address}/site/thing", architecture=architecture))
     assert held.id == made
     assert Images(store).damage(held.digest) == ()
     assert config_of(Images(store), held.digest)["architecture"] == architecture
     with pytest.raises(ArtifactError, match="has no"):
-        images.ensure(store, catalog, planned(f"{address}/site/thing", "2.0", architecture))
+        delivery.ensure(store, catalog, planned(f"{address}/site/thing", "2.0", architecture))

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from phi4_edge.artifacts.fetch import http
 from phi4_edge.artifacts.fetch.http import Address
-from phi4_edge.artifacts.images import delivery as images
+from phi4_edge.artifacts.images import delivery
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
@@ -58,7 +58,7 @@ def registry(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sta
 
 
 def fetch(store: Path, registry: StandinRegistry) -> str:
-    return images.ensure(Store(store), CATALOG, planned("site/thing"), f"https://{registry.host}").digest
+    return delivery.ensure(Store(store), CATALOG, planned("site/thing"), f"https://{registry.host}").digest
 
 
 def test_a_certificate_that_nobody_trusts_is_refused(tmp_path: Path, registry: StandinRegistry) -> None:

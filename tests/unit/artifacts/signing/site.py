@@ -65,7 +65,7 @@ def refused(site: Site, path: Path, reason: str) -> None:
 
 def rewrite(path: Path, name: str, change: Callable[[bytes], bytes]) -> None:
     """The tar with one member changed, written as ours are."""
-    from phi4_edge.artifacts.bundle import format as form
+    from phi4_edge.artifacts.bundle import format as bundle_format
 
     with tarfile.open(path) as archive:
         parts = [(one.name, archive.extractfile(one).read()) for one in archive]  # type: ignore[union-attr]
@@ -73,5 +73,5 @@ def rewrite(path: Path, name: str, change: Callable[[bytes], bytes]) -> None:
     for member, raw in parts:
         found = change(raw) if member == name else raw
         if found:
-            text += form.header(member, len(found)) + found + form.padding(len(found))
-    path.write_bytes(text + form.ending(len(text)))
+            text += bundle_format.header(member, len(found)) + found + bundle_format.padding(len(found))
+    path.write_bytes(text + bundle_format.ending(len(text)))

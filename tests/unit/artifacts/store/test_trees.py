@@ -11,7 +11,7 @@ import pytest
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
-from phi4_edge.core import manifest as manifests
+from phi4_edge.core import manifest as core_manifest
 from phi4_edge.core.manifest import Link
 from phi4_edge.errors import ArtifactError
 
@@ -46,8 +46,8 @@ def test_executables_and_links_come_through_the_store(tmp_path: Path) -> None:
     assert found.links == (Link("current", "lib"), Link("lib/libx.so", "libx.so.1"))
     assert {entry.path: entry.mode for entry in found.files} == {"bin/engine": "0755", "lib/libx.so.1": "0644"}
     text = (folder / "manifest.json").read_text()
-    files, links = manifests.manifest(text, found.digest)
-    assert manifests.digest(files, links) == found.digest == folder.name
+    files, links = core_manifest.manifest(text, found.digest)
+    assert core_manifest.digest(files, links) == found.digest == folder.name
 
 
 def test_a_link_that_points_elsewhere_now_is_damage(tmp_path: Path) -> None:
@@ -60,36 +60,36 @@ def test_a_link_that_points_elsewhere_now_is_damage(tmp_path: Path) -> None:
 
 
 def test_modes_and_links_count_in_the_digest_and_their_absence_does_not() -> None:
-    plain = (manifests.File("a", 1, "f" * 64),)
-    executable = (manifests.File("a", 1, "f" * 64, "0755"),)
+    plain = (core_manifest.File("a", 1, "f" * 64),)
+    executable = (core_manifest.File("a", 1, "f" * 64, "0755"),)
     digests = {
-        manifests.digest(plain),
-        manifests.digest(executable),
-        manifests.digest(plain, (Link("b", "a"),)),
+        core_manifest.digest(plain),
+        core_manifest.digest(executable),
+        core_manifest.digest(plain, (Link("b", "a"),)),
     }
     assert len(digests) == 3
-    assert manifests.digest(plain) == manifests.digest(plain, ())
+    assert core_manifest.digest(plain) == core_manifest.digest(plain, ())
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "lib/../../x", ".", "", "a//b", "x\ny", ".."])
 def test_a_link_that_leaves_is_refused(target: str) -> None:
     lines = [{"path": "a", "size": 1, "sha256": "f" * 64}]
     document: dict[str, Any] = {
-        "format": manifests.FORMAT,
+        "format": core_manifest.FORMAT,
         "files": lines,
         "links": [{"path": "b", "target": target}],
     }
     with pytest.raises(ArtifactError, match="cannot be used"):
-        manifests.manifest(json.dumps(document), None)
+        core_manifest.manifest(json.dumps(document), None)
     with pytest.raises(ArtifactError):
         Manifest.from_dict({**document, "artifact": NAME, "digest": "0" * 64}, "here")
 
 
 def test_a_file_below_a_link_is_refused() -> None:
     with pytest.raises(ValueError, match="lies below a link"):
-        manifests.check_links([Link("lib", "other")], ["lib/x"])
+        core_manifest.check_links([Link("lib", "other")], ["lib/x"])
     with pytest.raises(ValueError, match="name of something else"):
-        manifests.check_links([Link("lib", "other")], ["lib"])
+        core_manifest.check_links([Link("lib", "other")], ["lib"])
 
 
 def test_a_link_out_of_a_folder_is_no_artifact(tmp_path: Path) -> None:
@@ -102,6 +102,6 @@ def test_a_link_out_of_a_folder_is_no_artifact(tmp_path: Path) -> None:
 def test_any_other_mode_is_refused() -> None:
     line = {"path": "a", "size": 1, "sha256": "f" * 64, "mode": "4755"}
     with pytest.raises(ArtifactError, match="mode '4755'"):
-        manifests.manifest(json.dumps({"format": manifests.FORMAT, "files": [line]}), None)
+        core_manifest.manifest(json.dumps({"format": core_manifest.FORMAT, "files": [line]}), None)
     with pytest.raises(ArtifactError, match="mode '4755'"):
         Manifest.from_dict({"format": manifest.FORMAT, "artifact": NAME, "files": [line]}, "here")

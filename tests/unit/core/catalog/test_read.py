@@ -233,21 +233,21 @@ def test_a_table_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_an_edited_table_decides(document: Callable[..., Any], catalog: Catalog, plan: Callable[..., Any]) -> None:
-    from phi4_edge.core.facts import parse as facts
+    from phi4_edge.core.facts import parse
     from phi4_edge.core.plan.decide import Inputs, decide
 
     edited = put(data("resource_table.yml"), "profiles.production_cpu.ram", {"minimum": 16, "recommended": 16})
     table = ResourceTable.from_data(edited)
-    found = facts.parse(document("n150-8gb"))
+    found = parse.parse(document("n150-8gb"))
     assert decide(found, table, catalog, Overrides(), Inputs()).profile == "edge_optimized"
 
 
 def test_an_engine_without_an_image_for_the_host(document: Callable[..., Any]) -> None:
-    from phi4_edge.core.facts import parse as facts
+    from phi4_edge.core.facts import parse
     from phi4_edge.core.plan.decide import Inputs, decide
 
     catalog = read_catalog(put(data("catalog.yml"), "engines.vllm.builds.cpu.images", []))
-    found = facts.parse(document("two-gpus"))
+    found = parse.parse(document("two-gpus"))
     made = decide(found, load_table(), catalog, Overrides(profile="development", engine="vllm"), Inputs())
     assert "no image of vllm 0.33.0 for x86_64" in made.missing[0]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.core.doctor import examine as doctor
-from phi4_edge.core.facts import parse as core_facts
+from phi4_edge.core.doctor import examine
+from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Inputs, decide
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
@@ -76,13 +76,13 @@ def host_document(fault: Mapping[str, Any]) -> dict[str, Any]:
     return document
 
 
-def case(fault: Mapping[str, Any]) -> doctor.Case:
+def case(fault: Mapping[str, Any]) -> examine.Case:
     """The case of a host of tests/fixtures/hosts with a fault laid over what it says."""
     facts_document = load(FIXTURES / "hosts" / f"{fault['host']}.json")
     facts_document["sources"] |= fault.get("sources", {})
-    facts = core_facts.parse(facts_document)
+    facts = parse.parse(facts_document)
     overrides = Overrides.from_vars(facts.host, fault.get("variables", {}))
     plan = decide(facts, TABLE, CATALOG, overrides, Inputs({}, {}, {}))
-    return doctor.Case(
+    return examine.Case(
         facts.host, host_document(fault), facts_document, facts, plan, overrides, CATALOG.floors
     )  # fmt: skip

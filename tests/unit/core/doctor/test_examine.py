@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi4_edge.core.doctor import access
-from phi4_edge.core.doctor import examine as doctor
+from phi4_edge.core.doctor import access, examine
 from phi4_edge.core.doctor import system as doctor_system
 from phi4_edge.core.doctor.examine import Level
 from tests.unit.core.doctor.faults import FAULTS, HOSTS, case, healthy, load
@@ -28,7 +27,7 @@ COMMANDS = re.compile(
 @by_fault
 def test_every_fault_is_named_with_what_mends_it(path: Path) -> None:
     fault = load(path)
-    found = doctor.examine(case(fault))
+    found = examine.examine(case(fault))
     shown = "\n".join(f"{f.level} {f.check}: {f.found} | {f.needed} | {f.fix}" for f in found if f.level != Level.OK)
     for wanted in fault["expect"]:
         hits = [
@@ -46,9 +45,9 @@ def test_every_fault_is_named_with_what_mends_it(path: Path) -> None:
 def test_a_fault_adds_nothing_but_what_it_is_about(path: Path) -> None:
     fault = load(path)
     without = {key: fault[key] for key in ("host", "variables") if key in fault}
-    before = {(f.check, f.found) for f in doctor.examine(case(without)) if f.level != Level.OK}
+    before = {(f.check, f.found) for f in examine.examine(case(without)) if f.level != Level.OK}
     expected = {wanted["check"] for wanted in fault["expect"]}
-    for finding in doctor.examine(case(fault)):
+    for finding in examine.examine(case(fault)):
         if finding.level != Level.OK and (finding.check, finding.found) not in before:
             assert finding.check in expected | {"plan"}, finding
 
@@ -58,14 +57,14 @@ def test_at_least_twenty_different_faults_are_named() -> None:
 
 
 def test_a_healthy_host_has_no_finding_at_all() -> None:
-    found = doctor.examine(case({"host": "n150-8gb"}))
+    found = examine.examine(case({"host": "n150-8gb"}))
     assert [finding for finding in found if finding.level != Level.OK] == []
     assert {"clock", "disk", "dpkg", "ssh", "sudo", "host key"} <= {finding.check for finding in found}
 
 
 @pytest.mark.parametrize("path", HOSTS, ids=lambda path: path.stem)
 def test_no_host_of_the_fixtures_breaks_a_check(path: Path) -> None:
-    for finding in doctor.examine(case({"host": path.stem})):
+    for finding in examine.examine(case({"host": path.stem})):
         for text in (finding.found, finding.needed, finding.fix):
             assert text.isprintable()
         assert bool(finding.found) is (finding.level != Level.OK)
@@ -74,18 +73,18 @@ def test_no_host_of_the_fixtures_breaks_a_check(path: Path) -> None:
 @by_fault
 def test_every_fix_holds_a_command_or_a_variable_to_set(path: Path) -> None:
     fault = load(path)
-    for finding in doctor.examine(case(fault)):
+    for finding in examine.examine(case(fault)):
         if finding.level in (Level.PROBLEM, Level.WARNING):
             assert COMMANDS.search(finding.fix) or "first line of" in finding.fix or "supply" in finding.fix, finding
 
 
 def test_worst_first_and_the_exit_code() -> None:
-    found = doctor.examine(case(load(next(path for path in FAULTS if path.stem == "port-taken"))))
+    found = examine.examine(case(load(next(path for path in FAULTS if path.stem == "port-taken"))))
     ranks = [finding.level.rank for finding in found]
     assert ranks == sorted(ranks, reverse=True)
-    assert doctor.exit_code(found, []) == 3
-    assert doctor.exit_code(found, ["gw2"]) == 5
-    assert doctor.exit_code([f for f in found if f.level is not Level.PROBLEM], []) == 0
+    assert examine.exit_code(found, []) == 3
+    assert examine.exit_code(found, ["gw2"]) == 5
+    assert examine.exit_code([f for f in found if f.level is not Level.PROBLEM], []) == 0
 
 
 @given(st.floats(-1e9, 1e9), st.floats(0, 60), st.floats(0, 60), st.floats(0, 5))
@@ -103,7 +102,7 @@ def test_the_bounds_hold_the_true_skew_however_slow_the_way(ahead: float, to: fl
 
 def test_a_clock_that_cannot_be_told_from_a_slow_way_is_no_finding() -> None:
     slow = {"before": 1e9, "first": 1e9 + 50, "last": 1e9 + 50, "after": 1e9 + 100}
-    found = doctor.examine(case({"host": "n150-8gb", "document": {"root": slow}}))
+    found = examine.examine(case({"host": "n150-8gb", "document": {"root": slow}}))
     assert [f.check for f in found if f.level != Level.OK] == []
 
 
@@ -111,20 +110,20 @@ def test_a_clock_that_cannot_be_told_from_a_slow_way_is_no_finding() -> None:
 def test_what_a_host_sends_instead_of_an_answer_breaks_nothing(junk: object) -> None:
     whole = case({"host": "n150-8gb"})
     for name in ("login", "root", "trips", "sudo_trips", "noise"):
-        told = doctor.examine(replace(whole, host_document={**healthy(), name: junk}))
+        told = examine.examine(replace(whole, host_document={**healthy(), name: junk}))
         assert json.dumps([finding.to_dict() for finding in told])
     for source in healthy()["root"]["sources"]:
         sources = {**healthy()["root"]["sources"], source: {"text": junk if isinstance(junk, str) else "\x1b[2J; rm"}}
-        told = doctor.examine(replace(whole, host_document={**healthy(), "root": {"sources": sources}}))
+        told = examine.examine(replace(whole, host_document={**healthy(), "root": {"sources": sources}}))
         assert all("\x1b" not in finding.found + finding.fix for finding in told)
 
 
 def test_one_machine_under_two_names_is_a_problem() -> None:
     one = case({"host": "n150-8gb"})
-    found = doctor.fleet([one, replace(one, host="gw2")])
+    found = examine.fleet([one, replace(one, host="gw2")])
     assert [(f.host, f.check, str(f.level)) for f in found] == [("gw2", "inventory", "problem")]
     other = case({"host": "n150-8gb", "root": {"machine_id": {"text": "fedcba"}}})
-    assert doctor.fleet([one, replace(other, host="gw2")]) == ()
+    assert examine.fleet([one, replace(other, host="gw2")]) == ()
 
 
 def test_a_skew_that_all_hosts_share_is_our_own() -> None:
@@ -133,10 +132,10 @@ def test_a_skew_that_all_hosts_share_is_our_own() -> None:
         case({"host": name, "document": {"root": late}, "root": {"machine_id": {"text": name}}})
         for name in ("n150-8gb", "pi4-4gb")
     ]
-    found = doctor.fleet(cases)
-    assert [(f.host, f.check) for f in found] == [(doctor.CONTROLLER, "clock")]
+    found = examine.fleet(cases)
+    assert [(f.host, f.check) for f in found] == [(examine.CONTROLLER, "clock")]
     assert "behind those of all 2 hosts" in found[0].found
-    assert doctor.fleet([cases[0], case({"host": "pi4-4gb"})]) == ()
+    assert examine.fleet([cases[0], case({"host": "pi4-4gb"})]) == ()
 
 
 @pytest.mark.parametrize(
@@ -165,15 +164,15 @@ def test_a_refusal_of_preflight_is_a_problem_in_the_words_of_the_distribution(
 
 
 def test_the_line_for_a_shell_is_one_that_the_shell_takes() -> None:
-    found = doctor.examine(case(load(next(path for path in FAULTS if path.stem == "slow-shell"))))
+    found = examine.examine(case(load(next(path for path in FAULTS if path.stem == "slow-shell"))))
     fix = next(finding.fix for finding in found if finding.check == "login shell")
     assert shlex.split(fix.partition(": ")[2])[0] == "case"
 
 
 def test_what_could_not_be_looked_at_is_not_called_well() -> None:
     whole = case({"host": "n150-8gb"})
-    blind = doctor.examine(replace(whole, facts=None, plan=None))
+    blind = examine.examine(replace(whole, facts=None, plan=None))
     assert not {"docker", "driver", "plan", "lock"} & {finding.check for finding in blind}
-    mute = doctor.examine(replace(whole, host_document={**healthy(), "root": {"error": "killed"}}))
+    mute = examine.examine(replace(whole, host_document={**healthy(), "root": {"error": "killed"}}))
     assert not {"disk", "dpkg", "dns", "cgroups"} & {finding.check for finding in mute}
     assert mute[0].level is Level.PROBLEM

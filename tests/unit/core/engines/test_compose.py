@@ -17,7 +17,7 @@ from phi4_edge.core.engines import compose
 from phi4_edge.core.engines.confinement import escaped, http_health
 from phi4_edge.core.engines.onnx import PYTHON
 from phi4_edge.core.engines.table import ENGINES
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Inputs, decide
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
@@ -40,7 +40,7 @@ def plans() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every deployment on every fixture that it fits, as "<host>/<engine>-<quantization>", with its plan."""
     table, catalog = load_table(), load_catalog()
     for path in sorted(HOSTS.glob("*.json")):
-        found = facts.parse(read(path.stem))
+        found = parse.parse(read(path.stem))
         for choice in CHOICES:
             variables = {"phi4_service_manager": "compose", **{f"phi4_{key}": value for key, value in choice.items()}}
             plan = decide(found, table, catalog, Overrides.from_vars(path.stem, variables), INPUTS)

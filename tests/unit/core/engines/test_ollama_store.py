@@ -8,7 +8,7 @@ import pytest
 
 from phi4_edge import data
 from phi4_edge.core.engines import ollama_store
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Inputs, decide
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.errors import PreflightError
@@ -17,7 +17,7 @@ from tests.unit.core.held import whole
 
 WISHES = Overrides.from_vars("gateway-6gb", {"phi4_engine": "ollama", "phi4_service_manager": "systemd"})
 HELD = Inputs({f"phi-4-mini-instruct/gguf-{name}": "d" * 64 for name in ("q4_0", "q4_K_M", "q5_1", "q8_0")}, {})
-PLAN = decide(facts.parse(read("gateway-6gb")), data.load_table(), data.load_catalog(), WISHES, HELD).to_dict()
+PLAN = decide(parse.parse(read("gateway-6gb")), data.load_table(), data.load_catalog(), WISHES, HELD).to_dict()
 
 
 def asked(**more: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def planned(engine: str, manager: str) -> dict[str, Any]:
         "gateway-6gb", {"phi4_engine": engine, "phi4_service_manager": manager, "phi4_force": True}
     )
     held = whole(HELD.artifacts, {"phi4-edge/onnx": "a" * 64})
-    return decide(facts.parse(read("gateway-6gb")), data.load_table(), data.load_catalog(), wishes, held).to_dict()
+    return decide(parse.parse(read("gateway-6gb")), data.load_table(), data.load_catalog(), wishes, held).to_dict()
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> set[str]:

@@ -17,7 +17,7 @@ import pytest
 
 from phi4_edge import content, data
 from phi4_edge.core.engines import release_files
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.facts.units import OUR_DESCRIPTION
 from phi4_edge.core.plan.decide import Inputs, Plan, decide
 from phi4_edge.core.plan.overrides import Overrides
@@ -37,7 +37,7 @@ BUILT = {"phi4-edge/onnx": "a" * 64, "ollama store": "b" * 64}
 @functools.cache
 def planned(name: str, ollama: bool = False) -> Plan:
     """The plan of a controller that has all files, which is asked for Ollama under systemd or for nothing."""
-    seen = facts.parse(read(name))
+    seen = parse.parse(read(name))
     wishes = Overrides.from_vars(name, OLLAMA if ollama else {})
     table, catalog = data.load_table(), data.load_catalog()
     held = {f"phi-4-mini-instruct/{kind}": DIGEST for kind in ("onnx-int4", "gguf-q4_0", "gguf-q4_K_M")}

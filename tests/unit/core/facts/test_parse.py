@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse as facts_parse
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.sources import MOST_TEXT
 from phi4_edge.core.text import LARGEST, clean, closest, integer, version_of
@@ -18,7 +18,7 @@ Make = Callable[..., dict[str, Any]]
 
 
 def parse(document: Make, name: str = "n150-8gb", **sources: Any) -> HostFacts:
-    return facts.parse(document(name, **sources))
+    return facts_parse.parse(document(name, **sources))
 
 
 def gap(found: HostFacts, source: str) -> str:
@@ -71,7 +71,7 @@ def test_what_docker_is_like(document: Make) -> None:
 )
 def test_no_facts_document(text: str, named: str) -> None:
     with pytest.raises(FactsError, match=named):
-        facts.loads(text)
+        facts_parse.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_missing_essentials_are_named(document: Make, source: str, text: str | N
 
 def test_loads_gives_what_parse_gives(document: Make) -> None:
     found = document("n150-8gb")
-    assert facts.loads(json.dumps(found)) == facts.parse(found)
+    assert facts_parse.loads(json.dumps(found)) == facts_parse.parse(found)
 
 
 @pytest.mark.parametrize("kind", ["missing", "timeout", "failed", "nonsense", "denied"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.facts.journal import Journal
 from phi4_edge.core.facts.model import Lock
 from phi4_edge.core.plan.decide import Plan
@@ -19,11 +19,11 @@ SERVICE = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID=
 
 
 def lock(document: Make, told: object) -> Lock:
-    return facts.parse(document(HOST, lock=told if isinstance(told, str) else json.dumps(told))).lock
+    return parse.parse(document(HOST, lock=told if isinstance(told, str) else json.dumps(told))).lock
 
 
 def journal(document: Make, told: object) -> Journal:
-    return facts.parse(document(HOST, journal=told if isinstance(told, str) else json.dumps(told))).journal
+    return parse.parse(document(HOST, journal=told if isinstance(told, str) else json.dumps(told))).journal
 
 
 def half_done(step: str, phase: str, release: str) -> str:
@@ -40,13 +40,13 @@ def committed(plan: Plan, release: str = "") -> str:
 
 
 def test_a_host_of_an_older_probe_is_nobodys_and_that_is_no_gap(document: Make) -> None:
-    found = facts.parse(document(HOST, lock=None, journal=None))
+    found = parse.parse(document(HOST, lock=None, journal=None))
     assert (found.lock, found.journal) == (Lock(), Journal())
     assert not {"lock", "journal"} & {gap.source for gap in found.gaps}
 
 
 def test_a_journal_that_nobody_could_read_is_a_gap(document: Make) -> None:
-    found = facts.parse(document(HOST, journal={"gap": "denied", "detail": "no"}))
+    found = parse.parse(document(HOST, journal={"gap": "denied", "detail": "no"}))
     assert "journal" in {gap.source for gap in found.gaps}
     assert found.journal == Journal()
 
@@ -148,7 +148,7 @@ def test_a_lock_does_not_change_the_plan(document: Make, plan: Make) -> None:
     ],
 )
 def test_a_port_that_is_systemds_must_stay_so(document: Make, port: str, told: str | None, kept: bool) -> None:
-    service = facts.parse(document(HOST, service=f"{SERVICE}\n\n{port}\n")).service
+    service = parse.parse(document(HOST, service=f"{SERVICE}\n\n{port}\n")).service
     assert service is not None
     assert (service.active, service.enabled, service.main_pid) == ("active", "enabled", 7)
     assert (service.holds_port, service.up) == (kept, kept)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.facts.endings import endings, memory_kills
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.receipt import Container, Receipt
@@ -26,7 +26,7 @@ WHOLE = "\n\n".join((MAIN, SOCKET, LOADER))
 
 
 def parsed(document: Make, **sources: str) -> HostFacts:
-    return facts.parse(document(HOST, **sources))
+    return parse.parse(document(HOST, **sources))
 
 
 def service(document: Make, **sources: str) -> Service:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.facts.model import Gpu, HostFacts, Jetson, Nvidia, OperatingSystem
 from phi4_edge.core.packages import nvidia
 from phi4_edge.data import load_cve_floors
@@ -28,7 +28,7 @@ ORIN = Jetson("Orin Nano", "tegra234", "36.4")
 @pytest.fixture
 def host() -> HostFacts:
     """A plain x86-64 host with a GPU that answers."""
-    plain = facts.loads((FIXTURES / "n150-8gb.json").read_text())
+    plain = parse.loads((FIXTURES / "n150-8gb.json").read_text())
     return replace(plain, nvidia=USABLE, jetson=None, os=DEBIAN, kernel="6.12.41+deb13-amd64", secure_boot=False)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Inputs, Plan, decide
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table, schema
@@ -24,8 +24,8 @@ HOSTS = sorted((Path(__file__).parents[3] / "fixtures" / "hosts").glob("*.json")
 INPUTS = Inputs({}, {"onnx": "e" * 64, "phi4-edge/onnx": "e" * 64})
 
 
-def planned(document: Mapping[str, Any]) -> tuple[facts.HostFacts, Plan]:
-    found = facts.parse(document)
+def planned(document: Mapping[str, Any]) -> tuple[parse.HostFacts, Plan]:
+    found = parse.parse(document)
     overrides = Overrides.from_vars(found.host, document.get("overrides", {}))
     return found, decide(found, load_table(), load_catalog(), overrides, INPUTS)
 

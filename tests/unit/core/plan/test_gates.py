@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.plan.sizing import best_gpu
 from phi4_edge.data import load_table
@@ -162,7 +162,7 @@ def test_a_release_stays_on_its_gpu_while_no_other_is_larger(document: Make) -> 
 
     def chosen(*cards: str) -> str:
         told = json.dumps({"present": True, "receipt": receipt, "file_count": 1, "drift": []})
-        found = facts.parse(document(GPU, nvidia_smi="\n".join(cards), receipt=told))
+        found = parse.parse(document(GPU, nvidia_smi="\n".join(cards), receipt=told))
         best = best_gpu(found, load_table())
         return best.uuid if best else ""
 

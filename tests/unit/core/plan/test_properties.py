@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines.table import ENGINES
-from phi4_edge.core.facts import parse as facts
+from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Plan, decide
 from phi4_edge.core.plan.overrides import QUANTIZATIONS, Overrides
 from phi4_edge.data import load_catalog, load_table, schema
@@ -74,7 +74,7 @@ GIB = 1 << 30
 
 
 def plan(document: Any, overrides: Overrides) -> Plan:
-    return decide(facts.parse(document), TABLE, CATALOG, overrides, INPUTS)
+    return decide(parse.parse(document), TABLE, CATALOG, overrides, INPUTS)
 
 
 def with_memory(name: str, size: int) -> Any:
@@ -108,14 +108,14 @@ def test_no_garbage_in_any_source_raises(name: str, garbage: dict[str, Any], ove
         assert str(error).isprintable()
         return
     check(made)
-    assert json.dumps(facts.parse(document).to_dict(), ensure_ascii=False).isprintable()
+    assert json.dumps(parse.parse(document).to_dict(), ensure_ascii=False).isprintable()
 
 
 @settings(max_examples=100)
 @given(JSON)
 def test_no_document_at_all_raises_anything_else(document: Any) -> None:
     try:
-        facts.loads(json.dumps(document))
+        parse.loads(json.dumps(document))
     except FactsError as error:
         assert str(error).isprintable()
 
@@ -126,7 +126,7 @@ def test_never_more_memory_than_the_host_has_unless_forced(name: str, overrides:
     made = plan(with_memory(name, size), overrides)
     check(made)
     if made.fits and made.memory and made.knobs:
-        ceiling = facts.parse(with_memory(name, size)).ram_bytes
+        ceiling = parse.parse(with_memory(name, size)).ram_bytes
         page = CATALOG.webui.memory if made.webui else 0
         assert made.knobs["memory_max"] <= max(0, ceiling - (0 if made.forced else TABLE.os_reserve + page))
         if not made.forced and made.memory.kind != "vram":
@@ -152,7 +152,7 @@ def test_a_host_that_already_runs_our_engine_gets_the_same_plan(name: str, overr
     before = plan(BASES[name], overrides)
     if not before.fits or before.model is None or before.disk is None or before.memory is None:
         return
-    found, document = facts.parse(BASES[name]), copy.deepcopy(BASES[name])
+    found, document = parse.parse(BASES[name]), copy.deepcopy(BASES[name])
     page = before.webui.image.disk if before.webui else 0
     image = (before.image.disk if before.image else 0) + page
     taken = min(2_000_000_000, *(disk.free for disk in found.disks))
