@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -21,7 +23,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     one worker at work and the others through. One process begins with the quick ones: what fails there says the most.
     """
     if hasattr(config, "workerinput"):
-        items.sort(key=length)
+        places: dict[Path, int] = {}
+        for item in items:
+            places[item.path] = min(length(item), places.get(item.path, len(LONG)))
+        items.sort(key=lambda item: places[item.path])
 
 
 def length(item: pytest.Item) -> int:
