@@ -8,7 +8,18 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COLLECTION = "ansible_collections/phi4_edge/edge"
-PARTS = ("CHANGELOG.md", "LICENSES", "README.md", "changelogs", "galaxy.yml", "meta", "playbooks", "plugins", "roles")
+PARTS = (
+    "CHANGELOG.md",
+    "LICENSES",
+    "README.md",
+    "SECURITY.md",
+    "changelogs",
+    "galaxy.yml",
+    "meta",
+    "playbooks",
+    "plugins",
+    "roles",
+)
 # What the tarball of the collection leaves out too (galaxy.yml).
 TESTS = Path("roles/onnx/files/engine/tests")
 

@@ -19,7 +19,7 @@ description:
   - Called by the role C(phi4_edge.edge.health); its options are no interface of their own and may change with
     any version.
 author:
-  - The phi4-edge authors
+  - The phi4-edge authors (!UNKNOWN)
 options:
   rehearsal:
     description:

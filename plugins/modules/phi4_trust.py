@@ -16,7 +16,7 @@ description:
   - Called by the role C(phi4_edge.edge.trust); its options are no interface of their own and may change with
     any version.
 author:
-  - The phi4-edge authors
+  - The phi4-edge authors (!UNKNOWN)
 options:
   do:
     description:

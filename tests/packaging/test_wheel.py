@@ -61,7 +61,18 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin"
 
 
-PARTS = ("CHANGELOG.md", "LICENSES", "README.md", "changelogs", "galaxy.yml", "meta", "playbooks", "plugins", "roles")
+PARTS = (
+    "CHANGELOG.md",
+    "LICENSES",
+    "README.md",
+    "SECURITY.md",
+    "changelogs",
+    "galaxy.yml",
+    "meta",
+    "playbooks",
+    "plugins",
+    "roles",
+)
 TREE = "ansible_collections/phi4_edge/edge/"
 
 
