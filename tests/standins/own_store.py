@@ -14,7 +14,8 @@ from pathlib import Path
 def own_store(shared: Path, folder: Path) -> Path:
     """A store with the tiny model of the shared one, its environments and wheels, and no image or release of before."""
     folder.mkdir(parents=True)
-    for name in ("environments", "wheelhouses"):
+    # The locks come along: whoever makes an environment is waited for, from whichever store he works.
+    for name in ("environments", "wheelhouses", "locks"):
         (shared / name).mkdir(exist_ok=True)
         (folder / name).symlink_to(shared / name)
     index = json.loads((shared / "index.json").read_text())
