@@ -111,7 +111,8 @@ def test_the_same_checkpoint_gives_the_same_file_and_is_not_converted_twice(
     # In a store of its own: other tests, side by side with this one, need what the shared one holds.
     other = Store(tmp_path / "store")
     other.root.mkdir()
-    (other.root / "environments").symlink_to(shared.root / "environments")
+    for name in ("environments", "locks"):  # who makes one is waited for
+        (other.root / name).symlink_to(shared.root / name)
     shutil.copytree(shared.path(shared.digest("tiny/safetensors")), tmp_path / "store" / "checkpoint")
     other.adopt(tmp_path / "store" / "checkpoint", shared.manifest("tiny/safetensors"))
     assert convert(other, CATALOG, "tiny", "gguf-q4_0") == first

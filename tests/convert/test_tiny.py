@@ -71,7 +71,8 @@ def fresh(shared: Store, tmp_path: Path) -> Store:
     """An empty store with the session's converter environment."""
     root = tmp_path / "fresh"
     root.mkdir()
-    (root / "environments").symlink_to(shared.root / "environments")
+    for name in ("environments", "locks"):  # who makes one is waited for
+        (root / name).symlink_to(shared.root / name)
     return Store(root)
 
 
