@@ -23,7 +23,7 @@ HOLDER = {
     "id": "run-1", "user": "boss", "host": "hq", "pid": 1, "operation": "provision", "version": "0.1.0",
     "started": "2026-11-28T00:00:00Z", "age": 1.0, "left": 29.0, "state": "held", "present": True,
 }  # fmt: skip
-OURS = "one of ours"
+OURS = "found an invalid answer"
 
 
 @pytest.fixture(scope="module")

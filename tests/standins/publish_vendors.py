@@ -19,6 +19,8 @@ from phi4_edge.lab import mirror
 from tests.standins import fake_docker_repository, fake_nvidia_repository
 
 REPOSITORIES = {"docker": fake_docker_repository, "nvidia_runtime": fake_nvidia_repository}
+# What the variables of a role begin with.
+PREFIXES = {"docker": "phi4_docker", "nvidia_runtime": "nvidia_runtime"}
 
 
 def publish(name: str, roles: Sequence[str]) -> dict[str, str]:
@@ -30,8 +32,8 @@ def publish(name: str, roles: Sequence[str]) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as temporary:
         for role in roles:
             top = Path(temporary, role)
-            found[f"{role}_key_fingerprint"] = REPOSITORIES[role].make(top, sources)
-            found[f"{role}_repository_url"] = mirror.publish(lab, top, f"/{role}")
+            found[f"{PREFIXES[role]}_key_fingerprint"] = REPOSITORIES[role].make(top, sources)
+            found[f"{PREFIXES[role]}_repository_url"] = mirror.publish(lab, top, f"/{role}")
     return found
 
 
