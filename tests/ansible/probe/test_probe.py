@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def test_this_machine_answers_and_every_source_is_text_or_gap() -> None:
     sources = probe()
     assert "MemTotal" in sources["meminfo"]["text"]
     assert sources["uname"]["text"].split() == [os.uname().sysname, os.uname().release, os.uname().machine]
+    elf = {"x86_64": ["62"], "aarch64": ["183"]}
+    assert sources["userland"]["text"].split() == [str(8 * struct.calcsize("P")), *elf.get(os.uname().machine, [])]
     assert sources["uid"]["text"] == str(os.geteuid())
     assert [line.split()[0] for line in sources["disk"]["text"].split("\n")] == [
         "/opt/phi4-edge",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from phi4_edge.core.facts.model import Cgroup, Disk
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH
@@ -11,17 +14,46 @@ VERSIONS = ("v1", "v2", "hybrid")
 _PATHS = (RELEASES_PATH, MODELS_PATH, DOCKER_PATH, "/etc")
 
 
-def meminfo(sources: Sources) -> tuple[int | None, int | None]:
-    """Return (MemTotal, MemAvailable) in bytes; None for what is absent. The first of duplicated lines counts."""
+@dataclass(frozen=True, slots=True)
+class MemInfo:
+    """What /proc/meminfo says, in bytes; None for what is absent.
+
+    `huge_pages` are in `total`, and nobody gets them but a program that asks for huge pages by name.
+    """
+
+    total: int | None
+    available: int | None
+    huge_pages: int
+
+
+def meminfo(sources: Sources) -> MemInfo:
+    """Return the host's memory. The first of duplicated lines counts."""
     values: dict[str, int] = {}
     for line in sources.lines("meminfo"):
         key, colon, rest = line.partition(":")
         words = rest.split()
-        if colon and words and (kib := integer(words[0])) and kib <= LARGEST // 1024:
-            values.setdefault(key.strip(), kib * 1024)
+        if colon and words and (number := integer(words[0])) and number <= LARGEST // 1024:
+            values.setdefault(key.strip(), number)
     if "MemTotal" not in values:
         sources.gap("meminfo", "nonsense", "no MemTotal")
-    return values.get("MemTotal"), values.get("MemAvailable")
+    sizes = {key: number * 1024 for key, number in values.items()}
+    return MemInfo(sizes.get("MemTotal"), sizes.get("MemAvailable"), _huge_pages(sources, values) * 1024)
+
+
+def _huge_pages(sources: Sources, values: Mapping[str, int]) -> int:
+    """Return the KiB that are set aside as huge pages until somebody sets another number of them.
+
+    Hugetlb counts pages of every size, and kernels before 4.20 do not have it. Surplus pages come and go with the
+    program that asks for them, like any other memory that is in use: a plan must not depend on them.
+    """
+    size = values.get("Hugepagesize", 0)
+    pool = max(values.get("Hugetlb", 0), values.get("HugePages_Total", 0) * size)
+    found = max(0, pool - values.get("HugePages_Surp", 0) * size)
+    # MemAvailable never holds them. A container's MemTotal may be its limit and the pages the whole machine's.
+    if found + values.get("MemAvailable", 0) > values.get("MemTotal", 0) and found:
+        sources.gap("meminfo", "nonsense", "more huge pages than its memory can hold: they are not counted")
+        return 0
+    return found
 
 
 def cgroup(sources: Sources) -> tuple[Cgroup, float | None]:

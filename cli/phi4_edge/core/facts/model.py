@@ -34,6 +34,16 @@ class OperatingSystem:
 
 
 @dataclass(frozen=True, slots=True)
+class Userland:
+    """What the host's programs are made for, whatever its kernel is: bits of a pointer (None: unknown), and Debian's
+    name for that ("": unknown).
+    """
+
+    bits: int | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Libc:
     """The C library that the host's Python is linked with; family "" when unknown."""
 
@@ -167,6 +177,8 @@ class Lock:
 class HostFacts:
     """Everything that a plan may depend on.
 
+    `architecture` is the kernel's word, `userland` that of the programs. `ram_bytes` is what an engine can have of
+    `mem_total`: without huge pages, and within the control group's limit.
     Versions are "" where the program is not there or nobody could ask it; `toolkit` is NVIDIA's for containers.
     `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
     /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container.
@@ -177,6 +189,7 @@ class HostFacts:
     architecture: str
     kernel: str
     os: OperatingSystem
+    userland: Userland
     libc: Libc
     python: Python
     cpu: Cpu
@@ -184,6 +197,7 @@ class HostFacts:
     ram_bytes: int
     mem_total: int
     mem_available: int | None
+    huge_pages: int
     cgroup: Cgroup
     disks: tuple[Disk, ...]
     displays: tuple[Display, ...]

@@ -46,9 +46,19 @@ def reasons(
         found.append(
             f"context {chosen.full.context} with KV {chosen.full.kv_type} would need {gb(chosen.full.need)}: too much"
         )
-    if facts.ram_bytes < facts.mem_total:
+    if facts.ram_bytes < facts.mem_total - facts.huge_pages:
         found.append(f"a cgroup limits the {gib(facts.mem_total)} of the machine to {gib(facts.ram_bytes)}")
-    return tuple(found)
+    return (*found, *_set_aside(facts))
+
+
+def _set_aside(facts: HostFacts) -> tuple[str, ...]:
+    """Return what the machine has and no engine gets, or ()."""
+    if not facts.huge_pages:
+        return ()
+    return (
+        f"{gib(facts.huge_pages)} of the machine's {gib(facts.mem_total)} of RAM are set aside as huge pages "
+        "(vm.nr_hugepages, or hugepages= of the kernel), which no engine can use",
+    )
 
 
 def warnings(it: Chosen) -> tuple[str, ...]:
@@ -138,7 +148,7 @@ def no_fit_reasons(choice: Choice) -> tuple[str, ...]:
     return tuple(f"{attempt.profile.name}: {_why(attempt)}" for attempt in choice.attempts)
 
 
-def missing(choice: Choice, overrides: Overrides) -> tuple[str, ...]:
+def missing(facts: HostFacts, choice: Choice, overrides: Overrides) -> tuple[str, ...]:
     """Return what the nearest profile lacks, with numbers, and the way out where one was asked for."""
     closest = nearest(choice)
     found = [*([closest.blocked] if closest.blocked else []), *closest.lacks]
@@ -147,6 +157,7 @@ def missing(choice: Choice, overrides: Overrides) -> tuple[str, ...]:
         found += _shared([(item, item.verdict.reasons) for item in closest.evaluations])
     elif not closest.lacks:
         found += _shared([(item, item.reasons) for item in closest.evaluations])
+    found += _set_aside(facts)
     if overrides.asks:
         found.append(f"asked for: {', '.join(overrides.asks)}")
         if closest.forced is not None and not overrides.force:
