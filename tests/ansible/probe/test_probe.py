@@ -138,6 +138,16 @@ def test_display_controllers_are_told_from_other_devices(tmp_path: Path) -> None
     )
 
 
+def test_kinds_of_processors(tmp_path: Path) -> None:
+    assert {probe(tmp_path)[name]["gap"] for name in ("cpu_capacity", "performance_cpus")} == {"missing"}
+    for cpu, capacity in {0: 414, 4: 1024, 10: 1010}.items():
+        place(tmp_path, f"/sys/devices/system/cpu/cpu{cpu}/cpu_capacity", f"{capacity}\n")
+    place(tmp_path, "/sys/devices/cpu_core/cpus", "0-7\n")
+    sources = probe(tmp_path)
+    assert sources["cpu_capacity"] == {"text": "0 414\n4 1024\n10 1010"}
+    assert sources["performance_cpus"] == {"text": "0-7"}
+
+
 def test_limits_of_control_groups_come_from_every_ancestor(tmp_path: Path) -> None:
     top = "/sys/fs/cgroup"
     place(tmp_path, f"{top}/cgroup.controllers", "cpu memory")

@@ -63,20 +63,25 @@ class Python:
 class Cpu:
     """The processors that the probe's process may use.
 
-    `processors` are hardware threads inside the cpuset, `cores` physical cores behind them, `quota` the
-    number of CPUs that the tightest cgroup grants (None: unlimited).
+    `processors` are hardware threads inside the cpuset, `cores` physical cores behind them, `fast_cores` those of the
+    fastest kind, whose name `model` is. `quota`: number of CPUs that the tightest cgroup grants (None: unlimited). A
+    limit that a container cannot see has shortened the first three already.
     """
 
     model: str
     processors: int
     cores: int
+    fast_cores: int
     quota: float | None
     features: frozenset[str]
 
     @property
     def usable_cores(self) -> int:
-        """Physical cores inside cpuset and quota, at least 1: the thread count that decoding saturates at."""
-        allowed = self.cores if self.quota is None else min(self.cores, int(self.quota))
+        """Fast cores inside cpuset and quota, at least 1: the thread count that decoding saturates at.
+
+        An engine's threads wait for the slowest of them at every step.
+        """
+        allowed = self.fast_cores if self.quota is None else min(self.fast_cores, int(self.quota))
         return max(1, allowed)
 
 
