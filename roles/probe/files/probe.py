@@ -16,6 +16,7 @@ from typing import Iterator
 
 import hostport
 import machine
+import mounts
 from hostlockstate import LOCK_BEAT, LOCK_FOLDER, lock_journal, lock_status
 from hostsources import SOURCE_SECONDS, collect
 from hosttools import Gap, ranges, run, standing, tool
@@ -36,6 +37,7 @@ UNIT_FIELDS = (
     "ActiveEnterTimestampMonotonic"
 )
 DOCKER_FIELDS = "{{.Driver}} {{.DriverStatus}}"
+PATHS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/etc")
 PORT_LOOKS = 2
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
@@ -86,7 +88,7 @@ def cgroup() -> str:
 
 def disk() -> str:
     lines = []
-    for path in ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/etc"):
+    for path in PATHS:
         there = path
         while there != "/" and not os.path.isdir(ROOT + there):
             there = os.path.dirname(there)
@@ -225,6 +227,7 @@ SOURCES = {
     "cgroup": cgroup,
     "disk": disk,
     "our_disk": our_disk,
+    "filesystems": lambda: mounts.filesystems(FILES, PATHS),
     "pci": pci,
     "nvidia_smi": nvidia_smi,
     "nv_tegra_release": lambda: read("/etc/nv_tegra_release"),

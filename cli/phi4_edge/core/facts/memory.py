@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -83,8 +84,16 @@ def cgroup(sources: Sources) -> tuple[Cgroup, float | None]:
 STANDING = ("link", "file", "user")
 
 
-def disks(sources: Sources) -> tuple[Disk, ...]:
+# File systems without anything below them, and block devices that are memory (zram, brd).
+_VOLATILE = ("tmpfs", "ramfs", "devtmpfs", "rootfs")
+_MEMORY_DEVICE = re.compile(r"/dev/z?ram[0-9]+")
+# A tmpfs is this share of MemTotal unless told otherwise. The kernel may report some pages less later on.
+_TMPFS_SHARE, _TMPFS_SLACK = 0.5, 0.001
+
+
+def disks(sources: Sources, mem_total: int | None) -> tuple[Disk, ...]:
     """Return the filesystems of our paths, () when none could be read."""
+    kinds = _kinds(sources)
     ours: dict[str, tuple[int, str]] = {}
     for line in sources.lines("our_disk"):
         path, size, there = [*line.split(), "ours"][:3] if len(line.split()) in (2, 3) else ("", "", "")
@@ -98,8 +107,42 @@ def disks(sources: Sources) -> tuple[Disk, ...]:
         total, free = integer(words[1]), integer(words[2])
         if total is None or free is None or free > total:
             continue
-        disk = Disk(words[0], total, free, clean(words[3], 64), *ours.get(words[0], (0, "")))
+        kind, device, flags = kinds.get(words[0], ("", "", ()))
+        disk = Disk(
+            words[0], total, free, clean(words[3], 64), *ours.get(words[0], (0, "")),
+            memory=_memory(kind, device, total, mem_total),
+            read_only="ro" in flags,
+            noexec="noexec" in flags,
+        )  # fmt: skip
         found.setdefault(disk.path, disk)
     if not found:
         sources.gap("disk", "nonsense", "no filesystem of ours in it")
     return tuple(found[path] for path in _PATHS if path in found)
+
+
+def _kinds(sources: Sources) -> dict[str, tuple[str, str, tuple[str, ...]]]:
+    """Return by path the type of its file system, the device, and how it is mounted."""
+    found: dict[str, tuple[str, str, tuple[str, ...]]] = {}
+    for line in (sources.text_or_none("filesystems") or "").splitlines():
+        words = line.strip().split(None, 3)
+        if len(words) == 4:
+            found.setdefault(words[3], (clean(words[0], 32), clean(words[1], 64), tuple(words[2].split(","))))
+    return found
+
+
+def _memory(kind: str, device: str, total: int, mem_total: int | None) -> str:
+    """Return what makes a file system memory, "" where it is none.
+
+    An overlay that was set up before the system started hides what holds its changes (Raspberry Pi's overlay file
+    system), and older documents tell no types: its size is then that of a tmpfs to the page, which no disk's is.
+    """
+    own, colon, upper = kind.partition(":")
+    if own in _VOLATILE or _MEMORY_DEVICE.fullmatch(device):
+        return own if own in _VOLATILE else f"{own} on {device}"
+    if upper in _VOLATILE:
+        return f"an overlay on {upper}"
+    hidden = not kind or (own == "overlay" and upper in ("", "?"))
+    half = (mem_total or 0) * _TMPFS_SHARE
+    if hidden and half and abs(total - half) <= half * _TMPFS_SLACK:
+        return f"{'an overlay' if colon else 'a file system'} of exactly half the RAM, as a tmpfs is"
+    return ""

@@ -98,6 +98,7 @@ class Disk:
     """The filesystem that holds `path`; `ours` is what our own installation takes there.
 
     `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), else "".
+    `memory`: what makes it memory that the next boot empties (such as tmpfs), else "".
     """
 
     path: str
@@ -106,6 +107,9 @@ class Disk:
     filesystem: str
     ours: int
     standing: str = ""
+    memory: str = ""
+    read_only: bool = False
+    noexec: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ def _essentials(sources: Sources) -> tuple[str, str, int, memory.MemInfo, tuple[
     """Return kernel, architecture, MemTotal, memory and disks; raises FactsError that names what is missing."""
     kernel, architecture = _uname(sources)
     found = memory.meminfo(sources)
-    disks = memory.disks(sources)
+    disks = memory.disks(sources, found.total)
     if found.total is not None and architecture and disks:
         return kernel, architecture, found.total, found, disks
     essentials = {"MemTotal": found.total, "architecture": architecture, "disk": disks}
