@@ -165,6 +165,15 @@ def compose() -> str:
         return tool("docker-compose", "version", "--short")
 
 
+def docker_program() -> str:
+    """What calls itself docker: Podman does, by a link to its own program or behind Docker's socket."""
+    said = tool("docker", "--version").split("\n")[0]
+    try:
+        return said + "\n" + tool("docker", "version", "--format", "{{range .Server.Components}}{{.Name}} {{end}}")
+    except Gap:
+        return said
+
+
 def daemon_json() -> str:
     return "%d" % os.stat(ROOT + "/etc/docker/daemon.json").st_size
 
@@ -240,6 +249,7 @@ SOURCES = {
     "systemd": lambda: tool("systemctl", "--version").split("\n")[0],
     "docker": lambda: tool("docker", "version", "--format", "{{.Server.Version}}"),
     "compose": compose,
+    "docker_program": docker_program,
     "docker_info": lambda: tool("docker", "info", "--format", DOCKER_FIELDS),
     "daemon_json": daemon_json,
     "runc": lambda: tool("runc", "--version").split("\n")[0],

@@ -100,6 +100,22 @@ def test_container_tools_are_asked_one_by_one(tmp_path: Path) -> None:
     assert sources["daemon_json"]["text"] == "3"
 
 
+def test_what_answers_as_docker_is_asked_for_its_name(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    path = f"{tools}:/usr/bin:/bin"
+    fake_tool(
+        tools, "docker", "import sys; sys.exit('no such field') if len(sys.argv) > 2 else print('podman version 5.4.2')"
+    )
+    assert probe(tmp_path, path=path)["docker_program"] == {"text": "podman version 5.4.2"}
+    fake_tool(
+        tools, "docker", "import sys; print('Engine containerd ' if len(sys.argv) > 2 else 'Docker version 28.5.2')"
+    )
+    assert probe(tmp_path, path=path)["docker_program"]["text"].split("\n")[:2] == [
+        "Docker version 28.5.2",
+        "Engine containerd ",
+    ]
+
+
 def test_a_host_without_container_tools_has_gaps(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     sources = probe(tmp_path, path=str(tmp_path / "bin"))

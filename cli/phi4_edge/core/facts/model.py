@@ -188,7 +188,8 @@ class HostFacts:
 
     `architecture` is the kernel's word, `userland` that of the programs. `ram_bytes` is what an engine can have of
     `mem_total`: without huge pages, and within the control group's limit.
-    Versions are "" where the program is not there or nobody could ask it; `toolkit` is NVIDIA's for containers.
+    Versions are "" where the program is not there or nobody could ask it, and a word of its own ("dev") where it has no
+    number; `toolkit` is NVIDIA's for containers. `podman`: the version of what answers as `docker` and is Podman.
     `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
     /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container.
     """
@@ -218,6 +219,7 @@ class HostFacts:
     systemd: str
     docker: str
     compose: str
+    podman: str
     runc: str
     toolkit: str
     docker_storage: str

@@ -21,9 +21,8 @@ from phi4_edge.errors import FactsError
 __all__ = ["FORMAT", "HostFacts", "loads", "parse"]
 
 MOST_LISTENERS = 4096
-# Fields that are the first version in a source's text.
+# Fields that are the version in a source's text.
 _VERSIONS = {
-    "systemd": "systemd",
     "docker": "docker",
     "compose": "compose",
     "runc": "runc",
@@ -38,6 +37,8 @@ ELF_MACHINES = {
     (64, 62): "amd64",
     (64, 183): "arm64",
 }
+_NUMBER = re.compile(r"(?<![0-9A-Za-z.])v?([0-9]{1,9}(?:\.[0-9]{1,9}){1,7})")
+_PLACEHOLDERS = ("", "<no value>", "<nil>", "null", "N/A", "[N/A]")
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
 
@@ -171,12 +172,41 @@ def _python(sources: Sources) -> Python:
 
 
 def _programs(sources: Sources) -> dict[str, Any]:
+    versions = {name: _version(sources.text(source)) for name, source in _VERSIONS.items()}
+    podman = ""
+    if _is_podman(sources):  # its own number says nothing about Docker's flaws, and its `compose` is another program
+        podman = versions["docker"] or "of unknown version"
+        versions |= {"docker": "", "compose": ""}
     return {
-        **{name: dotted(version_of(sources.text(source))) for name, source in _VERSIONS.items()},
+        **versions,
+        "podman": podman,
+        "systemd": dotted(version_of(sources.text("systemd"))),
         "docker_storage": clean(sources.text("docker_info").partition(" ")[0], 32),
         "containerd_store": "io.containerd.snapshotter" in sources.text("docker_info"),
         "docker_configured": integer(sources.text("daemon_json")) is not None,
     }
+
+
+def _version(text: str) -> str:
+    """Return the dotted number that a program gives as its version; its word for it where that is none, such as "dev".
+
+    "" is for a program that is not there, or did not answer. A single digit may be part of a commit's name, and zeros
+    are what a build without a version gets.
+    """
+    said = clean(text, 200)
+    found = _NUMBER.search(said)
+    if found and any(version_of(found[1])):
+        return dotted(version_of(found[1]))
+    word = said.rpartition("version ")[2].partition(" ")[0].rstrip(",")
+    if said in _PLACEHOLDERS or not _WORD.fullmatch(word):
+        return dotted(version_of(said))
+    return word
+
+
+def _is_podman(sources: Sources) -> bool:
+    """Return whether what answers as `docker` is Podman; documents without the source have its complaint instead."""
+    said = sources.text_or_none("docker_program") or ""
+    return "podman" in said.lower() or "can't evaluate field Driver" in sources.detail("docker_info")
 
 
 def _places(lines: list[str]) -> tuple[tuple[str, int], ...]:
