@@ -151,11 +151,13 @@ def test_a_disk_that_is_full_from_the_start(ready: Cli, bad_lab: lab_room.Lab, h
 
 
 @pytest.mark.usefixtures("untouched")
-def test_a_disk_that_fills_up_during_the_push(ready: Cli, bad_lab: lab_room.Lab, host: Gateway) -> None:
+def test_a_disk_that_fills_up_during_the_push(ready: Cli, bad_lab: lab_room.Lab, host: Gateway, tmp_path: Path) -> None:
     # Free bytes in plenty, no inodes: the shortage shows only when files are written.
     host.sh("mkdir -p /var/lib/phi4-edge && mount -t tmpfs -o size=12g,nr_inodes=8 tmpfs /var/lib/phi4-edge")
     try:
-        done = ready.run("provision", bad_lab.inventory, "--yes", "--limit", host.name, "--output", "json").expect(4)
+        # A disk in memory is in the way of a plan unless forced.
+        forced = rewritten(bad_lab, tmp_path, "phi4_model=tiny", "phi4_model=tiny\nphi4_force=true")
+        done = ready.run("provision", forced, "--yes", "--limit", host.name, "--output", "json").expect(4)
         (result,) = done.result["hosts"]
         assert result["outcome"] == "failed" and "space" in result["reason"].lower(), result
         assert host.properties()["ActiveState"] == "inactive"

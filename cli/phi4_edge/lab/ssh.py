@@ -38,7 +38,11 @@ def inventory(lab: Lab) -> str:
     width = max(len(host.name) for host in lab.hosts)
     lines = [f"# Lab {lab.name}: made by `phi4-edge lab up`, removed by `phi4-edge lab down --name {lab.name}`.", ""]
     lines.append("[gateways]")
-    lines += [f"{host.name:<{width}} ansible_host={host.address}  # {host.profile}" for host in lab.hosts]
+    # A disk of the lab is in memory, which a plan refuses unless told to go on all the same.
+    force = {host.name: " phi4_force=true" if host.disks else "" for host in lab.hosts}
+    lines += [
+        f"{host.name:<{width}} ansible_host={host.address}{force[host.name]}  # {host.profile}" for host in lab.hosts
+    ]
     variables = {
         "ansible_user": USER,
         "ansible_become": "true",

@@ -16,6 +16,7 @@ import threading
 from typing import Any, List, Tuple
 
 from hostlib import HostError, Json, free_bytes, inside, remove_tree
+from hostpath import search_path
 from hostrun import clean, serve
 
 # Unpacking 10 GB on a slow disk; pulling them over a slow line.
@@ -33,7 +34,7 @@ def run(argv: List[str], seconds: float = ASK_SECONDS) -> Tuple[int, str, str]:
     try:
         done = subprocess.run(
             ["docker", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            timeout=seconds, check=False, env=dict(os.environ, LC_ALL="C.UTF-8"),
+            timeout=seconds, check=False, env=dict(os.environ, PATH=search_path(), LC_ALL="C.UTF-8"),
         )  # fmt: skip
     except FileNotFoundError:
         return 127, "", "docker: not found"
@@ -145,7 +146,7 @@ def stream(folder: str) -> Tuple[int, str]:
     """Exit status and words of `docker load`, which reads the files of `folder` as one archive made on the way."""
     docker = subprocess.Popen(
         ["docker", "load", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=dict(os.environ, LC_ALL="C.UTF-8"),
+        env=dict(os.environ, PATH=search_path(), LC_ALL="C.UTF-8"),
     )  # fmt: skip
     assert docker.stdin is not None and docker.stdout is not None  # noqa: S101 - for the type checker
     said: List[bytes] = []

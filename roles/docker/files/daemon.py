@@ -30,6 +30,7 @@ from dockerlib import (
     without,
 )
 from hostlib import HostError, Json, fsync_directory, system_directory, write_atomic
+from hostpath import search_path
 from hostrun import clean, command, serve
 
 
@@ -115,7 +116,7 @@ def validate(path: str, text: bytes) -> None:
 
     Raises HostError with its words; the file itself was not touched.
     """
-    if not shutil.which("dockerd"):
+    if not shutil.which("dockerd", path=search_path()):
         return
     trial = os.path.join(os.path.dirname(path), ".phi4-edge-trial.json")
     system_directory(os.path.dirname(path))

@@ -32,11 +32,17 @@ def versions(names: list[str]) -> dict[str, str]:
     return {words[0]: words[2] for words in lines if len(words) == 3 and words[1] == "installed"}
 
 
+# A program that is there and whose build has no number, such as Docker's on Arch or of somebody's own making.
+UNNUMBERED = "unknown"
+
+
 def number(*argv: str) -> str:
-    """The first dotted number that a program prints, "" when it is missing or fails."""
+    """The first dotted number that a program prints, "" when it is missing or fails, else `UNNUMBERED`."""
     status, output = command(*argv, timeout=20.0)
-    found = re.search(r"[0-9]+(?:\.[0-9]+)+", output) if status == 0 else None
-    return found.group() if found else ""
+    if status != 0 or not output.strip():
+        return ""
+    found = re.search(r"[0-9]+(?:\.[0-9]+)+", output)
+    return found.group() if found else UNNUMBERED
 
 
 def interrupted() -> str:

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 
+from hostpath import search_path
 from hostsources import collect
 from hosttools import Gap, clean, run, tool
 
@@ -176,7 +177,7 @@ def docker_info() -> str:
 
 
 def docker_command() -> str:
-    path = shutil.which("docker")
+    path = shutil.which("docker", path=search_path())
     if path is None:
         raise Gap("missing", "docker")
     return os.path.realpath(path)

@@ -6,26 +6,28 @@ writes nothing, never fails. Parsing and deciding happen on the controller.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import re
 import socket
-import stat
 import sys
 import time
 from typing import Iterator
 
 import hostport
+import machine
+import mounts
 from hostlockstate import LOCK_BEAT, LOCK_FOLDER, lock_journal, lock_status
-from hostsources import SOURCE_SECONDS, Cut, collect
-from hosttools import Gap, clean, ranges, run, standing, tool
+from hostsources import SOURCE_SECONDS, collect
+from hosttools import Gap, ranges, run, standing, tool
 from receipt import verify
+from rooted import TEXT_LIMIT, Root
 
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
 ROOT: str = ARGS.get("root", "")  # a test's stand-in for "/"
+FILES = Root(ROOT)
+read, read_bytes, first = FILES.read, FILES.read_bytes, FILES.first
 VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
-TEXT_LIMIT = 32 * 1024
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
 UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as the largest page-aligned number
 NVIDIA_FIELDS = "index,name,memory.total,memory.used,driver_version,compute_cap,uuid"
@@ -35,50 +37,9 @@ UNIT_FIELDS = (
     "ActiveEnterTimestampMonotonic"
 )
 DOCKER_FIELDS = "{{.Driver}} {{.DriverStatus}}"
+PATHS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/etc")
 PORT_LOOKS = 2
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-
-
-def read_bytes(path: str, limit: int) -> bytes:
-    handle = os.open(ROOT + path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise Gap("nonsense", "not a regular file")
-        return stream.read(limit)
-
-
-def read(path: str, limit: int = TEXT_LIMIT) -> str:
-    data = read_bytes(path, limit + 1)
-    return Cut(clean(data[:limit])) if len(data) > limit else clean(data)
-
-
-def first(*paths: str) -> str:
-    for path in paths:
-        if os.path.exists(ROOT + path):
-            return read(path)
-    raise Gap("missing", paths[0])
-
-
-def libc() -> str:
-    try:
-        return os.confstr("CS_GNU_LIBC_VERSION") or ""
-    except (ValueError, OSError):
-        loaders = sorted(glob.glob(ROOT + "/lib/ld-musl-*.so.1"))
-        if not loaders:
-            raise Gap("missing", "neither glibc nor musl") from None
-        words = run(loaders[0])[2].split()
-        return "musl " + words[words.index("Version") + 1]
-
-
-def cpu_topology() -> str:
-    lines = []
-    for folder in glob.glob(ROOT + "/sys/devices/system/cpu/cpu[0-9]*/topology"):
-        place = folder[len(ROOT) :]
-        cpu = place.split("/")[-2][3:]
-        lines.append((int(cpu), read(place + "/core_id").strip(), read(place + "/physical_package_id").strip()))
-    if not lines:
-        raise Gap("missing", "no topology in sysfs")
-    return "\n".join("%d %s %s" % line for line in sorted(lines))
 
 
 def ancestors(top: str, inside: str) -> Iterator[str]:
@@ -127,7 +88,7 @@ def cgroup() -> str:
 
 def disk() -> str:
     lines = []
-    for path in ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/etc"):
+    for path in PATHS:
         there = path
         while there != "/" and not os.path.isdir(ROOT + there):
             there = os.path.dirname(there)
@@ -204,6 +165,15 @@ def compose() -> str:
         return tool("docker-compose", "version", "--short")
 
 
+def docker_program() -> str:
+    """What calls itself docker: Podman does, by a link to its own program or behind Docker's socket."""
+    said = tool("docker", "--version").split("\n")[0]
+    try:
+        return said + "\n" + tool("docker", "version", "--format", "{{range .Server.Components}}{{.Name}} {{end}}")
+    except Gap:
+        return said
+
+
 def daemon_json() -> str:
     return "%d" % os.stat(ROOT + "/etc/docker/daemon.json").st_size
 
@@ -254,15 +224,19 @@ def journal() -> str:
 SOURCES = {
     "python": lambda: "%d.%d.%d %s" % (*sys.version_info[:3], sys.executable),
     "uname": lambda: " ".join(os.uname()[index] for index in (0, 2, 4)),
-    "libc": libc,
+    "userland": machine.userland,
+    "libc": lambda: machine.libc(FILES),
     "os_release": lambda: first("/etc/os-release", "/usr/lib/os-release"),
     "meminfo": lambda: read("/proc/meminfo"),
     "cpuinfo": lambda: read("/proc/cpuinfo", CPUINFO_LIMIT),
     "cpu_affinity": lambda: ranges(os.sched_getaffinity(0)),
-    "cpu_topology": cpu_topology,
+    "cpu_topology": lambda: machine.cpu_topology(FILES),
+    "cpu_capacity": lambda: machine.cpu_capacity(FILES),
+    "performance_cpus": lambda: machine.performance_cpus(FILES),
     "cgroup": cgroup,
     "disk": disk,
     "our_disk": our_disk,
+    "filesystems": lambda: mounts.filesystems(FILES, PATHS),
     "pci": pci,
     "nvidia_smi": nvidia_smi,
     "nv_tegra_release": lambda: read("/etc/nv_tegra_release"),
@@ -275,6 +249,7 @@ SOURCES = {
     "systemd": lambda: tool("systemctl", "--version").split("\n")[0],
     "docker": lambda: tool("docker", "version", "--format", "{{.Server.Version}}"),
     "compose": compose,
+    "docker_program": docker_program,
     "docker_info": lambda: tool("docker", "info", "--format", DOCKER_FIELDS),
     "daemon_json": daemon_json,
     "runc": lambda: tool("runc", "--version").split("\n")[0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def test_this_machine_answers_and_every_source_is_text_or_gap() -> None:
     sources = probe()
     assert "MemTotal" in sources["meminfo"]["text"]
     assert sources["uname"]["text"].split() == [os.uname().sysname, os.uname().release, os.uname().machine]
+    elf = {"x86_64": ["62"], "aarch64": ["183"]}
+    assert sources["userland"]["text"].split() == [str(8 * struct.calcsize("P")), *elf.get(os.uname().machine, [])]
     assert sources["uid"]["text"] == str(os.geteuid())
     assert [line.split()[0] for line in sources["disk"]["text"].split("\n")] == [
         "/opt/phi4-edge",
@@ -97,6 +100,22 @@ def test_container_tools_are_asked_one_by_one(tmp_path: Path) -> None:
     assert sources["daemon_json"]["text"] == "3"
 
 
+def test_what_answers_as_docker_is_asked_for_its_name(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    path = f"{tools}:/usr/bin:/bin"
+    fake_tool(
+        tools, "docker", "import sys; sys.exit('no such field') if len(sys.argv) > 2 else print('podman version 5.4.2')"
+    )
+    assert probe(tmp_path, path=path)["docker_program"] == {"text": "podman version 5.4.2"}
+    fake_tool(
+        tools, "docker", "import sys; print('Engine containerd ' if len(sys.argv) > 2 else 'Docker version 28.5.2')"
+    )
+    assert probe(tmp_path, path=path)["docker_program"]["text"].split("\n")[:2] == [
+        "Docker version 28.5.2",
+        "Engine containerd ",
+    ]
+
+
 def test_a_host_without_container_tools_has_gaps(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     sources = probe(tmp_path, path=str(tmp_path / "bin"))
@@ -133,6 +152,16 @@ def test_display_controllers_are_told_from_other_devices(tmp_path: Path) -> None
     assert probe(tmp_path)["pci"]["text"] == (
         "0000:01:00.0 0x10de 0x2684 0x030000\n0000:03:00.0 0x10de 0x2684 0x030200"
     )
+
+
+def test_kinds_of_processors(tmp_path: Path) -> None:
+    assert {probe(tmp_path)[name]["gap"] for name in ("cpu_capacity", "performance_cpus")} == {"missing"}
+    for cpu, capacity in {0: 414, 4: 1024, 10: 1010}.items():
+        place(tmp_path, f"/sys/devices/system/cpu/cpu{cpu}/cpu_capacity", f"{capacity}\n")
+    place(tmp_path, "/sys/devices/cpu_core/cpus", "0-7\n")
+    sources = probe(tmp_path)
+    assert sources["cpu_capacity"] == {"text": "0 414\n4 1024\n10 1010"}
+    assert sources["performance_cpus"] == {"text": "0-7"}
 
 
 def test_limits_of_control_groups_come_from_every_ancestor(tmp_path: Path) -> None:

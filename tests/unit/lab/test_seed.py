@@ -33,7 +33,7 @@ def with_mirror(directory: Path) -> Lab:
 def test_the_inventory_says_all_that_ansible_needs() -> None:
     text = ssh.inventory(make(Path("/state/labs/dev")))
     hosts, variables = text.split("[gateways:vars]\n")
-    assert "[gateways]\ngw1 ansible_host=10.9.0.2" in hosts
+    assert "[gateways]\ngw1 ansible_host=10.9.0.2 phi4_force=true  # gateway-6gb" in hosts
     assert dict(line.split("=", 1) for line in variables.splitlines()) == {
         "ansible_user": "gateway",
         "ansible_become": "true",
@@ -43,6 +43,13 @@ def test_the_inventory_says_all_that_ansible_needs() -> None:
         "-o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
         "phi4_model": "tiny",
     }
+
+
+def test_only_hosts_whose_disk_is_in_memory_are_forced() -> None:
+    lab = make(Path("/s"))
+    one, other = lab.hosts
+    text = ssh.inventory(replace(lab, hosts=(replace(one, disks={}), other)))
+    assert "gw1 ansible_host=10.9.0.2  #" in text and "gw2 ansible_host=10.9.0.3 phi4_force=true  #" in text
 
 
 def test_a_path_with_blanks_survives_the_shell_and_openssh() -> None:

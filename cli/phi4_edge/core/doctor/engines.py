@@ -41,8 +41,8 @@ def _info(case: Case) -> Mapping[str, Any]:
 def docker(case: Case) -> Iterator[Finding]:
     """Whether Docker answers, where it is there, and can do what its containers will be asked for."""
     facts, command = case.facts, clean(case.root.text("docker_command"), 200)
-    if facts is None or (not command and not facts.docker):
-        return  # nothing there; where the plan needs it, it says that it is installed first
+    if facts is None or facts.podman or (not command and not facts.docker):
+        return  # nothing there, or not Docker; where the plan needs it, it says so
     yield from _orphaned_port(case)
     if command.startswith("/snap/"):
         fix = "sudo snap remove docker; provision installs Docker's packages where the plan needs them"
@@ -51,7 +51,7 @@ def docker(case: Case) -> Iterator[Finding]:
         yield from _daemon(case)
     else:
         yield from _silent(case)
-    if case.needs_docker and version_of(facts.compose) < (steps.COMPOSE_MAJOR,):
+    if case.needs_docker and not steps.compose_there(facts):
         had = f"Compose {facts.compose}" if facts.compose else "no Compose"
         fix = "nothing to do: provision installs it; by hand: " + case.install("docker-compose-plugin")
         yield case.note("docker", f"{had} beside Docker", "Compose 2", fix)

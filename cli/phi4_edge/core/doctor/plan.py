@@ -37,6 +37,8 @@ def blockers(case: Case) -> Iterator[Finding]:
     for text in case.plan.blockers if case.plan is not None else ():
         if re.match(r"[a-z-]+ [\d.]+ is older than ", text):
             continue  # told by the check of known flaws, with what it takes to update
+        if re.match(r"/\S+ is on a file system that is mounted ", text):
+            continue  # told by the check of disks, with the mount point
         for shape, make in _BLOCKERS:
             match = re.search(shape, text)
             if match:
@@ -70,6 +72,12 @@ def _disk(case: Case, text: str, _match: re.Match[str]) -> Finding:
     return case.problem("disk", free, before, fix)
 
 
+def _fleeting(case: Case, text: str, _match: re.Match[str]) -> Finding:
+    found, _, rest = text.removeprefix("disk: ").partition(", needed ")
+    needed, _, fix = rest.partition(". ")
+    return case.problem("disk", found, needed, fix)
+
+
 def _memory(case: Case, text: str, _match: re.Match[str]) -> Finding:
     found, _, needed = text.partition(";")[0].removeprefix("memory: ").partition(", ")
     fix = "stop what takes it (see it: ps -eo pid,rss,comm --sort=-rss | head), or set phi4_force=true"
@@ -96,6 +104,7 @@ def _standing(case: Case, text: str, match: re.Match[str]) -> Finding:
 
 _BLOCKERS = (
     (r"^port (\d{1,5}) is in use on (\S+); set (\w+)", _port),
+    (r"^disk: what is written below ", _fleeting),
     (r"^disk: ", _disk),
     (r"^memory: ", _memory),
     (rf"^{re.escape(UNIT)} is masked", _masked),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from phi4_edge.core.facts.model import Cgroup, Disk
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH
@@ -11,17 +15,46 @@ VERSIONS = ("v1", "v2", "hybrid")
 _PATHS = (RELEASES_PATH, MODELS_PATH, DOCKER_PATH, "/etc")
 
 
-def meminfo(sources: Sources) -> tuple[int | None, int | None]:
-    """Return (MemTotal, MemAvailable) in bytes; None for what is absent. The first of duplicated lines counts."""
+@dataclass(frozen=True, slots=True)
+class MemInfo:
+    """What /proc/meminfo says, in bytes; None for what is absent.
+
+    `huge_pages` are in `total`, and nobody gets them but a program that asks for huge pages by name.
+    """
+
+    total: int | None
+    available: int | None
+    huge_pages: int
+
+
+def meminfo(sources: Sources) -> MemInfo:
+    """Return the host's memory. The first of duplicated lines counts."""
     values: dict[str, int] = {}
     for line in sources.lines("meminfo"):
         key, colon, rest = line.partition(":")
         words = rest.split()
-        if colon and words and (kib := integer(words[0])) and kib <= LARGEST // 1024:
-            values.setdefault(key.strip(), kib * 1024)
+        if colon and words and (number := integer(words[0])) and number <= LARGEST // 1024:
+            values.setdefault(key.strip(), number)
     if "MemTotal" not in values:
         sources.gap("meminfo", "nonsense", "no MemTotal")
-    return values.get("MemTotal"), values.get("MemAvailable")
+    sizes = {key: number * 1024 for key, number in values.items()}
+    return MemInfo(sizes.get("MemTotal"), sizes.get("MemAvailable"), _huge_pages(sources, values) * 1024)
+
+
+def _huge_pages(sources: Sources, values: Mapping[str, int]) -> int:
+    """Return the KiB that are set aside as huge pages until somebody sets another number of them.
+
+    Hugetlb counts pages of every size, and kernels before 4.20 do not have it. Surplus pages come and go with the
+    program that asks for them, like any other memory that is in use: a plan must not depend on them.
+    """
+    size = values.get("Hugepagesize", 0)
+    pool = max(values.get("Hugetlb", 0), values.get("HugePages_Total", 0) * size)
+    found = max(0, pool - values.get("HugePages_Surp", 0) * size)
+    # MemAvailable never holds them. A container's MemTotal may be its limit and the pages the whole machine's.
+    if found + values.get("MemAvailable", 0) > values.get("MemTotal", 0) and found:
+        sources.gap("meminfo", "nonsense", "more huge pages than its memory can hold: they are not counted")
+        return 0
+    return found
 
 
 def cgroup(sources: Sources) -> tuple[Cgroup, float | None]:
@@ -51,8 +84,16 @@ def cgroup(sources: Sources) -> tuple[Cgroup, float | None]:
 STANDING = ("link", "file", "user")
 
 
-def disks(sources: Sources) -> tuple[Disk, ...]:
+# File systems without anything below them, and block devices that are memory (zram, brd).
+_VOLATILE = ("tmpfs", "ramfs", "devtmpfs", "rootfs")
+_MEMORY_DEVICE = re.compile(r"/dev/z?ram[0-9]+")
+# A tmpfs is this share of MemTotal unless told otherwise. The kernel may report some pages less later on.
+_TMPFS_SHARE, _TMPFS_SLACK = 0.5, 0.001
+
+
+def disks(sources: Sources, mem_total: int | None) -> tuple[Disk, ...]:
     """Return the filesystems of our paths, () when none could be read."""
+    kinds = _kinds(sources)
     ours: dict[str, tuple[int, str]] = {}
     for line in sources.lines("our_disk"):
         path, size, there = [*line.split(), "ours"][:3] if len(line.split()) in (2, 3) else ("", "", "")
@@ -66,8 +107,42 @@ def disks(sources: Sources) -> tuple[Disk, ...]:
         total, free = integer(words[1]), integer(words[2])
         if total is None or free is None or free > total:
             continue
-        disk = Disk(words[0], total, free, clean(words[3], 64), *ours.get(words[0], (0, "")))
+        kind, device, flags = kinds.get(words[0], ("", "", ()))
+        disk = Disk(
+            words[0], total, free, clean(words[3], 64), *ours.get(words[0], (0, "")),
+            memory=_memory(kind, device, total, mem_total),
+            read_only="ro" in flags,
+            noexec="noexec" in flags,
+        )  # fmt: skip
         found.setdefault(disk.path, disk)
     if not found:
         sources.gap("disk", "nonsense", "no filesystem of ours in it")
     return tuple(found[path] for path in _PATHS if path in found)
+
+
+def _kinds(sources: Sources) -> dict[str, tuple[str, str, tuple[str, ...]]]:
+    """Return by path the type of its file system, the device, and how it is mounted."""
+    found: dict[str, tuple[str, str, tuple[str, ...]]] = {}
+    for line in (sources.text_or_none("filesystems") or "").splitlines():
+        words = line.strip().split(None, 3)
+        if len(words) == 4:
+            found.setdefault(words[3], (clean(words[0], 32), clean(words[1], 64), tuple(words[2].split(","))))
+    return found
+
+
+def _memory(kind: str, device: str, total: int, mem_total: int | None) -> str:
+    """Return what makes a file system memory, "" where it is none.
+
+    An overlay that was set up before the system started hides what holds its changes (Raspberry Pi's overlay file
+    system), and older documents tell no types: its size is then that of a tmpfs to the page, which no disk's is.
+    """
+    own, colon, upper = kind.partition(":")
+    if own in _VOLATILE or _MEMORY_DEVICE.fullmatch(device):
+        return own if own in _VOLATILE else f"{own} on {device}"
+    if upper in _VOLATILE:
+        return f"an overlay on {upper}"
+    hidden = not kind or (own == "overlay" and upper in ("", "?"))
+    half = (mem_total or 0) * _TMPFS_SHARE
+    if hidden and half and abs(total - half) <= half * _TMPFS_SLACK:
+        return f"{'an overlay' if colon else 'a file system'} of exactly half the RAM, as a tmpfs is"
+    return ""

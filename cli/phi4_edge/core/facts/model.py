@@ -34,6 +34,16 @@ class OperatingSystem:
 
 
 @dataclass(frozen=True, slots=True)
+class Userland:
+    """What the host's programs are made for, whatever its kernel is: bits of a pointer (None: unknown), and Debian's
+    name for that ("": unknown).
+    """
+
+    bits: int | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Libc:
     """The C library that the host's Python is linked with; family "" when unknown."""
 
@@ -53,20 +63,25 @@ class Python:
 class Cpu:
     """The processors that the probe's process may use.
 
-    `processors` are hardware threads inside the cpuset, `cores` physical cores behind them, `quota` the
-    number of CPUs that the tightest cgroup grants (None: unlimited).
+    `processors` are hardware threads inside the cpuset, `cores` physical cores behind them, `fast_cores` those of the
+    fastest kind, whose name `model` is. `quota`: number of CPUs that the tightest cgroup grants (None: unlimited). A
+    limit that a container cannot see has shortened the first three already.
     """
 
     model: str
     processors: int
     cores: int
+    fast_cores: int
     quota: float | None
     features: frozenset[str]
 
     @property
     def usable_cores(self) -> int:
-        """Physical cores inside cpuset and quota, at least 1: the thread count that decoding saturates at."""
-        allowed = self.cores if self.quota is None else min(self.cores, int(self.quota))
+        """Fast cores inside cpuset and quota, at least 1: the thread count that decoding saturates at.
+
+        An engine's threads wait for the slowest of them at every step.
+        """
+        allowed = self.fast_cores if self.quota is None else min(self.fast_cores, int(self.quota))
         return max(1, allowed)
 
 
@@ -83,6 +98,7 @@ class Disk:
     """The filesystem that holds `path`; `ours` is what our own installation takes there.
 
     `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), else "".
+    `memory`: what makes it memory that the next boot empties (such as tmpfs), else "".
     """
 
     path: str
@@ -91,6 +107,9 @@ class Disk:
     filesystem: str
     ours: int
     standing: str = ""
+    memory: str = ""
+    read_only: bool = False
+    noexec: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +186,10 @@ class Lock:
 class HostFacts:
     """Everything that a plan may depend on.
 
-    Versions are "" where the program is not there or nobody could ask it; `toolkit` is NVIDIA's for containers.
+    `architecture` is the kernel's word, `userland` that of the programs. `ram_bytes` is what an engine can have of
+    `mem_total`: without huge pages, and within the control group's limit.
+    Versions are "" where the program is not there or nobody could ask it, and a word of its own ("dev") where it has no
+    number; `toolkit` is NVIDIA's for containers. `podman`: the version of what answers as `docker` and is Podman.
     `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
     /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container.
     """
@@ -177,6 +199,7 @@ class HostFacts:
     architecture: str
     kernel: str
     os: OperatingSystem
+    userland: Userland
     libc: Libc
     python: Python
     cpu: Cpu
@@ -184,6 +207,7 @@ class HostFacts:
     ram_bytes: int
     mem_total: int
     mem_available: int | None
+    huge_pages: int
     cgroup: Cgroup
     disks: tuple[Disk, ...]
     displays: tuple[Display, ...]
@@ -195,6 +219,7 @@ class HostFacts:
     systemd: str
     docker: str
     compose: str
+    podman: str
     runc: str
     toolkit: str
     docker_storage: str

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi4_edge.core.facts import cpu, gpu, memory, runs, service
-from phi4_edge.core.facts.model import Disk, HostFacts, Libc, OperatingSystem, Python
+from phi4_edge.core.facts.model import Disk, HostFacts, Libc, OperatingSystem, Python, Userland
 from phi4_edge.core.facts.receipt import ABSENT, Receipt
 from phi4_edge.core.facts.receipt import from_dict as receipt_from_dict
 from phi4_edge.core.facts.sources import FORMAT, Sources
@@ -21,14 +21,24 @@ from phi4_edge.errors import FactsError
 __all__ = ["FORMAT", "HostFacts", "loads", "parse"]
 
 MOST_LISTENERS = 4096
-# Fields that are the first version in a source's text.
+# Fields that are the version in a source's text.
 _VERSIONS = {
-    "systemd": "systemd",
     "docker": "docker",
     "compose": "compose",
     "runc": "runc",
     "toolkit": "nvidia_ctk",
 }
+# What Debian calls the system that such programs are of: width of a pointer, and e_machine of the ELF header (elf.h).
+ELF_MACHINES = {
+    (32, 3): "i386",
+    (32, 40): "armhf",
+    (32, 62): "x32",
+    (32, 183): "arm64ilp32",
+    (64, 62): "amd64",
+    (64, 183): "arm64",
+}
+_NUMBER = re.compile(r"(?<![0-9A-Za-z.])v?([0-9]{1,9}(?:\.[0-9]{1,9}){1,7})")
+_PLACEHOLDERS = ("", "<no value>", "<nil>", "null", "N/A", "[N/A]")
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
 
@@ -47,31 +57,27 @@ def loads(text: str) -> HostFacts:
 def parse(document: Mapping[str, Any]) -> HostFacts:
     """Return the facts of one raw document; raises FactsError that names what is missing and what to do."""
     sources = Sources(document)
-    kernel, architecture, (total, available), disks = _essentials(sources)
+    kernel, architecture, total, found, disks = _essentials(sources)
     cgroup, quota = memory.cgroup(sources)
-    ram = min(total, cgroup.memory_limit or total)
+    ram = min(total - found.huge_pages, cgroup.memory_limit or total)
     display, board = gpu.displays(sources), gpu.jetson(sources)
     return HostFacts(
         host=sources.host or clean(sources.text("hostname"), 253) or "unnamed",
         hostname=clean(sources.text("hostname"), 253),
         architecture=architecture,
         kernel=kernel,
-        os=_os_release(sources),
-        libc=_libc(sources),
-        python=_python(sources),
+        **_system(sources),
         cpu=cpu.parse(sources, quota),
         board=clean(sources.text("device_tree_model"), 80),
         ram_bytes=ram,
         mem_total=total,
-        mem_available=available,
+        mem_available=found.available,
+        huge_pages=found.huge_pages,
         cgroup=cgroup,
         disks=disks,
         displays=display,
         nvidia=gpu.nvidia(sources, display, board, ram, architecture),
         jetson=board,
-        secure_boot={"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
-        reboot_required=sources.text("reboot_required").lstrip().startswith("yes"),
-        init=clean(sources.text("init").strip().partition(" ")[0], 32),
         **_programs(sources),
         uid=integer(sources.text("uid")),
         boot_id=clean(sources.text("boot_id"), 64),
@@ -86,14 +92,14 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
     )
 
 
-def _essentials(sources: Sources) -> tuple[str, str, tuple[int, int | None], tuple[Disk, ...]]:
-    """Return kernel, architecture, (MemTotal, MemAvailable) and disks; raises FactsError that names what is missing."""
+def _essentials(sources: Sources) -> tuple[str, str, int, memory.MemInfo, tuple[Disk, ...]]:
+    """Return kernel, architecture, MemTotal, memory and disks; raises FactsError that names what is missing."""
     kernel, architecture = _uname(sources)
-    total, available = memory.meminfo(sources)
-    disks = memory.disks(sources)
-    if total is not None and architecture and disks:
-        return kernel, architecture, (total, available), disks
-    essentials = {"MemTotal": total, "architecture": architecture, "disk": disks}
+    found = memory.meminfo(sources)
+    disks = memory.disks(sources, found.total)
+    if found.total is not None and architecture and disks:
+        return kernel, architecture, found.total, found, disks
+    essentials = {"MemTotal": found.total, "architecture": architecture, "disk": disks}
     lacking = ", ".join(name for name, value in essentials.items() if not value)
     reasons = "; ".join(f"{gap.source}: {gap.kind}" for gap in sources.gaps) or "the sources make no sense"
     raise FactsError(
@@ -109,6 +115,29 @@ def _uname(sources: Sources) -> tuple[str, str]:
         return "", ""
     machine = {"arm64": "aarch64", "amd64": "x86_64"}.get(words[-1], words[-1])
     return clean(words[1], 80), machine
+
+
+def _system(sources: Sources) -> dict[str, Any]:
+    return {
+        "os": _os_release(sources),
+        "userland": _userland(sources),
+        "libc": _libc(sources),
+        "python": _python(sources),
+        "secure_boot": {"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
+        "reboot_required": sources.text("reboot_required").lstrip().startswith("yes"),
+        "init": clean(sources.text("init").strip().partition(" ")[0], 32),
+    }
+
+
+def _userland(sources: Sources) -> Userland:
+    words = (sources.text_or_none("userland") or "").split()
+    numbers = [integer(word) for word in words]
+    match numbers:
+        case [32 | 64 as bits, *rest]:
+            return Userland(bits, ELF_MACHINES.get((bits, (rest or [None])[0] or 0), ""))
+    if words:
+        sources.gap("userland", "nonsense", "needs the width of a pointer and the machine of a program")
+    return Userland(None, "")
 
 
 def _os_release(sources: Sources) -> OperatingSystem:
@@ -143,12 +172,41 @@ def _python(sources: Sources) -> Python:
 
 
 def _programs(sources: Sources) -> dict[str, Any]:
+    versions = {name: _version(sources.text(source)) for name, source in _VERSIONS.items()}
+    podman = ""
+    if _is_podman(sources):  # its own number says nothing about Docker's flaws, and its `compose` is another program
+        podman = versions["docker"] or "of unknown version"
+        versions |= {"docker": "", "compose": ""}
     return {
-        **{name: dotted(version_of(sources.text(source))) for name, source in _VERSIONS.items()},
+        **versions,
+        "podman": podman,
+        "systemd": dotted(version_of(sources.text("systemd"))),
         "docker_storage": clean(sources.text("docker_info").partition(" ")[0], 32),
         "containerd_store": "io.containerd.snapshotter" in sources.text("docker_info"),
         "docker_configured": integer(sources.text("daemon_json")) is not None,
     }
+
+
+def _version(text: str) -> str:
+    """Return the dotted number that a program gives as its version; its word for it where that is none, such as "dev".
+
+    "" is for a program that is not there, or did not answer. A single digit may be part of a commit's name, and zeros
+    are what a build without a version gets.
+    """
+    said = clean(text, 200)
+    found = _NUMBER.search(said)
+    if found and any(version_of(found[1])):
+        return dotted(version_of(found[1]))
+    word = said.rpartition("version ")[2].partition(" ")[0].rstrip(",")
+    if said in _PLACEHOLDERS or not _WORD.fullmatch(word):
+        return dotted(version_of(said))
+    return word
+
+
+def _is_podman(sources: Sources) -> bool:
+    """Return whether what answers as `docker` is Podman; documents without the source have its complaint instead."""
+    said = sources.text_or_none("docker_program") or ""
+    return "podman" in said.lower() or "can't evaluate field Driver" in sources.detail("docker_info")
 
 
 def _places(lines: list[str]) -> tuple[tuple[str, int], ...]:

@@ -111,7 +111,8 @@ def _beside(
         problem = below(floors, component, version, accepted)
         if problem:
             raise PreflightError(f"{problem}. An update restarts what runs in Docker, so the decision is yours")
-    if version_of(found["compose"])[:1] >= (2,):
+    # The subcommand of docker is Compose 2 or later, also when its build has no number.
+    if found["compose"] and (version_of(found["compose"]) or (2,))[:1] >= (2,):
         return Decision({}, LEFT_ALONE)
     suite = _suite(found)
     if source == "docker":

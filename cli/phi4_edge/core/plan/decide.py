@@ -52,7 +52,7 @@ def decide(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: 
             forced=False,
             candidates=_candidates(closest),
             reasons=reasons.no_fit_reasons(choice),
-            missing=reasons.missing(choice, overrides),
+            missing=reasons.missing(facts, choice, overrides),
             nearest_profile=closest.profile.name,
             **common,
         )

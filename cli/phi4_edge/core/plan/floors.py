@@ -30,7 +30,7 @@ def findings(it: Chosen, steps: Iterable[str], planned: Install) -> dict[str, st
 
 def sentences(it: Chosen, steps: Iterable[str], planned: Install) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (blockers, warnings): what is too old, and what of it the operator has accepted."""
-    blockers, warnings = [], []
+    blockers, warnings = [], _unnumbered(it, planned)
     for name, text in findings(it, steps, planned).items():
         if name in it.overrides.accept_below_floor:
             warnings.append(f"accepted below its floor: {text}")
@@ -38,3 +38,19 @@ def sentences(it: Chosen, steps: Iterable[str], planned: Install) -> tuple[tuple
             advice = f"set {VARIABLE}: {name} if the distribution has fixed these in its own build"
             blockers.append(f"{text}; update it, or {advice}")
     return tuple(blockers), tuple(warnings)
+
+
+def _unnumbered(it: Chosen, planned: Install) -> list[str]:
+    """Return which programs that will be used do not say how old they are."""
+    facts = it.facts
+    used = {
+        "Docker": facts.docker if it.needs_docker else "",
+        "Compose": facts.compose if it.needs_docker and not planned.docker else "",
+        "runc": facts.runc if it.needs_docker and facts.docker else "",
+        "the NVIDIA Container Toolkit": facts.toolkit if it.needs_toolkit and not planned.nvidia_toolkit else "",
+    }
+    return [
+        f"{name} is there without a version number ({text}): nobody knows whether it is new enough"
+        for name, text in used.items()
+        if text and not version_of(text)
+    ]

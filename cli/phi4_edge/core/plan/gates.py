@@ -78,6 +78,9 @@ def no_gpu(facts: HostFacts) -> str:
 def _cpu(facts: HostFacts, build: Build) -> list[str]:
     if facts.architecture not in build.architectures:
         return [f"architecture {facts.architecture}, needs {' or '.join(build.architectures)}"]
+    if facts.userland.bits == 32:  # every architecture that a build is for has 64
+        name = f" ({facts.userland.name})" if facts.userland.name else ""
+        return [f"found a 32-bit system{name} under a 64-bit kernel ({facts.architecture}), needed a 64-bit system"]
     lacking = [name for name in build.architectures[facts.architecture] if name not in facts.cpu.features]
     return [f"CPU without {', '.join(lacking)}"] if lacking else []
 

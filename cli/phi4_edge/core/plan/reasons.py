@@ -8,7 +8,7 @@ from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.inventory import EVERYWHERE
-from phi4_edge.core.layout import LOOPBACK, MODELS_PATH, UNIT
+from phi4_edge.core.layout import DOCKER_PATH, LOOPBACK, MODELS_PATH, RELEASES_PATH, UNIT
 from phi4_edge.core.plan import gates, steps
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.plan.context import Chosen
@@ -46,9 +46,19 @@ def reasons(
         found.append(
             f"context {chosen.full.context} with KV {chosen.full.kv_type} would need {gb(chosen.full.need)}: too much"
         )
-    if facts.ram_bytes < facts.mem_total:
+    if facts.ram_bytes < facts.mem_total - facts.huge_pages:
         found.append(f"a cgroup limits the {gib(facts.mem_total)} of the machine to {gib(facts.ram_bytes)}")
-    return tuple(found)
+    return (*found, *_set_aside(facts))
+
+
+def _set_aside(facts: HostFacts) -> tuple[str, ...]:
+    """Return what the machine has and no engine gets, or ()."""
+    if not facts.huge_pages:
+        return ()
+    return (
+        f"{gib(facts.huge_pages)} of the machine's {gib(facts.mem_total)} of RAM are set aside as huge pages "
+        "(vm.nr_hugepages, or hugepages= of the kernel), which no engine can use",
+    )
 
 
 def warnings(it: Chosen) -> tuple[str, ...]:
@@ -75,6 +85,7 @@ def warnings(it: Chosen) -> tuple[str, ...]:
             f"webui_builtin_tools: the page's tools take about {PAGE_TOOLS_TOKENS} tokens of every question, context "
             f"{chosen.sizing.context} has no room for them; set phi4_context_length to {PAGE_TOOLS_CONTEXT} or more"
         )
+    found += [f"forced: {text}" for text in _fleeting(it)] if overrides.force else []
     if facts.nvidia.gpus and facts.nvidia.nouveau:
         found.append("the nouveau module is loaded beside the NVIDIA driver")
     if facts.reboot_required:
@@ -97,6 +108,8 @@ def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
         for disk in facts.disks
         if disk.standing
     ]
+    found += [] if overrides.force else _fleeting(it)
+    found += _unusable(it)
     service = facts.service
     if service is not None and service.load == "masked":
         found.append(f"{UNIT} is masked on the host; systemctl unmask phi4-edge allows it to run")
@@ -111,6 +124,34 @@ def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
     if facts.receipt.present or unit_there:
         return tuple(found)
     return (*found, *_in_use(facts, overrides, chosen))
+
+
+def _used(it: Chosen) -> tuple[str, ...]:
+    """Return the paths that something of ours will be written to."""
+    return (RELEASES_PATH, MODELS_PATH, "/etc", *((DOCKER_PATH,) if it.images else ()))
+
+
+def _fleeting(it: Chosen) -> list[str]:
+    """Return where what is written would be gone after a boot, and takes the memory that the model needs until then."""
+    disks = [disk for disk in it.facts.disks if disk.memory and disk.path in _used(it)]
+    return [
+        f"disk: what is written below {' and '.join(disk.path for disk in disks if disk.memory == kind)} is kept in "
+        f"memory ({kind}), needed a disk: it would be gone after a boot. Turn the overlay off or mount a disk there; "
+        "phi4_force: true goes on all the same"
+        for kind in dict.fromkeys(disk.memory for disk in disks)
+    ]
+
+
+def _unusable(it: Chosen) -> list[str]:
+    """Return where nothing can be written, or nothing run that has to."""
+    used = [disk for disk in it.facts.disks if disk.path in _used(it)]
+    programs = {RELEASES_PATH: it.manager == "systemd", DOCKER_PATH: bool(it.images)}
+    return [
+        *(f"{disk.path} is on a file system that is mounted read-only: mount it read-write"
+          for disk in used if disk.read_only),
+        *(f"{disk.path} is on a file system that is mounted noexec, and programs run from there: mount it with exec"
+          for disk in used if disk.noexec and programs.get(disk.path)),
+    ]  # fmt: skip
 
 
 def _in_use(facts: HostFacts, overrides: Overrides, chosen: Evaluation) -> tuple[str, ...]:
@@ -138,7 +179,7 @@ def no_fit_reasons(choice: Choice) -> tuple[str, ...]:
     return tuple(f"{attempt.profile.name}: {_why(attempt)}" for attempt in choice.attempts)
 
 
-def missing(choice: Choice, overrides: Overrides) -> tuple[str, ...]:
+def missing(facts: HostFacts, choice: Choice, overrides: Overrides) -> tuple[str, ...]:
     """Return what the nearest profile lacks, with numbers, and the way out where one was asked for."""
     closest = nearest(choice)
     found = [*([closest.blocked] if closest.blocked else []), *closest.lacks]
@@ -147,6 +188,7 @@ def missing(choice: Choice, overrides: Overrides) -> tuple[str, ...]:
         found += _shared([(item, item.verdict.reasons) for item in closest.evaluations])
     elif not closest.lacks:
         found += _shared([(item, item.reasons) for item in closest.evaluations])
+    found += _set_aside(facts)
     if overrides.asks:
         found.append(f"asked for: {', '.join(overrides.asks)}")
         if closest.forced is not None and not overrides.force:

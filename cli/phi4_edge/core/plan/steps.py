@@ -21,11 +21,11 @@ COMPOSE_MAJOR = 2
 
 def install(it: Chosen) -> Install:
     """Return what the roles have to install, as far as the facts tell."""
-    toolkit, floor = version_of(it.facts.toolkit), _floor(it)
+    toolkit, floor = it.facts.toolkit, _floor(it)
     # A Jetson's comes with JetPack, never from us: one that is too old there is in the way.
-    too_old = floor is not None and toolkit < floor.minimum and it.facts.jetson is None
+    too_old = floor is not None and () < version_of(toolkit) < floor.minimum and it.facts.jetson is None
     return Install(
-        docker=it.needs_docker and not (it.facts.docker and _compose_there(it.facts)),
+        docker=it.needs_docker and not (it.facts.docker and compose_there(it.facts)),
         nvidia_toolkit=it.needs_toolkit and (not toolkit or too_old),
         nvidia_driver=wants_driver(it.facts, it.overrides),
     )
@@ -73,11 +73,16 @@ def prerequisites(it: Chosen, planned: Install) -> tuple[str, ...]:
 def obstacles(it: Chosen, planned: Install) -> tuple[str, ...]:
     """Return what would have to be installed first on a system that the roles install nothing on."""
     system, facts = it.facts.os, it.facts
+    if facts.podman and it.needs_docker:
+        return (
+            f"found Podman {facts.podman} as `docker`, needed Docker Engine: remove podman-docker (or what else stands "
+            "for docker there), or choose what needs no containers",
+        )
     if (system.id, system.version_id) in SUITES:
         return ()
     named = {
         # Where Compose is, the engine is too: it only gave no answer, and the role starts it.
-        "Docker with Compose 2": planned.docker and not _compose_there(facts),
+        "Docker with Compose 2": planned.docker and not compose_there(facts),
         "the NVIDIA Container Toolkit": planned.nvidia_toolkit and facts.jetson is None,
         "the NVIDIA driver": planned.nvidia_driver,
     }
@@ -111,8 +116,9 @@ def _driver(facts: HostFacts, planned: Install) -> list[str]:
     return found
 
 
-def _compose_there(facts: HostFacts) -> bool:
-    return version_of(facts.compose) >= (COMPOSE_MAJOR,)
+def compose_there(facts: HostFacts) -> bool:
+    """Return whether there is a Compose that reads our files; one that answers without a number is no old one."""
+    return facts.compose != "" and (version_of(facts.compose) or (COMPOSE_MAJOR,)) >= (COMPOSE_MAJOR,)
 
 
 def _floor(it: Chosen) -> Floor | None:

@@ -17,6 +17,7 @@ import hostjournal
 import hostlock
 from hostjournal import unprivileged
 from hostlib import HostError, Json, disk_full
+from hostpath import search_path
 from hostprivate import lock_file
 from hosttime import Lost, OutOfTime, bounded, late
 
@@ -38,7 +39,7 @@ def command(*argv: str, timeout: float = 120.0, limit: int = 4000) -> tuple[int,
 
     127 when it is missing, 124 when it took longer than `timeout` seconds.
     """
-    environment = dict(os.environ, LC_ALL="C.UTF-8", SYSTEMD_COLORS="0", SYSTEMD_PAGER="")
+    environment = dict(os.environ, PATH=search_path(), LC_ALL="C.UTF-8", SYSTEMD_COLORS="0", SYSTEMD_PAGER="")
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -14,6 +14,8 @@ import subprocess
 import time
 from typing import Any, Dict, Iterable
 
+from hostpath import search_path
+
 TOOL_SECONDS = 5  # a healthy tool answers in well under one; a wedged driver never does
 OUTPUT_LIMIT = 32 * 1024
 
@@ -57,7 +59,6 @@ def communicate(process: subprocess.Popen[bytes], seconds: float) -> tuple[str, 
 
 def run(*argv: str) -> tuple[int, str, str]:
     """(exit status, standard output, standard error) of a tool; its whole process group is gone afterwards."""
-    path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     try:
         process = subprocess.Popen(
             argv,
@@ -66,7 +67,7 @@ def run(*argv: str) -> tuple[int, str, str]:
             stderr=subprocess.PIPE,
             start_new_session=True,
             cwd="/",
-            env=dict(os.environ, PATH=path, LC_ALL="C"),
+            env=dict(os.environ, PATH=search_path(), LC_ALL="C"),
         )
     except FileNotFoundError:
         raise Gap("missing", argv[0]) from None

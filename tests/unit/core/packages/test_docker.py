@@ -90,6 +90,12 @@ def test_only_compose_is_added_beside_docker(source: str, wanted: dict[str, str]
     assert decide(found, source, PINS, FLOORS).packages == wanted
 
 
+@pytest.mark.parametrize("found", [{"compose": "unknown"}, {"engine": "unknown", "compose": "2.40.3"}])
+@pytest.mark.parametrize("name", ["debian", "arch"])
+def test_what_answers_without_a_number_is_left_alone(name: str, found: dict[str, str]) -> None:
+    assert decide(host(name, **{"engine": "28.5.2", **found}), "docker", PINS, FLOORS).packages == {}
+
+
 @pytest.mark.parametrize(
     ("versions", "named"),
     [
