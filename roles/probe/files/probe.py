@@ -16,6 +16,7 @@ import sys
 import time
 from typing import Iterator
 
+import hostpool
 import hostport
 from hostlockstate import LOCK_BEAT, LOCK_FOLDER, lock_journal, lock_status
 from hostsources import SOURCE_SECONDS, Cut, collect
@@ -36,6 +37,7 @@ UNIT_FIELDS = (
 )
 DOCKER_FIELDS = "{{.Driver}} {{.DriverStatus}}"
 PORT_LOOKS = 2
+DISK_PATHS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/etc")
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
@@ -127,7 +129,7 @@ def cgroup() -> str:
 
 def disk() -> str:
     lines = []
-    for path in ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/etc"):
+    for path in DISK_PATHS:
         there = path
         while there != "/" and not os.path.isdir(ROOT + there):
             there = os.path.dirname(there)
@@ -135,6 +137,10 @@ def disk() -> str:
         size, free = numbers.f_blocks * numbers.f_frsize, numbers.f_bavail * numbers.f_frsize
         lines.append("%s %d %d %d" % (path, size, free, os.stat(ROOT + there).st_dev))
     return "\n".join(lines)
+
+
+def disk_pool() -> str:
+    return "\n".join("%s %s" % (path, hostpool.pool(path, ROOT)) for path in DISK_PATHS)
 
 
 def our_disk() -> str:
@@ -262,6 +268,7 @@ SOURCES = {
     "cpu_topology": cpu_topology,
     "cgroup": cgroup,
     "disk": disk,
+    "disk_pool": disk_pool,
     "our_disk": our_disk,
     "pci": pci,
     "nvidia_smi": nvidia_smi,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from phi4_edge.core.facts.model import Cgroup, Disk
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH
@@ -58,6 +60,7 @@ def disks(sources: Sources) -> tuple[Disk, ...]:
         path, size, there = [*line.split(), "ours"][:3] if len(line.split()) in (2, 3) else ("", "", "")
         if (taken := integer(size)) is not None:
             ours.setdefault(path, (taken, there if there in STANDING else ""))
+    pools = _pools(sources)
     found: dict[str, Disk] = {}
     for line in sources.lines("disk"):
         words = line.rsplit(None, 3)
@@ -66,8 +69,25 @@ def disks(sources: Sources) -> tuple[Disk, ...]:
         total, free = integer(words[1]), integer(words[2])
         if total is None or free is None or free > total:
             continue
-        disk = Disk(words[0], total, free, clean(words[3], 64), *ours.get(words[0], (0, "")))
-        found.setdefault(disk.path, disk)
+        filesystem, (taken_by_us, standing) = clean(words[3], 64), ours.get(words[0], (0, ""))
+        pool = pools.get(words[0]) or _pool_of(filesystem, free, found)
+        found.setdefault(words[0], Disk(words[0], total, free, filesystem, taken_by_us, pool, standing))
     if not found:
         sources.gap("disk", "nonsense", "no filesystem of ours in it")
     return tuple(found[path] for path in _PATHS if path in found)
+
+
+def _pools(sources: Sources) -> dict[str, str]:
+    """Return the pool of each path, {} for a document of a probe that did not tell."""
+    lines = sources.lines("disk_pool") if sources.text_or_none("disk_pool") is not None else []
+    words = (line.split(None, 1) for line in lines)
+    return {pair[0]: clean(pair[1], 200) for pair in words if len(pair) == 2}
+
+
+def _pool_of(filesystem: str, free: int, others: Mapping[str, Disk]) -> str:
+    """Return the pool of a filesystem that nobody named one for.
+
+    Two that have the same bytes free at the same moment are taken for one: to count them twice would overfill it.
+    """
+    alike = (disk.pool for disk in others.values() if disk.filesystem == filesystem or disk.free == free)
+    return next(alike, filesystem)

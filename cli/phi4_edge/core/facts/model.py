@@ -82,7 +82,7 @@ class Cgroup:
 class Disk:
     """The filesystem that holds `path`; `ours` is what our own installation takes there.
 
-    `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), else "".
+    `pool` names the space that its free bytes come from: filesystems of one pool each show all of it. `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), else "".
     """
 
     path: str
@@ -90,6 +90,7 @@ class Disk:
     free: int
     filesystem: str
     ours: int
+    pool: str
     standing: str = ""
 
 

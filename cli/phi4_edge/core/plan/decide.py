@@ -205,7 +205,7 @@ def _loading(it: Chosen, applied: Mapping[str, Any]) -> tuple[int, int]:
     # Planned and catalog's images are in the same order: first the engine's, then the page's.
     missing = [source for source, image in zip(it.images, planned, strict=True) if image.digest not in loaded]
     needs = disk_needs(0, 0, missing, it.overrides.image_delivery)
-    shared = it.facts.disk(DOCKER_PATH).filesystem == it.facts.disk(MODELS_PATH).filesystem
+    shared = it.facts.disk(DOCKER_PATH).pool == it.facts.disk(MODELS_PATH).pool
     return needs[MODELS_PATH], needs[DOCKER_PATH] if shared else 0
 
 

@@ -121,24 +121,28 @@ def _set_aside(tokens: int, build: Build) -> int:
 def disk_available(facts: HostFacts, *paths: str) -> int:
     """Return the bytes that we may use below `paths`: free, and what our own installation takes.
 
-    Each filesystem counts once.
+    Each pool counts once, with as much as any of its filesystems has free: another may have a quota.
     """
-    free: dict[str, int] = {}
-    for path in paths:
-        disk = facts.disk(path)
-        free[disk.filesystem] = min(free.get(disk.filesystem, disk.free), disk.free)
-    ours = sum(disk.ours for disk in facts.disks if disk.filesystem in free)
-    image = facts.receipt.image_disk if facts.disk(DOCKER_PATH).filesystem in free else 0
-    return sum(free.values()) + ours + image
+    pools = {facts.disk(path).pool: _free(facts, path) for path in sorted(paths, key=lambda path: _free(facts, path))}
+    ours = sum(disk.ours for disk in facts.disks if disk.pool in pools)
+    image = facts.receipt.image_disk if facts.disk(DOCKER_PATH).pool in pools else 0
+    return sum(pools.values()) + ours + image
+
+
+def _free(facts: HostFacts, path: str) -> int:
+    """Return the bytes free on the filesystem of `path`: the least that any of its paths was told."""
+    filesystem = facts.disk(path).filesystem
+    return min(disk.free for disk in facts.disks if disk.filesystem == filesystem)
 
 
 def disk_shortfall(facts: HostFacts, needs: Mapping[str, int]) -> str:
-    """Return which filesystem lacks room for `needs` (path to bytes), with numbers, or ""."""
-    by_filesystem: dict[str, list[str]] = {}
-    for path, size in needs.items():
-        if size:
-            by_filesystem.setdefault(facts.disk(path).filesystem, []).append(path)
-    for paths in by_filesystem.values():
+    """Return which filesystem or pool lacks room for `needs` (path to bytes), with numbers, or ""."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for path in (path for path, size in needs.items() if size):
+        disk = facts.disk(path)
+        for group in (("filesystem", disk.filesystem), ("pool", disk.pool)):
+            groups.setdefault(group, []).append(path)
+    for paths in groups.values():
         need, available = sum(needs[path] for path in paths), disk_available(facts, *paths)
         if need > available:
             return f"needs {gb(need)} of disk below {' and '.join(paths)}, {gb(available)} can be used"
