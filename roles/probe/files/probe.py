@@ -16,6 +16,7 @@ import sys
 import time
 from typing import Iterator
 
+import gpus
 import hostpool
 import hostport
 from hostlockstate import LOCK_BEAT, LOCK_FOLDER, lock_journal, lock_status
@@ -29,7 +30,6 @@ VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the
 TEXT_LIMIT = 32 * 1024
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
 UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as the largest page-aligned number
-NVIDIA_FIELDS = "index,name,memory.total,memory.used,driver_version,compute_cap,uuid"
 UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service")
 UNIT_FIELDS = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description,StatusText,"
@@ -139,10 +139,6 @@ def disk() -> str:
     return "\n".join(lines)
 
 
-def disk_pool() -> str:
-    return "\n".join("%s %s" % (path, hostpool.pool(path, ROOT)) for path in DISK_PATHS)
-
-
 def our_disk() -> str:
     lines = []
     for top in ("/opt/phi4-edge", "/var/lib/phi4-edge"):
@@ -167,10 +163,6 @@ def pci() -> str:
         if kind.startswith("0x03"):
             lines.append(" ".join((slot, vendor, device, kind)))
     return "\n".join(lines)
-
-
-def nvidia_smi() -> str:
-    return tool("nvidia-smi", "--query-gpu=" + NVIDIA_FIELDS, "--format=csv,noheader,nounits")
 
 
 def device_tree(name: str) -> str:
@@ -268,10 +260,11 @@ SOURCES = {
     "cpu_topology": cpu_topology,
     "cgroup": cgroup,
     "disk": disk,
-    "disk_pool": disk_pool,
+    "disk_pool": lambda: "\n".join("%s %s" % (path, hostpool.pool(path, ROOT)) for path in DISK_PATHS),
     "our_disk": our_disk,
     "pci": pci,
-    "nvidia_smi": nvidia_smi,
+    "nvidia_smi": lambda: gpus.nvidia_smi(gpus.FIELDS),
+    "nvidia_modes": lambda: gpus.nvidia_smi(gpus.MODES),
     "nv_tegra_release": lambda: read("/etc/nv_tegra_release"),
     "device_tree_model": lambda: device_tree("model"),
     "device_tree_compatible": lambda: device_tree("compatible"),

@@ -22,7 +22,7 @@ ROWS = r"""
 30 21 253:6 / /c rw - ext4 /dev/mapper/vg-c rw
 31 21 8:9 / /opt2 rw - ext4 /dev/sda9 rw
 """
-PATHS = ("/opt", "/var/lib/phi4-edge", "/var/lib/docker", "/srv", "/run", "/tmp", "/a", "/b", "/c", "/opt2")  # noqa: S108
+PATHS = ("/opt", "/var/lib/phi4-edge", "/var/lib/docker", "/srv", "/run", "/tmp", "/a", "/b", "/c", "/opt2")
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def machine(tmp_path: Path) -> Path:
         ("/opt2", "/opt", False),
         ("/var/lib/docker", "/srv", True),
         ("/var/lib/docker", "/var/lib/phi4-edge", False),
-        ("/run", "/tmp", False),  # noqa: S108
+        ("/run", "/tmp", False),
         ("/a", "/b", True),
         ("/a", "/c", False),
         ("/etc", "/", True),

@@ -32,6 +32,8 @@ def reasons(
     """Return why this profile and this candidate, with numbers; first what became of the GPU."""
     profile, sizing, pool = attempt.profile, chosen.sizing, chosen.pool
     found = list(_gpu_passed_over(choice, attempt))
+    if facts.nvidia.gpus:
+        found += [f"not used: {gates.unusable(gpu)}" for gpu in facts.nvidia.unusable]
     found.append(
         f"{profile.name}: RAM {gib(facts.ram_bytes)} of {profile.minimum_ram:g} GB wanted "
         f"({gib(table.counts_from(profile.minimum_ram))} counts as that)"
@@ -74,6 +76,11 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(
             f"webui_builtin_tools: the page's tools take about {PAGE_TOOLS_TOKENS} tokens of every question, context "
             f"{chosen.sizing.context} has no room for them; set phi4_context_length to {PAGE_TOOLS_CONTEXT} or more"
+        )
+    found += [f"nvidia-smi: {remark}" for remark in facts.nvidia.remarks]
+    if attempt.gpu is not None and attempt.gpu.exclusive:
+        found.append(
+            f"{attempt.gpu.name} is in an exclusive compute mode: while another process uses it, no engine can start"
         )
     if facts.nvidia.gpus and facts.nvidia.nouveau:
         found.append("the nouveau module is loaded beside the NVIDIA driver")
