@@ -190,7 +190,7 @@ def nvidia(case: Case) -> Iterator[Finding]:
 def _specification(case: Case) -> Iterator[Finding]:
     """A specification for containers (CDI) names the driver's files by version: an older one hands over none."""
     facts = case.facts
-    if facts is None or not facts.toolkit or not facts.nvidia.gpus or facts.jetson is not None:
+    if facts is None or not facts.toolkit or not facts.nvidia.gpus or facts.board_of(facts.nvidia.gpus[0]):
         return
     for line in case.root.lines("cdi"):
         path, _, version = line.partition(" ")

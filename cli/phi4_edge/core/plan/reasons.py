@@ -12,7 +12,7 @@ from phi4_edge.core.layout import LOOPBACK, MODELS_PATH, UNIT
 from phi4_edge.core.plan import gates, steps
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.plan.context import Chosen
-from phi4_edge.core.plan.model import DiskNeed
+from phi4_edge.core.plan.model import DiskNeed, Memory
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.plan.sizing import LONGROPE_FROM
 from phi4_edge.core.text import gb, gib
@@ -39,7 +39,7 @@ def reasons(
         f"({gib(table.counts_from(profile.minimum_ram))} counts as that)"
     )
     if attempt.gpu is not None:
-        found.append(f"GPU {attempt.gpu.name}, {_gpu_memory(attempt)}{_more_gpus(facts)}")
+        found.append(f"GPU {attempt.gpu.name}, {_gpu_memory(attempt)}{_more_gpus(choice, facts)}")
     found.append(
         f"{chosen.candidate.label}: needs {gb(sizing.need)} with context {sizing.context} and KV {sizing.kv_type}, "
         f"{gb(pool.usable)} usable"
@@ -90,7 +90,7 @@ def warnings(it: Chosen) -> tuple[str, ...]:
     return tuple(found)
 
 
-def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
+def blockers(it: Chosen, memory: Memory, disk: DiskNeed, kind: str) -> tuple[str, ...]:
     """Return what stands in the way of applying now; it never changes the choice itself.
 
     Memory and port are looked at only on a host that is not ours yet: elsewhere our own engine would count, also one
@@ -117,13 +117,13 @@ def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
     unit_there = service is not None and service.load == "loaded"
     if facts.receipt.present or unit_there:
         return tuple(found)
-    return (*found, *_in_use(facts, overrides, chosen))
+    return (*found, *_in_use(facts, overrides, chosen, memory.ram_need - memory.prompt_cache))
 
 
-def _in_use(facts: HostFacts, overrides: Overrides, chosen: Evaluation) -> tuple[str, ...]:
-    """Return what takes the memory or the port that we need on a host that is not ours yet."""
+def _in_use(facts: HostFacts, overrides: Overrides, chosen: Evaluation, need: int) -> tuple[str, ...]:
+    """Return what takes the `need` of RAM or the port that we want on a host that is not ours yet."""
     found = []
-    need, available = chosen.sizing.need, facts.mem_available
+    available = facts.mem_available
     if chosen.pool.kind != "vram" and not overrides.force and available is not None and available < need:
         found.append(
             f"memory: {gb(available)} available now, {chosen.candidate.label} needs {gb(need)}; "
@@ -177,13 +177,14 @@ def _why(attempt: Attempt) -> str:
 
 
 def _gpu_passed_over(choice: Choice, chosen: Attempt) -> tuple[str, ...]:
-    """Return why a GPU that is there is not used."""
+    """Return why each GPU that is there and was tried in vain is not used."""
+    found = []
     for attempt in choice.attempts:
         if attempt is chosen or attempt.profile.accelerator != "cuda" or attempt.blocked == gates.NO_GPU:
             continue
         owner = f"{attempt.gpu.name} is not used: " if attempt.gpu is not None else ""
-        return (f"{owner}{_why(attempt)}",)
-    return ()
+        found.append(f"{owner}{_why(attempt)}")
+    return tuple(found)
 
 
 def _gpu_memory(attempt: Attempt) -> str:
@@ -192,6 +193,10 @@ def _gpu_memory(attempt: Attempt) -> str:
     return f"{gib(attempt.gpu.memory_total)}{shared}"
 
 
-def _more_gpus(facts: HostFacts) -> str:
-    others = len(facts.nvidia.gpus) - 1
-    return f" (the one with most free memory of {others + 1})" if others else ""
+def _more_gpus(choice: Choice, facts: HostFacts) -> str:
+    usable = len(facts.nvidia.gpus)
+    # The others were tried first where they have more.
+    most = (
+        "" if any(attempt.gpu is not None for attempt in choice.attempts[:-1]) else "the one with most free memory of "
+    )
+    return f" ({most or 'one of '}{usable})" if usable > 1 else ""
