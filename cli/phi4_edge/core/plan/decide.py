@@ -23,7 +23,7 @@ from phi4_edge.core.plan.model import FORMAT, DiskNeed, Memory, Plan
 from phi4_edge.core.plan.naming import awaited, fingerprint_of, release_of
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.plan.prompt_cache import prompt_cache
-from phi4_edge.core.plan.settings import knobs, taken_at_once
+from phi4_edge.core.plan.settings import LIMIT_STEP, knobs, taken_at_once
 from phi4_edge.core.plan.sizing import disk_available, disk_needs, native_disk
 from phi4_edge.core.plan.switch import switch
 from phi4_edge.core.text import canonical
@@ -170,7 +170,8 @@ def _memory(it: Chosen, settings: Mapping[str, Any]) -> Memory:
         need=need,
         available=pool.available,
         held_by_others=pool.held_by_others,
-        ram_need=it.engine.gpu_ram + prompts if on_gpu else max(need, share),
+        # In steps, for the host's total is some pages more or less after a boot.
+        ram_need=it.engine.gpu_ram + prompts if on_gpu else max(need, -(-share // LIMIT_STEP) * LIMIT_STEP),
         vram_need=0 if not on_gpu else share or sizing.need,
         measured=chosen.variant.measured,
     )
