@@ -15,6 +15,7 @@ import tarfile
 import threading
 from typing import Any, List, Tuple
 
+import hostpool
 from hostlib import HostError, Json, free_bytes, inside, remove_tree
 from hostpath import search_path
 from hostrun import clean, serve
@@ -111,20 +112,13 @@ def depth(wanted: List[str], layers: List[str]) -> int:
 
 
 def room(args: Json, docker: str) -> Json:
-    """Free bytes where Docker keeps images and where files arrive, and whether that is one file system."""
+    """Free bytes where Docker keeps images and where files arrive, and whether both draw on the same space."""
     return {
         "docker_root": docker,
         "docker_free": free_bytes(docker),
         "staging_free": free_bytes(args["staging"]),
-        "same_disk": device(docker) == device(args["staging"]),
+        "same_disk": hostpool.pool(docker) == hostpool.pool(args["staging"]),
     }
-
-
-def device(path: str) -> int:
-    """The file system that holds `path`, or will."""
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    return os.stat(path).st_dev
 
 
 def load(args: Json, _payload: bytes) -> Json:

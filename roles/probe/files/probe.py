@@ -14,6 +14,8 @@ import sys
 import time
 from typing import Iterator
 
+import gpus
+import hostpool
 import hostport
 import machine
 import mounts
@@ -30,7 +32,6 @@ read, read_bytes, first = FILES.read, FILES.read_bytes, FILES.first
 VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
 UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as the largest page-aligned number
-NVIDIA_FIELDS = "index,name,memory.total,memory.used,driver_version,compute_cap,uuid"
 UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service")
 UNIT_FIELDS = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description,StatusText,"
@@ -122,10 +123,6 @@ def pci() -> str:
         if kind.startswith("0x03"):
             lines.append(" ".join((slot, vendor, device, kind)))
     return "\n".join(lines)
-
-
-def nvidia_smi() -> str:
-    return tool("nvidia-smi", "--query-gpu=" + NVIDIA_FIELDS, "--format=csv,noheader,nounits")
 
 
 def device_tree(name: str) -> str:
@@ -235,10 +232,12 @@ SOURCES = {
     "performance_cpus": lambda: machine.performance_cpus(FILES),
     "cgroup": cgroup,
     "disk": disk,
+    "disk_pool": lambda: "\n".join("%s %s" % (path, hostpool.pool(path, ROOT)) for path in PATHS),
     "our_disk": our_disk,
     "filesystems": lambda: mounts.filesystems(FILES, PATHS),
     "pci": pci,
-    "nvidia_smi": nvidia_smi,
+    "nvidia_smi": lambda: gpus.nvidia_smi(gpus.FIELDS),
+    "nvidia_modes": lambda: gpus.nvidia_smi(gpus.MODES),
     "nv_tegra_release": lambda: read("/etc/nv_tegra_release"),
     "device_tree_model": lambda: device_tree("model"),
     "device_tree_compatible": lambda: device_tree("compatible"),

@@ -9,7 +9,7 @@ from typing import Any
 from phi4_edge.core.doctor import fix as doctor_fix
 from phi4_edge.core.doctor.case import Case, Finding
 from phi4_edge.core.packages import nvidia as packages_nvidia
-from phi4_edge.core.plan import steps
+from phi4_edge.core.plan import gates, steps
 from phi4_edge.core.plan.floors import VARIABLE
 from phi4_edge.core.text import clean, dotted, gib, version_of
 from phi4_edge.errors import PreflightError
@@ -175,6 +175,10 @@ def nvidia(case: Case) -> Iterator[Finding]:
         found = f"{card} whose driver does not answer ({facts.nvidia.detail or state})"
         fix = "see why: sudo dmesg | grep -iE 'nvrm|xid'; a GPU that fell off the bus comes back after a power cycle"
         yield case.warning("driver", found, needed, fix)
+    elif state == "unusable":
+        for gpu in facts.nvidia.unusable:
+            found, _, fix = gates.unusable(gpu).partition("; ")
+            yield case.warning("driver", found, needed, fix)
     elif facts.nvidia.nouveau:
         fix = (
             "printf 'blacklist nouveau\\n' | sudo tee /etc/modprobe.d/no-nouveau.conf; sudo update-initramfs -u; reboot"
@@ -186,7 +190,7 @@ def nvidia(case: Case) -> Iterator[Finding]:
 def _specification(case: Case) -> Iterator[Finding]:
     """A specification for containers (CDI) names the driver's files by version: an older one hands over none."""
     facts = case.facts
-    if facts is None or not facts.toolkit or not facts.nvidia.gpus or facts.jetson is not None:
+    if facts is None or not facts.toolkit or not facts.nvidia.gpus or facts.board_of(facts.nvidia.gpus[0]):
         return
     for line in case.root.lines("cdi"):
         path, _, version = line.partition(" ")

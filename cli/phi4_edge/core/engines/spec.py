@@ -94,9 +94,10 @@ class Deployment:
     """What was decided for one host before its engine's own settings, which follow from it. Sizes are bytes.
 
     `flavour`: which of the published builds the host takes. `pool_total`: the memory that the model goes to,
-    `pool_available` what of it a model may take. `prompt_cache`: room for finished prompts. `model_digest`: None while
-    the model is not made. `variants`: of the catalog and the inventory by name, None for one that is taken away.
-    `made_with`: digests of what of ours things are made with.
+    `pool_available` what of it a model may take, `unified` whether the host's programs take theirs from it too.
+    `prompt_cache`: room for finished prompts. `model_digest`: None while the model is not made. `variants`: of the
+    catalog and the inventory by name, None for one that is taken away. `made_with`: digests of what of ours things are
+    made with.
     """
 
     manager: str
@@ -117,6 +118,7 @@ class Deployment:
     weights: int
     pool_total: int
     pool_available: int
+    unified: bool
     prompt_cache: int
     served_name: str
     model_digest: str | None

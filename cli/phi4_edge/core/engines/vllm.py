@@ -31,8 +31,7 @@ def _knobs(it: Deployment) -> dict[str, Any]:
         # Its workers pass tensors through shared memory.
         own = {"dtype": "bfloat16", "kv_cache_space_gib": space, "max_num_seqs": it.parallel, "shm_size": 4 * GIB}
         return own | bound
-    # It takes a share of the total that must be free; hundredths, rounded down (past the float's own error).
-    share = int((it.pool_available / it.pool_total + 1e-6) * 100)
+    share = _share(it)
     room = share * it.pool_total // 100 - it.weights - ACTIVATIONS
     sequences = min(MOST_SEQUENCES, max(it.parallel, room // (it.kv_cache // it.parallel)))
     capability = it.gpu.compute_capability if it.gpu is not None else None
@@ -44,6 +43,16 @@ def _knobs(it: Deployment) -> dict[str, Any]:
         "enforce_eager": True,
         **bound,
     }
+
+
+def _share(it: Deployment) -> int:
+    """Return the hundredths of the total that it takes as it starts, which must be free then.
+
+    All that can be had of a card's own memory (rounded down, past the float's own error). Of memory that the host's
+    programs use too, what it needs: the rest would be lost to them.
+    """
+    most = int((it.pool_available / it.pool_total + 1e-6) * 100)
+    return min(most, -(-100 * (it.weights + ACTIVATIONS + it.kv_cache) // it.pool_total)) if it.unified else most
 
 
 def _environment(plan: Plan, _release_dir: str) -> dict[str, str]:

@@ -99,6 +99,7 @@ def disks(sources: Sources, mem_total: int | None) -> tuple[Disk, ...]:
         path, size, there = [*line.split(), "ours"][:3] if len(line.split()) in (2, 3) else ("", "", "")
         if (taken := integer(size)) is not None:
             ours.setdefault(path, (taken, there if there in STANDING else ""))
+    pools = _pools(sources)
     found: dict[str, Disk] = {}
     for line in sources.lines("disk"):
         words = line.rsplit(None, 3)
@@ -108,8 +109,10 @@ def disks(sources: Sources, mem_total: int | None) -> tuple[Disk, ...]:
         if total is None or free is None or free > total:
             continue
         kind, device, flags = kinds.get(words[0], ("", "", ()))
+        filesystem, (taken_by_us, standing) = clean(words[3], 64), ours.get(words[0], (0, ""))
+        pool = pools.get(words[0]) or _pool_of(filesystem, free, found)
         disk = Disk(
-            words[0], total, free, clean(words[3], 64), *ours.get(words[0], (0, "")),
+            words[0], total, free, filesystem, taken_by_us, pool, standing,
             memory=_memory(kind, device, total, mem_total),
             read_only="ro" in flags,
             noexec="noexec" in flags,
@@ -146,3 +149,19 @@ def _memory(kind: str, device: str, total: int, mem_total: int | None) -> str:
     if hidden and half and abs(total - half) <= half * _TMPFS_SLACK:
         return f"{'an overlay' if colon else 'a file system'} of exactly half the RAM, as a tmpfs is"
     return ""
+
+
+def _pools(sources: Sources) -> dict[str, str]:
+    """Return the pool of each path, {} for a document of a probe that did not tell."""
+    lines = sources.lines("disk_pool") if sources.text_or_none("disk_pool") is not None else []
+    words = (line.split(None, 1) for line in lines)
+    return {pair[0]: clean(pair[1], 200) for pair in words if len(pair) == 2}
+
+
+def _pool_of(filesystem: str, free: int, others: Mapping[str, Disk]) -> str:
+    """Return the pool of a filesystem that nobody named one for.
+
+    Two that have the same bytes free at the same moment are taken for one: to count them twice would overfill it.
+    """
+    alike = (disk.pool for disk in others.values() if disk.filesystem == filesystem or disk.free == free)
+    return next(alike, filesystem)

@@ -97,6 +97,7 @@ class Cgroup:
 class Disk:
     """The filesystem that holds `path`; `ours` is what our own installation takes there.
 
+    `pool` names the space that its free bytes come from: filesystems of one pool each show all of it.
     `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), else "".
     `memory`: what makes it memory that the next boot empties (such as tmpfs), else "".
     """
@@ -106,6 +107,7 @@ class Disk:
     free: int
     filesystem: str
     ours: int
+    pool: str
     standing: str = ""
     memory: str = ""
     read_only: bool = False
@@ -123,7 +125,10 @@ class Display:
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One NVIDIA GPU that its driver reports. Unified memory: the host's RAM is also its memory."""
+    """One NVIDIA GPU that its driver reports. Unified memory: the host's RAM is also its memory.
+
+    `exclusive`: the driver lets only one process at a time use it.
+    """
 
     index: int
     name: str
@@ -133,6 +138,21 @@ class Gpu:
     compute_capability: tuple[int, int] | None
     uuid: str
     unified: bool = False
+    exclusive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnusableGpu:
+    """One NVIDIA GPU that its driver lists and that no engine can use.
+
+    `problem`: mig (it is divided, and no process may use the whole), prohibited (no process may use it), memory (the
+    driver does not tell how much it has, but `said`).
+    """
+
+    index: int
+    name: str
+    problem: str
+    said: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +169,16 @@ class Nvidia:
     """The state of NVIDIA hardware.
 
     `state`: none, usable, no_driver (on the bus, no kernel driver), mismatch (kernel driver and library
-    differ), no_devices (driver sees none), unreadable (driver there, no usable answer).
+    differ), no_devices (driver sees none), unusable (each GPU is one of `unusable`), unreadable (driver there, no
+    usable answer). `remarks`: what nvidia-smi said beside its rows.
     """
 
     state: str
     detail: str
     gpus: tuple[Gpu, ...]
     nouveau: bool
+    unusable: tuple[UnusableGpu, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +264,10 @@ class HostFacts:
         """Return the address and port of our release that Docker holds for no container, "" where it does not."""
         ours = [place for place in self.orphaned_ports if place[1] == self.receipt.port and self.receipt.port]
         return f"{ours[0][0]}:{ours[0][1]}" if ours else ""
+
+    def board_of(self, gpu: Gpu | None) -> Jetson | None:
+        """Return the Jetson that `gpu` is a part of, None for a card with memory of its own in whatever board."""
+        return self.jetson if gpu is not None and gpu.unified else None
 
     def disk(self, path: str) -> Disk:
         """Return the filesystem for `path`; where it was not measured, the one that holds the models."""

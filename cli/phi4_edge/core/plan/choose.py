@@ -19,13 +19,13 @@ from phi4_edge.core.plan.sizing import (
     Pool,
     Sizing,
     attempts,
-    best_gpu,
     disk_available,
     disk_needs,
     disk_shortfall,
     gpu_pool,
     native_disk,
     ram_pool,
+    ranked_gpus,
 )
 from phi4_edge.core.text import gb, gib
 from phi4_edge.core.values import AUTO
@@ -53,7 +53,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One profile on one host.
+    """One profile on one host, with one of its GPUs where it wants one.
 
     `blocked`: why no force makes it possible. `lacks`: what the table's row asks for and the host has not.
     `distance`: the sum of the missing shares, 0 when the row holds.
@@ -95,11 +95,13 @@ def choose(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: 
     """Return the choice for one host; `evaluation` is None when nothing fits."""
     names = table.auto_order if overrides.profile == AUTO else (overrides.profile,)
     tried: list[Attempt] = []
-    for name in names:
-        attempt = _attempt(facts, table, catalog, overrides, table.profiles[name])
-        tried.append(attempt)
-        if attempt.winner is not None:
-            return Choice(tuple(tried), attempt, attempt.winner, ())
+    for profile in (table.profiles[name] for name in names):
+        gpus = ranked_gpus(facts, table) if profile.accelerator == "cuda" else ()
+        for gpu in gpus or (None,):
+            attempt = _attempt(facts, table, catalog, overrides, profile, gpu)
+            tried.append(attempt)
+            if attempt.winner is not None:
+                return Choice(tuple(tried), attempt, attempt.winner, ())
     if overrides.force and overrides.asks:
         for attempt in sorted(tried, key=lambda item: item.distance):
             if (evaluation := attempt.forced) is not None:
@@ -113,9 +115,8 @@ def nearest(choice: Choice) -> Attempt:
 
 
 def _attempt(
-    facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: Overrides, profile: Profile
+    facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: Overrides, profile: Profile, gpu: Gpu | None
 ) -> Attempt:
-    gpu = best_gpu(facts, table) if profile.accelerator == "cuda" else None
     listed = _candidates(catalog, profile, overrides)
     blocked = ""
     if profile.accelerator == "cuda" and gpu is None:
@@ -158,7 +159,7 @@ def _evaluate(
     pool = gpu_pool(facts, gpu, table, held) if gpu is not None else ram_pool(facts, table, held)
     tried = attempts(catalog, candidate, overrides)
     fitting = next((sizing for sizing in tried if sizing.need <= pool.usable), None)
-    native = native_disk(facts, engine, verdict.service_manager, candidate.accelerator)
+    native = native_disk(facts, engine, verdict.service_manager, candidate.accelerator, gpu)
     images = [image for image in (verdict.image, catalog.webui.image if overrides.webui_enabled else None) if image]
     needs = disk_needs(variant.weights, native, images, overrides.image_delivery, engine.store)
     lacks = [
@@ -239,14 +240,16 @@ def rejections(choice: Choice) -> list[dict[str, str | None]]:
     Of a profile that the host does not reach, its candidates are not listed one by one.
     """
     found: list[dict[str, str | None]] = []
+    several = sum(attempt.gpu is not None for attempt in choice.attempts) > 1
     for attempt in choice.attempts:
         base: dict[str, str | None] = {"profile": attempt.profile.name, "engine": None, "quantization": None}
         whole = (attempt.blocked,) if attempt.blocked else attempt.lacks
+        owner = f"{attempt.gpu.name}: " if attempt.gpu is not None and several else ""
         if attempt is not choice.attempt:
-            found += [base | {"reason": reason} for reason in whole]
+            found += [base | {"reason": f"{owner}{reason}"} for reason in whole]
         for item in attempt.evaluations if attempt is choice.attempt or not whole else ():
             if item is choice.evaluation:
                 return found
             label = {"engine": item.candidate.engine, "quantization": item.candidate.quantization}
-            found.append(base | label | {"reason": "; ".join(item.reasons)})
+            found.append(base | label | {"reason": owner + "; ".join(item.reasons)})
     return found

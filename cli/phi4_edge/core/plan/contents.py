@@ -32,14 +32,14 @@ def runtime(it: Chosen) -> Runtime | None:
     if it.manager != "systemd":
         return None
     if engine.release is not None:
-        return _released(facts, engine, inputs, it.accelerator)
+        return _released(facts, engine, inputs, flavour(facts, it.accelerator, it.attempt.gpu))
     python, digest = dotted(version_of(facts.python.version), 2), inputs.runtimes.get(f"phi4-edge/{engine.name}")
     tag = f"cp{python.replace('.', '')}-{facts.architecture}"
     return Runtime(None, digest, python, facts.architecture, f"{digest[:16]}-{tag}" if digest else None)
 
 
-def _released(facts: HostFacts, engine: CatalogEngine, inputs: Inputs, accelerator: str) -> Runtime:
-    name = f"{engine.version}-{facts.architecture}-{flavour(facts, accelerator)}"
+def _released(facts: HostFacts, engine: CatalogEngine, inputs: Inputs, build: str) -> Runtime:
+    name = f"{engine.version}-{facts.architecture}-{build}"
     artifact = f"{engine.name}/{name}"
     digest = inputs.artifacts.get(artifact)
     made = f"{engine.name}-{name}-{digest[:12]}" if digest else None

@@ -23,7 +23,7 @@ from phi4_edge.core.plan.model import FORMAT, DiskNeed, Memory, Plan
 from phi4_edge.core.plan.naming import awaited, fingerprint_of, release_of
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.plan.prompt_cache import prompt_cache
-from phi4_edge.core.plan.settings import knobs
+from phi4_edge.core.plan.settings import LIMIT_STEP, knobs, taken_at_once
 from phi4_edge.core.plan.sizing import disk_available, disk_needs, native_disk
 from phi4_edge.core.plan.switch import switch
 from phi4_edge.core.text import canonical
@@ -83,7 +83,7 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
     memory, disk = _memory(it, applied["knobs"]), _disk(it, applied)
     reason = _not_applicable(it)
     too_old, accepted = floors.sentences(it, steps, install)
-    blockers = reasons.blockers(it, disk, kind)
+    blockers = reasons.blockers(it, memory, disk, kind)
     return Plan(
         fits=True,
         forced=it.forced,
@@ -157,7 +157,7 @@ def _memory(it: Chosen, settings: Mapping[str, Any]) -> Memory:
     sizing, pool = chosen.sizing, chosen.pool
     on_gpu = pool.kind == "vram"
     # vLLM takes its whole share at once, whatever the weights need.
-    share = settings.get("gpu_memory_utilization")
+    share = taken_at_once(settings, pool.total)
     prompts = prompt_cache(it)
     need = sizing.need if on_gpu else sizing.need + prompts
     return Memory(
@@ -170,8 +170,9 @@ def _memory(it: Chosen, settings: Mapping[str, Any]) -> Memory:
         need=need,
         available=pool.available,
         held_by_others=pool.held_by_others,
-        ram_need=it.engine.gpu_ram + prompts if on_gpu else need,
-        vram_need=0 if not on_gpu else sizing.need if share is None else int(share * pool.total),
+        # In steps, for the host's total is some pages more or less after a boot.
+        ram_need=it.engine.gpu_ram + prompts if on_gpu else max(need, -(-share // LIMIT_STEP) * LIMIT_STEP),
+        vram_need=0 if not on_gpu else share or sizing.need,
         measured=chosen.variant.measured,
     )
 
@@ -179,7 +180,7 @@ def _memory(it: Chosen, settings: Mapping[str, Any]) -> Memory:
 def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:
     facts, receipt, model = it.facts, it.facts.receipt, applied["model"]
     there = receipt.present and model.digest is not None and receipt.digest == model.digest
-    native = native_disk(facts, it.engine, it.manager, it.accelerator)
+    native = native_disk(facts, it.engine, it.manager, it.accelerator, it.attempt.gpu)
     paths = (MODELS_PATH, RELEASES_PATH, DOCKER_PATH) if it.images else (MODELS_PATH, RELEASES_PATH)
     store, weights = it.engine.store, it.evaluation.variant.weights
     made = receipt.present and receipt.store != "" and receipt.store == applied["knobs"].get("store")
@@ -205,7 +206,7 @@ def _loading(it: Chosen, applied: Mapping[str, Any]) -> tuple[int, int]:
     # Planned and catalog's images are in the same order: first the engine's, then the page's.
     missing = [source for source, image in zip(it.images, planned, strict=True) if image.digest not in loaded]
     needs = disk_needs(0, 0, missing, it.overrides.image_delivery)
-    shared = it.facts.disk(DOCKER_PATH).filesystem == it.facts.disk(MODELS_PATH).filesystem
+    shared = it.facts.disk(DOCKER_PATH).pool == it.facts.disk(MODELS_PATH).pool
     return needs[MODELS_PATH], needs[DOCKER_PATH] if shared else 0
 
 

@@ -21,7 +21,11 @@ class Forecast:
 
 def forecast(facts: HostFacts, catalog: Catalog, candidate: Candidate, gpu: Gpu | None) -> Forecast:
     """Return the forecast for one candidate on this host."""
-    name = f"{facts.board} {gpu.name if gpu and candidate.accelerator == 'cuda' else facts.cpu.model}"
+    on_card = gpu is not None and candidate.accelerator == "cuda" and not gpu.unified
+    # The memory of a card is not the board's.
+    name = (
+        f"{'' if on_card else facts.board} {gpu.name if gpu and candidate.accelerator == 'cuda' else facts.cpu.model}"
+    )
     row = _row(catalog.speed.rows[candidate.accelerator], name, facts.architecture)
     measured = _measured(facts, catalog, candidate)
     if measured is not None and (row is None or not row.match):

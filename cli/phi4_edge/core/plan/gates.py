@@ -8,13 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage, Variant
-from phi4_edge.core.facts.model import Gpu, HostFacts
+from phi4_edge.core.facts.model import Gpu, HostFacts, Jetson, UnusableGpu
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import dotted, version_of
 from phi4_edge.core.values import AUTO
 
 DRIVER_VARIABLE = "nvidia_runtime_driver_install"
 NO_GPU = "found no NVIDIA GPU"
+_ADVICE = {
+    "is not a valid field": "update the driver, which is too old to answer",
+    "insufficient permissions": "look as root, to whom also a GPU in MIG mode answers",
+    "gpu is lost": "reboot the host",
+    "reset": "reset it (nvidia-smi --gpu-reset) or reboot the host",
+    "unknown error": "look at dmesg and reboot the host",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +74,35 @@ def no_gpu(facts: HostFacts) -> str:
         return (
             f"found {card} without the NVIDIA driver{nouveau}; set {DRIVER_VARIABLE}: true to have it installed{secure}"
         )
+    if nvidia.state == "unusable":
+        return "; ".join(f"found {unusable(gpu)}" for gpu in nvidia.unusable)
     advice = {
         "mismatch": "whose kernel driver and library differ in version; reboot the host",
         "no_devices": "whose driver sees no device; look at dmesg on the host",
-        "unreadable": "whose driver gives no usable answer; run nvidia-smi on the host",
+        "unreadable": f"whose driver gives no usable answer{_quoted(nvidia.detail)}; {_advice(nvidia.detail)}",
     }
     return f"found {card} {advice[nvidia.state]}" if nvidia.state in advice else NO_GPU
+
+
+def unusable(gpu: UnusableGpu) -> str:
+    """Return which GPU cannot be used, why, and what would change that."""
+    if gpu.problem == "mig":
+        return f"{gpu.name} in MIG mode, which phi4-edge does not use; needs MIG off or phi4_engine for the CPU"
+    if gpu.problem == "prohibited":
+        return (
+            f"{gpu.name} in compute mode Prohibited, in which no process may use it; "
+            f"nvidia-smi -i {gpu.index} -c DEFAULT allows it"
+        )
+    return f"{gpu.name} that answers {gpu.said} when asked for its memory; {_advice(gpu.said)}"
+
+
+def _quoted(said: str) -> str:
+    return f": {said.rstrip('.')}" if said else ""
+
+
+def _advice(said: str) -> str:
+    """Return what to do about an answer of nvidia-smi, by its own words."""
+    return next((advice for words, advice in _ADVICE.items() if words in said.lower()), "run nvidia-smi on the host")
 
 
 def _cpu(facts: HostFacts, build: Build) -> list[str]:
@@ -88,12 +118,17 @@ def _cpu(facts: HostFacts, build: Build) -> list[str]:
 def _gpu(facts: HostFacts, engine: CatalogEngine, build: Build, gpu: Gpu, variant: Variant) -> list[str]:
     reasons = []
     capability, wanted = gpu.compute_capability, max(build.compute_capability, variant.compute_capability)
+    # A driver too old to tell the capability is what is in the way.
+    known = [rule.minimum for rule in build.drivers] + [image.minimum_driver for image in build.images]
+    oldest = min((minimum for minimum in known if minimum), default=0)
+    if capability is None and () < version_of(gpu.driver) < (oldest,) and facts.board_of(gpu) is None:
+        return [f"NVIDIA driver {gpu.driver}, needs {oldest} or newer"]
     if capability is None:
         reasons.append(f"{gpu.name} reports no compute capability, needs {dotted(wanted)}")
     elif capability < wanted:
         reasons.append(f"compute capability {dotted(capability)} < {dotted(wanted)}")
-    if facts.jetson is not None:
-        return reasons + _jetson(facts, engine, build)
+    if (board := facts.board_of(gpu)) is not None:
+        return reasons + _jetson(board, engine, build)
     driver = version_of(gpu.driver)
     rule = next((r for r in build.drivers if not r.capability_to or (capability or ()) <= r.capability_to), None)
     if rule and driver < (rule.minimum,):
@@ -101,14 +136,13 @@ def _gpu(facts: HostFacts, engine: CatalogEngine, build: Build, gpu: Gpu, varian
     return reasons
 
 
-def _jetson(facts: HostFacts, engine: CatalogEngine, build: Build) -> list[str]:
-    assert facts.jetson is not None  # noqa: S101
-    release = version_of(facts.jetson.l4t)[:1]
+def _jetson(board: Jetson, engine: CatalogEngine, build: Build) -> list[str]:
+    release = version_of(board.l4t)[:1]
     if not build.jetson:
-        return [f"{engine.name} {engine.version} has no build for Jetson ({facts.jetson.model})"]
+        return [f"{engine.name} {engine.version} has no build for Jetson ({board.model})"]
     if not release or release[0] not in build.jetson:
         known = " or ".join(f"R{major}" for major in build.jetson)
-        return [f"Linux for Tegra {facts.jetson.l4t or 'of unknown release'}, needs {known}"]
+        return [f"Linux for Tegra {board.l4t or 'of unknown release'}, needs {known}"]
     return []
 
 

@@ -12,7 +12,7 @@ from phi4_edge.core.layout import DOCKER_PATH, LOOPBACK, MODELS_PATH, RELEASES_P
 from phi4_edge.core.plan import gates, steps
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.plan.context import Chosen
-from phi4_edge.core.plan.model import DiskNeed
+from phi4_edge.core.plan.model import DiskNeed, Memory
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.plan.sizing import LONGROPE_FROM
 from phi4_edge.core.text import gb, gib
@@ -32,12 +32,14 @@ def reasons(
     """Return why this profile and this candidate, with numbers; first what became of the GPU."""
     profile, sizing, pool = attempt.profile, chosen.sizing, chosen.pool
     found = list(_gpu_passed_over(choice, attempt))
+    if facts.nvidia.gpus:
+        found += [f"not used: {gates.unusable(gpu)}" for gpu in facts.nvidia.unusable]
     found.append(
         f"{profile.name}: RAM {gib(facts.ram_bytes)} of {profile.minimum_ram:g} GB wanted "
         f"({gib(table.counts_from(profile.minimum_ram))} counts as that)"
     )
     if attempt.gpu is not None:
-        found.append(f"GPU {attempt.gpu.name}, {_gpu_memory(attempt)}{_more_gpus(facts)}")
+        found.append(f"GPU {attempt.gpu.name}, {_gpu_memory(attempt)}{_more_gpus(choice, facts)}")
     found.append(
         f"{chosen.candidate.label}: needs {gb(sizing.need)} with context {sizing.context} and KV {sizing.kv_type}, "
         f"{gb(pool.usable)} usable"
@@ -86,6 +88,11 @@ def warnings(it: Chosen) -> tuple[str, ...]:
             f"{chosen.sizing.context} has no room for them; set phi4_context_length to {PAGE_TOOLS_CONTEXT} or more"
         )
     found += [f"forced: {text}" for text in _fleeting(it)] if overrides.force else []
+    found += [f"nvidia-smi: {remark}" for remark in facts.nvidia.remarks]
+    if attempt.gpu is not None and attempt.gpu.exclusive:
+        found.append(
+            f"{attempt.gpu.name} is in an exclusive compute mode: while another process uses it, no engine can start"
+        )
     if facts.nvidia.gpus and facts.nvidia.nouveau:
         found.append("the nouveau module is loaded beside the NVIDIA driver")
     if facts.reboot_required:
@@ -94,7 +101,7 @@ def warnings(it: Chosen) -> tuple[str, ...]:
     return tuple(found)
 
 
-def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
+def blockers(it: Chosen, memory: Memory, disk: DiskNeed, kind: str) -> tuple[str, ...]:
     """Return what stands in the way of applying now; it never changes the choice itself.
 
     Memory and port are looked at only on a host that is not ours yet: elsewhere our own engine would count, also one
@@ -123,7 +130,7 @@ def blockers(it: Chosen, disk: DiskNeed, kind: str) -> tuple[str, ...]:
     unit_there = service is not None and service.load == "loaded"
     if facts.receipt.present or unit_there:
         return tuple(found)
-    return (*found, *_in_use(facts, overrides, chosen))
+    return (*found, *_in_use(facts, overrides, chosen, memory.ram_need - memory.prompt_cache))
 
 
 def _used(it: Chosen) -> tuple[str, ...]:
@@ -154,10 +161,10 @@ def _unusable(it: Chosen) -> list[str]:
     ]  # fmt: skip
 
 
-def _in_use(facts: HostFacts, overrides: Overrides, chosen: Evaluation) -> tuple[str, ...]:
-    """Return what takes the memory or the port that we need on a host that is not ours yet."""
+def _in_use(facts: HostFacts, overrides: Overrides, chosen: Evaluation, need: int) -> tuple[str, ...]:
+    """Return what takes the `need` of RAM or the port that we want on a host that is not ours yet."""
     found = []
-    need, available = chosen.sizing.need, facts.mem_available
+    available = facts.mem_available
     if chosen.pool.kind != "vram" and not overrides.force and available is not None and available < need:
         found.append(
             f"memory: {gb(available)} available now, {chosen.candidate.label} needs {gb(need)}; "
@@ -212,13 +219,14 @@ def _why(attempt: Attempt) -> str:
 
 
 def _gpu_passed_over(choice: Choice, chosen: Attempt) -> tuple[str, ...]:
-    """Return why a GPU that is there is not used."""
+    """Return why each GPU that is there and was tried in vain is not used."""
+    found = []
     for attempt in choice.attempts:
         if attempt is chosen or attempt.profile.accelerator != "cuda" or attempt.blocked == gates.NO_GPU:
             continue
         owner = f"{attempt.gpu.name} is not used: " if attempt.gpu is not None else ""
-        return (f"{owner}{_why(attempt)}",)
-    return ()
+        found.append(f"{owner}{_why(attempt)}")
+    return tuple(found)
 
 
 def _gpu_memory(attempt: Attempt) -> str:
@@ -227,6 +235,10 @@ def _gpu_memory(attempt: Attempt) -> str:
     return f"{gib(attempt.gpu.memory_total)}{shared}"
 
 
-def _more_gpus(facts: HostFacts) -> str:
-    others = len(facts.nvidia.gpus) - 1
-    return f" (the one with most free memory of {others + 1})" if others else ""
+def _more_gpus(choice: Choice, facts: HostFacts) -> str:
+    usable = len(facts.nvidia.gpus)
+    # The others were tried first where they have more.
+    most = (
+        "" if any(attempt.gpu is not None for attempt in choice.attempts[:-1]) else "the one with most free memory of "
+    )
+    return f" ({most or 'one of '}{usable})" if usable > 1 else ""

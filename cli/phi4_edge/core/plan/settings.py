@@ -5,6 +5,7 @@ Every knob reaches the running engine, on the command line, in its environment, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from phi4_edge.core.catalog.table import ResourceTable
@@ -32,7 +33,17 @@ def knobs(it: Chosen, model: PlannedModel) -> dict[str, Any]:
         found["gpu"] = gpu.uuid
     if it.manager == "compose":
         found |= {"container_port": it.engine.container_port, "shm_size": it.engine.shm_size}
-    return found | ENGINES[it.engine.name].knobs(_deployment(it, model))
+    found |= ENGINES[it.engine.name].knobs(_deployment(it, model))
+    if it.evaluation.pool.kind == "unified" and (share := taken_at_once(found, it.evaluation.pool.total)):
+        # Its own process takes memory of the same pool beside the share.
+        most = it.facts.ram_bytes if it.forced else max(0, it.facts.ram_bytes - it.table.os_reserve - it.beside)
+        found["memory_max"] = min(share + it.engine.gpu_ram, most) // LIMIT_STEP * LIMIT_STEP
+    return found
+
+
+def taken_at_once(knobs: Mapping[str, Any], total: int) -> int:
+    """Return the bytes of a GPU's `total` that an engine takes as it starts; 0 for one that takes what it needs."""
+    return int(float(knobs.get("gpu_memory_utilization", 0)) * total)
 
 
 def memory_max(
@@ -64,7 +75,7 @@ def _deployment(it: Chosen, model: PlannedModel) -> Deployment:
     return Deployment(
         manager=it.manager,
         accelerator=it.accelerator,
-        flavour=flavour(it.facts, it.accelerator),
+        flavour=flavour(it.facts, it.accelerator, it.attempt.gpu),
         gpu=it.attempt.gpu,
         bind=overrides.bind,
         port=overrides.port,
@@ -79,7 +90,8 @@ def _deployment(it: Chosen, model: PlannedModel) -> Deployment:
         kv_cache=sizing.kv_cache,
         weights=sizing.weights,
         pool_total=pool.total,
-        pool_available=pool.available,
+        pool_available=pool.usable,
+        unified=pool.kind == "unified",
         prompt_cache=prompt_cache(it),
         served_name=model.served_name,
         model_digest=model.digest,

@@ -85,14 +85,16 @@ def held_by_others(facts: HostFacts, gpu: Gpu) -> int:
     return -(-gpu.memory_used // _HELD_STEP) * _HELD_STEP
 
 
-def best_gpu(facts: HostFacts, table: ResourceTable) -> Gpu | None:
-    """Return the GPU with most plannable memory, the first of equals; None where none is usable.
+def ranked_gpus(facts: HostFacts, table: ResourceTable) -> tuple[Gpu, ...]:
+    """Return the GPUs in the order in which they are tried: those with most plannable memory first.
 
     A release stays on its GPU unless another has more memory: what others do with the rest must not move it.
     """
-    best = max(facts.nvidia.gpus, key=lambda gpu: gpu_pool(facts, gpu, table).usable, default=None)
-    ours = next((gpu for gpu in facts.nvidia.gpus if gpu.uuid and gpu.uuid == facts.receipt.gpu), None)
-    return ours if best is not None and ours is not None and ours.memory_total >= best.memory_total else best
+    ranked = sorted(facts.nvidia.gpus, key=lambda gpu: -gpu_pool(facts, gpu, table).usable)
+    ours = next((gpu for gpu in ranked if gpu.uuid and gpu.uuid == facts.receipt.gpu), None)
+    if ours is None or ours.memory_total < ranked[0].memory_total:
+        return tuple(ranked)
+    return (ours, *(gpu for gpu in ranked if gpu is not ours))
 
 
 def attempts(catalog: Catalog, candidate: Candidate, overrides: Overrides) -> tuple[Sizing, ...]:
@@ -121,24 +123,28 @@ def _set_aside(tokens: int, build: Build) -> int:
 def disk_available(facts: HostFacts, *paths: str) -> int:
     """Return the bytes that we may use below `paths`: free, and what our own installation takes.
 
-    Each filesystem counts once.
+    Each pool counts once, with as much as any of its filesystems has free: another may have a quota.
     """
-    free: dict[str, int] = {}
-    for path in paths:
-        disk = facts.disk(path)
-        free[disk.filesystem] = min(free.get(disk.filesystem, disk.free), disk.free)
-    ours = sum(disk.ours for disk in facts.disks if disk.filesystem in free)
-    image = facts.receipt.image_disk if facts.disk(DOCKER_PATH).filesystem in free else 0
-    return sum(free.values()) + ours + image
+    pools = {facts.disk(path).pool: _free(facts, path) for path in sorted(paths, key=lambda path: _free(facts, path))}
+    ours = sum(disk.ours for disk in facts.disks if disk.pool in pools)
+    image = facts.receipt.image_disk if facts.disk(DOCKER_PATH).pool in pools else 0
+    return sum(pools.values()) + ours + image
+
+
+def _free(facts: HostFacts, path: str) -> int:
+    """Return the bytes free on the filesystem of `path`: the least that any of its paths was told."""
+    filesystem = facts.disk(path).filesystem
+    return min(disk.free for disk in facts.disks if disk.filesystem == filesystem)
 
 
 def disk_shortfall(facts: HostFacts, needs: Mapping[str, int]) -> str:
-    """Return which filesystem lacks room for `needs` (path to bytes), with numbers, or ""."""
-    by_filesystem: dict[str, list[str]] = {}
-    for path, size in needs.items():
-        if size:
-            by_filesystem.setdefault(facts.disk(path).filesystem, []).append(path)
-    for paths in by_filesystem.values():
+    """Return which filesystem or pool lacks room for `needs` (path to bytes), with numbers, or ""."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for path in (path for path, size in needs.items() if size):
+        disk = facts.disk(path)
+        for group in (("filesystem", disk.filesystem), ("pool", disk.pool)):
+            groups.setdefault(group, []).append(path)
+    for paths in groups.values():
         need, available = sum(needs[path] for path in paths), disk_available(facts, *paths)
         if need > available:
             return f"needs {gb(need)} of disk below {' and '.join(paths)}, {gb(available)} can be used"
@@ -160,18 +166,19 @@ def disk_needs(
     return {MODELS_PATH: weights + max(staged, made), RELEASES_PATH: native, DOCKER_PATH: unpacked + archives}
 
 
-def flavour(facts: HostFacts, accelerator: str) -> str:
-    """Return which of the published builds a host takes: cpu, cuda, jetpack5 or jetpack6."""
-    if accelerator != "cuda" or facts.jetson is None:
+def flavour(facts: HostFacts, accelerator: str, gpu: Gpu | None) -> str:
+    """Return which of the published builds a host takes for `gpu`: cpu, cuda, jetpack5 or jetpack6."""
+    board = facts.board_of(gpu)
+    if accelerator != "cuda" or board is None:
         return accelerator
     # Linux for Tegra R35 is JetPack 5, R36 is JetPack 6; the gate has refused all others.
-    return "jetpack5" if version_of(facts.jetson.l4t)[:1] == (35,) else "jetpack6"
+    return "jetpack5" if version_of(board.l4t)[:1] == (35,) else "jetpack6"
 
 
-def native_disk(facts: HostFacts, engine: CatalogEngine, manager: str, accelerator: str) -> int:
+def native_disk(facts: HostFacts, engine: CatalogEngine, manager: str, accelerator: str, gpu: Gpu | None) -> int:
     """Return the bytes of an engine's own files on the host."""
     if manager != "systemd":
         return 0
     published = engine.release.artifacts if engine.release is not None else {}
-    artifact = published.get(f"{facts.architecture}-{flavour(facts, accelerator)}")
+    artifact = published.get(f"{facts.architecture}-{flavour(facts, accelerator, gpu)}")
     return artifact.disk if artifact is not None else engine.disk

@@ -87,9 +87,14 @@ def run(*argv: str) -> tuple[int, str, str]:
 def tool(*argv: str) -> str:
     status, out, err = run(*argv)
     if status or not out.strip():
-        said = (err.strip() or out.strip())[:200]
-        raise Gap("denied" if "permission denied" in said.lower() else "failed", "exit status %d: %s" % (status, said))
+        raise failure(status, out, err)
     return out
+
+
+def failure(status: int, out: str, err: str) -> Gap:
+    """What a tool said that gave no answer."""
+    said = (err.strip() or out.strip())[:200]
+    return Gap("denied" if "permission denied" in said.lower() else "failed", "exit status %d: %s" % (status, said))
 
 
 def standing(path: str) -> str:

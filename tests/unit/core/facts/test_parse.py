@@ -188,7 +188,8 @@ def test_disks_on_different_filesystems(document: Make) -> None:
         ("", "nouveau 1 0", True, "no_driver"),
         ("garbage", "nvidia 1 0", True, "unreadable"),
         ("garbage", "", False, "none"),
-        ("0, RTX, [N/A], [N/A], 580, 8.6, GPU-1", "nvidia 1 0", True, "unreadable"),
+        ("0, RTX, [N/A], [N/A], 580, 8.6, GPU-1", "nvidia 1 0", True, "unusable"),
+        ("0, RTX, none, none, 580, 8.6, GPU-1", "nvidia 1 0", True, "unreadable"),
         ("0, RTX 3060, 12288, 99999, 580.1, 8.6, GPU-1", "nvidia 1 0", True, "usable"),
     ],
 )

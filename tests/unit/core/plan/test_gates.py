@@ -10,7 +10,7 @@ import pytest
 
 from phi4_edge.core.facts import parse
 from phi4_edge.core.plan.decide import Plan
-from phi4_edge.core.plan.sizing import best_gpu
+from phi4_edge.core.plan.sizing import ranked_gpus
 from phi4_edge.data import load_table
 
 Make = Callable[..., Any]
@@ -163,8 +163,7 @@ def test_a_release_stays_on_its_gpu_while_no_other_is_larger(document: Make) -> 
     def chosen(*cards: str) -> str:
         told = json.dumps({"present": True, "receipt": receipt, "file_count": 1, "drift": []})
         found = parse.parse(document(GPU, nvidia_smi="\n".join(cards), receipt=told))
-        best = best_gpu(found, load_table())
-        return best.uuid if best else ""
+        return ranked_gpus(found, load_table())[0].uuid
 
     assert chosen(card.format(0, 12288, 0), card.format(1, 12288, 9000)) == "GPU-1"
     assert chosen(card.format(0, 24576, 0), card.format(1, 12288, 9000)) == "GPU-0"

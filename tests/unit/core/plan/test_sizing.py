@@ -97,3 +97,61 @@ def test_vllm_on_a_cpu_is_planned_with_the_pool_that_it_sets_aside(
 def test_elsewhere_the_tokens_count(document: Make, plan: Make) -> None:
     made = plan(document("two-gpus"), engine="vllm", context_length=2048)
     assert (made.accelerator, made.memory.kv_cache) == ("cuda", 2048 * 131072)
+
+
+OURS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/etc")
+
+
+def mounts(*rows: tuple[int, int, int]) -> str:
+    """The disks of our paths: total, free and device number of each."""
+    return "\n".join(f"{path} {total} {free} {number}" for path, (total, free, number) in zip(OURS, rows, strict=True))
+
+
+def pools(*names: str) -> str:
+    return "\n".join(f"{path} {name}" for path, name in zip(OURS, names, strict=True))
+
+
+SUBVOLUMES = [(40 * GB, 6 * GB - 1, number) for number in (51, 52, 53, 50)]
+DATASETS = [(total * GB + 9 * GB, 9 * GB, number) for total, number in ((1, 61), (2, 62), (7, 63), (4, 60))]
+THIN = [(30 * GB, free * GB, number) for free, number in ((5, 64), (8, 65), (20, 66), (3, 67))]
+
+
+@pytest.mark.parametrize(
+    ("disks", "named", "available"),
+    [
+        (SUBVOLUMES, None, 6 * GB - 1),
+        (SUBVOLUMES, ("btrfs:/dev/vda3",) * 4, 6 * GB - 1),
+        (DATASETS, None, 9 * GB),
+        (DATASETS, ("zfs:tank",) * 4, 9 * GB),
+        (THIN, ("thin:LVM-a-tpool",) * 4, 8 * GB),
+        # Told apart by the probe, however alike they look.
+        (SUBVOLUMES, ("device:8:1", "device:8:2", "device:8:3", "device:8:1"), 12 * GB - 2),
+    ],
+)
+def test_what_one_pool_has_free_counts_once_however_often_it_is_mounted(
+    document: Make, plan: Make, disks: Any, named: tuple[str, ...] | None, available: int
+) -> None:
+    made = plan(document("n150-8gb", disk=mounts(*disks), disk_pool=pools(*named) if named else None))
+    if made.fits:
+        assert made.disk.available == available
+    else:
+        assert available < 6 * GB and any("disk: 6.0 GB can be used" in text for text in made.missing)
+
+
+def test_an_engine_whose_image_shares_the_pool_of_the_models_must_fit_beside_them(document: Make, plan: Make) -> None:
+    def on(*numbers: int) -> Any:
+        disks = mounts(*((70 * GB, 40 * GB, number) for number in numbers))
+        return plan(document("two-gpus", disk=disks))
+
+    assert on(41, 42, 43, 40).engine == on(1, 1, 1, 1).engine == "ollama"
+    apart = mounts(*((70 * GB, free * GB, number) for free, number in ((40, 41), (39, 42), (38, 43), (40, 41))))
+    assert plan(document("two-gpus", disk=apart)).engine == "vllm"
+
+
+def test_a_quota_on_one_dataset_does_not_shrink_the_rest_of_its_pool(document: Make, plan: Make) -> None:
+    disks = mounts((9 * GB, 3 * GB, 1), (90 * GB, 60 * GB, 2), (90 * GB, 60 * GB, 3), (90 * GB, 60 * GB, 4))
+    made = plan(document("n150-8gb", disk=disks, disk_pool=pools(*["zfs:tank"] * 4)))
+    assert (made.engine, made.disk.available) == ("onnx", 60 * GB)
+    tight = mounts((9 * GB, GB // 10, 1), (90 * GB, 60 * GB, 2), (90 * GB, 60 * GB, 3), (90 * GB, 60 * GB, 4))
+    small = plan(document("n150-8gb", disk=tight, disk_pool=pools(*["zfs:tank"] * 4)), engine="onnx")
+    assert not small.fits and "of disk below /opt/phi4-edge, 0.1 GB can be used" in " ".join(small.missing)
