@@ -7,6 +7,8 @@ operator's own settings bring in: Ansible with its inventories and vault program
 
 from __future__ import annotations
 
+import functools
+import locale
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,6 +62,11 @@ _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO
 _TRUSTED_WITH_PROXIES = frozenset({Need.NETWORK, Need.PACKAGES})
 
 
+# What glibc and musl have without anything installed comes first.
+_UTF8 = ("C.UTF-8", "C.utf8", "en_US.UTF-8")
+_CATEGORIES = ("LC_CTYPE", "LC_COLLATE", "LC_MESSAGES", "LC_MONETARY", "LC_NUMERIC", "LC_TIME")
+
+
 def allowed(environ: Mapping[str, str], *needs: Need) -> dict[str, str]:
     """What a program that does `needs` may see of `environ`, which stays as it is."""
     kinds = {Need.PROGRAM, *needs, *(more for need in needs for more in _ALSO.get(need, ()))}
@@ -67,11 +74,47 @@ def allowed(environ: Mapping[str, str], *needs: Need) -> dict[str, str]:
     patterns = [pattern for kind in kinds for pattern in _NAMES[kind]]
     exact = {pattern for pattern in patterns if not pattern.endswith("*")} | kept
     prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
-    return {
-        name: value
-        for name, value in environ.items()
-        if name in exact or name.startswith(prefixes) or (name.upper() in _PROXIES and _may_use(value, kinds, needs))
-    }
+    return _speaking(
+        {
+            name: value
+            for name, value in environ.items()
+            if name in exact
+            or name.startswith(prefixes)
+            or (name.upper() in _PROXIES and _may_use(value, kinds, needs))
+        }
+    )
+
+
+def _speaking(environ: dict[str, str]) -> dict[str, str]:
+    """The same with a locale that is installed and has UTF-8: ssh, cron and CI bring others, and Ansible refuses them.
+
+    Where no locale is set none is added: Python itself then finds one with UTF-8.
+    """
+    said = {name: value for name, value in environ.items() if value and (name == "LANG" or name.startswith("LC_"))}
+    names = tuple(said.get("LC_ALL") or said.get(name) or said.get("LANG") or "C" for name in _CATEGORIES)
+    if not said or _usable(names):
+        return environ
+    better = next((name for name in _UTF8 if _usable((name,) * len(_CATEGORIES))), None)
+    if better is None:
+        return environ
+    kept = {name: value for name, value in environ.items() if name != "LANG" and not name.startswith("LC_")}
+    return {**kept, "LC_ALL": better}
+
+
+@functools.cache
+def _usable(names: tuple[str, ...]) -> bool:
+    """Whether these locales, one for each of _CATEGORIES, are installed, and the characters are those of UTF-8."""
+    numbers = [getattr(locale, category) for category in _CATEGORIES]
+    before = [locale.setlocale(number) for number in numbers]
+    try:
+        for number, name in zip(numbers, names, strict=True):
+            locale.setlocale(number, name)
+        return (locale.getlocale(locale.LC_CTYPE)[1] or "").lower() in ("utf-8", "utf8")
+    except (locale.Error, ValueError):  # ValueError: a name without meaning here, such as macOS' UTF-8
+        return False
+    finally:
+        for number, name in zip(numbers, before, strict=True):
+            locale.setlocale(number, name)
 
 
 def _may_use(proxy: str, kinds: set[Need], needs: tuple[Need, ...]) -> bool:
@@ -87,11 +130,17 @@ def narrowed(*needs: Need) -> Iterator[None]:
     For one thread at a time; threads that end within are those of the caller.
     """
     before = dict(os.environ)
-    hidden = before.keys() - allowed(before, *needs).keys()
+    seen = allowed(before, *needs)
+    hidden = before.keys() - seen.keys()
+    given = {name: value for name, value in seen.items() if before.get(name) != value}
     for name in hidden:
         del os.environ[name]
+    os.environ.update(given)
     try:
         yield
     finally:
-        for name in hidden:
+        for name, value in given.items():
+            if os.environ.get(name) == value:
+                del os.environ[name]
+        for name in {*hidden, *(given.keys() & before.keys())}:
             os.environ.setdefault(name, before[name])

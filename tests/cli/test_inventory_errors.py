@@ -41,6 +41,19 @@ def test_a_wrong_inventory_is_exit_1(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_what_is_odd_about_an_inventory_is_said_first(invoke: Invoke, tmp_path: Path, command: list[str]) -> None:
+    path = tmp_path / "hosts.yml"
+    path.write_text("west:\n  hosts: {gw1: {ansible_host: 127.0.0.1, ansible_port: 1}}\neast:\n  host: {gw2: {}}\n")
+    result = invoke(*command, path, "--output", "json")
+    assert result.stderr.startswith("warning: ")
+    assert all(word in result.stderr.splitlines()[0] for word in ("hosts.yml", "host", "east"))
+    assert "warning" not in result.stdout
+    missing = invoke(*command, path, "--limit", "gw2")
+    assert missing.exit_code == 1
+    assert all(word in missing.stderr for word in ("warning: ", "east", "found no host that matches"))
+
+
 def test_a_question_needs_a_right_inventory_too(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("ask", tmp_path / "none.ini", "Are you there?")
     assert (result.exit_code, "found no inventory" in result.stderr) == (1, True)

@@ -15,6 +15,7 @@ from phi4_edge import inventory
 from phi4_edge.artifacts.convert import process
 from phi4_edge.core.inventory import Host
 from phi4_edge.environment import KEEP, Need, allowed, narrowed
+from phi4_edge.errors import PreflightError
 from phi4_edge.runner.environment import scrub
 from phi4_edge.runner.workers.inventory import secret
 from phi4_edge.runner.workers.link import Link
@@ -50,6 +51,67 @@ EVERYTHING = {**PLAIN, **{name: f"canary-{name}" for name in SECRETS}}
 @pytest.mark.parametrize("need", [None, *Need])
 def test_no_kind_of_child_sees_what_is_not_named(need: Need | None) -> None:
     assert allowed(EVERYTHING, *([need] if need else [])) == PLAIN
+
+
+UNSPEAKABLE = (
+    {"LC_ALL": "C"},
+    {"LC_ALL": "POSIX", "LANG": "C.UTF-8"},
+    {"LANG": "C"},
+    {"LC_ALL": "xx_YY.UTF-8"},
+    {"LANG": "xx_YY.UTF-8", "LC_CTYPE": "C.UTF-8"},
+    {"LC_CTYPE": "UTF-8"},
+    {"LANG": "C.UTF-8", "LC_TIME": "xx_YY"},
+)
+
+
+@pytest.mark.parametrize("found", UNSPEAKABLE, ids=str)
+def test_a_locale_that_is_not_installed_or_has_no_utf_8_is_replaced(found: dict[str, str]) -> None:
+    assert allowed({"TZ": "UTC", **found}, Need.ANSIBLE) == {"TZ": "UTC", "LC_ALL": "C.UTF-8"}
+
+
+@pytest.mark.parametrize(
+    "found", [{}, {"LC_ALL": ""}, {"LANG": "C.UTF-8"}, {"LC_ALL": "C.UTF-8", "LANG": "xx"}], ids=str
+)
+def test_a_locale_that_works_stays(found: dict[str, str]) -> None:
+    assert allowed(found, Need.ANSIBLE) == found
+
+
+def test_our_own_locale_is_replaced_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("LC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LANG", "xx_YY.UTF-8")
+    with narrowed(Need.ANSIBLE):
+        assert (os.environ.get("LC_ALL"), os.environ.get("LANG")) == ("C.UTF-8", None)
+    assert (os.environ.get("LC_ALL"), os.environ.get("LANG")) == (None, "xx_YY.UTF-8")
+
+
+@pytest.mark.parametrize("found", UNSPEAKABLE[:4], ids=str)
+def test_ansible_starts_in_every_locale(tmp_path: Path, found: dict[str, str]) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("a ansible_user=m\u00fcller\n", encoding="utf-8")
+    code = f"from phi4_edge import inventory; print(ascii(inventory.load(({str(path)!r},))[0].user))"
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path), **found}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "'m\\xfcller'\n", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("ERROR: Ansible requires the filesystem encoding to be UTF-8; Detected x.", "LC_ALL=C.UTF-8"),
+        ("ERROR: Ansible requires blocking IO on stdin/stdout/stderr.", "blocking IO.*how this was started"),
+    ],
+)
+def test_what_keeps_ansible_from_starting_is_not_the_inventory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, wanted: str
+) -> None:
+    def ends(*_: object) -> None:
+        raise SystemExit(said)
+
+    (tmp_path / "hosts").write_text("a\n")
+    monkeypatch.setattr("phi4_edge.inventory.loader.importlib.import_module", ends)
+    with pytest.raises(PreflightError, match=f"Ansible cannot start here.*{wanted}"):
+        inventory.load((str(tmp_path / "hosts"),))
 
 
 @pytest.mark.parametrize(

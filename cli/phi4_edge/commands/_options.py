@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from phi4_edge.core.rollout.waves import Size
+from phi4_edge.core.text import printable
 from phi4_edge.errors import Phi4EdgeError, WaveError
 from phi4_edge.operations.options import NAMES, Reach, Waving
 
@@ -56,6 +57,10 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def _warn(text: str) -> None:
+    note(f"warning: {printable(text, lines=False)}")
+
+
 def reach_options(function: F) -> F:
     """Adds `--limit`, `--forks`, `--ask-become-pass` and `--vault-password-file`; the command takes them as `reach`."""
 
@@ -69,7 +74,7 @@ def reach_options(function: F) -> F:
         **rest: object,
     ) -> object:
         asks = _sudo_password if ask_become_pass else None
-        return function(*args, reach=Reach(limit, forks, asks, vault_password_file), **rest)
+        return function(*args, reach=Reach(limit, forks, asks, vault_password_file, _warn), **rest)
 
     options = (
         limit_option,

@@ -37,7 +37,7 @@ class Fleet:
     def open(cls, inventory: Sequence[str], reach: Reach, settings: Mapping[str, Any] | None = None) -> Fleet:
         """The hosts that are meant; contacts none. Raises InventoryError, also for a wrong `phi4_*` variable."""
         paths = tuple(inventory)
-        hosts = inventories.load(paths, reach.limit, vault_password_file=reach.vault_password_file)
+        hosts = inventories.load(paths, reach.limit, reach.vault_password_file, reach.warn)
         fleet = cls(hosts, Access(paths, reach.forks, None, reach.vault_password_file), dict(settings or {}))
         check_variables((host.name, fleet.variables(host)) for host in hosts)
         if reach.password is None:

@@ -12,12 +12,16 @@ from phi4_edge.core.rollout.waves import Size
 
 @dataclass(frozen=True)
 class Reach:
-    """How the operator wants the hosts reached. `password` asks for that of sudo there; None where it needs none."""
+    """How the operator wants the hosts reached. `password` asks for that of sudo there; None where it needs none.
+
+    `warn` shows the operator what is odd about the inventory, a line at a time.
+    """
 
     limit: str | None
     forks: int
     password: Callable[[], str] | None
     vault_password_file: Path | None
+    warn: Callable[[str], object]
 
 
 NAMES = ("canary", "wave", "bake", "max_failures", "step_timeout", "lock_wait", "skip_locked", "workers")

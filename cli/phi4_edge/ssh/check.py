@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from phi4_edge.core.inventory import Host
-from phi4_edge.ssh import abreast, interpreter, session
+from phi4_edge.ssh import abreast, interpreter, login, session
 from phi4_edge.ssh.finding import Refusal
 from phi4_edge.ssh.target import Target, resolve
 from phi4_edge.ssh.wire import Budget, Open, Wire
@@ -20,6 +21,8 @@ MAX_THREADS = 32
 GRACE_SECONDS = 2.0  # behind the end of a host's budget: then its thread is left alone
 SYSTEM_SECONDS = 5.0  # for a word of advice
 OLDEST_PYTHON = (3, 8)
+# Connection plugins that ask on a terminal about a host's key or for a password: a run has one, and nobody reads there.
+_ASKING = frozenset({"paramiko", "paramiko_ssh", "libssh", "network_cli", "netconf", "httpapi", "winrm", "psrp"})
 _NO_PASSWORD = "sudo -n true"  # noqa: S105  (a command)
 _VERSION = "-c 'import sys; print(sys.version_info[0], sys.version_info[1])'"
 
@@ -65,6 +68,13 @@ def _late(host: Host) -> Refusal:
 
 
 def _check(host: Host, rights: Rights, wires: Open) -> Refusal:
+    if host.connection.rpartition(".")[2] in _ASKING:
+        return Refusal(
+            host.name,
+            "asks",
+            f"found ansible_connection={host.connection}, which may ask what nobody answers, needed ssh (or local)",
+            "remove ansible_connection there, and in ansible.cfg and the environment what sets it",
+        )
     if not host.over_ssh:
         return Refusal(host.name, "skipped", f"connection {host.connection} is left to Ansible")
     try:
@@ -91,7 +101,7 @@ def _visit(host: Host, target: Target, rights: Rights, wire: Wire) -> Refusal:
     try:
         transport = session.connect(target, wire)
         session.authenticate(transport, target, host.ssh.password or rights.password)
-        _check_python(transport, host)
+        _check_python(transport, host, target)
         if rights.become if host.become is None else host.become:
             _check_sudo(transport, host, target, host.become_password or rights.become_password)
     except session.Refused as refused:
@@ -147,15 +157,30 @@ def _check_sudo(transport: Transport, host: Host, target: Target, password: str)
     )
 
 
-def _check_python(transport: Transport, host: Host) -> None:
+def _check_python(transport: Transport, host: Host, target: Target) -> None:
     status, said = session.run(transport, interpreter.command(host, _VERSION))
     words = (said.strip().splitlines() or [""])[-1].split()
     version = tuple(int(word) for word in words) if len(words) == 2 and all(map(str.isdigit, words)) else ()
     if status == 0 and version >= OLDEST_PYTHON:
         return
+    _check_login(transport, target, said)
     found = f"Python {words[0]}.{words[1]}" if version and status == 0 else f"no working {host.ssh.python or 'python3'}"
     raise session.Refused(
         "no_python",
         f"found {found}, needed Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer",
         "install python3 there, or set ansible_python_interpreter to where one is",
+    )
+
+
+def _check_login(transport: Transport, target: Target, said: str) -> None:
+    """Raises Refused where the login runs no commands at all; `said` is what it answered to one."""
+    nonce = secrets.token_hex(8)
+    _, echoed = session.run(transport, f"echo {nonce}")
+    if nonce in map(str.strip, echoed.splitlines()):
+        return
+    words = login.first_line(said) or login.first_line(echoed) or "it says nothing and ends"
+    raise session.Refused(
+        "no_shell",
+        f"found that the login of {target.user} runs no commands: {words}, needed a shell",
+        login.no_commands(said, target.user, target.address),
     )

@@ -14,9 +14,13 @@ Kind = Literal[
     "auth_refused",
     "host_key_unknown",
     "host_key_changed",
+    "asks",
+    "no_shell",
     "no_sudo",
     "no_python",
 ]
+
+_CANNOT_WORK = frozenset({"asks", "no_shell", "no_sudo", "no_python"})
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Refusal:
         """0, 3 where we get in but cannot work there, 5 where we do not get in."""
         if self.ok:
             return 0
-        return PreflightError.exit_code if self.kind in {"no_sudo", "no_python"} else UnreachableError.exit_code
+        return PreflightError.exit_code if self.kind in _CANNOT_WORK else UnreachableError.exit_code
 
     @property
     def message(self) -> str:

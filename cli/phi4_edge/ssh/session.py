@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from phi4_edge.core.text import printable
-from phi4_edge.ssh import known_hosts
+from phi4_edge.ssh import known_hosts, login
 from phi4_edge.ssh.finding import Kind, Refusal
 from phi4_edge.ssh.keys import offer
 from phi4_edge.ssh.target import Target
@@ -169,7 +169,7 @@ def authenticate(transport: Transport, target: Target, password: str = "") -> No
     try:
         for key in offered.keys:
             tried.append(_shown(key))
-            if _try_key(transport, target.user, key):
+            if _try_key(transport, target, key):
                 return
         if password:
             tried.append("the password of the inventory")
@@ -178,18 +178,20 @@ def authenticate(transport: Transport, target: Target, password: str = "") -> No
     except paramiko.BadAuthenticationType as error:
         tried.append(f"(the host takes only {', '.join(error.allowed_types)})")
     except paramiko.AuthenticationException:
-        pass  # the password was refused: said below with everything that was tried
+        # The password was refused: said below with everything that was tried.
+        _must_go_on(transport, target)
     except (paramiko.SSHException, OSError, EOFError) as error:
+        _must_go_on(transport, target)
         tried.append(f"(the host ended the connection: {_word(error)})")
     raise _refusal(target, tried, offered.refused, offered.unsupported)
 
 
-def _try_key(transport: Transport, user: str, key: PKey) -> bool:
+def _try_key(transport: Transport, target: Target, key: PKey) -> bool:
     import paramiko
 
     begun = time.monotonic()
     try:
-        transport.auth_publickey(user, key)
+        transport.auth_publickey(target.user, key)
     except paramiko.BadAuthenticationType:
         raise
     except paramiko.AuthenticationException as error:
@@ -199,8 +201,22 @@ def _try_key(transport: Transport, user: str, key: PKey) -> bool:
                 f"found no answer to a key within {ANSWER_SECONDS:g} s, needed yes or no",
                 "see what the host is busy with, or leave it out with --limit",
             ) from error
+        _must_go_on(transport, target)
         return False
     return transport.is_authenticated()
+
+
+def _must_go_on(transport: Transport, target: Target) -> None:
+    """Raises Refused where the host ended the login with a word: it may take the key, and lets nobody in at present."""
+    if transport.is_active():
+        return
+    banner = getattr(transport.auth_handler, "banner", None)  # get_banner() has none once the connection is over
+    if said := login.first_line(_printable(banner or b"")):
+        raise Refused(
+            "auth_refused",
+            f"found that {target.address} ended the login of {target.user}: {said}, needed it let in",
+            login.ended(said, target.user, target.address),
+        )
 
 
 def _refusal(target: Target, tried: Sequence[str], refused: Sequence[str], unsupported: Sequence[str]) -> Refused:

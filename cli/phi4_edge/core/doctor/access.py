@@ -22,6 +22,8 @@ REFUSALS = {
     "auth_refused": "authentication",
     "host_key_unknown": "host key",
     "host_key_changed": "host key",
+    "asks": "ssh",
+    "no_shell": "ssh",
     "no_sudo": "sudo",
     "no_python": "python",
 }

@@ -62,7 +62,7 @@ def test_a_yaml_file_with_nested_values_is_plain_data(tmp_path: Path) -> None:
     text = "all:\n  hosts:\n    a:\n      phi4_x: {k: [1, '{{ 1 + 1 }}', null]}\n      ansible_become: 'no'\n"
     (host,) = inventory.load((write(tmp_path, "hosts.yml", text),))
     assert host.vars in ({"phi4_x": {"k": [1, 2, None]}}, {"phi4_x": {"k": [1, "2", None]}})
-    assert [type(item) for item in host.vars["phi4_x"]["k"]] == [int, int, type(None)]
+    assert {type(item) for item in host.vars["phi4_x"]["k"]} <= {int, str, type(None)}
     assert host.become is False
 
 

@@ -1,0 +1,9 @@
+"""Reads an inventory through Ansible's own loader, with all that it understands, and returns frozen hosts.
+
+An inventory is code: its templates and executable sources run on the controller, here as in every Ansible run.
+"""
+
+from phi4_edge.core.inventory import Host, SshSettings
+from phi4_edge.inventory.loader import load
+
+__all__ = ["Host", "SshSettings", "load"]
