@@ -23,6 +23,8 @@ MOST_DEVICES = 64
 
 _L4T = re.compile(r"R([0-9]{1,3})\b.{0,40}?REVISION:\s*([0-9]{1,3}(?:\.[0-9]{1,3})?)")
 _CAPABILITY = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})")
+# Of a whole GPU, of a part of one, and of a part as older drivers write it (MIG-GPU-<uuid>/1/0).
+_UUID = re.compile(r"(?:GPU|MIG)-[0-9A-Za-z][0-9A-Za-z/-]{0,60}")
 _HEX = re.compile(r"(?:0x)?([0-9a-f]{4,8})")
 _FAILURES = {
     "driver/library version mismatch": "mismatch",
@@ -91,7 +93,7 @@ def _gpu(line: str, unified: int, board: Jetson | None) -> Gpu | None:
     fields = [field.strip() for field in line.split(",")]
     if len(fields) != 7 or (index := integer(fields[0])) is None:
         return None
-    name, driver, uuid = clean(fields[1], 80), dotted(version_of(fields[4])), clean(fields[6], 64)
+    name, driver, uuid = clean(fields[1], 80), dotted(version_of(fields[4])), _uuid(fields[6])
     capability = _capability(fields[5])
     total, used = integer(fields[2]), integer(fields[3])
     if total:
@@ -102,6 +104,11 @@ def _gpu(line: str, unified: int, board: Jetson | None) -> Gpu | None:
         return None
     gpu = Gpu(index, name, unified, 0, driver, capability, uuid, unified=True)
     return replace(gpu, compute_capability=capability or TEGRA.get(board.soc if board else ""))
+
+
+def _uuid(text: str) -> str:
+    """Return the UUID, "" for what stands in its place: [N/A], [Not Supported], [Unknown Error]."""
+    return text if _UUID.fullmatch(text) else ""
 
 
 def _capability(text: str) -> tuple[int, int] | None:
