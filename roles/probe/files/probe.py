@@ -16,6 +16,7 @@ import sys
 import time
 from typing import Iterator
 
+import displays
 import hostport
 from hostlockstate import LOCK_BEAT, LOCK_FOLDER, lock_journal, lock_status
 from hostsources import SOURCE_SECONDS, Cut, collect
@@ -151,18 +152,6 @@ def our_disk() -> str:
     return "\n".join(lines)
 
 
-def pci() -> str:
-    top = "/sys/bus/pci/devices"
-    lines = []
-    for slot in sorted(os.listdir(ROOT + top)):
-        vendor, device, kind = (
-            read("%s/%s/%s" % (top, slot, name), 64).strip() for name in ("vendor", "device", "class")
-        )
-        if kind.startswith("0x03"):
-            lines.append(" ".join((slot, vendor, device, kind)))
-    return "\n".join(lines)
-
-
 def nvidia_smi() -> str:
     return tool("nvidia-smi", "--query-gpu=" + NVIDIA_FIELDS, "--format=csv,noheader,nounits")
 
@@ -263,7 +252,8 @@ SOURCES = {
     "cgroup": cgroup,
     "disk": disk,
     "our_disk": our_disk,
-    "pci": pci,
+    "pci": lambda: displays.controllers(ROOT),
+    "pci_drivers": lambda: displays.drivers(ROOT),
     "nvidia_smi": nvidia_smi,
     "nv_tegra_release": lambda: read("/etc/nv_tegra_release"),
     "device_tree_model": lambda: device_tree("model"),

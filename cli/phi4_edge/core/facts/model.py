@@ -169,7 +169,8 @@ class HostFacts:
 
     Versions are "" where the program is not there or nobody could ask it; `toolkit` is NVIDIA's for containers.
     `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
-    /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container.
+    /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container. `passed_through`: NVIDIA
+    GPUs bound to a driver that hands them to virtual machines, each with that driver's name.
     """
 
     host: str
@@ -188,6 +189,7 @@ class HostFacts:
     disks: tuple[Disk, ...]
     displays: tuple[Display, ...]
     nvidia: Nvidia
+    passed_through: tuple[str, ...]
     jetson: Jetson | None
     secure_boot: bool | None
     reboot_required: bool

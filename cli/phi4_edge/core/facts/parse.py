@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.core.facts import cpu, gpu, memory, runs, service
+from phi4_edge.core.facts import cpu, gpu, memory, passthrough, runs, service
 from phi4_edge.core.facts.model import Disk, HostFacts, Libc, OperatingSystem, Python
 from phi4_edge.core.facts.receipt import ABSENT, Receipt
 from phi4_edge.core.facts.receipt import from_dict as receipt_from_dict
@@ -68,13 +68,11 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
         disks=disks,
         displays=display,
         nvidia=gpu.nvidia(sources, display, board, ram, architecture),
+        passed_through=passthrough.given_away(sources, display),
         jetson=board,
-        secure_boot={"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
-        reboot_required=sources.text("reboot_required").lstrip().startswith("yes"),
-        init=clean(sources.text("init").strip().partition(" ")[0], 32),
+        **_boot(sources),
         **_programs(sources),
         uid=integer(sources.text("uid")),
-        boot_id=clean(sources.text("boot_id"), 64),
         listening=_places(sources.lines("listening")),
         orphaned_ports=_places(sources.lines("orphaned_ports") if sources.text_or_none("orphaned_ports") else []),
         service=service.parse(sources),
@@ -140,6 +138,15 @@ def _python(sources: Sources) -> Python:
         sources.gap("python", "nonsense", "no version")
         return Python("", "")
     return Python(dotted(version_of(words[0])), clean(words[1], 200) if len(words) > 1 else "")
+
+
+def _boot(sources: Sources) -> dict[str, Any]:
+    return {
+        "secure_boot": {"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
+        "reboot_required": sources.text("reboot_required").lstrip().startswith("yes"),
+        "init": clean(sources.text("init").strip().partition(" ")[0], 32),
+        "boot_id": clean(sources.text("boot_id"), 64),
+    }
 
 
 def _programs(sources: Sources) -> dict[str, Any]:

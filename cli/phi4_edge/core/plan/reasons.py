@@ -75,6 +75,9 @@ def warnings(it: Chosen) -> tuple[str, ...]:
             f"webui_builtin_tools: the page's tools take about {PAGE_TOOLS_TOKENS} tokens of every question, context "
             f"{chosen.sizing.context} has no room for them; set phi4_context_length to {PAGE_TOOLS_CONTEXT} or more"
         )
+    if gates.driver_asked(facts, overrides) and not gates.driver_wanted(facts, it.catalog, overrides):
+        why = gates.driver_hindrance(facts, it.catalog, overrides)
+        found.append(f"{gates.DRIVER_VARIABLE} has no effect, no driver is installed: {why}")
     if facts.nvidia.gpus and facts.nvidia.nouveau:
         found.append("the nouveau module is loaded beside the NVIDIA driver")
     if facts.reboot_required:
