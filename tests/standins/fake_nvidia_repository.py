@@ -6,10 +6,8 @@ nvidia-ctk is fake_nvidia_ctk.py; nvidia-cdi-refresh.service runs it as the vend
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from phi4_edge.core.packages.nvidia import flavour
 from tests.standins.apt_repository import ARCHITECTURE, Package, export, key, publish
 
 TOOLKIT = "1.20.0"
@@ -70,7 +68,7 @@ def driver() -> list[Package]:
     known = "/var/lib/fake-nvidia/boot_id"
     tool = _DRIVER_TOOL.replace("KNOWN", known).replace("VERSION", DRIVER)
     remember = f"#!/bin/sh\nmkdir -p {Path(known).parent}\ncp /proc/sys/kernel/random/boot_id {known}\n"
-    headers = f"linux-headers-{flavour(os.uname().release, ARCHITECTURE)}"  # hosts of the lab run this machine's kernel
+    headers = f"linux-headers-{ARCHITECTURE}"
     names = ("libcuda1", "libnvidia-ml1", "firmware-nvidia-gsp", headers, "nvidia-kernel-dkms")
     # Newer than what Debian's own sources offer under the same name.
     return [

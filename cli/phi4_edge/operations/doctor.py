@@ -81,7 +81,7 @@ def _case(
     if end.status != "ok":
         troubles.append(_trouble(host, "facts", message or "the probe returned no facts", see(host.name)))
     overrides = Overrides.from_vars(host.name, fleet.variables(host))
-    case = examine.Case(host.name, own, {**seen, "host": host.name}, None, None, overrides, planner.catalog.floors)
+    case = examine.Case(host.name, own, {**seen, "host": host.name}, None, None, overrides, planner.catalog)
     if not seen:
         return case, troubles, False
     try:

@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Iterator
 
+import displays
 import gpus
 import hostpool
 import hostport
@@ -110,18 +111,6 @@ def our_disk() -> str:
             if len(seen) > 500000:
                 raise Gap("nonsense", "more than 500000 files below " + top)
         lines.append("%s %d %s" % (top, sum(seen.values()), there))
-    return "\n".join(lines)
-
-
-def pci() -> str:
-    top = "/sys/bus/pci/devices"
-    lines = []
-    for slot in sorted(os.listdir(ROOT + top)):
-        vendor, device, kind = (
-            read("%s/%s/%s" % (top, slot, name), 64).strip() for name in ("vendor", "device", "class")
-        )
-        if kind.startswith("0x03"):
-            lines.append(" ".join((slot, vendor, device, kind)))
     return "\n".join(lines)
 
 
@@ -235,7 +224,8 @@ SOURCES = {
     "disk_pool": lambda: "\n".join("%s %s" % (path, hostpool.pool(path, ROOT)) for path in PATHS),
     "our_disk": our_disk,
     "filesystems": lambda: mounts.filesystems(FILES, PATHS),
-    "pci": pci,
+    "pci": lambda: displays.controllers(ROOT),
+    "pci_drivers": lambda: displays.drivers(ROOT),
     "nvidia_smi": lambda: gpus.nvidia_smi(gpus.FIELDS),
     "nvidia_modes": lambda: gpus.nvidia_smi(gpus.MODES),
     "nv_tegra_release": lambda: read("/etc/nv_tegra_release"),

@@ -21,6 +21,7 @@ from hostlib import (
     remove_tree,
     write_json,
 )
+from hostowner import our_owner, owner
 from hostrun import serve
 from hostunit import PASSED
 
@@ -55,12 +56,27 @@ def linked(release: str) -> set[str]:
     return {path for path in found if os.path.isdir(path)}
 
 
-def managed(args: Json) -> list[Json]:
-    """One line for every file of the release: its directory, what it links to, and its units."""
-    known = known_files(args)
+def paths_of(args: Json) -> list[str]:
+    """Every file of the release: its directory, what it links to, and its units."""
     paths = [os.path.join(tree, name) for tree in trees(args) for name in regular_files(tree)]
-    paths += [path for path in args["files"] if os.path.lexists(path)]
-    return [entry(path, path, known.get(path)) for path in sorted(paths)]
+    return sorted(paths + [path for path in args["files"] if os.path.lexists(path)])
+
+
+def managed(args: Json) -> list[Json]:
+    """One line for every file of the release, with its owner."""
+    known = known_files(args)
+    return [dict(entry(path, path, known.get(path)), owner=owner(path)) for path in paths_of(args)]
+
+
+def strangers(args: Json) -> list[str]:
+    """Files of the release that somebody gave to another user or group. Whoever owns one can change it."""
+    return [path for path in paths_of(args) if owner(path) != our_owner()]
+
+
+def take_back(paths: list[str]) -> None:
+    """The files belong to us again. Their content is hashed after this, like that of any other."""
+    for path in paths:
+        os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
 
 
 def commit(args: Json, _payload: bytes) -> Json:
@@ -74,16 +90,18 @@ def commit(args: Json, _payload: bytes) -> Json:
     previous = None if args.get("forget") else before_this(before, args["body"]["release"])
     receipt = dict(args["body"], previous_release=previous)
     if args["check"]:
-        return {"changed": before.get("plan_fingerprint") != receipt["plan_fingerprint"]}
+        return {"changed": before.get("plan_fingerprint") != receipt["plan_fingerprint"] or bool(strangers(args))}
     must_be_current(args)
     gate = passed(args)
+    foreign = strangers(args)
+    take_back(foreign)
     receipt["files"] = managed(args)
     receipt["links"] = [{"path": path, "target": link_target(path)} for path in links(args)]
     receipt["committed_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     same = {key: value for key, value in receipt.items() if key not in VOLATILE}
     if same == {key: value for key, value in before.items() if key not in VOLATILE}:
         write_json(PASSED, gate, 0o600)
-        return {"changed": bool(prune(args, before)), "file_count": len(receipt["files"])}
+        return {"changed": bool(prune(args, before)) or bool(foreign), "file_count": len(receipt["files"])}
     own_directory(os.path.dirname(args["receipt"]), 0o755)
     write_json(args["receipt"], receipt)
     write_json(PASSED, gate, 0o600)

@@ -6,11 +6,23 @@ import os
 import re
 
 import hostadmit
-from hostlib import HostError, Json, inside, link_atomic, link_target, own_directory, read_bytes, write_atomic
+from hostlib import (
+    HostError,
+    Json,
+    inside,
+    link_atomic,
+    link_target,
+    own_directory,
+    read_bytes,
+    write_atomic,
+)
+from hostowner import our_owner, owner
 from hostrun import clean, command
 from hostunit import UNITS
 
 RELEASE = re.compile(r"r-[0-9a-f]{12}")
+# Of every file of a release, with its owner.
+WANTED = "mode 0644, owner %s\n"
 
 
 def release_of(args: Json) -> str:
@@ -21,9 +33,16 @@ def release_of(args: Json) -> str:
 
 
 def holds(path: str, data: bytes | None) -> bool:
-    """True when `path` is a regular file with this content that everybody may read and its owner write."""
+    """True when `path` is a regular file of ours with this content that everybody may read and its owner write."""
     found = read_bytes(path)
-    return found is not None and found == data and os.lstat(path).st_mode & 0o7777 == 0o644
+    return found is not None and found == data and rights(path) == WANTED % our_owner()
+
+
+def rights(path: str) -> str:
+    """Mode and owner of a file as a difference shows them; "" where there is none."""
+    if not os.path.lexists(path):
+        return ""
+    return f"mode {os.lstat(path).st_mode & 0o7777:04o}, owner {owner(path)}\n"
 
 
 def stage(args: Json, _payload: bytes) -> Json:
@@ -43,7 +62,11 @@ def stage(args: Json, _payload: bytes) -> Json:
         changes.append(path)
         before = clean((read_bytes(path) or b"").decode("utf-8", "replace"), 20000)
         before += "\n" if before else ""
-        diff.append({"before_header": path, "after_header": path, "before": before, "after": text})
+        headers = {"before_header": path, "after_header": path}
+        if before != text:
+            diff.append({**headers, "before": before, "after": text})
+        if rights(path) not in ("", WANTED % our_owner()):
+            diff.append({**headers, "before": rights(path), "after": WANTED % our_owner()})
         if not args["check"]:
             own_directory(root, 0o755)
             write_atomic(path, wanted)

@@ -164,6 +164,16 @@ def test_kinds_of_processors(tmp_path: Path) -> None:
     assert sources["performance_cpus"] == {"text": "0-7"}
 
 
+def test_the_driver_that_holds_each_display_controller_is_named(tmp_path: Path) -> None:
+    top = tmp_path / "sys" / "bus" / "pci"
+    for slot, driver in {"0000:01:00.0": "vfio-pci", "0000:02:00.0": "nvidia", "0000:03:00.0": ""}.items():
+        for name, value in {"vendor": "0x10de", "device": "0x2684", "class": "0x030000"}.items():
+            place(tmp_path, f"/sys/bus/pci/devices/{slot}/{name}", value + "\n")
+        if driver:
+            (top / "devices" / slot / "driver").symlink_to(f"../../drivers/{driver}")
+    assert probe(tmp_path)["pci_drivers"]["text"] == "0000:01:00.0 vfio-pci\n0000:02:00.0 nvidia"
+
+
 def test_limits_of_control_groups_come_from_every_ancestor(tmp_path: Path) -> None:
     top = "/sys/fs/cgroup"
     place(tmp_path, f"{top}/cgroup.controllers", "cpu memory")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from phi4_edge.core.catalog.model import Floor
+from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.doctor import fix as doctor_fix
 from phi4_edge.core.facts.model import HostFacts, OperatingSystem
 from phi4_edge.core.facts.sources import KINDS, MOST_TEXT
@@ -100,7 +100,7 @@ class Case:
     facts: HostFacts | None = None
     plan: Plan | None = None
     overrides: Overrides = field(default_factory=Overrides)
-    floors: Mapping[str, Floor] = field(default_factory=dict)
+    catalog: Catalog | None = None
 
     @property
     def root(self) -> Gathered:

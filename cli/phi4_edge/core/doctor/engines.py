@@ -12,7 +12,6 @@ from phi4_edge.core.packages import nvidia as packages_nvidia
 from phi4_edge.core.plan import gates, steps
 from phi4_edge.core.plan.floors import VARIABLE
 from phi4_edge.core.text import clean, dotted, gib, version_of
-from phi4_edge.errors import PreflightError
 
 _PACKAGES = {
     "docker": "docker-ce docker-ce-cli containerd.io docker.io",
@@ -157,7 +156,15 @@ def nvidia(case: Case) -> Iterator[Finding]:
     lines = dict(line.partition(" ")[::2] for line in case.root.lines("nvidia_versions"))
     state, card = facts.nvidia.state, "an NVIDIA GPU"
     needed = "a driver that answers: until then the plan uses the CPU"
-    if state == "no_driver":
+    hindrance = gates.driver_hindrance(facts, case.catalog, case.overrides) if case.catalog is not None else ""
+    if facts.passed_through and not facts.nvidia.gpus:
+        given = f"{', '.join(facts.passed_through)} given to a virtual machine"
+        fix = "nothing, if that is meant; else take the GPU out of the guest and its vfio-pci, and boot the host again"
+        yield case.note("driver", given, "a GPU of the host's own: until then the plan uses the CPU", fix)
+    elif state == "no_driver" and hindrance:
+        fix = f"nothing that phi4-edge installs opens the GPU here: {hindrance}"
+        yield case.warning("driver", f"{card} without a driver", needed, fix)
+    elif state == "no_driver":
         if facts.nvidia.nouveau:
             fix = (
                 "set nvidia_runtime_driver_install=true and run provision --allow-reboot; by hand: printf 'blacklist "
@@ -203,13 +210,13 @@ def _specification(case: Case) -> Iterator[Finding]:
 def secure_boot(case: Case) -> Iterator[Finding]:
     """Whether the firmware would refuse the driver that is to be installed."""
     facts = case.facts
-    if facts is None or not facts.secure_boot or facts.nvidia.state in ("none", "usable"):
+    if facts is None or not facts.secure_boot or facts.nvidia.state in ("none", "usable") or facts.passed_through:
         return
-    if steps.wants_driver(facts, case.overrides):
-        try:
-            packages_nvidia.driver(facts, steps.DRIVER_BRANCH)
-        except PreflightError as error:
-            before, _, needed = str(error).removeprefix("found ").partition(", needed ")
+    if gates.driver_asked(facts, case.overrides):
+        if case.catalog is not None and gates.driver_hindrance(facts, case.catalog, case.overrides):
+            return  # said by the check of the driver: Secure Boot is not what is in the way
+        if refusal := packages_nvidia.refusal(facts, gates.DRIVER_BRANCH):
+            before, _, needed = refusal.removeprefix("found ").partition(", needed ")
             yield case.problem("secure boot", before, needed, _ENROL)
             return
     yield case.warning(
@@ -225,11 +232,11 @@ _ENROL = (
 
 def floors(case: Case) -> Iterator[Finding]:
     """Components on the host below the versions that no known flaw forbids, also those that the plan does not use."""
-    if case.facts is None:
+    if case.facts is None or case.catalog is None:
         return
     there = {"docker": case.facts.docker, "runc": case.facts.runc, "nvidia-container-toolkit": case.facts.toolkit}
     for name, text in there.items():
-        floor, version = case.floors.get(name), version_of(text)
+        floor, version = case.catalog.floors.get(name), version_of(text)
         if floor is None or not version or version >= (minimum := floor.for_version(version)):
             continue
         found, needed = f"{name} {dotted(version)}: open to {floor.why}", f"{dotted(minimum)} or newer"

@@ -32,6 +32,8 @@ _NO_MEMORY = ("[n/a]", "[not supported]")
 # Names of GPUs that are a part of a processor and use its memory, and those of product lines that have their own.
 _INTEGRATED = re.compile(r"\b(?:GB10|Orin|Thor|Xavier|Tegra|nvgpu)\b", re.IGNORECASE)
 _CARD = re.compile(r"\b(?:GeForce|GRID|GTX|NVS|Quadro|RTX|Tesla|TITAN|[ABHLPTV][0-9]{1,4}[A-Z]?)\b", re.IGNORECASE)
+# Of a whole GPU, of a part of one, and of a part as older drivers write it (MIG-GPU-<uuid>/1/0).
+_UUID = re.compile(r"(?:GPU|MIG)-[0-9A-Za-z][0-9A-Za-z/-]{0,60}")
 _HEX = re.compile(r"(?:0x)?([0-9a-f]{4,8})")
 _FAILURES = {
     "driver/library version mismatch": "mismatch",
@@ -143,7 +145,7 @@ class _Soc:
 def _gpu(fields: list[str], modes: tuple[str, str], soc: _Soc) -> Gpu | UnusableGpu | None:
     """Return the GPU of one row, None where the row makes no sense."""
     index, name = integer(fields[0]) or 0, clean(fields[1], 80)
-    driver, capability, uuid = dotted(version_of(fields[4])), _capability(fields[5]), clean(fields[6], 64)
+    driver, capability, uuid = dotted(version_of(fields[4])), _capability(fields[5]), _uuid(fields[6])
     total, used = integer(fields[2]), integer(fields[3])
     mig, compute = modes
     if not total and not fields[2].startswith("["):
@@ -162,6 +164,11 @@ def _gpu(fields: list[str], modes: tuple[str, str], soc: _Soc) -> Gpu | Unusable
         return UnusableGpu(index, name, "memory", clean(fields[2], 60))
     capability = capability or TEGRA.get(soc.board.soc if soc.board else "")
     return Gpu(index, name, soc.ram, 0, driver, capability, uuid, unified=True, exclusive=exclusive)
+
+
+def _uuid(text: str) -> str:
+    """Return the UUID, "" for what stands in its place: [N/A], [Not Supported], [Unknown Error]."""
+    return text if _UUID.fullmatch(text) else ""
 
 
 def _capability(text: str) -> tuple[int, int] | None:

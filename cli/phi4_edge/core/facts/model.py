@@ -214,7 +214,8 @@ class HostFacts:
     Versions are "" where the program is not there or nobody could ask it, and a word of its own ("dev") where it has no
     number; `toolkit` is NVIDIA's for containers. `podman`: the version of what answers as `docker` and is Podman.
     `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
-    /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container.
+    /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container. `passed_through`: NVIDIA
+    GPUs bound to a driver that hands them to virtual machines, each with that driver's name.
     """
 
     host: str
@@ -235,6 +236,7 @@ class HostFacts:
     disks: tuple[Disk, ...]
     displays: tuple[Display, ...]
     nvidia: Nvidia
+    passed_through: tuple[str, ...]
     jetson: Jetson | None
     secure_boot: bool | None
     reboot_required: bool

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.core.facts import cpu, gpu, memory, runs, service
+from phi4_edge.core.facts import cpu, gpu, memory, passthrough, runs, service
 from phi4_edge.core.facts.model import Disk, HostFacts, Libc, OperatingSystem, Python, Userland
 from phi4_edge.core.facts.receipt import ABSENT, Receipt
 from phi4_edge.core.facts.receipt import from_dict as receipt_from_dict
@@ -77,10 +77,10 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
         disks=disks,
         displays=display,
         nvidia=gpu.nvidia(sources, display, board, ram, architecture),
+        passed_through=passthrough.given_away(sources, display),
         jetson=board,
         **_programs(sources),
         uid=integer(sources.text("uid")),
-        boot_id=clean(sources.text("boot_id"), 64),
         listening=_places(sources.lines("listening")),
         orphaned_ports=_places(sources.lines("orphaned_ports") if sources.text_or_none("orphaned_ports") else []),
         service=service.parse(sources),
@@ -126,6 +126,7 @@ def _system(sources: Sources) -> dict[str, Any]:
         "secure_boot": {"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
         "reboot_required": sources.text("reboot_required").lstrip().startswith("yes"),
         "init": clean(sources.text("init").strip().partition(" ")[0], 32),
+        "boot_id": clean(sources.text("boot_id"), 64),
     }
 
 

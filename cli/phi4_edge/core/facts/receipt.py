@@ -11,7 +11,7 @@ from phi4_edge.core.facts.units import Service
 from phi4_edge.core.text import LARGEST, clean
 
 FORMAT = "phi4-edge/receipt/1"
-PROBLEMS = ("missing", "changed", "mode", "link")
+PROBLEMS = ("missing", "changed", "mode", "owner", "link")
 # A release of one engine has some thousands of files; more findings than this say nothing new.
 MOST_DRIFT = 1000
 MOST_CONTAINERS = 50

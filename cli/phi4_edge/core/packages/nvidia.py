@@ -5,11 +5,11 @@ Takes parsed facts and what roles/nvidia_runtime/files/nvidia.py found; installs
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.packages import generations, kernels
 from phi4_edge.core.packages.docker import ARCHITECTURES, SUITES, Decision, below
 from phi4_edge.core.text import version_of
 from phi4_edge.errors import AGAIN, PreflightError
@@ -21,7 +21,8 @@ PACKAGES = (COMPONENT, "nvidia-container-toolkit-base", "libnvidia-container-too
 JETPACK = "nvidia-container"
 # Of NVIDIA's older repositories, which have moved: apt refuses two sources with different keys.
 REPLACES = r"nvidia\.github\.io/(?:libnvidia-container|nvidia-container-runtime|nvidia-docker)"
-_FLAVOUR = re.compile(r"-([a-z][a-z0-9-]*)$")
+# Debian has one driver per release; its major version.
+DEBIAN_DRIVERS = {"12": 535, "13": 550}
 
 
 def toolkit(
@@ -75,44 +76,79 @@ def driver(facts: HostFacts, branch: str) -> Decision:
         raise PreflightError(
             "found a Jetson whose GPU does not answer; its driver is a part of JetPack: flash or repair that"
         )
+    if facts.passed_through:
+        raise PreflightError(
+            f"found {', '.join(facts.passed_through)} given to a virtual machine, needed an NVIDIA GPU of the host's "
+            "own: a driver would take it from the guest at the next boot"
+        )
     if facts.nvidia.state != "no_driver":
         raise PreflightError(
             f"found an NVIDIA driver that does not work ({facts.nvidia.state}: {facts.nvidia.detail}), needed none or "
             "a working one: reboot the host, or remove that driver"
         )
-    if (facts.os.id, facts.os.version_id) not in SUITES:
+    if not installable(facts):
         raise PreflightError(f"found {facts.os.pretty_name}, needed a distribution whose driver packages we know")
+    free = _open_modules(facts, offered(facts, branch))
     if facts.os.id == "ubuntu":
-        return _ubuntu(facts, branch)
+        return _ubuntu(facts, branch, free)
     if facts.secure_boot:
         raise PreflightError(
             "found Secure Boot switched on, needed it off: Debian builds the driver's module on the host, and the "
             "firmware refuses a module without a signature that it trusts. Enrol a key of yours (mokutil) and install "
             "the driver yourself, or switch Secure Boot off"
         )
-    headers = f"linux-headers-{flavour(facts.kernel, 'amd64' if facts.architecture == 'x86_64' else 'arm64')}"
-    names = ("nvidia-kernel-dkms", "nvidia-smi", "libcuda1", "libnvidia-ml1", "firmware-nvidia-gsp", headers)
+    modules = "nvidia-open-kernel-dkms" if free else "nvidia-kernel-dkms"
+    headers = f"linux-headers-{kernels.flavour(facts)}"
+    names = (modules, "nvidia-smi", "libcuda1", "libnvidia-ml1", "firmware-nvidia-gsp", headers)
     return Decision(dict.fromkeys(names, ""), "the GPU has no driver")
 
 
-def _ubuntu(facts: HostFacts, branch: str) -> Decision:
-    """With Secure Boot the modules that Ubuntu has signed, for exactly the kernel's flavour; else those built here."""
-    utils = f"nvidia-utils-{branch}-server"
+def refusal(facts: HostFacts, branch: str) -> str:
+    """Return why `driver` refuses the host, "" where it does not."""
+    try:
+        driver(facts, branch)
+    except PreflightError as error:
+        return str(error)
+    return ""
+
+
+def installable(facts: HostFacts) -> bool:
+    """Whether the host's distribution has driver packages that we know."""
+    return (facts.os.id, facts.os.version_id) in SUITES
+
+
+def offered(facts: HostFacts, branch: str) -> int:
+    """Return the major version of the driver that the packages bring; `branch` is Ubuntu's choice."""
+    own = DEBIAN_DRIVERS.get(facts.os.version_id, 0) if facts.os.id == "debian" else 0
+    return own or next(iter(version_of(branch)), 0)
+
+
+def _open_modules(facts: HostFacts, version: int) -> bool:
+    """Whether it takes the open kernel modules; raises PreflightError where the driver knows none of the GPUs."""
+    known = [(card, generation) for card, generation in generations.cards(facts.displays) if generation is not None]
+    driven = [one for _, one in known if one.driven_by(version)]
+    if known and not driven:
+        card, one = known[0]
+        needed = f"{one.first} or newer" if version < one.first else f"{one.last} or older"
+        raise PreflightError(
+            f"found NVIDIA GPU {card} ({one.name}), needed driver {needed} for it: {facts.os.pretty_name} would get "
+            f"{version}, which does not know that GPU"
+        )
+    return any(one.open_only for one in driven)
+
+
+def _ubuntu(facts: HostFacts, branch: str, free: bool) -> Decision:
+    """With Secure Boot the modules that Ubuntu has signed, for the series of the kernel that runs; else built here."""
+    kernel, utils = kernels.flavour(facts), f"nvidia-utils-{branch}-server"
+    kind = f"{branch}-server-open" if free else f"{branch}-server"
     if facts.secure_boot:
-        modules = f"linux-modules-nvidia-{branch}-server-{flavour(facts.kernel, 'generic')}"
-        names = [modules, f"nvidia-headless-no-dkms-{branch}-server", utils]
+        names = [f"linux-modules-nvidia-{kind}-{kernel}", f"nvidia-headless-no-dkms-{kind}", utils]
         return Decision(
             dict.fromkeys(names, ""), "the GPU has no driver; Secure Boot takes the modules that Ubuntu signed"
         )
-    headers = f"linux-headers-{flavour(facts.kernel, 'generic')}"
-    names = [f"nvidia-headless-{branch}-server", utils, headers]
-    return Decision(dict.fromkeys(names, ""), "the GPU has no driver")
-
-
-def flavour(kernel: str, default: str) -> str:
-    """generic of 6.8.0-45-generic, amd64 of 6.12.41+deb13-amd64."""
-    found = _FLAVOUR.search(kernel)
-    return found.group(1) if found else default
+    return Decision(
+        dict.fromkeys([f"nvidia-headless-{kind}", utils, f"linux-headers-{kernel}"], ""), "the GPU has no driver"
+    )
 
 
 def answers(facts: HostFacts) -> bool:

@@ -120,7 +120,7 @@ def _attempt(
     listed = _candidates(catalog, profile, overrides)
     blocked = ""
     if profile.accelerator == "cuda" and gpu is None:
-        blocked = gates.no_gpu(facts)
+        blocked = gates.no_gpu(facts, gates.driver_hindrance(facts, catalog, overrides))
     elif not listed:
         blocked = f"nothing in the catalog is {' '.join(overrides.asks)} for {profile.accelerator}"
     evaluations = () if blocked else tuple(_evaluate(facts, table, catalog, overrides, item, gpu) for item in listed)

@@ -5,15 +5,22 @@ Each gate returns reasons that say what was found and what is needed; no reason 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage, Variant
 from phi4_edge.core.facts.model import Gpu, HostFacts, Jetson, UnusableGpu
+from phi4_edge.core.packages import nvidia
+from phi4_edge.core.packages.generations import Generation, cards
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import dotted, version_of
 from phi4_edge.core.values import AUTO
 
 DRIVER_VARIABLE = "nvidia_runtime_driver_install"
+# As the role nvidia_runtime has it: the last branch that knows Maxwell, Pascal and Volta, new enough for CUDA 13.
+DRIVER_BRANCH = "580"
+# Above every version that a rule asks for.
+NEWEST_DRIVER = 9999
 NO_GPU = "found no NVIDIA GPU"
 _ADVICE = {
     "is not a valid field": "update the driver, which is too old to answer",
@@ -63,25 +70,96 @@ def undeliverable(catalog: Catalog, candidate: Candidate, overrides: Overrides) 
     return f"cannot be delivered: {variant.not_applicable}" if variant.not_applicable else ""
 
 
-def no_gpu(facts: HostFacts) -> str:
-    """Return why no NVIDIA GPU can be used, and what would change that."""
-    nvidia = facts.nvidia
-    cards = [f"{entry.vendor}:{entry.device}" for entry in facts.displays if entry.vendor == "10de"]
-    card = f"NVIDIA GPU {cards[0]}" if cards else "an NVIDIA GPU"
-    if nvidia.state == "no_driver":
-        nouveau = " (nouveau is loaded instead)" if nvidia.nouveau else ""
+def no_gpu(facts: HostFacts, hindrance: str) -> str:
+    """Return why no NVIDIA GPU can be used, and what would change that.
+
+    `hindrance` is why an installation of the driver would not, or "".
+    """
+    known = [card for card, _ in cards(facts.displays)]
+    card = f"NVIDIA GPU {known[0]}" if known else "an NVIDIA GPU"
+    if facts.passed_through and len(facts.passed_through) == len(known):
+        return (
+            f"found {', '.join(facts.passed_through)} given to a virtual machine, and no NVIDIA GPU of the host's own"
+        )
+    if facts.nvidia.state == "no_driver":
+        nouveau = " (nouveau is loaded instead)" if facts.nvidia.nouveau else ""
+        if hindrance:
+            return f"found {card} without the NVIDIA driver{nouveau}; nothing to install: {hindrance}"
         secure = "; Secure Boot is on, so its modules must be signed" if facts.secure_boot else ""
         return (
             f"found {card} without the NVIDIA driver{nouveau}; set {DRIVER_VARIABLE}: true to have it installed{secure}"
         )
-    if nvidia.state == "unusable":
-        return "; ".join(f"found {unusable(gpu)}" for gpu in nvidia.unusable)
+    if facts.nvidia.state == "unusable":
+        return "; ".join(f"found {unusable(gpu)}" for gpu in facts.nvidia.unusable)
+    said = facts.nvidia.detail
     advice = {
         "mismatch": "whose kernel driver and library differ in version; reboot the host",
         "no_devices": "whose driver sees no device; look at dmesg on the host",
-        "unreadable": f"whose driver gives no usable answer{_quoted(nvidia.detail)}; {_advice(nvidia.detail)}",
+        "unreadable": f"whose driver gives no usable answer{_quoted(said)}; {_advice(said)}",
     }
-    return f"found {card} {advice[nvidia.state]}" if nvidia.state in advice else NO_GPU
+    return f"found {card} {advice[facts.nvidia.state]}" if facts.nvidia.state in advice else NO_GPU
+
+
+def driver_wanted(facts: HostFacts, catalog: Catalog, overrides: Overrides) -> bool:
+    """Return whether the driver is to be installed; where the distribution is in the way, the plan is blocked too."""
+    if not driver_asked(facts, overrides):
+        return False
+    return not nvidia.installable(facts) or not driver_hindrance(facts, catalog, overrides)
+
+
+def driver_asked(facts: HostFacts, overrides: Overrides) -> bool:
+    """Return whether the inventory asks for a driver that is missing. A Jetson's comes with JetPack, never from us."""
+    return overrides.driver_install and facts.nvidia.state == "no_driver" and facts.jetson is None
+
+
+def driver_hindrance(facts: HostFacts, catalog: Catalog, overrides: Overrides) -> str:
+    """Return why an installation would not have any candidate run on a GPU without a driver, or ""."""
+    if facts.nvidia.state != "no_driver":
+        return ""
+    known = cards(facts.displays)
+    if shut := _shut(facts, catalog, overrides, known, NEWEST_DRIVER):
+        return f"there is no driver that an engine works with on {', '.join(card for card, _ in known)} ({shut})"
+    # Secure Boot can be switched off, and the plan says so beside the advice.
+    if refusal := nvidia.refusal(replace(facts, secure_boot=False), DRIVER_BRANCH):
+        return refusal
+    version = nvidia.offered(facts, DRIVER_BRANCH)
+    driven = tuple((card, found) for card, found in known if found is None or found.driven_by(version))
+    shut = _shut(facts, catalog, overrides, driven, version)
+    return f"no engine works with driver {version}, which {facts.os.pretty_name} would get ({shut})" if shut else ""
+
+
+def _shut(
+    facts: HostFacts,
+    catalog: Catalog,
+    overrides: Overrides,
+    found_cards: Sequence[tuple[str, Generation | None]],
+    version: int,
+) -> str:
+    """Return why no candidate would run on any of the cards with a driver of this major version, or ""."""
+    shut: dict[str, None] = {}
+    for card, found in found_cards:
+        # A GPU of an unknown generation may well be one that works.
+        if found is None:
+            return ""
+        gpu = Gpu(0, f"{found.name} {card}", 0, 0, str(version), found.capability, "")
+        for item in catalog.all_candidates("cuda"):
+            if overrides.engine not in (AUTO, item.engine) or overrides.quantization not in (AUTO, item.quantization):
+                continue
+            reasons = _of_gpu(facts, catalog, item, gpu)
+            if not reasons:
+                return ""
+            shut |= dict.fromkeys(f"{item.engine}: {why}" for why in reasons)
+    return "; ".join(shut)
+
+
+def _of_gpu(facts: HostFacts, catalog: Catalog, candidate: Candidate, gpu: Gpu) -> list[str]:
+    """Return why a GPU and its driver cannot run a candidate; neither its memory nor the rest of the host counts."""
+    engine = catalog.engines[candidate.engine]
+    build = engine.builds[candidate.accelerator]
+    reasons = _gpu(facts, engine, build, gpu, engine.variants[candidate.quantization])
+    if "systemd" not in engine.service_managers and _image(facts, build, gpu) is None and not reasons:
+        reasons += _no_image(facts, engine, build, gpu)
+    return reasons
 
 
 def unusable(gpu: UnusableGpu) -> str:

@@ -93,6 +93,9 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(
             f"{attempt.gpu.name} is in an exclusive compute mode: while another process uses it, no engine can start"
         )
+    if gates.driver_asked(facts, overrides) and not gates.driver_wanted(facts, it.catalog, overrides):
+        why = gates.driver_hindrance(facts, it.catalog, overrides)
+        found.append(f"{gates.DRIVER_VARIABLE} has no effect, no driver is installed: {why}")
     if facts.nvidia.gpus and facts.nvidia.nouveau:
         found.append("the nouveau module is loaded beside the NVIDIA driver")
     if facts.reboot_required:

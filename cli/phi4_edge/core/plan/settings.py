@@ -6,12 +6,13 @@ Every knob reaches the running engine, on the command line, in its environment, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.core.engines.spec import Deployment
 from phi4_edge.core.engines.table import ENGINES
-from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.plan.choose import Evaluation
 from phi4_edge.core.plan.context import Chosen
 from phi4_edge.core.plan.model import PlannedModel
@@ -24,7 +25,7 @@ LIMIT_STEP = STEP
 
 def knobs(it: Chosen, model: PlannedModel) -> dict[str, Any]:
     """Return the settings; `memory_max` is bytes and never above what the system's reserve leaves, unless forced."""
-    facts, gpu = it.facts, it.attempt.gpu
+    facts, gpu = it.facts, _gpu(it)
     found: dict[str, Any] = {
         "threads": _threads(it),
         "memory_max": memory_max(facts, it.table, it.evaluation, it.forced, it.beside, prompt_cache(it)),
@@ -76,7 +77,7 @@ def _deployment(it: Chosen, model: PlannedModel) -> Deployment:
         manager=it.manager,
         accelerator=it.accelerator,
         flavour=flavour(it.facts, it.accelerator, it.attempt.gpu),
-        gpu=it.attempt.gpu,
+        gpu=_gpu(it),
         bind=overrides.bind,
         port=overrides.port,
         container_port=it.engine.container_port,
@@ -98,6 +99,13 @@ def _deployment(it: Chosen, model: PlannedModel) -> Deployment:
         variants={**it.catalog.variants, **overrides.variants},
         made_with=it.inputs.runtimes,
     )
+
+
+def _gpu(it: Chosen) -> Gpu | None:
+    """Return the GPU by whose UUID it is handed over. That of a Jetson's chip has none: its device is called `all`."""
+    gpu = it.attempt.gpu
+    integrated = gpu is not None and gpu.unified and it.facts.jetson is not None
+    return replace(gpu, uuid="") if gpu is not None and integrated else gpu
 
 
 def _threads(it: Chosen) -> int:

@@ -6,15 +6,13 @@ from phi4_edge.core.catalog.model import Floor
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.packages.docker import SUITES
+from phi4_edge.core.plan import gates
 from phi4_edge.core.plan.context import Chosen
 from phi4_edge.core.plan.model import Install
-from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import dotted, version_of
 from phi4_edge.errors import AGAIN
 
 TOOLKIT = "nvidia-container-toolkit"
-# As the role nvidia_runtime has it: the last branch that knows Maxwell, Pascal and Volta, new enough for CUDA 13.
-DRIVER_BRANCH = "580"
 # `docker compose` is the plugin; version 1 was a program of its own and reads our files otherwise.
 COMPOSE_MAJOR = 2
 
@@ -27,13 +25,8 @@ def install(it: Chosen) -> Install:
     return Install(
         docker=it.needs_docker and not (it.facts.docker and compose_there(it.facts)),
         nvidia_toolkit=it.needs_toolkit and (not toolkit or too_old),
-        nvidia_driver=wants_driver(it.facts, it.overrides),
+        nvidia_driver=gates.driver_wanted(it.facts, it.catalog, it.overrides),
     )
-
-
-def wants_driver(facts: HostFacts, overrides: Overrides) -> bool:
-    """Return whether a driver is to be installed. A Jetson's comes with JetPack, never from us."""
-    return overrides.driver_install and facts.nvidia.state == "no_driver" and facts.jetson is None
 
 
 def steps(it: Chosen, planned: Install) -> tuple[str, ...]:
@@ -102,9 +95,9 @@ def _driver(facts: HostFacts, planned: Install) -> list[str]:
     if not planned.nvidia_driver:
         return []
     found = [
-        f"the NVIDIA driver is installed (branch {DRIVER_BRANCH} on Ubuntu, nvidia_runtime_driver_branch changes it; "
-        "Debian has one per release). It works after a reboot, which needs --allow-reboot; until then this plan for "
-        f"the CPU is carried out: {AGAIN} afterwards"
+        f"the NVIDIA driver is installed (branch {gates.DRIVER_BRANCH} on Ubuntu, nvidia_runtime_driver_branch changes "
+        "it; Debian has one per release). It works after a reboot, which needs --allow-reboot; until then this plan "
+        f"for the CPU is carried out: {AGAIN} afterwards"
     ]
     if facts.nvidia.nouveau:
         found.append("nouveau is loaded instead of the driver: from the next reboot on it is kept from loading")

@@ -81,6 +81,8 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
+            # In a folder with the setgid bit it would have that folder's group.
+            os.fchown(stream.fileno(), os.geteuid(), os.getegid())
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         replace(temporary, path)

@@ -84,5 +84,5 @@ def case(fault: Mapping[str, Any]) -> examine.Case:
     overrides = Overrides.from_vars(facts.host, fault.get("variables", {}))
     plan = decide(facts, TABLE, CATALOG, overrides, Inputs({}, {}, {}))
     return examine.Case(
-        facts.host, host_document(fault), facts_document, facts, plan, overrides, CATALOG.floors
+        facts.host, host_document(fault), facts_document, facts, plan, overrides, CATALOG
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from phi4_edge.core.facts import parse
-from phi4_edge.core.facts.model import Gpu, HostFacts, Jetson, Nvidia, OperatingSystem
+from phi4_edge.core.facts.model import Display, Gpu, HostFacts, Jetson, Nvidia, OperatingSystem
 from phi4_edge.core.packages import nvidia
 from phi4_edge.data import load_cve_floors
 from phi4_edge.errors import PreflightError
@@ -105,6 +105,62 @@ def test_drivers_packages(
 ) -> None:
     bare = replace(host, nvidia=NO_DRIVER, os=system, kernel=kernel, secure_boot=secure)
     assert set(nvidia.driver(bare, "580").packages) == packages
+
+
+def card(host: HostFacts, device: str, system: OperatingSystem, kernel: str, **more: Any) -> HostFacts:
+    """A host whose NVIDIA GPU has no driver."""
+    display = (Display("0000:01:00.0", "10de", device),)
+    return replace(host, nvidia=NO_DRIVER, displays=display, os=system, kernel=kernel, **more)
+
+
+@pytest.mark.parametrize(
+    ("device", "secure", "packages"),
+    [
+        ("2b85", False, {"nvidia-headless-580-server-open", "nvidia-utils-580-server", "linux-headers-generic"}),
+        ("2c05", True, {"linux-modules-nvidia-580-server-open-generic", "nvidia-headless-no-dkms-580-server-open",
+                        "nvidia-utils-580-server"}),
+        ("2342", False, {"nvidia-headless-580-server-open", "nvidia-utils-580-server", "linux-headers-generic"}),
+        ("1c03", False, {"nvidia-headless-580-server", "nvidia-utils-580-server", "linux-headers-generic"}),
+    ],
+)  # fmt: skip
+def test_the_generation_decides_which_kernel_modules(
+    host: HostFacts, device: str, secure: bool, packages: set[str]
+) -> None:
+    bare = card(host, device, UBUNTU, "6.8.0-79-generic", secure_boot=secure)
+    assert set(nvidia.driver(bare, "580").packages) == packages
+
+
+def test_debian_has_open_modules_too(host: HostFacts) -> None:
+    found = nvidia.driver(card(host, "2342", DEBIAN, "6.12.41+deb13-arm64"), "580")
+    assert "nvidia-open-kernel-dkms" in found.packages and "nvidia-kernel-dkms" not in found.packages
+
+
+@pytest.mark.parametrize(
+    ("device", "system", "branch", "said"),
+    [
+        ("2b85", DEBIAN, "580", "10de:2b85 (Blackwell), needed driver 570 or newer for it: Debian 13 would get 550"),
+        ("3182", DEBIAN, "580", "needed driver 580 or newer for it: Debian 13 would get 550"),
+        ("2d04", UBUNTU, "535", "needed driver 570 or newer for it: Ubuntu 24.04 would get 535"),
+        ("128b", UBUNTU, "580", "(Kepler or older), needed driver 470 or older for it: Ubuntu 24.04 would get 580"),
+        ("1d81", UBUNTU, "590", "(Volta), needed driver 580 or older for it: Ubuntu 24.04 would get 590"),
+    ],
+)
+def test_a_driver_that_does_not_know_the_gpu_is_not_installed(
+    host: HostFacts, device: str, system: OperatingSystem, branch: str, said: str
+) -> None:
+    kernel = "6.8.0-79-generic" if system is UBUNTU else "6.12.41+deb13-amd64"
+    assert said in nvidia.refusal(card(host, device, system, kernel), branch)
+
+
+def test_signed_modules_are_those_of_the_kernel_that_runs(host: HostFacts) -> None:
+    found = nvidia.driver(card(host, "2504", UBUNTU, "6.14.0-29-generic", secure_boot=True), "580")
+    assert "linux-modules-nvidia-580-server-generic-hwe-24.04" in found.packages
+
+
+def test_a_gpu_of_a_virtual_machine_gets_no_driver(host: HostFacts) -> None:
+    given = ("NVIDIA GPU 10de:2504 at 0000:01:00.0 (vfio-pci)",)
+    bound = card(host, "2504", DEBIAN, "6.12.41+deb13-amd64", passed_through=given)
+    assert "(vfio-pci) given to a virtual machine" in nvidia.refusal(bound, "580")
 
 
 def test_secure_boot_refuses_a_module_that_is_built_on_the_host(host: HostFacts) -> None:

@@ -12,8 +12,8 @@ import yaml
 from phi4_edge import content
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.plan.decide import Plan
+from phi4_edge.core.plan.gates import DRIVER_BRANCH
 from phi4_edge.core.plan.overrides import COMPONENTS
-from phi4_edge.core.plan.steps import DRIVER_BRANCH
 from phi4_edge.core.text import version_of
 
 Make = Callable[..., Any]
