@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
@@ -275,7 +276,8 @@ def run(transport: Transport, command: str, stdin: str = "", most_seconds: float
         ) from error
     finally:
         if channel is not None:
-            channel.close()
+            with contextlib.suppress(OSError, EOFError):  # its connection may have ended, or been cut
+                channel.close()
 
 
 def _answer(channel: Channel, budget: Budget) -> tuple[int, str]:

@@ -43,11 +43,11 @@ def asked(place: str, instead: Path, path: str) -> dict[str, str]:
 @pytest.mark.parametrize("place", ELSEWHERE)
 def test_a_tool_outside_the_usual_folders_is_found(tmp_path: Path, place: str) -> None:
     tool(tmp_path / "there", CARD)
-    assert asked(place, tmp_path / "there", "/usr/bin:/bin") == {"text": f"{CARD}\n"}
+    assert asked(place, tmp_path / "there", "/usr/bin:/bin") == {"text": CARD}
 
 
 def test_what_the_login_brings_comes_first(tmp_path: Path) -> None:
     tool(tmp_path / "there", CARD)
     tool(tmp_path / "first", "another")
     found = asked(ELSEWHERE[0], tmp_path / "there", f"{tmp_path / 'first'}:/usr/bin:/bin")
-    assert found == {"text": "another\n"}
+    assert found == {"text": "another"}

@@ -161,19 +161,9 @@ def nvidia(case: Case) -> Iterator[Finding]:
         given = f"{', '.join(facts.passed_through)} given to a virtual machine"
         fix = "nothing, if that is meant; else take the GPU out of the guest and its vfio-pci, and boot the host again"
         yield case.note("driver", given, "a GPU of the host's own: until then the plan uses the CPU", fix)
-    elif state == "no_driver" and hindrance:
-        fix = f"nothing that phi4-edge installs opens the GPU here: {hindrance}"
-        yield case.warning("driver", f"{card} without a driver", needed, fix)
     elif state == "no_driver":
-        if facts.nvidia.nouveau:
-            fix = (
-                "set nvidia_runtime_driver_install=true and run provision --allow-reboot; by hand: printf 'blacklist "
-                "nouveau\\n' | sudo tee /etc/modprobe.d/no-nouveau.conf, sudo update-initramfs -u, reboot"
-            )
-            yield case.warning("driver", f"{card} held by nouveau, which cannot compute", needed, fix)
-        else:
-            fix = "set nvidia_runtime_driver_install=true and run: phi4-edge provision INVENTORY --allow-reboot"
-            yield case.warning("driver", f"{card} without a driver", needed, fix)
+        found, fix = _no_driver(facts.nvidia.nouveau, hindrance)
+        yield case.warning("driver", f"{card} {found}", needed, fix)
     elif state == "mismatch":
         both = f" (module {lines.get('kernel') or 'unknown'}, library {lines.get('library') or 'unknown'})"
         found = f"kernel module and library of the driver differ{both if lines else ''}"
@@ -192,6 +182,21 @@ def nvidia(case: Case) -> Iterator[Finding]:
         )
         yield case.warning("driver", "nouveau is loaded beside NVIDIA's driver", "one of them", fix)
     yield from _specification(case)
+
+
+def _no_driver(nouveau: bool, hindrance: str) -> tuple[str, str]:
+    """Return what a GPU without NVIDIA's driver is, and what helps. `hindrance`: why its installation would not."""
+    if hindrance:
+        return "without a driver", f"nothing that phi4-edge installs opens the GPU here: {hindrance}"
+    if nouveau:
+        return "held by nouveau, which cannot compute", (
+            "set nvidia_runtime_driver_install=true and run provision --allow-reboot; by hand: printf 'blacklist "
+            "nouveau\\n' | sudo tee /etc/modprobe.d/no-nouveau.conf, sudo update-initramfs -u, reboot"
+        )
+    return (
+        "without a driver",
+        "set nvidia_runtime_driver_install=true and run: phi4-edge provision INVENTORY --allow-reboot",
+    )
 
 
 def _specification(case: Case) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from hosttools import Gap
 
 SOURCE_SECONDS = 15.0  # up to three tools in a row, or a file system that hangs
 DETAIL_LIMIT = 300
+STACK_BYTES = 512 * 1024
 Answers = Dict[str, Dict[str, Any]]
 
 
@@ -45,11 +46,17 @@ def collect(
     `limit`: characters of a text, where `limits` has no other. `longer`: sources that get more than SOURCE_SECONDS.
     """
     answers: Answers = {}
+    # All of them may be at work at once, and a host may bound what a login allocates: 8 MiB for each is the default.
+    threading.stack_size(STACK_BYTES)
     start, threads = time.monotonic(), {}
     for name, source in sources.items():
         args = (name, source, limits.get(name, limit), answers)
         threads[name] = threading.Thread(target=gather, args=args, daemon=True)
-        threads[name].start()
+        try:
+            threads[name].start()
+        except RuntimeError as error:  # the host allows no more of them
+            answers[name] = {"gap": "failed", "detail": str(error)[:DETAIL_LIMIT]}
+            del threads[name]
     for name, thread in threads.items():
         thread.join(max(0.0, start + longer.get(name, SOURCE_SECONDS) - time.monotonic()))
     late = {"gap": "timeout", "detail": "no answer in time"}
