@@ -123,7 +123,8 @@ def test_a_host_that_drips_is_unreachable_and_says_for_how_long(columns: dict[st
 def test_a_host_that_floods_is_cut_at_once(columns: dict[str, Column]) -> None:
     assert columns["flood"].findings["kex"].kind == "unreachable"
     assert columns["flood"].findings["auth"].reason.startswith("found more than 262144 bytes")
-    assert columns["flood"].findings["output"].kind in ("no_python", "unreachable")
+    # Nothing of what it says is Python, or the echo of a shell; or it is cut before that is known.
+    assert columns["flood"].findings["output"].kind in ("no_python", "no_shell", "unreachable")
     assert columns["flood"].took < HOST_SECONDS
 
 
