@@ -118,7 +118,7 @@ def test_secrets_are_where_they_belong_and_nowhere_else(site: Site) -> None:
     assert leaks(seen) == []
     # The poller sees: the command has its environment, and the password was in the run's private file.
     assert {(one.where, one.secret) for one in seen} >= {("environ", "GH_PAT"), ("private", "become password")}
-    folders = [cli.home, cli.store, Path("/dev/shm"), Path("/var/tmp"), Path("/run/user"), Path("/root/.ansible")]
+    folders = [cli.home, cli.store, Path("/dev/shm"), Path("/var/tmp"), Path("/run/user"), Path.home() / ".ansible"]
     assert in_files(site.values, folders, began - 1, site.own) == []
     assert on_host(site.gateway, site.values) == ""
     site.gateway.sh("cat > /var/tmp/kept", stdin=site.values["passphrase"])
