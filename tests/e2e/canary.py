@@ -57,11 +57,11 @@ while not select.select([sys.stdin], [], [], 0.02)[0]:
     for pid in os.listdir("/proc"):
         if not pid.isdigit() or int(pid) == os.getpid():
             continue
-        for name in ("cmdline", "environ"):
-            found = read(f"/proc/{pid}/{name}")
-            if pattern.search(found):
-                words = read(f"/proc/{pid}/cmdline").split(b"\0")
-                note(name, found, b" ".join(words).decode("utf-8", "replace")[:300])
+        # An exec between two reads would join one program's words with the other's environment: the next poll sees it.
+        words, environ = read(f"/proc/{pid}/cmdline"), read(f"/proc/{pid}/environ")
+        for name, found in (("cmdline", words), ("environ", environ)):
+            if pattern.search(found) and read(f"/proc/{pid}/cmdline") == words:
+                note(name, found, b" ".join(words.split(b"\0")).decode("utf-8", "replace")[:300])
     for folder in os.listdir("/dev/shm"):
         if folder.startswith("phi4-edge-run-"):
             for top, _, files in os.walk("/dev/shm/" + folder):
