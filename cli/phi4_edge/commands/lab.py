@@ -153,7 +153,14 @@ def _show_next(made: labs.Lab, inventory: Path | None) -> None:
 
 
 def _row(host: labs.LabHost) -> tuple[str, ...]:
-    return (host.name, host.profile, host.system, f"{host.ram_bytes / _GIB:.1f} GiB", str(len(host.cpus)), host.address)
+    return (
+        host.name,
+        host.profile,
+        host.system or "-",
+        f"{host.ram_bytes / _GIB:.1f} GiB",
+        str(len(host.cpus)),
+        host.address,
+    )
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

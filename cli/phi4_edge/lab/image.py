@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phi4_edge.environment import Need, allowed
 from phi4_edge.errors import LabError
@@ -64,16 +64,31 @@ def _build(client: DockerClient, wanted: Recipe, progress: Callable[[str], None]
         _build_from_registry(client, wanted, overlay)
 
 
-def _borrow(client: DockerClient, wanted: Recipe) -> bytes:
-    """A tar of the borrowed programs and of the libraries that they are linked with, from the image that has them."""
+def _borrow(client: DockerClient, wanted: Recipe) -> dict[str, bytes]:
+    """The borrowed programs and the libraries that they are linked with by path, from the image that has them."""
     assert wanted.lender is not None  # noqa: S101 - the caller asked
     programs = " ".join(map(shlex.quote, wanted.borrowed))
-    libraries = f"$(ldd {programs} | grep -o '/[^ ]*' | grep -v ':$' | sort -u)"
-    script = f"tar --create --dereference --absolute-names --file=- {programs} {libraries}"
-    found: bytes = client.containers.run(
-        wanted.lender.tag, [script], entrypoint=["/bin/sh", "-c"], remove=True, network_disabled=True
+    paths = f"{programs} $(ldd {programs} | grep -o '/[^ :]*' | sort -u)"
+    listing = f"for path in {paths}; do readlink -f $path; echo $path; done"
+    container = client.containers.create(
+        wanted.lender.tag, [listing], entrypoint=["/bin/sh", "-c"], network_disabled=True
     )
-    return found
+    try:
+        container.start()
+        container.wait()
+        lines = container.logs(stdout=True, stderr=False).decode().splitlines()
+        return {path: _file(container, real) for real, path in zip(lines[::2], lines[1::2], strict=True)}
+    finally:
+        container.remove(force=True)
+
+
+def _file(container: Any, path: str) -> bytes:
+    chunks, _ = container.get_archive(path)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+        member = tar.extractfile(tar.getmembers()[0])
+        if member is None:
+            raise LabError(f"found no file {path} in the image that others borrow it from")
+        return member.read()
 
 
 def bootstrap_command(wanted: Recipe, overlay: Path, target: Path, *, root: bool) -> list[str]:

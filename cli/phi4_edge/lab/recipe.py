@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -134,12 +134,10 @@ def add(tar: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
     tar.addfile(info, io.BytesIO(content))
 
 
-def join(overlay: bytes, borrowed: bytes) -> bytes:
-    """Return the overlay with a tar of borrowed files in it, which go below LENT: they are not this system's own."""
+def join(overlay: bytes, borrowed: Mapping[str, bytes]) -> bytes:
+    """Return the overlay with borrowed files in it, which go below LENT: they are not this system's own."""
     buffer = io.BytesIO(overlay)
-    with tarfile.open(fileobj=buffer, mode="a") as tar, tarfile.open(fileobj=io.BytesIO(borrowed)) as lent:
-        for member in lent:
-            content = lent.extractfile(member)
-            if content is not None:
-                add(tar, f"{LENT}/{member.name.lstrip('/')}", content.read(), 0o755)
+    with tarfile.open(fileobj=buffer, mode="a") as tar:
+        for path, content in borrowed.items():
+            add(tar, f"{LENT}/{path.lstrip('/')}", content, 0o755)
     return buffer.getvalue()

@@ -89,11 +89,8 @@ def test_what_a_system_does_not_have_is_borrowed_with_its_libraries() -> None:
     assert older.lender == recipe.recipe("docker", ()) and "docker-compose" not in older.packages
     with tarfile.open(fileobj=io.BytesIO(older.overlay)) as tar:
         assert tar.getmember("usr/local/lib/docker/cli-plugins/docker-compose").mode == 0o755
-    lent = io.BytesIO()
-    with tarfile.open(fileobj=lent, mode="w") as tar:
-        recipe.add(tar, "/usr/bin/program", b"program", 0o755)
-        recipe.add(tar, "/usr/lib/libc.so.6", b"library", 0o644)
-    with tarfile.open(fileobj=io.BytesIO(recipe.join(older.overlay, lent.getvalue()))) as tar:
+    lent = {"/usr/bin/program": b"program", "/usr/lib/libc.so.6": b"library"}
+    with tarfile.open(fileobj=io.BytesIO(recipe.join(older.overlay, lent))) as tar:
         names = {entry.name for entry in tar}
     assert {f"{recipe.LENT}/usr/bin/program", f"{recipe.LENT}/usr/lib/libc.so.6", "etc/sudoers.d/lab"} <= names
     for kind, system in (("bare", "debian-11"), ("docker", "debian-13")):
