@@ -1,7 +1,7 @@
 """Every engine on the older systems too: what docs/operating-systems.md says is what happened here.
 
-Ollama is the stand-in, in which all that touches the system is real: unit, user, sandbox, container. `make tables` runs
-every row; PHI4_EDGE_TABLES=write puts what came of each into the document.
+Ollama is the stand-in, in which all that touches the system is real: unit, user, sandbox, container; so is the base of
+the ONNX engine's image. `make tables` runs every row; PHI4_EDGE_TABLES=write puts what came of each into the document.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ NAME = "gw1"
 
 @pytest.fixture(scope="module")
 def engines(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    from tests.standins import python_image
+
     folder = own_store(ready.store, tmp_path_factory.mktemp("systems") / "store")
+    python_image.adopt(Store(folder))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
