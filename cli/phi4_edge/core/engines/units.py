@@ -132,7 +132,11 @@ def _started(engine: Native, release: str, rehearsal: bool) -> Iterator[str]:
 
 def _closed(engine: Native, plan: Plan) -> Iterator[str]:
     gpu = plan["accelerator"] == "cuda"
-    yield "DynamicUser=yes\nUMask=0077"
+    yield "DynamicUser=yes"
+    umask = plan["knobs"].get("umask", "0077")
+    if umask != "0077":
+        yield "# This host's systemd makes the mount points below with it, and the engine must get past them."
+    yield f"UMask={umask}"
     yield unit_lines.UNPRIVILEGED
     if gpu:
         yield (

@@ -11,7 +11,7 @@ from typing import Any
 
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.catalog.table import GB, ResourceTable
-from phi4_edge.core.engines import release_files
+from phi4_edge.core.engines import directives, release_files
 from phi4_edge.core.facts.model import HostFacts, to_plain
 from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, UNIT
 from phi4_edge.core.plan import contents, floors, gates, reasons
@@ -100,7 +100,7 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
         applicable=not reason,
         not_applicable=reason,
         reasons=reasons.reasons(it.facts, it.table, it.choice, it.attempt, it.evaluation),
-        warnings=(*reasons.warnings(it), *accepted),
+        warnings=(*reasons.warnings(it), *_ignored(it, plain), *accepted),
         blockers=(*blockers, *too_old) if kind != "none" else (),
         candidates=_candidates(it.attempt),
         action=kind,
@@ -111,6 +111,12 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
         awaits=awaited(plain),
         **{**common, **applied},
     )
+
+
+def _ignored(it: Chosen, applied: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the note about directives that the host's systemd does not know; nothing depends on one of them."""
+    names = directives.ignored(release_files.unit_texts(applied).values(), it.facts.systemd)
+    return (f"systemd {it.facts.systemd} ignores what came later in the units: {names}",) if names else ()
 
 
 def _compared(applied: Mapping[str, Any]) -> dict[str, Any]:
