@@ -29,7 +29,7 @@ def locked_play(folder: Path, *tasks: dict[str, object]) -> tuple[Path, Path]:
 
 def options(folder: Path) -> tuple[str, ...]:
     """Each host has its lock in a folder of its own; all of them are this machine."""
-    return ("--extra-vars", json.dumps({"__lock_folder": f"{folder}/{{{{ inventory_hostname }}}}"}))
+    return ("--extra-vars", json.dumps({"__lock_state": f"{folder}/{{{{ inventory_hostname }}}}"}))
 
 
 def run(folder: Path, *tasks: dict[str, object], more: tuple[str, ...] = ()) -> Played:

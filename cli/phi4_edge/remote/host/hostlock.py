@@ -20,7 +20,6 @@ from typing import Any, Iterator
 from hostlib import HostError, Json, fsync_directory, own_directory, remove_tree, temporary_name, write_json
 from hostlockstate import (
     LOCK_BEAT,
-    LOCK_FOLDER,
     LOCK_FORMAT,
     lock_boot,
     lock_lives,
@@ -207,7 +206,7 @@ def renew(held: Json) -> None:
     Raises HostError when another run took it over: this one must change nothing any more. A lock that is gone is no
     obstacle: an operator released it, and nobody has taken it since.
     """
-    folder = str(held.get("folder") or LOCK_FOLDER)
+    folder = str(held["folder"])
     watch = ancestor(held.get("controller") or {})
     still_wanted()
     with guard():
