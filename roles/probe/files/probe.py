@@ -10,6 +10,7 @@ import json
 import os
 import re
 import socket
+import stat
 import sys
 import time
 from typing import Iterator
@@ -102,10 +103,20 @@ def disk() -> str:
     return "\n".join(lines)
 
 
+def closed(path: str) -> bool:
+    """Whether a directory above is not for every user to pass: then only root gets to what lies there."""
+    above = os.path.dirname(path)
+    while above != "/":
+        if os.path.isdir(ROOT + above) and not os.stat(ROOT + above).st_mode & stat.S_IXOTH:
+            return True
+        above = os.path.dirname(above)
+    return False
+
+
 def our_disk() -> str:
     lines = []
     for top in OURS:
-        seen, there = {}, standing(ROOT + top)
+        seen, there = {}, "closed" if closed(top) else standing(ROOT + top)
         for folder, folders, names in os.walk(ROOT + top) if there == "ours" else ():
             # One may lie in the other, and counts for itself.
             folders[:] = [name for name in folders if os.path.join(folder, name)[len(ROOT) :] not in OURS]

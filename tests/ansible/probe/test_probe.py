@@ -110,6 +110,16 @@ def test_a_host_is_looked_at_where_it_is_said_to_be(tmp_path: Path) -> None:
     assert probe(tmp_path)["installed"]["gap"] == "missing"
 
 
+@pytest.mark.parametrize(("mode", "standing"), [(0o755, "ours"), (0o711, "ours"), (0o750, "closed"), (0o700, "closed")])
+def test_a_directory_that_not_every_user_may_pass(tmp_path: Path, mode: int, standing: str) -> None:
+    for name in ("data", "srv"):
+        (tmp_path / name).mkdir(mode=0o755)
+    (tmp_path / "data").chmod(mode)
+    found = probe(tmp_path, layout={"root": "/srv/phi4", "state": "/data/not/there/yet"})
+    lines = dict(line.rsplit(" ", 1) for line in found["our_disk"]["text"].splitlines())
+    assert lines == {"/srv/phi4 0": "ours", "/data/not/there/yet 0": standing}
+
+
 def test_container_tools_are_asked_one_by_one(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     docker = "import sys; print('28.5.2' if sys.argv[1] == 'version' else 'overlay2 [[driver-type x]]')"

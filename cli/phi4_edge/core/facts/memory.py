@@ -80,7 +80,7 @@ def cgroup(sources: Sources) -> tuple[Cgroup, float | None]:
 
 
 # What may stand where our files go, other than nothing or a directory of ours.
-STANDING = ("link", "file", "user")
+STANDING = ("link", "file", "user", "closed")
 
 
 # File systems without anything below them, and block devices that are memory (zram, brd).

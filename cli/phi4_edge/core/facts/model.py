@@ -98,7 +98,8 @@ class Disk:
     """The filesystem that holds `path`; `ours` is what our own installation takes there.
 
     `pool` names the space that its free bytes come from: filesystems of one pool each show all of it.
-    `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), else "".
+    `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), "closed" if
+    not every user may get there, else "".
     `memory`: what makes it memory that the next boot empties (such as tmpfs), else "".
     """
 

@@ -24,7 +24,16 @@ PAGE_TOOLS_TOKENS, PAGE_TOOLS_CONTEXT = 6000, 8192
 # Warnings that come and go while nobody changes the host or what is planned for it.
 PASSING = frozenset({REBOOT})
 _HOLD = " or ".join(name for name, engine in ENGINES.items() if engine.holds_clients)
-_STANDING = {"link": "a symbolic link", "file": "no directory", "user": "another user's directory"}
+_STANDING = {
+    **{
+        name: f"is {found}, needed a directory of root: move it away, or mount a disk there"
+        for name, found in (
+            ("link", "a symbolic link"), ("file", "no directory"), ("user", "another user's directory"),
+        )
+    },
+    "closed": "lies in a directory that not every user may pass, needed that all may, for the engine runs as one of "
+    "its own: see which (namei -m), then sudo chmod o+x DIRECTORY",
+}  # fmt: skip
 
 
 def reasons(
@@ -115,11 +124,7 @@ def blockers(it: Chosen, memory: Memory, disk: DiskNeed, kind: str) -> tuple[str
         return ()
     facts, overrides, chosen = it.facts, it.overrides, it.evaluation
     found = _elsewhere(facts, overrides)
-    found += [
-        f"{disk.path} is {_STANDING[disk.standing]}, needed a directory of root: move it away, or mount a disk there"
-        for disk in facts.disks
-        if disk.standing
-    ]
+    found += [f"{disk.path} {_STANDING[disk.standing]}" for disk in facts.disks if disk.standing]
     found += [] if overrides.force else _fleeting(it)
     found += _unusable(it)
     service = facts.service

@@ -49,6 +49,20 @@ def test_what_the_probe_says_of_it(text: str | None, found: Layout | None) -> No
     assert facts(text).installed == found
 
 
+def test_a_place_that_not_every_user_gets_to_is_in_the_way() -> None:
+    sources = {
+        **read("n150-8gb")["sources"],
+        "our_disk": {"text": "/opt/phi4-edge 0 closed\n/var/lib/phi4-edge 0 ours"},
+    }
+    seen = parse.parse({**read("n150-8gb"), "sources": sources})
+    wishes = Overrides.from_vars("gw1", {})
+    made = decide(seen, data.load_table(), data.load_catalog(), wishes, whole({}, {}))
+    assert made.blockers == (
+        "/opt/phi4-edge lies in a directory that not every user may pass, needed that all may, for the engine runs as "
+        "one of its own: see which (namei -m), then sudo chmod o+x DIRECTORY",
+    )
+
+
 @pytest.mark.parametrize("text", [None, "/opt/phi4-edge /var/lib/phi4-edge", "/opt/phi4-edge -"])
 def test_the_place_that_was_looked_at_is_no_matter(text: str | None) -> None:
     assert installed.misplaced(facts(text)) == ("", "")
