@@ -155,3 +155,14 @@ def test_every_playbook_that_must_have_a_host_alone_locks_it_first_and_lets_go_l
         "tasks_from": "release",
     }
     assert document["become"] is True
+
+
+def test_a_directory_that_is_not_ours_is_never_made(tmp_path: Path) -> None:
+    """Also in a play without a plan, which would hold the variables to what they must be."""
+    inventory, playbook = locked_play(tmp_path, {"ansible.builtin.debug": {"msg": "went on"}})
+    for wrong in ("/usr/phi4", "/data", f"{tmp_path}/a b", "/etc/phi4/x"):
+        ended = play(playbook, inventory, "--limit", "a", "--extra-vars", json.dumps({"phi4_state": wrong}))
+        assert ended.status != 0
+        assert f"phi4_state: found {wrong!r}, needed an absolute path" in ended.output.replace("\\'", "'")
+        assert "went on" not in ended.output
+        assert wrong == "/data" or not Path(wrong).exists()
