@@ -113,3 +113,16 @@ def test_a_mistake_is_named(name: str, value: Any, named: str) -> None:
 def test_all_mistakes_of_a_host_are_named_at_once() -> None:
     with pytest.raises(InventoryError, match=r"phi4_a .*phi4_port: .*phi4_bind: "):
         Overrides.from_vars("gw1", {"phi4_a": 1, "phi4_port": 0, "phi4_bind": "x", "phi4_force": True})
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("phi4_prot", "phi4_port"), ("phi4_rooot", "phi4_root"), ("phi4_roto", "phi4_root"),
+        ("phi4_stat", "phi4_state"),
+        ("phi4_bnid", "phi4_bind"), ("phi4_modle", "phi4_model"), ("phi4_Engin", "phi4_engine"),
+    ],
+)  # fmt: skip
+def test_a_slip_of_the_finger_is_named(typed: str, meant: str) -> None:
+    with pytest.raises(InventoryError, match=rf"{typed} is not a variable of phi4-edge \(did you mean {meant}\?\)"):
+        Overrides.from_vars("gw1", {typed: "1"})
