@@ -166,3 +166,17 @@ def test_a_directory_that_is_not_ours_is_never_made(tmp_path: Path) -> None:
         assert f"phi4_state: found {wrong!r}, needed an absolute path" in ended.output.replace("\\'", "'")
         assert "went on" not in ended.output
         assert wrong == "/data" or not Path(wrong).exists()
+
+
+def test_nothing_that_was_made_for_the_lock_is_left(tmp_path: Path) -> None:
+    """Also above it, as on a data partition that is empty; what holds something by then stays."""
+    inventory, playbook = locked_play(tmp_path, {"ansible.builtin.debug": {"msg": "went on"}})
+    theirs = {"ansible.builtin.file": {"path": str(tmp_path / "data/phi4/theirs"), "state": "touch", "mode": "0644"}}
+    extra = ("--limit", "a", "--extra-vars", json.dumps({"__lock_state": f"{tmp_path}/data/phi4/deep/state"}))
+    ended = play(playbook, inventory, *extra)
+    assert (ended.status, "went on" in ended.output) == (0, True), ended.output
+    assert not (tmp_path / "data").exists()
+    inventory, playbook = locked_play(tmp_path, theirs)
+    assert play(playbook, inventory, *extra).status == 0
+    left = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "data").rglob("*"))
+    assert left == ["data/phi4", "data/phi4/theirs"]
