@@ -27,7 +27,7 @@ ROOT: str = ARGS.get("root", "")  # a test's stand-in for "/"
 NAME_SECONDS = 8.0  # glibc asks two servers twice, five seconds each; half of that is slow enough
 TEXT_LIMIT = 16 * 1024
 NAME = r"(?:[^@/\s]*@)?([A-Za-z0-9.-]+)"  # of a URL, behind user and password
-PATHS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/var/lib/dpkg", "/etc")
+PATHS = (ARGS["layout"]["root"], ARGS["layout"]["state"], "/var/lib/docker", "/var/lib/dpkg", "/etc")
 FLAGS = (("ro", os.ST_RDONLY), ("noexec", os.ST_NOEXEC), ("nosuid", os.ST_NOSUID))
 LOCKS = (
     "/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock",

@@ -11,7 +11,7 @@ from phi4_edge.core.doctor.case import Case, Finding
 from phi4_edge.core.facts.endings import endings
 from phi4_edge.core.facts.lock import described
 from phi4_edge.core.facts.units import STANDING
-from phi4_edge.core.layout import LOAD_UNIT, MODELS_PATH, SOCKET_UNIT, UNIT
+from phi4_edge.core.layout import LOAD_UNIT, SOCKET_UNIT, UNIT
 
 # Of restarts, or of kills: one or two may be an update, or somebody's hand.
 MANY = 3
@@ -67,7 +67,7 @@ def _disk(case: Case, text: str, _match: re.Match[str]) -> Finding:
     clear = doctor_fix.clear_cache(case.system, case.root.text("package_manager"))
     fix = (
         f"{clear}; sudo journalctl --vacuum-size=100M; see what is large: sudo du -xh -d2 /var /opt | sort -h | tail; "
-        f"or mount a larger disk at {MODELS_PATH}"
+        f"or mount a larger disk at {case.overrides.layout.state}"
     )
     return case.problem("disk", free, before, fix)
 

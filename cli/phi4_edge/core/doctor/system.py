@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from phi4_edge.core.doctor import fix as doctor_fix
 from phi4_edge.core.doctor.case import Case, Finding, milliseconds
-from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH
+from phi4_edge.core.layout import DOCKER_PATH
 from phi4_edge.core.text import clean, gb, gib, integer
 
 # Seconds. Below the first nobody notices; above the second apt and TLS begin to refuse what is signed.
@@ -20,7 +20,6 @@ LOW_SPACE = 500_000_000
 SMALL_MEMORY = 5 << 30
 SLOW_NAME = 2.0
 GONE = ("missing", "denied")
-OURS = (RELEASES_PATH, MODELS_PATH, "/etc")
 _THROTTLED = {0: "under-voltage now", 1: "clock capped now", 2: "throttled now", 16: "under-voltage since boot",
               17: "clock capped since boot", 18: "throttled since boot"}  # fmt: skip
 
@@ -97,7 +96,9 @@ def filesystems(case: Case) -> Iterator[Finding]:
 def _filesystem(case: Case, words: list[str]) -> Iterator[tuple[Finding, str]]:
     path, point, flags = words[0], words[1], words[2].split(",")
     total, inodes, free = (integer(word) or 0 for word in words[3:6])
-    ours = path in OURS or (path == DOCKER_PATH and case.needs_docker)
+    root = case.overrides.layout.root
+    written = (root, case.overrides.layout.state, "/etc")
+    ours = path in written or (path == DOCKER_PATH and case.needs_docker)
     ours = ours or (path == "/var/lib/dpkg" and case.needs_packages)
     if "ro" in flags:
         yield case.when(
@@ -105,13 +106,13 @@ def _filesystem(case: Case, words: list[str]) -> Iterator[tuple[Finding, str]]:
             f"sudo mount -o remount,rw {point}; if that fails see why: sudo dmesg | grep -i 'remount\\|error'",
         ), "ro"  # fmt: skip
     native = case.plan is not None and case.plan.fits and case.plan.service_manager == "systemd"
-    if "noexec" in flags and path in (RELEASES_PATH, DOCKER_PATH):
+    if "noexec" in flags and path in (root, DOCKER_PATH):
         yield case.when(
-            native if path == RELEASES_PATH else case.needs_docker, "disk",
+            native if path == root else case.needs_docker, "disk",
             f"{point} (for {path}) is mounted noexec", "programs run from there",
             f"sudo mount -o remount,exec {point}, and the same in /etc/fstab",
         ), "noexec"  # fmt: skip
-    if total > 0 and inodes < LOW_INODES and path in (*OURS, DOCKER_PATH):
+    if total > 0 and inodes < LOW_INODES and path in (*written, DOCKER_PATH):
         yield case.when(
             ours and inodes < FEWEST_INODES, "inodes", f"{inodes} more files can be created on {point} (for {path})",
             f"{LOW_INODES} for several releases side by side",

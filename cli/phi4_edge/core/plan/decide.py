@@ -13,7 +13,7 @@ from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.catalog.table import GB, ResourceTable
 from phi4_edge.core.engines import directives, release_files
 from phi4_edge.core.facts.model import HostFacts, to_plain
-from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, UNIT
+from phi4_edge.core.layout import DOCKER_PATH, UNIT
 from phi4_edge.core.plan import contents, floors, gates, reasons
 from phi4_edge.core.plan import steps as plan_steps
 from phi4_edge.core.plan.changes import action, changes, recover
@@ -43,6 +43,7 @@ def decide(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: 
         "bind": overrides.bind,
         "port": overrides.port,
         "stability_seconds": overrides.stability_seconds,
+        "layout": overrides.layout,
         "rejected": tuple(rejections(choice)),
     }
     if choice.attempt is None or choice.evaluation is None:
@@ -155,7 +156,12 @@ def _applied(it: Chosen) -> dict[str, Any]:
         "image": contents.image(it.facts, it.inputs, chosen.verdict.image),
         "webui": contents.webui(it),
     }
-    return {**found, "content": release_files.digest(to_plain(found), it.catalog.webui.memory, it.inputs.runtimes)}
+    return {
+        **found,
+        "content": release_files.digest(
+            to_plain({**found, "layout": it.overrides.layout}), it.catalog.webui.memory, it.inputs.runtimes
+        ),
+    }
 
 
 def _memory(it: Chosen, settings: Mapping[str, Any]) -> Memory:
@@ -187,7 +193,7 @@ def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:
     facts, receipt, model = it.facts, it.facts.receipt, applied["model"]
     there = receipt.present and model.digest is not None and receipt.digest == model.digest
     native = native_disk(facts, it.engine, it.manager, it.accelerator, it.attempt.gpu)
-    paths = (MODELS_PATH, RELEASES_PATH, DOCKER_PATH) if it.images else (MODELS_PATH, RELEASES_PATH)
+    paths = (facts.layout.state, facts.layout.root, *((DOCKER_PATH,) if it.images else ()))
     store, weights = it.engine.store, it.evaluation.variant.weights
     made = receipt.present and receipt.store != "" and receipt.store == applied["knobs"].get("store")
     own = native + sum(image.disk for image in it.images)
@@ -200,7 +206,7 @@ def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:
         kept=weights + (store.spare if store is not None else 0) + own,
         available=disk_available(facts, *paths),
         to_write=new + max(staged, making) + loaded,
-        free=min(facts.disk(MODELS_PATH).free, facts.disk(RELEASES_PATH).free),
+        free=min(facts.disk(path).free for path in (facts.layout.state, facts.layout.root)),
     )
 
 
@@ -211,9 +217,10 @@ def _loading(it: Chosen, applied: Mapping[str, Any]) -> tuple[int, int]:
     planned = [image for image in (applied["image"], page.image if page else None) if image is not None]
     # Planned and catalog's images are in the same order: first the engine's, then the page's.
     missing = [source for source, image in zip(it.images, planned, strict=True) if image.digest not in loaded]
-    needs = disk_needs(0, 0, missing, it.overrides.image_delivery)
-    shared = it.facts.disk(DOCKER_PATH).pool == it.facts.disk(MODELS_PATH).pool
-    return needs[MODELS_PATH], needs[DOCKER_PATH] if shared else 0
+    state = it.facts.layout.state
+    needs = disk_needs(it.facts.layout, 0, 0, missing, it.overrides.image_delivery)
+    shared = it.facts.disk(DOCKER_PATH).pool == it.facts.disk(state).pool
+    return needs[state], needs[DOCKER_PATH] if shared else 0
 
 
 def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:

@@ -6,9 +6,10 @@ import ipaddress
 
 from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.core.engines.table import ENGINES
+from phi4_edge.core.facts.installed import misplaced
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.inventory import EVERYWHERE
-from phi4_edge.core.layout import DOCKER_PATH, LOOPBACK, MODELS_PATH, RELEASES_PATH, UNIT
+from phi4_edge.core.layout import DOCKER_PATH, LOOPBACK, UNIT
 from phi4_edge.core.plan import gates, steps
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.plan.context import Chosen
@@ -23,7 +24,16 @@ PAGE_TOOLS_TOKENS, PAGE_TOOLS_CONTEXT = 6000, 8192
 # Warnings that come and go while nobody changes the host or what is planned for it.
 PASSING = frozenset({REBOOT})
 _HOLD = " or ".join(name for name, engine in ENGINES.items() if engine.holds_clients)
-_STANDING = {"link": "a symbolic link", "file": "no directory", "user": "another user's directory"}
+_STANDING = {
+    **{
+        name: f"is {found}, needed a directory of root: move it away, or mount a disk there"
+        for name, found in (
+            ("link", "a symbolic link"), ("file", "no directory"), ("user", "another user's directory"),
+        )
+    },
+    "closed": "lies in a directory that not every user may pass, needed that all may, for the engine runs as one of "
+    "its own: see which (namei -m), then sudo chmod o+x DIRECTORY",
+}  # fmt: skip
 
 
 def reasons(
@@ -113,11 +123,8 @@ def blockers(it: Chosen, memory: Memory, disk: DiskNeed, kind: str) -> tuple[str
     if kind == "none":
         return ()
     facts, overrides, chosen = it.facts, it.overrides, it.evaluation
-    found = [
-        f"{disk.path} is {_STANDING[disk.standing]}, needed a directory of root: move it away, or mount a disk there"
-        for disk in facts.disks
-        if disk.standing
-    ]
+    found = _elsewhere(facts, overrides)
+    found += [f"{disk.path} {_STANDING[disk.standing]}" for disk in facts.disks if disk.standing]
     found += [] if overrides.force else _fleeting(it)
     found += _unusable(it)
     service = facts.service
@@ -126,7 +133,7 @@ def blockers(it: Chosen, memory: Memory, disk: DiskNeed, kind: str) -> tuple[str
     if service is not None and service.foreign and not facts.receipt.present:
         found.append(f'{UNIT} on the host is not ours ("{service.description}"); rename or remove it there')
     if disk.to_write > disk.free:
-        found.append(f"disk: {gb(disk.to_write)} to write below {MODELS_PATH}, {gb(disk.free)} free now")
+        found.append(f"disk: {gb(disk.to_write)} to write below {facts.layout.state}, {gb(disk.free)} free now")
     found += steps.obstacles(it, steps.install(it))
     if overrides.webui_enabled and not facts.receipt.webui_image.key:
         found += _listener(facts, overrides.webui_port, LOOPBACK, "webui_port")
@@ -136,9 +143,18 @@ def blockers(it: Chosen, memory: Memory, disk: DiskNeed, kind: str) -> tuple[str
     return (*found, *_in_use(facts, overrides, chosen, memory.ram_need - memory.prompt_cache))
 
 
+def _elsewhere(facts: HostFacts, overrides: Overrides) -> list[str]:
+    """Return where the host has an installation of ours that is not where this one would be, or was not looked for."""
+    if facts.layout != overrides.layout:
+        wanted = " and ".join(f"{name}={path}" for name, path in overrides.layout.variables.items())
+        return [f"found facts of another place, needed some with {wanted}: look at the host again (phi4-edge detect)"]
+    found, fix = misplaced(facts)
+    return [f"{found}: {fix}"] if found else []
+
+
 def _used(it: Chosen) -> tuple[str, ...]:
     """Return the paths that something of ours will be written to."""
-    return (RELEASES_PATH, MODELS_PATH, "/etc", *((DOCKER_PATH,) if it.images else ()))
+    return (it.facts.layout.root, it.facts.layout.state, "/etc", *((DOCKER_PATH,) if it.images else ()))
 
 
 def _fleeting(it: Chosen) -> list[str]:
@@ -155,7 +171,7 @@ def _fleeting(it: Chosen) -> list[str]:
 def _unusable(it: Chosen) -> list[str]:
     """Return where nothing can be written, or nothing run that has to."""
     used = [disk for disk in it.facts.disks if disk.path in _used(it)]
-    programs = {RELEASES_PATH: it.manager == "systemd", DOCKER_PATH: bool(it.images)}
+    programs = {it.facts.layout.root: it.manager == "systemd", DOCKER_PATH: bool(it.images)}
     return [
         *(f"{disk.path} is on a file system that is mounted read-only: mount it read-write"
           for disk in used if disk.read_only),
