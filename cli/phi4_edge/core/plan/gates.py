@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage, Variant
+from phi4_edge.core.facts.init import SYSTEMD, first_process
 from phi4_edge.core.facts.model import Gpu, HostFacts, Jetson, UnusableGpu
 from phi4_edge.core.packages import nvidia
 from phi4_edge.core.packages.generations import Generation, cards
@@ -240,8 +241,8 @@ def _manager(facts: HostFacts, engine: CatalogEngine, build: Build, wanted: str)
 
 def _native(facts: HostFacts, build: Build) -> list[str]:
     reasons = []
-    if facts.init != "systemd":
-        reasons.append(f"PID 1 is {facts.init or 'unknown'}, needs systemd")
+    if facts.init != SYSTEMD:
+        reasons.append(f"{first_process(facts)}, needs systemd")
     if build.glibc and facts.libc.family != "glibc":
         reasons.append(f"C library {facts.libc.family or 'unknown'}, needs glibc {build.glibc}")
     elif build.glibc and version_of(facts.libc.version) < version_of(build.glibc):
@@ -254,10 +255,10 @@ def _native(facts: HostFacts, build: Build) -> list[str]:
 
 
 def _compose(facts: HostFacts) -> list[str]:
-    # Where systemd runs, Docker can be installed; elsewhere it must be there.
-    if facts.docker or facts.init == "systemd":
+    # Where systemd runs, Docker can be installed; elsewhere it must be there, and does not help: see `hindrance`.
+    if facts.docker or facts.init == SYSTEMD:
         return []
-    return ["no Docker Engine, and without systemd it cannot be installed"]
+    return [f"{first_process(facts)}, needs systemd, also under Compose"]
 
 
 def _image(facts: HostFacts, build: Build, gpu: Gpu | None) -> CatalogImage | None:
