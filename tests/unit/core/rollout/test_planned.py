@@ -35,7 +35,8 @@ def test_the_variables_of_each_kind_of_host(plans: dict[str, Plan]) -> None:
     assert found["gw1"] == {
         "phi4_plan_engine": "onnx", "phi4_plan_profile": "production_cpu", "phi4_plan_quantization": "int4",
         "phi4_plan_accelerator": "cpu", "phi4_plan_service_manager": "systemd",
-        "phi4_plan_model": "phi-4-mini-instruct", "phi4_plan_action": "install", "phi4_plan_release": plans["gw1"].release, "phi4_plan_bind": "127.0.0.1",
+        "phi4_plan_model": "phi-4-mini-instruct", "phi4_plan_action": "install",
+        "phi4_plan_release": plans["gw1"].release, "phi4_plan_bind": "127.0.0.1",
         "phi4_plan_port": 8080, "phi4_plan_context_length": 4096, "phi4_plan_fits": True, "phi4_plan_ready": True,
         "phi4_plan_wave": "canary",
     }  # fmt: skip
