@@ -25,8 +25,11 @@ HEAD_LIMIT = 48 * 1024  # the receipt without its files is about 2 KiB
 DRIFT_LIMIT = 200
 ALWAYS_HASHED = 256 * 1024  # smaller files configure us and cost nothing to hash; a stamp can be forged with touch
 BULK = ("/opt/phi4-edge/engines/", "/var/lib/phi4-edge/models/", "/var/lib/phi4-edge/stores/")
-TOPS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/etc/systemd/system")
-OURS = ("/opt/phi4-edge/", "/var/lib/phi4-edge/", "/etc/systemd/system/phi4-edge")
+TOPS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/etc/systemd/system", "/etc/ansible/facts.d")
+OURS = (
+    *("/opt/phi4-edge/", "/var/lib/phi4-edge/", "/etc/systemd/system/phi4-edge"),
+    "/etc/ansible/facts.d/phi4_edge.fact",
+)
 DOCKER = "/run/docker.sock"
 DOCKER_SECONDS = 5
 DOCKER_LIMIT = 1024 * 1024  # some KiB for each container, and ours are two

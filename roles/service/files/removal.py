@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import hostdocker
+import hostfact
 import hostlock
 import hosttrust
 from hostlib import Json, fsync_directory, mounts, remove_tree
@@ -53,20 +54,22 @@ def remove(args: Json, _payload: bytes) -> Json:
 
 
 def erase(args: Json, _payload: bytes) -> Json:
-    """Releases, engines, models, receipt: nothing that was installed is left. Nothing else is touched.
+    """Releases, engines, models, receipt, local fact: nothing that was installed is left. Nothing else is touched.
 
     `keep_trust`: the keys that the host trusts stay. They must not go with an installation that failed, or whoever
     makes one fail would have the host trust everybody.
     """
-    tops = [str(args["root"]), str(args["state"])]
+    state = str(args["state"])
+    facts = hostfact.traces(state) if args["check"] else hostfact.remove(state)
+    tops = [str(args["root"]), state]
     if args.get("keep_trust") and hosttrust.read(str(args["state"]))["keys"]:
-        state = tops.pop()
+        tops.pop()
         tops += [os.path.join(state, name) for name in sorted(os.listdir(state)) if name not in KEPT]
     found = [path for path in tops if os.path.lexists(path) and not bare(path) and not hostlock.alone_in(path)]
     for path in found if not args["check"] else ():
         remove_tree(path)
         fsync_directory(os.path.dirname(path))
-    return {"changed": bool(found), "changes": found}
+    return {"changed": bool(found or facts), "changes": facts + found}
 
 
 def bare(path: str) -> bool:
