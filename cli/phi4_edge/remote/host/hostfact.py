@@ -16,10 +16,11 @@ FOLDER = "/etc/ansible/facts.d"
 FILE, FORMAT, MODE = "phi4_edge.fact", "phi4-edge/fact/1", 0o644
 # Below the state: which folders were not there before us.
 NOTE, NOTE_FORMAT = "fact.json", "phi4-edge/fact-note/1"
-# Of the receipt, under the same names; all of it could be read by anybody there already.
+# Of the receipt, under the same names; all of it could be read by anybody there already. Not when it was committed: a
+# file that was repaired is the one that it was.
 NAMES = (
     "release", "previous_release", "engine", "quantization", "model", "service_manager", "unit", "bind", "port",
-    "context_length", "parallel", "committed_at",
+    "context_length", "parallel",
 )  # fmt: skip
 
 
