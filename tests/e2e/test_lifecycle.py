@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,7 @@ from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store.manifest import NAME, describe
 from phi4_edge.artifacts.store.store import Store
 from tests.e2e.fleet import rows
-from tests.e2e.gateway import ROOT, Cli, Gateway
+from tests.e2e.gateway import ROOT, Cli, Gateway, local_facts
 
 pytestmark = pytest.mark.e2e
 
@@ -112,22 +111,6 @@ def test_every_managed_file_equals_the_receipt(served: Cli, gateways: list[Gatew
         paths = "\0".join(recorded)
         lines = gateway.sh("xargs -0 sha256sum", stdin=paths).splitlines()
         assert dict(reversed(line.split(maxsplit=1)) for line in lines) == recorded
-
-
-def local_facts(cli: Cli, inventory: Path, name: str) -> dict[str, Any]:
-    """What Ansible itself finds in the folder of local facts."""
-    ansible = Path(sys.executable).parent / "ansible"
-    done = subprocess.run(
-        [ansible, "-i", inventory, name, "-m", "ansible.builtin.setup", "-a", "filter=ansible_local"],
-        cwd=ROOT,
-        env=cli.env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    facts: dict[str, Any] = json.loads(done.stdout.partition("=> ")[2])["ansible_facts"]
-    return dict(facts.get("ansible_local") or {})
 
 
 def test_other_peoples_plays_know_what_serves(served: Cli, inventory: Path, gateways: list[Gateway]) -> None:
