@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from phi4_edge.core import broken_python
 from phi4_edge.core.doctor import fix as doctor_fix
 from phi4_edge.core.doctor.case import Case, Finding, Level, least, milliseconds
 from phi4_edge.core.facts.model import OperatingSystem
@@ -20,6 +21,7 @@ ESSENTIAL = ("filesystems", "dpkg_locks", "dpkg_state", "cgroup_controllers", "s
 REFUSALS = {
     "unreachable": "ssh",
     "auth_refused": "authentication",
+    "turned_away": "ssh",
     "host_key_unknown": "host key",
     "host_key_changed": "host key",
     "asks": "ssh",
@@ -48,7 +50,7 @@ def refusal(host: str, kind: str, reason: str, next_step: str, system: str = "",
     words = system.split()
     distribution = OperatingSystem(words[0] if words else "", "", "", tuple(words[1:]))
     fix = clean(next_step, 900)
-    if kind == "no_python" and words:
+    if kind == "no_python" and words and fix == broken_python.INSTALL:
         fix = f"{doctor_fix.install(distribution, 'python3')}; or set ansible_python_interpreter to where one is"
     elif kind == "no_sudo":
         fix = _sudo_fix(before, user, distribution if words else None) or fix

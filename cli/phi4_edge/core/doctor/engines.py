@@ -8,6 +8,8 @@ from typing import Any
 
 from phi4_edge.core.doctor import fix as doctor_fix
 from phi4_edge.core.doctor.case import Case, Finding
+from phi4_edge.core.facts.init import SYSTEMD
+from phi4_edge.core.packages import docker as packages_docker
 from phi4_edge.core.packages import nvidia as packages_nvidia
 from phi4_edge.core.plan import gates, steps
 from phi4_edge.core.plan.floors import VARIABLE
@@ -52,7 +54,10 @@ def docker(case: Case) -> Iterator[Finding]:
         yield from _silent(case)
     if case.needs_docker and not steps.compose_there(facts):
         had = f"Compose {facts.compose}" if facts.compose else "no Compose"
-        fix = "nothing to do: provision installs it; by hand: " + case.install("docker-compose-plugin")
+        system = case.system
+        fix = packages_docker.by_hand(system.id, system.version_id, facts.docker)
+        if (system.id, system.version_id) in packages_docker.SUITES:
+            fix = "nothing to do: provision installs it; by hand: " + case.install("docker-compose-plugin")
         yield case.note("docker", f"{had} beside Docker", "Compose 2", fix)
 
 
@@ -76,11 +81,10 @@ def _orphaned_port(case: Case) -> Iterator[Finding]:
 def _silent(case: Case) -> Iterator[Finding]:
     unit, said = _units(case).get("docker.service", {}), case.probe.detail("docker")
     state = unit.get("ActiveState") or "unknown"
-    found = (
-        f"Docker is installed but its daemon does not answer (docker.service is {state}{f'; {said}' if said else ''})"
-    )
-    init = case.facts.init if case.facts is not None else ""
-    if unit.get("LoadState") == "not-found" and init == "systemd":
+    native = case.facts is not None and case.facts.init == SYSTEMD
+    why = "; ".join([*([f"docker.service is {state}"] if native else []), *([said] if said else [])])
+    found = f"Docker is installed but its daemon does not answer{f' ({why})' if why else ''}"
+    if unit.get("LoadState") == "not-found" and native:
         fix = "nothing to do: provision installs Docker where the plan needs it"
         yield case.note("docker", "the command docker without its service", "Docker's engine, if anything", fix)
     elif unit.get("LoadState") == "masked":
@@ -90,7 +94,7 @@ def _silent(case: Case) -> Iterator[Finding]:
         fix = "see why: sudo journalctl -u docker -n 50; then: sudo systemctl restart docker"
         yield case.when(case.needs_docker, "docker", found, "an answer", fix)
     else:
-        yield case.warning("docker", found, "an answer", doctor_fix.start("docker", init))
+        yield case.warning("docker", found, "an answer", doctor_fix.start("docker", case.facts))
 
 
 def _daemon(case: Case) -> Iterator[Finding]:

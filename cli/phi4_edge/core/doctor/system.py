@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from phi4_edge.core.doctor import fix as doctor_fix
 from phi4_edge.core.doctor.case import Case, Finding, milliseconds
+from phi4_edge.core.facts.init import SYSTEMD
 from phi4_edge.core.layout import DOCKER_PATH
 from phi4_edge.core.text import clean, gb, gib, integer
 
@@ -46,10 +47,9 @@ def clock(case: Case) -> Iterator[Finding]:
     """Whether the host's clock is the controller's, and whether anything keeps it right."""
     bounds = skew(case.host_document)
     timed = dict(line.partition("=")[::2] for line in case.root.lines("ntp"))
-    init = case.facts.init if case.facts is not None else "systemd"
     setting = f"{case.install('clock')} && sudo timedatectl set-ntp true"
-    if init != "systemd":
-        setting = f"{case.install('clock')} && {doctor_fix.start('chronyd', init)}"
+    if case.facts is not None and case.facts.init != SYSTEMD:
+        setting = f"{case.install('clock')} && {doctor_fix.start('chronyd', case.facts)}"
     if bounds is not None:
         least = bounds[0] if bounds[0] > 0 else -bounds[1] if bounds[1] < 0 else 0.0
         way = "ahead of" if bounds[0] > 0 else "behind"

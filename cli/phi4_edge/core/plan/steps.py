@@ -5,7 +5,7 @@ from __future__ import annotations
 from phi4_edge.core.catalog.model import Floor
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import HostFacts
-from phi4_edge.core.packages.docker import SUITES
+from phi4_edge.core.packages.docker import SUITES, by_hand
 from phi4_edge.core.plan import gates
 from phi4_edge.core.plan.context import Chosen
 from phi4_edge.core.plan.model import Install
@@ -15,6 +15,7 @@ from phi4_edge.errors import AGAIN
 TOOLKIT = "nvidia-container-toolkit"
 # `docker compose` is the plugin; version 1 was a program of its own and reads our files otherwise.
 COMPOSE_MAJOR = 2
+_YOURSELF = "install it there yourself"
 
 
 def install(it: Chosen) -> Install:
@@ -83,10 +84,11 @@ def obstacles(it: Chosen, planned: Install) -> tuple[str, ...]:
     if not missing:
         return ()
     known = ", ".join(" ".join(pair) for pair in SUITES)
+    itself = by_hand(system.id, system.version_id, facts.docker) if named["Docker with Compose 2"] else _YOURSELF
     native = " or ".join(sorted(name for name, engine in ENGINES.items() if engine.native))
     return (
         f"found {system.pretty_name or 'an unknown system'} without {' and '.join(missing)}, which phi4-edge installs "
-        f"only on {known}: install it there yourself, or choose what does not need it (phi4_engine: {native}, "
+        f"only on {known}: {itself}; or choose what does not need it (phi4_engine: {native}, "
         "phi4_service_manager: systemd, no webui_enabled, no nvidia_runtime_driver_install)",
     )
 
