@@ -12,9 +12,10 @@ from referencing import Registry, Resource
 
 from phi4_edge.core.facts.parse import HostFacts, parse
 from phi4_edge.core.facts.receipt import CommittedImage, Container, Drift, Receipt
+from phi4_edge.core.facts.status import Health, State, classify
 from phi4_edge.core.facts.units import STANDING, ModelState, Service
 from phi4_edge.data import schema
-from phi4_edge.operations.status import Health, State, classify, status_code, status_document
+from phi4_edge.operations.status import status_code, status_document
 from phi4_edge.rollout.result import HostResult, Outcome
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "hosts"
