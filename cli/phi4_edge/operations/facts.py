@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
+from phi4_edge.core.doctor.fix import see
 from phi4_edge.errors import FactsError
 from phi4_edge.rollout.result import HostResult, Outcome
-
-
-def see(host: str) -> str:
-    """How to look at what a host sends."""
-    return f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host}"
 
 
 def unusable(host: str, error: FactsError) -> HostResult:

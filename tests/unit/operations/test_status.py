@@ -138,6 +138,24 @@ def test_a_port_that_docker_holds_for_nobody_is_named_with_the_way_out(
         assert "sudo systemctl restart docker" in found.next_step
 
 
+@pytest.mark.parametrize(
+    ("receipt", "service", "state"),
+    [
+        (RECEIPT, UP, State.SERVING),
+        (RECEIPT, LOADER_LOADING, State.LOADING),
+        (STARTING_CONTAINER, UP, State.LOADING),
+        (RECEIPT, STARTING, State.LOADING),
+        (RECEIPT, None, State.STOPPED),
+        (dataclasses.replace(RECEIPT, drift=(Drift("/etc/x", "owner"),)), UP, State.DRIFTED),
+    ],
+)
+def test_a_service_that_nobody_asked_is_what_its_host_says(
+    facts: HostFacts, receipt: Receipt, service: Service | None, state: State
+) -> None:
+    found = classify(dataclasses.replace(facts, receipt=receipt, service=service), None)
+    assert (found.state, found.health) == (state, "")
+
+
 def test_the_exit_code_and_the_document(facts: HostFacts) -> None:
     good = classify(dataclasses.replace(facts, receipt=RECEIPT, service=UP), HEALTHY)
     bad = classify(dataclasses.replace(facts, receipt=RECEIPT, service=None), Health())
