@@ -111,13 +111,13 @@ def test_a_host_whose_facts_are_missing_is_not_called_well(tmp_path: Path) -> No
 @pytest.mark.parametrize("check", [False, True])
 def test_plans_ends_and_locks(tmp_path: Path, check: bool) -> None:
     made = {**plan("gw1"), "profile": "{{ 6 * 7 }}\x1b[2J"}
-    for name, document in (("plan", made), ("none", {**made, "action": "none"}), ("lock", lock.seen({"holder": HELD}))):
+    for name, document in (("plan", made), ("idle", {**made, "action": "none"}), ("lock", lock.seen({"holder": HELD}))):
         (tmp_path / f"{name}.json").write_text(json.dumps(document))
-    paths = {name: str(tmp_path / f"{name}.json") for name in ("plan", "none", "lock")}
+    paths = {name: str(tmp_path / f"{name}.json") for name in ("plan", "idle", "lock")}
     tasks = (
         facts(phi4_plan="plan", phi4_lock="lock"), report(about="plan"), report(about="provision"),
         report(about="lock"), report(about="remove", changed=True), report(about="remove", changed=False),
-        facts(phi4_plan="none"), report(about="rollback"), report(about="provision"),
+        facts(phi4_plan="idle"), report(about="rollback"), report(about="provision"),
     )  # fmt: skip
     options = ("--check",) if check else ()
     played = play(write_playbook(tmp_path, *tasks), write_inventory(tmp_path, {"gw1": paths}), *options)

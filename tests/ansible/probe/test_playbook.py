@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -191,3 +192,5 @@ def test_plain_ansible_playbook_works_too(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "changed=0" in done.stdout
+    (line,) = re.findall(r'^ +"msg": "(a: .*)"$', done.stdout, re.MULTILINE)
+    assert re.fullmatch(r"a: .*, \d+ cores?, [\d.]+ GiB RAM, .* free, serves .*", line)
