@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from phi4_edge.commands import _options
+from phi4_edge.core.rollout.words import VERBS
 from phi4_edge.report import summary
 from phi4_edge.report.text import count
 
@@ -35,5 +36,5 @@ def run(inventory: tuple[str, ...], reach: Reach, keys: Mapping[str, str], rotat
         done = apply(Local(fleet.access), play, list(seen.documents), interrupts, view.event)
     results = {result.host: result for result in (*seen.problems, *done)}
     result = document([results[host.name] for host in fleet.hosts], interrupts.stopping)
-    _options.show(summary.summary(result, "given the keys", _options.width(), idle="already had the keys"))
+    _options.show(summary.summary(result, VERBS["trust"], _options.width()))
     raise click.exceptions.Exit(result["exit_code"])

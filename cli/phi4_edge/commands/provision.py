@@ -111,7 +111,7 @@ def _finish(run: Provisioning, hindered: Mapping[str, HostResult], output: str) 
     else:
         with progress_view(output) as view:
             results = run.finish(view)
-    end(run.rolling.close(results, _options.note), output, "would change" if run.rolling.check else "provisioned")
+    end(run.rolling.close(results, _options.note), output, "check" if run.rolling.check else "provision")
 
 
 def _show_plans(made: Sequence[Mapping[str, Any]], problems: Sequence[HostResult], output: str) -> None:

@@ -8,6 +8,7 @@ import click
 
 from phi4_edge.commands import _options
 from phi4_edge.commands._options import confirm, single_wave_options
+from phi4_edge.core.rollout.words import VERBS
 from phi4_edge.operations.options import Reach, Waving
 from phi4_edge.report import output as report_output
 from phi4_edge.report import summary
@@ -49,5 +50,5 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, waving: Waving, 
     if output == "json":
         click.echo(report_output.to_line(result))
     else:
-        _options.show(summary.summary(result, "removed", _options.width(), idle="had nothing to remove"))
+        _options.show(summary.summary(result, VERBS["remove"], _options.width()))
     raise click.exceptions.Exit(result["exit_code"])

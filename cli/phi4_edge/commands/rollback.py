@@ -64,7 +64,7 @@ def command(
     else:
         with progress_view(output) as view:
             results = run.finish(view)
-    end(run.rolling.close(results, _options.note), output, "went back")
+    end(run.rolling.close(results, _options.note), output, "rollback")
 
 
 def _show(run: GoingBack, output: str) -> None:

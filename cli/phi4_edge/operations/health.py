@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.parse import HostFacts
+from phi4_edge.core.facts.status import Health
 from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.inference import client
 from phi4_edge.inventory import Host
-from phi4_edge.operations.status import Health
 from phi4_edge.ssh import abreast, tunnel
 from phi4_edge.ssh.wire import Open
 

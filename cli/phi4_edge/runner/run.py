@@ -28,6 +28,8 @@ __all__ = ["HostEvent", "HostOutcome", "Run", "RunResult", "build_run", "execute
 
 # Ansible's exit codes for a run that took place: all well, a host failed, a host unreachable (with both: 4 or 6).
 TOOK_PLACE = frozenset({0, 2, 4, 6})
+# The tag of tasks that say in a line what the command says itself, in its own table: it runs the same playbooks.
+REPORT = "report"
 # ansible-runner asks whether to go on once in this many seconds (its default is 5).
 POLL_SECONDS = 0.2
 # What ansible-runner itself must find in the environment; everything else is decided by build_env().
@@ -83,7 +85,7 @@ def build_run(
     argv = ["ansible-playbook", str(_absolute(playbook, cwd)), "--forks", str(forks)]
     for source in inventory:
         argv += ["--inventory", str(source) if "," in str(source) else str(_absolute(source, cwd))]
-    argv += ["--extra-vars", f"@{PRIVATE}/extra_vars.yml"]
+    argv += ["--extra-vars", f"@{PRIVATE}/extra_vars.yml", "--skip-tags", REPORT]
     if names := list(limit):
         files["limit"] = "\n".join(names) + "\n"
         argv += ["--limit", f"@{PRIVATE}/limit"]

@@ -38,6 +38,8 @@ def test_the_command_has_absolute_paths_and_private_files(tmp_path: Path) -> Non
         "a,b,",
         "--extra-vars",
         "@{private}/extra_vars.yml",
+        "--skip-tags",
+        "report",
         "--limit",
         "@{private}/limit",
         "--check",

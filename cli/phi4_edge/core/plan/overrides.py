@@ -213,6 +213,7 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
 # What roles and playbooks read themselves, and no plan depends on: checked with the others, before a host is changed.
 PASSED: Mapping[str, Callable[[Any], Any]] = {
     "phi4_hosts": line,
+    "phi4_doctor_fail": flag,
     "phi4_docker_source": one_of("docker", "distribution"),
     "phi4_docker_repository_url": line,
     "phi4_docker_key_url": line,
