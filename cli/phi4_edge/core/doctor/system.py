@@ -97,7 +97,8 @@ def filesystems(case: Case) -> Iterator[Finding]:
 def _filesystem(case: Case, words: list[str]) -> Iterator[tuple[Finding, str]]:
     path, point, flags = words[0], words[1], words[2].split(",")
     total, inodes, free = (integer(word) or 0 for word in words[3:6])
-    ours = path in OURS or (path == DOCKER_PATH and case.needs_docker)
+    images = case.facts.images.path if case.facts is not None else DOCKER_PATH
+    ours = path in OURS or (path == images and case.needs_docker)
     ours = ours or (path == "/var/lib/dpkg" and case.needs_packages)
     if "ro" in flags:
         yield case.when(
@@ -105,13 +106,13 @@ def _filesystem(case: Case, words: list[str]) -> Iterator[tuple[Finding, str]]:
             f"sudo mount -o remount,rw {point}; if that fails see why: sudo dmesg | grep -i 'remount\\|error'",
         ), "ro"  # fmt: skip
     native = case.plan is not None and case.plan.fits and case.plan.service_manager == "systemd"
-    if "noexec" in flags and path in (RELEASES_PATH, DOCKER_PATH):
+    if "noexec" in flags and path in (RELEASES_PATH, images):
         yield case.when(
             native if path == RELEASES_PATH else case.needs_docker, "disk",
             f"{point} (for {path}) is mounted noexec", "programs run from there",
             f"sudo mount -o remount,exec {point}, and the same in /etc/fstab",
         ), "noexec"  # fmt: skip
-    if total > 0 and inodes < LOW_INODES and path in (*OURS, DOCKER_PATH):
+    if total > 0 and inodes < LOW_INODES and path in (*OURS, images):
         yield case.when(
             ours and inodes < FEWEST_INODES, "inodes", f"{inodes} more files can be created on {point} (for {path})",
             f"{LOW_INODES} for several releases side by side",

@@ -61,11 +61,12 @@ class Python:
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """The processors that the probe's process may use.
+    """The processors that a service may use.
 
     `processors` are hardware threads inside the cpuset, `cores` physical cores behind them, `fast_cores` those of the
     fastest kind, whose name `model` is. `quota`: number of CPUs that the tightest cgroup grants (None: unlimited). A
-    limit that a container cannot see has shortened the first three already.
+    limit that a container cannot see has shortened the first three already. `quota_by` and `cpuset_by`: the setting
+    and the group that quota and cpuset are from, "" where there is no such limit.
     """
 
     model: str
@@ -74,6 +75,8 @@ class Cpu:
     fast_cores: int
     quota: float | None
     features: frozenset[str]
+    quota_by: str = ""
+    cpuset_by: str = ""
 
     @property
     def usable_cores(self) -> int:
@@ -87,10 +90,14 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """Control group version ("v1", "v2", "hybrid" or "") and the tightest memory limit (None: unlimited)."""
+    """Control group version ("v1", "v2", "hybrid" or "") and the tightest memory limit on a service (None: unlimited).
+
+    `memory_by`: the setting and the group that it is from, such as "memory.max of cgroup /system.slice".
+    """
 
     version: str
     memory_limit: int | None
+    memory_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,19 @@ class Disk:
     memory: str = ""
     read_only: bool = False
     noexec: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Where Docker keeps images.
+
+    `path` is where new ones go: Docker's root, or containerd's where Docker uses its store. `places` are both.
+    `guessed`: a setting may have moved them elsewhere, and nobody asked.
+    """
+
+    path: str
+    places: tuple[str, ...]
+    guessed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +269,7 @@ class HostFacts:
     toolkit: str
     docker_storage: str
     containerd_store: bool
+    images: Images
     docker_configured: bool
     uid: int | None
     boot_id: str
@@ -260,6 +281,11 @@ class HostFacts:
     journal: Journal
     gaps: tuple[Gap, ...]
     truncated: tuple[str, ...]
+
+    @property
+    def ram_by(self) -> str:
+        """Return the setting and the control group that leave less RAM than the machine has, "" where none does."""
+        return self.cgroup.memory_by if self.ram_bytes < self.mem_total - self.huge_pages else ""
 
     @property
     def orphaned(self) -> str:

@@ -13,7 +13,7 @@ from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.catalog.table import GB, ResourceTable
 from phi4_edge.core.engines import release_files
 from phi4_edge.core.facts.model import HostFacts, to_plain
-from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, UNIT
+from phi4_edge.core.layout import MODELS_PATH, RELEASES_PATH, UNIT
 from phi4_edge.core.plan import contents, floors, gates, reasons
 from phi4_edge.core.plan import steps as plan_steps
 from phi4_edge.core.plan.changes import action, changes, recover
@@ -181,7 +181,7 @@ def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:
     facts, receipt, model = it.facts, it.facts.receipt, applied["model"]
     there = receipt.present and model.digest is not None and receipt.digest == model.digest
     native = native_disk(facts, it.engine, it.manager, it.accelerator, it.attempt.gpu)
-    paths = (MODELS_PATH, RELEASES_PATH, DOCKER_PATH) if it.images else (MODELS_PATH, RELEASES_PATH)
+    paths = (MODELS_PATH, RELEASES_PATH, facts.images.path) if it.images else (MODELS_PATH, RELEASES_PATH)
     store, weights = it.engine.store, it.evaluation.variant.weights
     made = receipt.present and receipt.store != "" and receipt.store == applied["knobs"].get("store")
     own = native + sum(image.disk for image in it.images)
@@ -205,9 +205,10 @@ def _loading(it: Chosen, applied: Mapping[str, Any]) -> tuple[int, int]:
     planned = [image for image in (applied["image"], page.image if page else None) if image is not None]
     # Planned and catalog's images are in the same order: first the engine's, then the page's.
     missing = [source for source, image in zip(it.images, planned, strict=True) if image.digest not in loaded]
-    needs = disk_needs(0, 0, missing, it.overrides.image_delivery)
-    shared = it.facts.disk(DOCKER_PATH).pool == it.facts.disk(MODELS_PATH).pool
-    return needs[MODELS_PATH], needs[DOCKER_PATH] if shared else 0
+    place = it.facts.images.path
+    needs = disk_needs(0, 0, missing, it.overrides.image_delivery, place)
+    shared = it.facts.disk(place).pool == it.facts.disk(MODELS_PATH).pool
+    return needs[MODELS_PATH], needs[place] if shared else 0
 
 
 def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:
