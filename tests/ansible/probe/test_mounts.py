@@ -11,15 +11,18 @@ from tests.ansible.probe_run import place, probe
 LIVE = "25 1 0:24 / / rw,relatime - overlay {name} rw,lowerdir=/lower,upperdir={upper},workdir=/run/w\n"
 DISK = "30 25 8:2 / /var/lib rw,relatime shared:1 - ext4 /dev/sda2 rw,errors=remount-ro\n"
 MEMORY = "31 25 0:30 / /media/root-rw rw,relatime - tmpfs root\\040rw rw\n"
-# What this machine's Docker says is nothing of the folder that stands for "/".
-NO_DOCKER = "/nonexistent"
 
 
 def asked(root: Path, mountinfo: str, *folders: str) -> dict[str, str]:
     for folder in ("etc", "opt", "var/lib/phi4-edge", *folders):
         (root / folder).mkdir(parents=True, exist_ok=True)
     place(root, "/proc/self/mountinfo", mountinfo)
-    lines = [line.rsplit(" ", 1) for line in probe(root, NO_DOCKER)["filesystems"]["text"].split("\n")]
+    # What this machine's Docker says is nothing of the folder that stands for "/".
+    silent = place(root, "/silent/docker", "#!/bin/sh\nexit 1\n")
+    silent.chmod(0o755)
+    lines = [
+        line.rsplit(" ", 1) for line in probe(root, f"{silent.parent}:/usr/bin:/bin")["filesystems"]["text"].split("\n")
+    ]
     return {path: said for said, path in lines}
 
 

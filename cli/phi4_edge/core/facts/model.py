@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from phi4_edge.core.facts.journal import Journal
+from phi4_edge.core.facts.journal import Journal, Lock
 from phi4_edge.core.facts.receipt import Receipt
 from phi4_edge.core.facts.units import Service
 from phi4_edge.core.layout import MODELS_PATH
@@ -123,10 +123,8 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Where Docker keeps images.
-
-    `path` is where new ones go: Docker's root, or containerd's where Docker uses its store. `places` are both.
-    `guessed`: a setting may have moved them elsewhere, and nobody asked.
+    """Where Docker keeps images: new ones at `path`; `places` are its root and containerd's. `guessed`: a setting may
+    have moved them elsewhere, and nobody asked.
     """
 
     path: str
@@ -199,30 +197,6 @@ class Nvidia:
     nouveau: bool
     unusable: tuple[UnusableGpu, ...] = ()
     remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """Which run has the host to itself, in its own words.
-
-    `state`: "" for nobody, held (that run lives), ending (it does not, but its last sign of life is not long ago),
-    stale (anyone may take the lock over). `age`: seconds since that sign. `started` is the time of its controller.
-    """
-
-    state: str = ""
-    id: str = ""
-    user: str = ""
-    host: str = ""
-    pid: int = 0
-    operation: str = ""
-    version: str = ""
-    started: str = ""
-    age: float = 0.0
-
-    @property
-    def present(self) -> bool:
-        """Whether there is a lock at all."""
-        return self.state != ""
 
 
 @dataclass(frozen=True, slots=True)

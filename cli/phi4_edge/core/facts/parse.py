@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.core.facts import cgroup, cpu, gpu, memory, passthrough, runs, service
+from phi4_edge.core.facts import cgroup, cpu, gpu, memory, runs, service
 from phi4_edge.core.facts.model import Cgroup, Disk, HostFacts, Images, Libc, OperatingSystem, Python, Userland
 from phi4_edge.core.facts.receipt import ABSENT, Receipt
 from phi4_edge.core.facts.receipt import from_dict as receipt_from_dict
@@ -80,7 +80,7 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
         images=images,
         displays=display,
         nvidia=gpu.nvidia(sources, display, board, ram, architecture),
-        passed_through=passthrough.given_away(sources, display),
+        passed_through=gpu.given_away(sources, display),
         jetson=board,
         **_programs(sources),
         uid=integer(sources.text("uid")),

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.core.facts.journal import Journal
-from phi4_edge.core.facts.model import Lock
+from phi4_edge.core.facts.journal import Journal, Lock
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.text import clean, integer
 

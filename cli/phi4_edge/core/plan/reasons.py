@@ -114,8 +114,7 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(f"{gates.DRIVER_VARIABLE} has no effect, no driver is installed: {why}")
     if facts.nvidia.gpus and facts.nvidia.nouveau:
         found.append("the nouveau module is loaded beside the NVIDIA driver")
-    if facts.images.guessed and it.images:
-        found.append(images_guessed(facts))
+    found += [images_guessed(facts)] if facts.images.guessed and it.images else []
     if facts.reboot_required:
         found.append(REBOOT)
     found += [f"{name} was too long to read in full; its end is ignored" for name in facts.truncated]
