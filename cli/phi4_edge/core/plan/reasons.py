@@ -15,7 +15,7 @@ from phi4_edge.core.plan.context import Chosen
 from phi4_edge.core.plan.model import DiskNeed, Memory
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.plan.sizing import LONGROPE_FROM, images_guessed
-from phi4_edge.core.text import gb, gib
+from phi4_edge.core.text import clean, gb, gib
 
 REBOOT = "the host needs a reboot"
 # 36 tools in 24.9 kB, sent with each question; beside them a question and its answer need room.
@@ -114,11 +114,23 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(f"{gates.DRIVER_VARIABLE} has no effect, no driver is installed: {why}")
     if facts.nvidia.gpus and facts.nvidia.nouveau:
         found.append("the nouveau module is loaded beside the NVIDIA driver")
-    found += [images_guessed(facts)] if facts.images.guessed and it.images else []
+    found += _elsewhere(it) if it.images else []
     if facts.reboot_required:
         found.append(REBOOT)
     found += [f"{name} was too long to read in full; its end is ignored" for name in facts.truncated]
     return tuple(found)
+
+
+def _elsewhere(it: Chosen) -> list[str]:
+    """Return why images may go where nobody measured."""
+    found = [images_guessed(it.facts)] if it.facts.images.guessed else []
+    wanted, measured = it.overrides.docker_root, it.facts.images.path
+    if wanted not in ("", measured) and not it.facts.containerd_store:
+        found.append(
+            f"phi4_docker_daemon sets data-root {clean(wanted, 200)}, whose room was not measured, but that of "
+            f"{measured}: set it in /etc/docker/daemon.json on the host before"
+        )
+    return found
 
 
 def blockers(it: Chosen, memory: Memory, disk: DiskNeed, kind: str) -> tuple[str, ...]:

@@ -89,6 +89,24 @@ def test_what_a_host_says_of_its_paths_is_data(document: Make, plan: Make, told:
     assert plan(whole).fits
 
 
+def test_a_root_that_the_inventory_will_set_is_named_until_it_is_measured(document: Make, plan: Make) -> None:
+    moved = {"phi4_docker_daemon": {"data-root": "/mnt/nvme/docker", "live-restore": True}}
+    told = (
+        "phi4_docker_daemon sets data-root /mnt/nvme/docker, whose room was not measured, but that of /var/lib/docker"
+    )
+    before = {"docker_info": OVERLAY, "image_roots": roots(), "disk": disks(var__lib__docker=800)}
+    after = {"docker_info": OVERLAY, "image_roots": roots(**ELSEWHERE), "disk": disks(mnt__nvme__docker=800)}
+    assert told in " ".join(plan(document(GPU, **before), **moved).warnings)
+    in_json = {"phi4_docker_daemon": '{"data-root": "/mnt/nvme/docker/"}'}
+    assert "data-root" in " ".join(plan(document(GPU, **before), **in_json).warnings)
+    assert "data-root" not in " ".join(plan(document(GPU, **after), **in_json).warnings)
+    for wishes in ({}, {"phi4_docker_daemon": {"live-restore": True}}, {**moved, "engine": "ollama"}):
+        assert "data-root" not in " ".join(plan(document(GPU, **before), **wishes).warnings)
+    # The root of Docker is not that of containerd's store.
+    stored = {"docker_info": CONTAINERD, "image_roots": roots(), "disk": disks(var__lib__containerd=800)}
+    assert "data-root" not in " ".join(plan(document(GPU, **stored), **moved).warnings)
+
+
 def test_one_pool_is_counted_once_wherever_docker_is(document: Make, plan: Make) -> None:
     """Images on the disk of the models need its room too."""
     lines = "\n".join(f"{path} {900 * GB} {60 * GB} 1" for path in ("/opt/phi4-edge", "/var/lib/phi4-edge", "/data/d"))
