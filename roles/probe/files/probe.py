@@ -44,17 +44,6 @@ OURS = ("/opt/phi4-edge", "/var/lib/phi4-edge")
 PORT_LOOKS = 2
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
-docker_info = Once(lambda: tool("docker", "info", "--format", DOCKER_FIELDS))
-
-
-def roots() -> tuple[str, str]:
-    """Where Docker and containerd keep images."""
-    try:
-        said = docker_info().partition("\n")[2]
-    except Gap:
-        said = ""
-    return hostimages.roots(said, ROOT)
-
 
 def paths() -> list[str]:
     """What is measured: where something of ours goes, each once."""
@@ -124,13 +113,32 @@ def compose() -> str:
         return tool("docker-compose", "version", "--short")
 
 
-def docker_program() -> str:
+def called_docker() -> str:
     """What calls itself docker: Podman does, by a link to its own program or behind Docker's socket."""
     said = tool("docker", "--version").split("\n")[0]
     try:
         return said + "\n" + tool("docker", "version", "--format", "{{range .Server.Components}}{{.Name}} {{end}}")
     except Gap:
         return said
+
+
+docker_program, docker_info = Once(called_docker), Once(lambda: tool("docker", "info", "--format", DOCKER_FIELDS))
+
+
+def is_podman() -> bool:
+    try:
+        return "podman" in docker_program().lower()
+    except Gap:
+        return False
+
+
+def roots() -> tuple[str, str]:
+    """Where Docker and containerd keep images. What Podman says is nothing of a Docker that will be installed."""
+    try:
+        said = docker_info().partition("\n")[2]
+    except Gap:
+        said = ""
+    return hostimages.roots("" if said and is_podman() else said, ROOT)
 
 
 def daemon_json() -> str:

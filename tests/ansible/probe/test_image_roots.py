@@ -49,6 +49,16 @@ def test_without_an_answer_what_it_is_set_to_is_measured(tmp_path: Path) -> None
     assert probe(root, path=f"{tools}:/usr/bin:/bin")["docker_info"]["gap"] == "failed"
 
 
+def test_what_podman_names_is_not_where_docker_will_keep_images(tmp_path: Path) -> None:
+    root, tools = tmp_path / "root", tmp_path / "bin"
+    podman = DOCKER.replace("/mnt/nvme/docker", "/home/podman/storage")
+    podman = "import sys\nif 'ersion' in sys.argv[1]: sys.exit(print('Podman Engine Conmon '))\n" + podman
+    fake_tool(tools, "docker", podman)
+    assert "/home/podman" in probe(root, path=f"{tools}:/usr/bin:/bin")["docker_info"]["text"]
+    place(root, "/etc/docker/daemon.json", json.dumps({"data-root": "/mnt/nvme/docker"}))
+    assert measured(root, f"{tools}:/usr/bin:/bin") == [PATHS] * 3
+
+
 def test_a_docker_that_hangs_costs_the_disks_nothing_but_time(tmp_path: Path) -> None:
     root, tools = tmp_path / "root", tmp_path / "bin"
     fake_tool(tools, "docker", "import time; time.sleep(600)")
