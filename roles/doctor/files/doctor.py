@@ -18,16 +18,17 @@ import sys
 import threading
 import time
 
+import hostimages
 from hostpath import search_path
 from hostsources import collect
-from hosttools import Gap, clean, run, tool
+from hosttools import Gap, Once, clean, run, tool
 
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
 ROOT: str = ARGS.get("root", "")  # a test's stand-in for "/"
 NAME_SECONDS = 8.0  # glibc asks two servers twice, five seconds each; half of that is slow enough
 TEXT_LIMIT = 16 * 1024
 NAME = r"(?:[^@/\s]*@)?([A-Za-z0-9.-]+)"  # of a URL, behind user and password
-PATHS = (ARGS["layout"]["root"], ARGS["layout"]["state"], "/var/lib/docker", "/var/lib/dpkg", "/etc")
+OURS, SYSTEM = (ARGS["layout"]["root"], ARGS["layout"]["state"]), ("/var/lib/dpkg", "/etc")
 FLAGS = (("ro", os.ST_RDONLY), ("noexec", os.ST_NOEXEC), ("nosuid", os.ST_NOSUID))
 LOCKS = (
     "/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock",
@@ -60,9 +61,21 @@ def standing(path: str) -> tuple[str, str]:
     return path, point
 
 
+docker_document = Once(lambda: tool("docker", "info", "--format", "{{json .}}"))
+
+
+def image_roots() -> tuple[str, str]:
+    """Where Docker and containerd keep images."""
+    try:
+        said = str(json.loads(docker_document())["DockerRootDir"])
+    except (Gap, KeyError, TypeError, ValueError):
+        said = ""
+    return hostimages.roots(said, ROOT)
+
+
 def filesystems() -> str:
     lines = []
-    for path in PATHS:
+    for path in dict.fromkeys((*OURS, *image_roots(), *SYSTEM)):
         there, point = standing(path)
         found = os.statvfs(ROOT + there)
         flags = ",".join(name for name, bit in FLAGS if found.f_flag & bit) or "-"
@@ -172,7 +185,7 @@ def docker_units() -> str:
 
 
 def docker_info() -> str:
-    found = json.loads(tool("docker", "info", "--format", "{{json .}}"))
+    found = json.loads(docker_document())
     return json.dumps({name: found[name] for name in DOCKER_KEYS if name in found})
 
 

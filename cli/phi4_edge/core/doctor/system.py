@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 
 from phi4_edge.core.doctor import fix as doctor_fix
@@ -21,6 +22,8 @@ LOW_SPACE = 500_000_000
 SMALL_MEMORY = 5 << 30
 SLOW_NAME = 2.0
 GONE = ("missing", "denied")
+# Path, mount point, flags, inodes, free ones, free bytes; both paths may have spaces.
+_FILESYSTEM = re.compile(r"(/.*?) (/.*) (\S+) (\d+) (\d+) (\d+)")
 _THROTTLED = {0: "under-voltage now", 1: "clock capped now", 2: "throttled now", 16: "under-voltage since boot",
               17: "clock capped since boot", 18: "throttled since boot"}  # fmt: skip
 
@@ -77,9 +80,10 @@ def filesystems(case: Case) -> Iterator[Finding]:
     """Whether what we write to can be written to, run from, and has files and space left."""
     told: set[tuple[str, str]] = set()
     for line in case.root.lines("filesystems"):
-        words = line.split()
-        if len(words) != 6 or not words[1].startswith("/"):
+        found = _FILESYSTEM.fullmatch(line)
+        if found is None:
             continue
+        words = list(found.groups())
         for finding, kind in _filesystem(case, words):
             if (words[1], kind) not in told:
                 told.add((words[1], kind))
@@ -96,34 +100,36 @@ def filesystems(case: Case) -> Iterator[Finding]:
 def _filesystem(case: Case, words: list[str]) -> Iterator[tuple[Finding, str]]:
     path, point, flags = words[0], words[1], words[2].split(",")
     total, inodes, free = (integer(word) or 0 for word in words[3:6])
+    there = shlex.quote(point)
     root = case.overrides.layout.root
     written = (root, case.overrides.layout.state, "/etc")
-    ours = path in written or (path == DOCKER_PATH and case.needs_docker)
+    images = case.facts.images.path if case.facts is not None else DOCKER_PATH
+    ours = path in written or (path == images and case.needs_docker)
     ours = ours or (path == "/var/lib/dpkg" and case.needs_packages)
     if "ro" in flags:
         yield case.when(
             ours, "disk", f"{point} (for {path}) is mounted read-only", "a file system that can be written to",
-            f"sudo mount -o remount,rw {point}; if that fails see why: sudo dmesg | grep -i 'remount\\|error'",
+            f"sudo mount -o remount,rw {there}; if that fails see why: sudo dmesg | grep -i 'remount\\|error'",
         ), "ro"  # fmt: skip
     native = case.plan is not None and case.plan.fits and case.plan.service_manager == "systemd"
-    if "noexec" in flags and path in (root, DOCKER_PATH):
+    if "noexec" in flags and path in (root, images):
         yield case.when(
             native if path == root else case.needs_docker, "disk",
             f"{point} (for {path}) is mounted noexec", "programs run from there",
-            f"sudo mount -o remount,exec {point}, and the same in /etc/fstab",
+            f"sudo mount -o remount,exec {there}, and the same in /etc/fstab",
         ), "noexec"  # fmt: skip
-    if total > 0 and inodes < LOW_INODES and path in (*written, DOCKER_PATH):
+    if total > 0 and inodes < LOW_INODES and path in (*written, images):
         yield case.when(
             ours and inodes < FEWEST_INODES, "inodes", f"{inodes} more files can be created on {point} (for {path})",
             f"{LOW_INODES} for several releases side by side",
-            f"see where they are: sudo du --inodes -x -d3 {point} | sort -n | tail; then remove what is not needed",
+            f"see where they are: sudo du --inodes -x -d3 {there} | sort -n | tail; then remove what is not needed",
         ), "inodes"  # fmt: skip
     if free < LOW_SPACE:
-        there = case.root.text("package_manager")
+        manager = case.root.text("package_manager")
         yield case.warning(
             "disk", f"{gb(free)} free on {point} (for {path})", f"{gb(LOW_SPACE)} for logs and updates",
-            f"sudo journalctl --vacuum-size=100M; {doctor_fix.clear_cache(case.system, there)}; "
-            f"sudo du -xh -d2 {point} | sort -h | tail",
+            f"sudo journalctl --vacuum-size=100M; {doctor_fix.clear_cache(case.system, manager)}; "
+            f"sudo du -xh -d2 {there} | sort -h | tail",
         ), "space"  # fmt: skip
 
 
