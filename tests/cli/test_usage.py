@@ -32,6 +32,10 @@ HEAVY = {"ansible", "ansible_runner", "docker", "paramiko", "rich", "yaml", "hug
         (["detect", "x", "--forks", "0"], "0 is not in the range"),
         (["plan", "--facts", "x", "--set", "port=1"], "needed phi4_NAME=VALUE"),
         (["ask", "x", "question", "--temperature", "9"], "9.0 is not in the range"),
+        (["plan", "--facts", "x", "-e", "phi4_port=1"], "needed --set KEY=VALUE"),
+        (["status", "x", "--vault-id", "dev@missing"], "found no file 'missing', needed [LABEL@]FILE"),
+        (["status", "x", "--vault-id", "dev@"], "found no file ''"),
+        (["detect", "x", "--vault-password-file", "setup.py", "--vault-password-file", "/"], "--vault-password-file"),
     ],
 )
 def test_a_usage_error_is_exit_1_with_help_on_stderr(invoke: Invoke, arguments: list[str], message: str) -> None:

@@ -58,8 +58,7 @@ def command(
     Exit codes: 0 planned, 1 usage, 2 changes pending (with --detailed-exitcode),
     3 nothing fits a host, 5 a host is unreachable.
     """
-    if not (facts or inventory):
-        raise click.UsageError("needed an INVENTORY to probe, or --facts FILE")
+    _check(inventory, facts, reach)
     files = [*facts, *inventory]
     planned = _from_files(files, pairs, bundle) if facts else _from_hosts(inventory, pairs, reach, bundle)
     found = planned.to_dict()
@@ -71,6 +70,15 @@ def command(
             click.echo("\n".join(summary.trouble(result, _options.width())), err=True)
     pending = any(plan["fits"] and plan["action"] != "none" for plan in found["plans"])
     raise click.exceptions.Exit(planned.exit_code or (2 if detailed_exitcode and pending else 0))
+
+
+def _check(inventory: Sequence[str], facts: Sequence[str], reach: Reach) -> None:
+    if not (facts or inventory):
+        raise click.UsageError("needed an INVENTORY to probe, or --facts FILE")
+    if facts and reach.extra_vars:
+        raise click.UsageError(
+            "found --extra-vars and --facts, needed --set KEY=VALUE: facts come without an inventory"
+        )
 
 
 def _from_files(files: Sequence[str], pairs: Sequence[str], bundle: Path | None) -> PlanSet:

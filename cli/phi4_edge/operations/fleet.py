@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from phi4_edge import inventory as inventories
@@ -37,12 +37,19 @@ class Fleet:
     def open(cls, inventory: Sequence[str], reach: Reach, settings: Mapping[str, Any] | None = None) -> Fleet:
         """The hosts that are meant; contacts none. Raises InventoryError, also for a wrong `phi4_*` variable."""
         paths = tuple(inventory)
-        hosts = inventories.load(paths, reach.limit, reach.vault_password_file, reach.warn)
-        fleet = cls(hosts, Access(paths, reach.forks, None, reach.vault_password_file), dict(settings or {}))
+        hosts = inventories.load(paths, reach.limit, reach.vaults, reach.warn, reach.extra_vars)
+        access = Access(
+            inventory=paths,
+            forks=reach.forks,
+            vaults=reach.vaults,
+            extra_vars=inventories.documents_of(reach.extra_vars),
+            verbosity=reach.verbosity,
+        )
+        fleet = cls(hosts, access, dict(settings or {}))
         check_variables((host.name, fleet.variables(host)) for host in hosts)
         if reach.password is None:
             return fleet
-        return cls(hosts, Access(paths, reach.forks, reach.password(), reach.vault_password_file), fleet.settings)
+        return replace(fleet, access=replace(access, become_password=reach.password()))
 
     def variables(self, host: Host) -> dict[str, Any]:
         """The host's `phi4_*` variables with those of the command line over them."""

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from phi4_edge import ansible_version, content
+from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner.environment import PRIVATE, build_env
 from phi4_edge.runner.events import Collector, HostEvent, HostOutcome
@@ -66,7 +67,8 @@ def build_run(
     diff: bool = False,
     become_password: str | None = None,
     connection_password: str | None = None,
-    vault_password_file: Path | None = None,
+    vaults: Sequence[VaultSecret] = (),
+    operator_vars: Sequence[str] = (),
     verbosity: int = 0,
     task_timeout: int = 0,
     environ: Mapping[str, str] | None = None,
@@ -74,16 +76,19 @@ def build_run(
 ) -> Run:
     """A run that is decided and not begun; reads the environment and configuration, changes nothing.
 
-    `extra_vars` reach the play as data: a `{{` in them is text. `task_timeout`: seconds that a task may take on a host;
+    `operator_vars` are documents as `--extra-vars @FILE` takes them, templates and all. `extra_vars` go over them and
+    reach the play as data: a `{{` in them is text. `task_timeout`: seconds that a task may take on a host;
     0 leaves it to the operator's configuration. Raises RunnerError for a number of forks below 1.
     """
     environ, cwd = os.environ if environ is None else environ, cwd or Path.cwd()
     _check_forks(forks)
-    files = {"env/settings": json.dumps(_SETTINGS), "extra_vars.yml": _yaml(extra_vars or {})}
+    variables = _variables(operator_vars, extra_vars or {})
+    files = {"env/settings": json.dumps(_SETTINGS), **variables}
     argv = ["ansible-playbook", str(_absolute(playbook, cwd)), "--forks", str(forks)]
     for source in inventory:
         argv += ["--inventory", str(source) if "," in str(source) else str(_absolute(source, cwd))]
-    argv += ["--extra-vars", f"@{PRIVATE}/extra_vars.yml"]
+    for name in variables:
+        argv += ["--extra-vars", f"@{PRIVATE}/{name}"]
     if names := list(limit):
         files["limit"] = "\n".join(names) + "\n"
         argv += ["--limit", f"@{PRIVATE}/limit"]
@@ -93,9 +98,28 @@ def build_run(
         if password is not None:
             files[f"{option}_password"] = password
             argv += [f"--{option}-password-file", f"{PRIVATE}/{option}_password"]
-    if vault_password_file is not None:
-        argv += ["--vault-password-file", str(_absolute(vault_password_file, cwd))]
-    return Run(tuple(argv), MappingProxyType(_env(environ, cwd, task_timeout)), MappingProxyType(files), cwd)
+    identities, typed = vault_options(vaults, cwd)
+    env = MappingProxyType(_env(environ, cwd, task_timeout))
+    return Run((*argv, *identities), env, MappingProxyType({**files, **typed}), cwd)
+
+
+def _variables(operator_vars: Sequence[str], extra_vars: Mapping[str, Any]) -> dict[str, str]:
+    """Files of extra variables, those last that go over the others."""
+    said = {f"operator_vars_{number}.yml": text for number, text in enumerate(operator_vars)}
+    return {**said, "extra_vars.yml": _yaml(extra_vars)}
+
+
+def vault_options(vaults: Iterable[VaultSecret], cwd: Path) -> tuple[list[str], dict[str, str]]:
+    """Arguments that give Ansible all these secrets, and the files of the private directory that they name."""
+    argv, files = [], {}
+    for number, vault in enumerate(vaults):
+        if vault.password is None:
+            where = str(_absolute(vault.path, cwd))
+        else:
+            where = f"{PRIVATE}/vault_{number}"
+            files[f"vault_{number}"] = vault.password
+        argv += ["--vault-id", vault.identity(where)]
+    return argv, files
 
 
 def _check_forks(forks: int) -> None:
