@@ -94,13 +94,17 @@ def build_run(
         argv += ["--limit", f"@{PRIVATE}/limit"]
     argv += [flag for flag, wanted in (("--check", check), ("--diff", diff)) if wanted]
     argv += [f"-{'v' * verbosity}"] if verbosity else []
-    for option, password in (("become", become_password), ("connection", connection_password)):
-        if password is not None:
-            files[f"{option}_password"] = password
-            argv += [f"--{option}-password-file", f"{PRIVATE}/{option}_password"]
-    identities, typed = vault_options(vaults, cwd)
-    env = MappingProxyType(_env(environ, cwd, task_timeout))
-    return Run((*argv, *identities), env, MappingProxyType({**files, **typed}), cwd)
+    passwords = {"become": become_password, "connection": connection_password}
+    for more, secret in (_password_options(passwords), vault_options(vaults, cwd)):
+        argv += more
+        files |= secret
+    return Run(tuple(argv), MappingProxyType(_env(environ, cwd, task_timeout)), MappingProxyType(files), cwd)
+
+
+def _password_options(passwords: Mapping[str, str | None]) -> tuple[list[str], dict[str, str]]:
+    """Arguments that give Ansible those of these passwords that there are, and the private files that they name."""
+    files = {f"{option}_password": password for option, password in passwords.items() if password is not None}
+    return [word for name in files for word in (f"--{name}-file".replace("_", "-"), f"{PRIVATE}/{name}")], files
 
 
 def _variables(operator_vars: Sequence[str], extra_vars: Mapping[str, Any]) -> dict[str, str]:
