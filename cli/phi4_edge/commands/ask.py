@@ -139,9 +139,8 @@ def _serving_at(fleet: Fleet, host: Host) -> tuple[str, int]:
     Raises the error that explains why nothing answers.
     """
     from phi4_edge.core.facts import parse
-    from phi4_edge.view.view import progress_view
 
-    with progress_view() as view:
+    with fleet.view() as view:
         seen = dataclasses.replace(fleet, hosts=(host,)).survey(view)
     for problem in seen.problems:
         kind = UnreachableError if problem.outcome == "unreachable" else PreflightError

@@ -48,10 +48,9 @@ def command(inventory: tuple[str, ...], raw: bool, raw_dir: Path | None, output:
     """
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.rollout.result import exit_code
-    from phi4_edge.view.view import progress_view
 
     fleet = Fleet.open(inventory, reach)
-    with progress_view() as view:
+    with fleet.view() as view:
         seen = fleet.survey(view)
     if raw_dir is not None:
         _write(raw_dir, seen.documents)

@@ -112,11 +112,10 @@ def _planner(bundle: Path | None) -> Planner:
 def _from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach, bundle: Path | None) -> PlanSet:
     from phi4_edge.commands import _facts_files
     from phi4_edge.operations.fleet import Fleet
-    from phi4_edge.view.view import progress_view
 
     planner = _planner(bundle)
     fleet = Fleet.open(inventory, reach, _facts_files.settings(pairs))
-    with progress_view() as view:
+    with fleet.view() as view:
         planned = fleet.plan(planner, fleet.survey(view))
     return replace(planned, source=fleet.source(reach.limit))
 

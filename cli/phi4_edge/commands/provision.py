@@ -77,7 +77,6 @@ def command(
 ) -> None:
     from phi4_edge.operations import plan_file
     from phi4_edge.operations.provision import Provisioning, Wish
-    from phi4_edge.view.view import progress_view
 
     if wishes["check"] and wishes["resume"]:
         raise click.UsageError("found --check and --resume, needed one of them: --check changes nothing")
@@ -88,7 +87,7 @@ def command(
         reach = replace(reach, limit=reach.limit or reviewed.limit)
     run = Provisioning.open(inventory, reach, waving, Wish(**wishes))
     tell_resumed(run.rolling.resumed)
-    with progress_view(output) as view:
+    with run.fleet.view(output) as view:
         if bundle:
             run.unpack(bundle, view)
         run.look(view)
@@ -104,12 +103,11 @@ def command(
 
 def _finish(run: Provisioning, hindered: Mapping[str, HostResult], output: str) -> NoReturn:
     """Apply the plans, show what became of each host, and end with the exit code."""
-    from phi4_edge.view.view import progress_view
 
     if hindered:
         results = run.leave(hindered)
     else:
-        with progress_view(output) as view:
+        with run.fleet.view(output) as view:
             results = run.finish(view)
     end(run.rolling.close(results, _options.note), output, "would change" if run.rolling.check else "provisioned")
 

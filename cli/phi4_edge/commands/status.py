@@ -54,9 +54,8 @@ def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
     from phi4_edge.operations import health
     from phi4_edge.operations.status import Health, classify
     from phi4_edge.rollout.result import HostResult
-    from phi4_edge.view.view import progress_view
 
-    with progress_view() as view:
+    with fleet.view() as view:
         seen = fleet.survey(view)
         problems = list(seen.problems)
         found = {}

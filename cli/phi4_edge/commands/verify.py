@@ -112,9 +112,8 @@ def _ask(
     from phi4_edge.operations import verify
     from phi4_edge.report.text import count
     from phi4_edge.rollout.result import HostResult
-    from phi4_edge.view.view import progress_view
 
-    with progress_view() as view:
+    with fleet.view() as view:
         seen = fleet.survey(view)
         problems = list(seen.problems)
         serving: dict[str, tuple[Host, HostFacts]] = {}

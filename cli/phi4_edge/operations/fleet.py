@@ -22,7 +22,8 @@ from phi4_edge.report.text import count
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
-from phi4_edge.view.view import View
+from phi4_edge.view.detail import Detail
+from phi4_edge.view.view import STEPS, View, progress_view
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,14 @@ class Fleet:
     def variables(self, host: Host) -> dict[str, Any]:
         """The host's `phi4_*` variables with those of the command line over them."""
         return {**host.vars, **self.settings}
+
+    def view(self, output: str = "table", steps: Mapping[str, str] = STEPS) -> View:
+        """Where progress of the hosts goes, with as much detail as the operator wants."""
+        access = self.access
+        secrets = {access.become_password, *(vault.password for vault in access.vaults)}
+        secrets |= {password for host in self.hosts for password in (host.ssh.password, host.become_password)}
+        known = frozenset(secret for secret in secrets if secret)
+        return progress_view(output, steps, Detail(access.verbosity, known))
 
     def survey(self, view: View, interrupts: Interrupts | None = None) -> Survey:
         """Looks at all hosts; shows progress in `view`. Raises InterruptedRunError after Ctrl-C."""

@@ -29,6 +29,8 @@ __all__ = ["HostEvent", "HostOutcome", "Run", "RunResult", "build_run", "execute
 
 # Ansible's exit codes for a run that took place: all well, a host failed, a host unreachable (with both: 4 or 6).
 TOOK_PLACE = frozenset({0, 2, 4, 6})
+# Beyond it Ansible only debugs itself.
+MOST_VERBOSE = 4
 # ansible-runner asks whether to go on once in this many seconds (its default is 5).
 POLL_SECONDS = 0.2
 # What ansible-runner itself must find in the environment; everything else is decided by build_env().
@@ -87,18 +89,21 @@ def build_run(
     argv = ["ansible-playbook", str(_absolute(playbook, cwd)), "--forks", str(forks)]
     for source in inventory:
         argv += ["--inventory", str(source) if "," in str(source) else str(_absolute(source, cwd))]
-    for name in variables:
-        argv += ["--extra-vars", f"@{PRIVATE}/{name}"]
+    argv += [word for name in variables for word in ("--extra-vars", f"@{PRIVATE}/{name}")]
     if names := list(limit):
         files["limit"] = "\n".join(names) + "\n"
         argv += ["--limit", f"@{PRIVATE}/limit"]
-    argv += [flag for flag, wanted in (("--check", check), ("--diff", diff)) if wanted]
-    argv += [f"-{'v' * verbosity}"] if verbosity else []
-    passwords = {"become": become_password, "connection": connection_password}
-    for more, secret in (_password_options(passwords), vault_options(vaults, cwd)):
+    argv += _flags(check, diff, verbosity)
+    passwords = _password_options({"become": become_password, "connection": connection_password})
+    for more, secret in (passwords, vault_options(vaults, cwd)):
         argv += more
         files |= secret
     return Run(tuple(argv), MappingProxyType(_env(environ, cwd, task_timeout)), MappingProxyType(files), cwd)
+
+
+def _flags(check: bool, diff: bool, verbosity: int) -> list[str]:
+    wanted = {"--check": check, "--diff": diff, f"-{'v' * min(verbosity, MOST_VERBOSE)}": verbosity > 0}
+    return [flag for flag in wanted if wanted[flag]]
 
 
 def _password_options(passwords: Mapping[str, str | None]) -> tuple[list[str], dict[str, str]]:
@@ -160,7 +165,7 @@ def execute(
     """
     ansible_version.check()
     job = secrets.randbits(62)
-    collector = Collector(job, on_event)
+    collector = Collector(job, on_event, detailed=any(word.startswith("-v") for word in run.argv))
     state = {"cancelled": False}
 
     with private_directory(run.files) as private:

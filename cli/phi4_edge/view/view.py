@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from phi4_edge.core.engines.table import ENGINES
+from phi4_edge.view.detail import Detail, DetailedView
 from phi4_edge.view.json_lines import JsonView
 from phi4_edge.view.lines import PlainView
 from phi4_edge.view.live import LiveView
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from phi4_edge.core.rollout.waves import Wave
     from phi4_edge.runner.run import HostEvent
 
+NO_DETAIL = Detail()
 # What a role is doing, for people. A role that is not here shows under its own name.
 STEPS = {
     "lock": "lock",
@@ -74,8 +76,13 @@ class View(Protocol):
         """So many hosts count against the budget by now."""
 
 
-def progress_view(output: str = "table", steps: Mapping[str, str] = STEPS) -> View:
+def progress_view(output: str = "table", steps: Mapping[str, str] = STEPS, detail: Detail = NO_DETAIL) -> View:
     """The view that fits: JSON Lines when asked, a live board on a terminal that can redraw, lines otherwise."""
+    view = _plain_view(output, steps)
+    return DetailedView(view, detail) if detail.verbosity else view
+
+
+def _plain_view(output: str, steps: Mapping[str, str]) -> View:
     if output == "json":
         return JsonView()
     if sys.stderr.isatty() and (os.environ.get("TERM") or "dumb") != "dumb":

@@ -86,7 +86,7 @@ def execute(
     connection ended before the job did, and RunnerError with Ansible's own words when it could not run at all.
     """
     number = secrets.randbits(62)
-    collector = Collector(number, on_event)
+    collector = Collector(number, on_event, detailed=job.verbosity > 0)
     with private_directory({}) as private, link:
         pump = _Pump(link, cancelled)
         ended = _Stream(link, pump, collector, str(private)).run(job.request(number))
