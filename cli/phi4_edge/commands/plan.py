@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -60,7 +60,12 @@ def command(
     """
     _check(inventory, facts, reach)
     files = [*facts, *inventory]
-    planned = _from_files(files, pairs, bundle) if facts else _from_hosts(inventory, pairs, reach, bundle)
+    planned = _from_files(files, pairs, bundle) if facts else from_hosts(inventory, pairs, reach, bundle)
+    show(planned, output, brief, detailed_exitcode)
+
+
+def show(planned: PlanSet, output: str, brief: bool = False, detailed_exitcode: bool = False) -> NoReturn:
+    """The plans are on stdout; the program ends with the exit code that they have."""
     found = planned.to_dict()
     if output == "table":
         _options.show(_text(found, brief, _options.width()))
@@ -109,7 +114,8 @@ def _planner(bundle: Path | None) -> Planner:
     return Planner(artifacts, images)
 
 
-def _from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach, bundle: Path | None) -> PlanSet:
+def from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach, bundle: Path | None) -> PlanSet:
+    """Plans of the hosts of an inventory, which are looked at."""
     from phi4_edge.commands import _facts_files
     from phi4_edge.operations.fleet import Fleet
 
