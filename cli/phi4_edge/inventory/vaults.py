@@ -26,6 +26,12 @@ def read(loader: Any, vaults: Sequence[VaultSecret]) -> None:
     from ansible.parsing import vault
 
     configured = list(constants.DEFAULT_VAULT_IDENTITY_LIST)
+    for identity in configured:
+        if VaultSecret.parse(str(identity)).asked:
+            raise InventoryError(
+                f"found {identity} in vault_identity_list of Ansible's configuration, which every run would ask for; "
+                f"needed a file or a program there: take it out, and give --vault-id {identity}"
+            )
     contexts = getattr(vault, "VaultSecretsContext", None)  # none before ansible-core 2.19: the loader has the secrets
     with contextlib.ExitStack() as stack:
         ours = [(each, stack.enter_context(_path(each))) for each in vaults]

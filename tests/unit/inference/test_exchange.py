@@ -155,7 +155,7 @@ def test_ansible_that_cannot_run_fails_one_host_alone(access: Access, monkeypatc
         (Host("a", connection="local"), True),
         (Host("a", connection="ansible.builtin.local"), True),
         (Host("a", ssh=SshSettings(password="x")), False),
-        (Host("a", connection="paramiko_ssh"), False),
+        (Host("a", connection="community.general.chroot"), False),
         (Host("a", connection="containers.podman.podman"), False),
     ],
 )

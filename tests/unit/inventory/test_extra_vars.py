@@ -151,6 +151,15 @@ def test_every_vault_that_was_named_is_used(site: Path) -> None:
         inventory.load(("hosts.yml",), None, [typed], said=["@dev.yml"])
 
 
+@pytest.mark.parametrize("identity", ["dev@prompt", "prompt", "x@prompt_ask_vault_pass"])
+def test_a_configuration_that_asks_in_every_run_is_refused(
+    site: Path, identity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ansible.constants.DEFAULT_VAULT_IDENTITY_LIST", ["dev@dev.pw", identity])
+    with pytest.raises(InventoryError, match=f"found {identity} in vault_identity_list.*--vault-id {identity}"):
+        inventory.load(("hosts.yml",))
+
+
 @pytest.mark.parametrize("script", ["#!/bin/sh\nexit 3\n", "#!/bin/sh\n", "#!/nonexistent/program\n"])
 def test_a_vault_that_gives_no_password_is_no_warning(site: Path, script: str) -> None:
     program = site / "broken.sh"
