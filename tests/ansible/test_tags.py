@@ -74,3 +74,26 @@ def test_phi4_hosts_on_a_command_line_is_no_wish_of_a_host(tmp_path: Path) -> No
     assert tasks(played)[-1] == DECIDE or DECIDE in tasks(played)
     assert "is not a variable of phi4-edge" not in played.output
     assert "\na " not in played.output.split("PLAY RECAP")[1]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("roles/*/tasks/main.yml")), ids=lambda path: path.parts[-3])
+def test_every_task_of_a_role_has_a_tag_and_hands_it_to_what_it_includes(path: Path) -> None:
+    wanted = {"probe": {"detect", "plan", "apply"}, "plan": {"plan", "apply"}, "doctor": set()}
+    for task in yaml.safe_load(path.read_text()):
+        tags = wanted.get(path.parts[-3], {"apply"})
+        assert set(task.get("tags", [])) >= tags, task["name"]
+        included = task.get("ansible.builtin.include_tasks")
+        if included is not None:
+            assert set(included["apply"]["tags"]) == tags, task["name"]
+
+
+@pytest.mark.parametrize("name", ["docker", "ollama", "webui", "service"])
+def test_a_role_of_a_play_is_selected_by_its_tag_down_to_what_it_includes(tmp_path: Path, name: str) -> None:
+    playbook = tmp_path / "site.yml"
+    playbook.write_text(f"- hosts: all\n  gather_facts: false\n  roles: [phi4_edge.edge.{name}]\n")
+    hosts = write_inventory(tmp_path, {"gw1": MUTE})
+    first = "Assert" if name != "docker" else ""
+    chosen = tasks(play(playbook, hosts, "--tags", "apply"))
+    assert [task for task in chosen if first in task and not task.startswith("Validating")], chosen
+    others = tasks(play(playbook, hosts, "--tags", "detect"))
+    assert [task for task in others if not task.startswith("Validating")] == []
