@@ -13,9 +13,9 @@ from phi4_edge.operations.options import Reach
 from phi4_edge.rollout.interpret import Track
 from phi4_edge.runner import run as runner_run
 from phi4_edge.runner.events import Collector, HostEvent
-from phi4_edge.view.detail import HIDDEN, Detail, DetailedView
+from phi4_edge.view.detail import HIDDEN, Detail
 from phi4_edge.view.lines import PlainView
-from phi4_edge.view.view import STEPS, progress_view
+from phi4_edge.view.view import STEPS, DetailedView, progress_view
 
 SAID = {"msg": "two\nlines\x1b[2J", "stdout": "c4nary here", "answer": {"changed": True}}
 ENDED = HostEvent("gw1", "ok", "service", "Switch", seconds=1.25, result=SAID)

@@ -25,13 +25,7 @@ def read(loader: Any, vaults: Sequence[VaultSecret]) -> None:
     from ansible.errors import AnsibleError
     from ansible.parsing import vault
 
-    configured = list(constants.DEFAULT_VAULT_IDENTITY_LIST)
-    for identity in configured:
-        if VaultSecret.parse(str(identity)).asked:
-            raise InventoryError(
-                f"found {identity} in vault_identity_list of Ansible's configuration, which every run would ask for; "
-                f"needed a file or a program there: take it out, and give --vault-id {identity}"
-            )
+    configured = _configured(constants.DEFAULT_VAULT_IDENTITY_LIST)
     contexts = getattr(vault, "VaultSecretsContext", None)  # none before ansible-core 2.19: the loader has the secrets
     with contextlib.ExitStack() as stack:
         ours = [(each, stack.enter_context(_path(each))) for each in vaults]
@@ -58,6 +52,17 @@ def read(loader: Any, vaults: Sequence[VaultSecret]) -> None:
         contexts.initialize(contexts(secrets))
     else:
         context.secrets = secrets
+
+
+def _configured(identities: Sequence[Any]) -> list[str]:
+    """Those of ansible.cfg and the environment. Raises InventoryError for one that a run would ask for, unheard."""
+    for identity in map(str, identities):
+        if VaultSecret.parse(identity).asked:
+            raise InventoryError(
+                f"found {identity} in vault_identity_list of Ansible's configuration, which every run would ask for; "
+                f"needed a file or a program there: take it out, and give --vault-id {identity}"
+            )
+    return list(map(str, identities))
 
 
 @contextlib.contextmanager
