@@ -25,12 +25,12 @@ def run(inventory: tuple[str, ...], reach: Reach, keys: Mapping[str, str], rotat
     from phi4_edge.rollout.executor import Local
     from phi4_edge.rollout.interrupt import Interrupts
     from phi4_edge.rollout.result import document
-    from phi4_edge.view.view import STEPS, progress_view
+    from phi4_edge.view.view import STEPS
 
     fleet = Fleet.open(inventory, reach)
     variables = {"trust_keys": dict(keys), "trust_rotations": rotations, "trust_store": str(Store().root)}
     play = Play("trust", variables, lock=lock_variables(new_id(), "trust", 0))
-    with progress_view("table", {**STEPS, "trust": "trusting"}) as view, Interrupts() as interrupts:
+    with fleet.view("table", {**STEPS, "trust": "trusting"}) as view, Interrupts() as interrupts:
         seen = fleet.survey(view, interrupts)
         view.phase(f"Bringing {count(len(keys), 'key')} to {count(len(seen.documents), 'host')}")
         done = apply(Local(fleet.access), play, list(seen.documents), interrupts, view.event)

@@ -39,12 +39,12 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, waving: Waving, 
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.operations.remove import remove
     from phi4_edge.rollout.result import document
-    from phi4_edge.view.view import STEPS, progress_view
+    from phi4_edge.view.view import STEPS
 
     fleet = Fleet.open(inventory, reach)
     names = ", ".join(host.name for host in fleet.hosts[:5]) + (", ..." if len(fleet.hosts) > 5 else "")
     confirm(f"Remove phi4-edge's service, releases and models from {count(len(fleet.hosts), 'host')} ({names})?", yes)
-    with progress_view(output, {**STEPS, "service": "removing"}) as view:
+    with fleet.view(output, {**STEPS, "service": "removing"}) as view:
         results, interrupted = remove(fleet, waving, view)
     result = document(results, interrupted)
     if output == "json":

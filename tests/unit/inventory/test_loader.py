@@ -137,9 +137,9 @@ def test_vault_values_need_their_password_each_time(tmp_path: Path) -> None:
     body = "\n".join(f"        {line}" for line in cipher.splitlines())
     path = write(tmp_path, "hosts.yml", f"all:\n  hosts:\n    a:\n      phi4_x: !vault |\n{body}\n")
     right, wrong = write(tmp_path, "right", "s3cret\n"), write(tmp_path, "wrong", "other\n")
-    assert inventory.load((path,), vault_password_file=right)[0].vars == {"phi4_x": "9001"}
+    assert inventory.load((path,), secrets=[inventory.VaultSecret(path=str(right))])[0].vars == {"phi4_x": "9001"}
     with pytest.raises(InventoryError, match="phi4_x of host a"):
-        inventory.load((path,), vault_password_file=wrong)
+        inventory.load((path,), secrets=[inventory.VaultSecret(path=str(wrong))])
     with pytest.raises(InventoryError, match=r"phi4_x of host a.*--vault-password-file"):
         inventory.load((path,))
 

@@ -1,4 +1,4 @@
-"""What goes on at a host: our service as systemd tells it, whether another run has the host, and what the last one left.
+"""What goes on at a host: our service as systemd tells it, and whether another run has the host or left it half done.
 
 From the probe's sources to `Service`, `Lock` and `Journal`.
 """
