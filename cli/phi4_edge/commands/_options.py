@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from phi4_edge.commands._login import LoginOptions, login_options
 from phi4_edge.core.rollout.waves import Size
 from phi4_edge.core.text import printable
 from phi4_edge.errors import Phi4EdgeError, WaveError
@@ -48,10 +49,6 @@ def secret(what: str) -> str:
     return str(click.prompt(what, hide_input=True, err=True))
 
 
-def _sudo_password() -> str:
-    return secret("sudo password of the hosts")
-
-
 def note(text: str) -> None:
     """A line on stderr, where it is not part of the result."""
     click.echo(text, err=True)
@@ -62,7 +59,7 @@ def _warn(text: str) -> None:
 
 
 def reach_options(function: F) -> F:
-    """Adds `--limit`, `--forks`, `--ask-become-pass` and `--vault-password-file`; the command takes them as `reach`."""
+    """Adds the options that say which hosts, how many at a time, and how they are reached: the command's `reach`."""
 
     @functools.wraps(function)
     def gathered(
@@ -71,10 +68,12 @@ def reach_options(function: F) -> F:
         forks: int,
         ask_become_pass: bool,
         vault_password_file: Path | None,
+        login: LoginOptions,
         **rest: object,
     ) -> object:
-        asks = _sudo_password if ask_become_pass else None
-        return function(*args, reach=Reach(limit, forks, asks, vault_password_file, _warn), **rest)
+        asks = login.asks_for_sudo if ask_become_pass else None
+        reach = Reach(limit, forks, asks, vault_password_file, _warn, login.login, login.password)
+        return function(*args, reach=reach, **rest)
 
     options = (
         limit_option,
@@ -93,7 +92,7 @@ def reach_options(function: F) -> F:
             help="Password file for an inventory that uses Ansible Vault.",
         ),
     )
-    wrapped: Callable[..., object] = gathered
+    wrapped: Callable[..., object] = login_options(gathered)
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[return-value]

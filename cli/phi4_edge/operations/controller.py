@@ -54,7 +54,7 @@ def read(
         forks=reach.forks,
         open_files=_open_files(),
         memory_available=_memory(),
-        passwords=any(host.ssh.password for host in hosts),
+        passwords=reach.login_password is not None or any(host.ssh.password for host in hosts),
         keys=tuple(_keys(hosts)),
         exposed=tuple(_exposed(inventory, reach.vault_password_file)),
         ignored_config=_ignored_config(),

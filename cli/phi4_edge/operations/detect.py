@@ -12,6 +12,9 @@ from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner import run as runner_run
 
+# Of one task on one host. A look takes seconds; the slowest boards, busy with others, need two minutes.
+LOOK_SECONDS = 240
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -36,7 +39,7 @@ def survey(
     reached = [host for host in hosts if host not in problems]
     documents: dict[str, Mapping[str, Any]] = {}
     if reached and not interrupts.stopping:
-        run = access.run("detect", reached)
+        run = access.run("detect", reached, task_timeout=LOOK_SECONDS)
         outcome = runner_run.execute(run, on_event, lambda: interrupts.must_end(critical=False))
         for host in reached:
             found = _document(host, outcome.hosts.get(host))

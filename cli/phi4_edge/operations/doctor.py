@@ -13,6 +13,7 @@ from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.environment import Need, narrowed
 from phi4_edge.errors import FactsError, InterruptedRunError, UnreachableError
 from phi4_edge.inventory import Host
+from phi4_edge.operations.detect import LOOK_SECONDS
 from phi4_edge.operations.facts import see
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.plan import Planner, Seen
@@ -39,7 +40,10 @@ def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
     with Interrupts() as asked:
         with narrowed(Need.SSH):  # `Match exec` of an ssh configuration runs programs
             found_first = ssh.check(
-                fleet.hosts, become_password=fleet.access.become_password, stopping=lambda: asked.stopping
+                fleet.hosts,
+                become_password=fleet.access.become_password,
+                password=fleet.access.connection_password,
+                stopping=lambda: asked.stopping,
             )
         refused = [finding for finding in found_first if not finding.ok]
         for found in refused:
@@ -50,7 +54,7 @@ def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
         reached = [host for host in fleet.hosts if host.name not in {found.host for found in refused}]
         outcomes: Mapping[str, runner_run.HostOutcome] = {}
         if reached and not asked.stopping:
-            run = fleet.access.run("doctor", [host.name for host in reached])
+            run = fleet.access.run("doctor", [host.name for host in reached], task_timeout=LOOK_SECONDS)
             outcomes = runner_run.execute(run, view.event, lambda: asked.must_end(critical=False)).hosts
         if asked.stopping:
             raise InterruptedRunError("interrupted while checking the hosts; nothing was changed on any host")

@@ -7,14 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from phi4_edge.core.inventory import Login
 from phi4_edge.core.rollout.waves import Size
+
+_NO_LOGIN = Login()
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How the operator wants the hosts reached. `password` asks for that of sudo there; None where it needs none.
+    """How the operator wants the hosts reached. `login` counts where the inventory says nothing else.
 
-    `warn` shows the operator what is odd about the inventory, a line at a time.
+    `password` asks for that of sudo there, `login_password` for that of the login; None where it needs none. `warn`
+    shows the operator what is odd about the inventory, a line at a time.
     """
 
     limit: str | None
@@ -22,6 +26,8 @@ class Reach:
     password: Callable[[], str] | None
     vault_password_file: Path | None
     warn: Callable[[str], object]
+    login: Login = _NO_LOGIN
+    login_password: Callable[[], str] | None = None
 
 
 NAMES = ("canary", "wave", "bake", "max_failures", "step_timeout", "lock_wait", "skip_locked", "workers")

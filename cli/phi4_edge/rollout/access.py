@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from phi4_edge import content
+from phi4_edge.core.inventory import Login
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner import run as runner_run
+
+_NO_LOGIN = Login()
 
 
 @dataclass(frozen=True)
 class Access:
-    """The inventory as given on the command line, and the secrets that open the hosts."""
+    """The inventory as given on the command line, with what it says of logins, and the secrets that open the hosts."""
 
     inventory: tuple[str, ...]
     forks: int = 10
-    become_password: str | None = None
+    become_password: str | None = field(default=None, repr=False)
     vault_password_file: Path | None = None
+    login: Login = _NO_LOGIN
+    connection_password: str | None = field(default=None, repr=False)
 
     def run(
         self,
@@ -45,6 +50,8 @@ class Access:
             check=check,
             diff=diff,
             become_password=self.become_password,
+            connection_password=self.connection_password,
             vault_password_file=self.vault_password_file,
+            login=self.login,
             task_timeout=task_timeout,
         )

@@ -48,6 +48,7 @@ class WorkerJob:
     diff: bool = False
     task_timeout: int = 0
     become_password: str | None = field(default=None, repr=False)
+    connection_password: str | None = field(default=None, repr=False)
     vault_password: str | None = field(default=None, repr=False)
 
     def request(self, number: int) -> dict[str, Any]:
@@ -65,6 +66,7 @@ class WorkerJob:
             "diff": self.diff,
             "task_timeout": self.task_timeout,
             "become_password": self.become_password,
+            "connection_password": self.connection_password,
             "vault_password": self.vault_password,
         }
 
