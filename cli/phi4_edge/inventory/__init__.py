@@ -4,6 +4,7 @@ An inventory is code: its templates and executable sources run on the controller
 """
 
 from phi4_edge.core.inventory import Host, SshSettings
+from phi4_edge.inventory.connection import unchecking
 from phi4_edge.inventory.loader import load
 
-__all__ = ["Host", "SshSettings", "load"]
+__all__ = ["Host", "SshSettings", "load", "unchecking"]

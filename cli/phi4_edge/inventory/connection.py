@@ -6,6 +6,7 @@ variables of the inventory, the command line, the environment, ansible.cfg.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -14,6 +15,13 @@ from phi4_edge.core.inventory import Login, SshSettings
 from phi4_edge.errors import InventoryError
 
 _MOST_RETRIES = 10  # of Ansible's, which waits longer before each
+
+
+def unchecking() -> str:
+    """The ansible.cfg that switches the check of host keys off for all hosts, "" where none does."""
+    reader = Reader(Login())
+    value, source = reader.read("host_key_checking", {})
+    return reader.file if value is False and source == "set" and "ANSIBLE_HOST_KEY_CHECKING" not in os.environ else ""
 
 
 class Evaluated(Protocol):
@@ -75,6 +83,11 @@ class Reader:
         if option == "timeout":
             return int(self.default("DEFAULT_TIMEOUT"))
         return None
+
+    @property
+    def file(self) -> str:
+        """The ansible.cfg that counts, "" where there is none."""
+        return str(self._file or "")
 
     @property
     def jump(self) -> str:
