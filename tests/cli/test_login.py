@@ -19,6 +19,7 @@ from phi4_edge.operations import fleet
 from phi4_edge.operations.options import Reach
 from phi4_edge.ssh.finding import Refusal
 from tests.cli.conftest import Invoke
+from tests.unit.runner.test_prompts import ASKING
 
 COMMANDS = (["plan"], ["detect"], ["status"], ["doctor"], ["verify"], ["provision", "--yes"], ["remove", "--yes"])
 OPTIONS = ["-u", "typed", "--private-key", "keys/k", "-J", "me@hop:2222"]
@@ -143,3 +144,34 @@ def test_a_setting_of_ansible_that_is_invalid_is_told_in_a_sentence(tmp_path: Pa
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
     assert "DEFAULT_TIMEOUT" in done.stderr and "soon" in done.stderr
+
+
+ASKS = """
+from ansible.plugins.connection.local import Connection as Local
+from ansible.utils.display import Display
+
+DOCUMENTATION = "{name: asks, short_description: asks, description: asks, author: nobody, options: {}}"
+
+
+class Connection(Local):
+    transport = "asks"
+
+    def _connect(self):
+        {ask}
+        return super()._connect()
+"""
+
+
+@pytest.mark.parametrize("way", ["asks_input", "asks_getpass", "asks_display", "asks_terminal"])
+def test_a_connection_plugin_that_asks_ends_with_the_host_and_its_reason(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    (tmp_path / "asks.py").write_text(ASKS.replace("{ask}", ASKING[way]))
+    (tmp_path / "hosts.ini").write_text("gw1 ansible_connection=asks\n")
+    monkeypatch.setenv("ANSIBLE_CONNECTION_PLUGINS", str(tmp_path))
+    start = time.monotonic()
+    result = invoke("plan", tmp_path / "hosts.ini")
+    assert time.monotonic() - start < 240
+    assert result.exit_code in {3, 5}
+    assert "gw1" in result.output
+    assert "a run has no terminal to answer on" in " ".join(result.output.split())

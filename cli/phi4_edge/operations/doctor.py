@@ -13,7 +13,7 @@ from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.environment import Need, narrowed
 from phi4_edge.errors import FactsError, InterruptedRunError, UnreachableError
 from phi4_edge.inventory import Host
-from phi4_edge.operations.detect import LOOK_SECONDS
+from phi4_edge.operations.detect import LOOK_SECONDS, asked_for
 from phi4_edge.operations.facts import see
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.plan import Planner, Seen
@@ -75,11 +75,12 @@ def _case(
     """What is known of a host, what is said of it already, and whether it was lost on the way."""
     facts: Mapping[str, Any] = end.facts if end is not None else {}
     message = end.message if end is not None else "Ansible did not reach it"
+    try_it = asked_for(message) or f"try it: ansible -i INVENTORY {host.name} -m raw -a true"
     if end is None or end.status == "unreachable":
-        return None, [_trouble(host, "ssh", message, f"try it: ansible -i INVENTORY {host.name} -m raw -a true")], True
+        return None, [_trouble(host, "ssh", message, try_it)], True
     own, seen = _mapping(facts.get("phi4_doctor")), _mapping(facts.get("phi4_facts"))
     if not own:  # nothing was looked at: to examine that would call it well
-        step = f"run doctor again; try it: ansible -i INVENTORY {host.name} -m raw -a true"
+        step = asked_for(message) or f"run doctor again; {try_it}"
         return None, [_trouble(host, "ssh", message or "the host did not answer", step)], False
     troubles = []
     if end.status != "ok":

@@ -58,6 +58,8 @@ def build_env(
             "MAX_EVENT_RES": str(MAX_EVENT_RES),
         }
     )
+    # Without a terminal ssh would ask in a window. Who wants that says so.
+    env.setdefault("SSH_ASKPASS_REQUIRE", "never")
     said = ssh_args(environ, cwd)
     if said is None or jump:
         jumping = [f"-o ProxyJump={jump}"] if jump else []

@@ -59,6 +59,9 @@ def test_the_environment_makes_runs_safe(tmp_path: Path) -> None:
     assert env["ANSIBLE_INJECT_FACT_VARS"] == "False"
     assert env["ANSIBLE_SSH_ARGS"] == SSH_ARGS
     assert "ANSIBLE_CONFIG" not in build(tmp_path).env
+    assert env["SSH_ASKPASS_REQUIRE"] == "never"
+    wanted = {**ENV, "SSH_ASKPASS_REQUIRE": "prefer"}
+    assert build(tmp_path, environ=wanted).env["SSH_ASKPASS_REQUIRE"] == "prefer"
 
 
 def test_passwords_are_only_in_private_files(tmp_path: Path) -> None:
