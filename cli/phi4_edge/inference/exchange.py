@@ -29,7 +29,7 @@ def connector(access: Access) -> Connect:
     """Opens HTTP connections the way that each host is reached: here, through one ssh, or through Ansible."""
 
     def connect(host: Host, bind: str, port: int, warn: Callable[[str], None]) -> tunnel.Connection:
-        if tunnel.reaches(host):
+        if tunnel.reaches(host, access.connection_password):
             return tunnel.http_connection(host, bind, port, warn)
         return AnsibleConnection(access, host, bind, port, warn)
 

@@ -62,7 +62,7 @@ class Fleet:
     def view(self, output: str = "table", steps: Mapping[str, str] = STEPS) -> View:
         """Where progress of the hosts goes, with as much detail as the operator wants."""
         access = self.access
-        secrets = {access.become_password, *(vault.password for vault in access.vaults)}
+        secrets = {access.become_password, access.connection_password, *(vault.password for vault in access.vaults)}
         secrets |= {password for host in self.hosts for password in (host.ssh.password, host.become_password)}
         known = frozenset(secret for secret in secrets if secret)
         return progress_view(output, steps, Detail(access.verbosity, known))

@@ -99,8 +99,7 @@ def build_run(
     """
     environ, cwd = os.environ if environ is None else environ, cwd or Path.cwd()
     _check_forks(forks)
-    variables = _variables(operator_vars, extra_vars or {})
-    files = {"env/settings": json.dumps(_SETTINGS), **variables}
+    files = {"env/settings": json.dumps(_SETTINGS), **(variables := _variables(operator_vars, extra_vars or {}))}
     argv = ["ansible-playbook", str(_absolute(playbook, cwd)), "--forks", str(forks), *_sources(inventory, cwd)]
     argv += [word for name in variables for word in ("--extra-vars", f"@{PRIVATE}/{name}")]
     argv += ["--skip-tags", REPORT]

@@ -134,9 +134,12 @@ class Connection(http.client.HTTPConnection):
             stream.close()
 
 
-def reaches(host: Host) -> bool:
-    """Whether a connection of this module gets there: to this machine, or over ssh without a password to type."""
-    return host.connection in _LOCAL or (host.over_ssh and not host.ssh.password)
+def reaches(host: Host, password: str | None = None) -> bool:
+    """Whether a connection of this module gets there: to this machine, or over ssh without a password to type.
+
+    `password`: the command line's, for hosts of whose login the inventory says none.
+    """
+    return host.connection in _LOCAL or (host.over_ssh and not (host.ssh.password or password))
 
 
 def http_connection(host: Host, bind: str, port: int, warn: Callable[[str], None]) -> Connection:

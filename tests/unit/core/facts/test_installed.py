@@ -8,10 +8,10 @@ import pytest
 
 from phi4_edge import data
 from phi4_edge.core.facts import installed, parse
+from phi4_edge.core.facts.status import Health, State, classify
 from phi4_edge.core.layout import STANDARD, Layout
 from phi4_edge.core.plan.decide import Plan, decide
 from phi4_edge.core.plan.overrides import Overrides
-from phi4_edge.operations.status import Health, State, classify
 from tests.unit.core.fixture_hosts import read
 from tests.unit.core.held import whole
 
