@@ -5,6 +5,8 @@ from __future__ import annotations
 RELEASES_PATH = "/opt/phi4-edge"
 MODELS_PATH = "/var/lib/phi4-edge"
 DOCKER_PATH = "/var/lib/docker"
+DPKG_PATH = "/var/lib/dpkg"
+SYSTEM_PATH = "/etc"
 
 UNIT, WEBUI_UNIT, REHEARSAL_UNIT = "phi4-edge.service", "phi4-edge-webui.service", "phi4-edge-rehearsal.service"
 # The port of an engine that systemd can hand it to; others bind it themselves.

@@ -15,6 +15,7 @@ import time
 from typing import Iterator
 
 import displays
+import dpkg
 import gpus
 import hostpool
 import hostport
@@ -33,7 +34,7 @@ read, read_bytes, first = FILES.read, FILES.read_bytes, FILES.first
 VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
 UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as the largest page-aligned number
-UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service")
+UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service", "docker.service")
 UNIT_FIELDS = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description,StatusText,"
     "ActiveEnterTimestampMonotonic"
@@ -220,10 +221,14 @@ SOURCES = {
     "cpu_capacity": lambda: machine.cpu_capacity(FILES),
     "performance_cpus": lambda: machine.performance_cpus(FILES),
     "cgroup": cgroup,
+    "cgroup_controllers": lambda: machine.controllers(FILES),
     "disk": disk,
     "disk_pool": lambda: "\n".join("%s %s" % (path, hostpool.pool(path, ROOT)) for path in PATHS),
     "our_disk": our_disk,
     "filesystems": lambda: mounts.filesystems(FILES, PATHS),
+    "mount_points": lambda: mounts.points(FILES, (*PATHS, dpkg.FOLDER)),
+    "filesystem_errors": lambda: mounts.errors(FILES),
+    "package_state": lambda: dpkg.state(FILES),
     "pci": lambda: displays.controllers(ROOT),
     "pci_drivers": lambda: displays.drivers(ROOT),
     "nvidia_smi": lambda: gpus.nvidia_smi(gpus.FIELDS),
@@ -241,6 +246,7 @@ SOURCES = {
     "docker_program": docker_program,
     "docker_info": lambda: tool("docker", "info", "--format", DOCKER_FIELDS),
     "daemon_json": daemon_json,
+    "docker_snap": lambda: "yes" if os.path.isdir(ROOT + "/snap/docker") else "no",
     "runc": lambda: tool("runc", "--version").split("\n")[0],
     "nvidia_ctk": lambda: tool("nvidia-ctk", "--version").split("\n")[0],
     "uid": lambda: str(os.geteuid()),

@@ -100,6 +100,7 @@ class Disk:
     `pool` names the space that its free bytes come from: filesystems of one pool each show all of it.
     `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), else "".
     `memory`: what makes it memory that the next boot empties (such as tmpfs), else "".
+    `point` is where it is mounted ("": unknown), `free_files` how many more files it takes (None: no fixed number).
     """
 
     path: str
@@ -112,6 +113,25 @@ class Disk:
     memory: str = ""
     read_only: bool = False
     noexec: bool = False
+    point: str = ""
+    free_files: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """Where a path is mounted, and how many more files fit there (None: no fixed number)."""
+
+    point: str
+    free_files: int | None
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Packages:
+    """What keeps Debian's package manager from working: what it left half done ("": nothing), and its database."""
+
+    unfinished: str = ""
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +235,11 @@ class HostFacts:
     number; `toolkit` is NVIDIA's for containers. `podman`: the version of what answers as `docker` and is Podman.
     `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
     /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container. `passed_through`: NVIDIA
-    GPUs bound to a driver that hands them to virtual machines, each with that driver's name.
+    GPUs bound to a driver that hands them to virtual machines, each with that driver's name. `init_state`: what systemd
+    says of itself ("": nobody could ask), timeout where it gives no answer. `docker_unit`: how docker.service stands
+    (its state, masked, or missing), "" where nobody could ask. `docker_snap`: Docker is there from a snap.
+    `controllers`: the kernel's control groups, None where unknown. `failing_disks`: devices with the number of errors
+    that their ext4 has recorded.
     """
 
     host: str
@@ -233,7 +257,10 @@ class HostFacts:
     mem_available: int | None
     huge_pages: int
     cgroup: Cgroup
+    controllers: frozenset[str] | None
     disks: tuple[Disk, ...]
+    failing_disks: tuple[tuple[str, int], ...]
+    packages: Packages
     displays: tuple[Display, ...]
     nvidia: Nvidia
     passed_through: tuple[str, ...]
@@ -241,8 +268,11 @@ class HostFacts:
     secure_boot: bool | None
     reboot_required: bool
     init: str
+    init_state: str
     systemd: str
     docker: str
+    docker_unit: str
+    docker_snap: bool
     compose: str
     podman: str
     runc: str
