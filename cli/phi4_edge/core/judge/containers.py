@@ -15,6 +15,8 @@ from phi4_edge.core.text import version_of
 # `docker compose` is the plugin; version 1 was a program of its own and reads our files otherwise.
 COMPOSE_MAJOR = 2
 BY_US = "nothing to do: provision"
+# States of docker.service from which role docker starts it.
+STOPPED = ("inactive", "failed")
 
 
 def compose_there(facts: HostFacts) -> bool:
@@ -91,6 +93,8 @@ def _silent(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
     if unit in ("", "missing"):
         if gap is not None:
             yield _without_service(facts, said, known=unit == "missing")
+        elif wanted.installs.docker:
+            yield Condition("docker", Level.NOTE, "no Docker Engine", "it, with Compose 2", f"{BY_US} installs it")
         return
     more = f"; {said}" if said else ""
     found = f"Docker is installed but its daemon does not answer (docker.service is {unit}{more})"
@@ -102,6 +106,9 @@ def _silent(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
         fix = "see why: sudo journalctl -u docker -n 50; then: sudo systemctl restart docker"
         needed = "an answer: provision starts it once more, and stops there if it fails again"
         yield Condition("docker", Level.WARNING, found, needed if wanted.docker else "an answer", fix)
+    elif unit not in STOPPED:
+        fix = "see why: sudo docker info; sudo journalctl -u docker -n 50"
+        yield Condition("docker", Level.WARNING, found, "an answer", fix)
     else:
         started = commands.start("docker", facts.init)
         fix = f"{BY_US} starts it; by hand: {started}" if wanted.docker else started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from phi4_edge.core.facts.model import Disk, HostFacts
 from phi4_edge.core.judge.condition import Condition, Level
@@ -30,7 +31,7 @@ def conditions(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
         yield Condition(
             "disk", Level.WARNING, f"the file system on {device} has recorded {count} errors",
             "none: the disk or card may be dying",
-            f"see them: sudo dmesg | grep {device}; then check it at the next boot: add fsck.mode=force to the "
+            f"see them: sudo dmesg | grep {quote(device)}; then check it at the next boot: add fsck.mode=force to the "
             "kernel's command line, and replace the disk if they come back",
         )  # fmt: skip
 
@@ -74,7 +75,7 @@ def _is_on(paths: str, point: str, how: str) -> str:
 
 
 def _remount(disk: Disk, option: str) -> str:
-    point = disk.point or f'"$(findmnt -no TARGET -T {disk.path})"'
+    point = quote(disk.point) if disk.point else f'"$(findmnt -no TARGET -T {disk.path})"'
     return f"sudo mount -o remount,{option} {point}"
 
 
@@ -103,7 +104,7 @@ def _files(used: tuple[Disk, ...]) -> Iterator[Condition]:
         yield Condition(
             "inodes", Level.PROBLEM if left < FEWEST_FILES else Level.WARNING,
             f"{left} more files can be created below {paths}", f"{LOW_FILES} for several releases side by side",
-            f"see where they are: sudo du --inodes -x -d3 {point} | sort -n | tail; then remove what is not needed",
+            f"see where they are: sudo du --inodes -x -d3 {quote(point)} | sort -n | tail; remove what is not needed",
             passing=True,
         )  # fmt: skip
 
@@ -127,5 +128,5 @@ def _space(facts: HostFacts, used: tuple[Disk, ...], wanted: Wanted) -> Iterator
     for paths, point, disk in _mounts(disk for disk in used if disk.free < LOW_SPACE):
         yield Condition(
             "disk", Level.WARNING, f"{gb(disk.free)} free below {paths}", f"{gb(LOW_SPACE)} for logs and updates",
-            f"{tidy}; sudo du -xh -d2 {point} | sort -h | tail", passing=True,
+            f"{tidy}; sudo du -xh -d2 {quote(point)} | sort -h | tail", passing=True,
         )  # fmt: skip

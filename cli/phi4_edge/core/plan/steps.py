@@ -5,7 +5,7 @@ from __future__ import annotations
 from phi4_edge.core.catalog.model import Floor
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.judge import driver
-from phi4_edge.core.judge.containers import compose_there, docker_there
+from phi4_edge.core.judge.containers import STOPPED, compose_there, docker_there
 from phi4_edge.core.plan.context import Chosen
 from phi4_edge.core.plan.model import Install
 from phi4_edge.core.text import dotted, version_of
@@ -50,7 +50,7 @@ def prerequisites(it: Chosen, planned: Install) -> tuple[str, ...]:
         had = f"the Compose found is {facts.compose}" if facts.compose else "it is missing"
         engine = f"Docker {facts.docker}".rstrip()
         found.append(f"the Compose plugin for {engine} is installed first ({had})")
-    if it.needs_docker and docker_there(facts) and not facts.docker and facts.docker_unit != "masked":
+    if it.needs_docker and docker_there(facts) and not facts.docker and facts.docker_unit in STOPPED:
         found.append(f"Docker is started first (docker.service is {facts.docker_unit})")
     if planned.nvidia_toolkit:
         floor = _floor(it)

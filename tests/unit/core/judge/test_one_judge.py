@@ -68,6 +68,7 @@ TABLE: list[tuple[str, str, dict[str, str], str, str]] = [
     ("old docker", PLAIN, COMPOSE, BLOCKED, "docker 26.1.5: open to CVE"),
     ("old docker", PLAIN, {}, WARNED, "docker 26.1.5: open to CVE"),
     ("old docker", PLAIN, {**COMPOSE, "phi4_accept_below_floor": "docker,runc"}, NOTED, "docker 26.1.5: open to CVE"),
+    ("nothing", PLAIN, COMPOSE, NOTED, "no Docker Engine"),
     ("old compose", PLAIN, COMPOSE, NOTED, "Compose 1.29.2 beside Docker"),
     ("unnumbered docker", PLAIN, COMPOSE, WARNED, "Docker is there without a version number (dev)"),
     ("docker hangs", PLAIN, COMPOSE, BLOCKED, "docker info does not answer in time"),
