@@ -26,7 +26,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _requires_connection = True
-    _VALID_ARGS = frozenset({"rounds"})
+    _VALID_ARGS = frozenset({"rounds", "root", "state"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The document, also where a part of it could not be had: that part holds the reason."""
@@ -42,7 +42,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         over_ssh = self._connection.transport in OVER_SSH
         trips, noise = self._trips(rounds if over_ssh else 0, sudoable=False)
         login = self._ask("login", {"measure": over_ssh}, sudoable=False)
-        root = self._ask("doctor", {}, sudoable=True)
+        root = self._ask("doctor", {"layout": action.placed(self._task.args).to_dict()}, sudoable=True)
         becomes = self._connection.become is not None and "error" not in root
         return {
             "format": "phi4-edge/doctor-host/1",

@@ -29,7 +29,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _VALID_ARGS = frozenset(
-        {"plan", "rehearsal", "start_seconds", "generation_seconds", "stability_seconds", "watch_seconds", "state"}
+        {
+            "plan",
+            "rehearsal",
+            "start_seconds",
+            "generation_seconds",
+            "stability_seconds",
+            "watch_seconds",
+            "root",
+            "state",
+        }
     )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -43,11 +52,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         times = {name: float(self._task.args[name]) for name in TIMES[do]}
         if do == "gate":
             times["start_seconds"] = times["start_seconds"] or serving.start_seconds(plan)
-        args = {"rehearsal": rehearsal, **serving.question(plan, rehearsal), **times}
-        args["receipt"] = f"{self._task.args['state']}/receipt.json"
         # The gate generates once; a watch does at its begin and at its end.
         seconds = sum(times.values()) + times["generation_seconds"] + SPARE_SECONDS
         try:
+            there = action.placed(self._task.args)
+            question = serving.question(plan, there, rehearsal)
+            args = {"rehearsal": rehearsal, **question, **times, "receipt": f"{there.state}/receipt.json"}
             answer = action.on_host(self, task_vars or {}, ("health", do, do), args, seconds=seconds)
         except Phi4EdgeError as error:
             result = action.failure(error)

@@ -32,7 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
     _VALID_ARGS = frozenset(
         {
-            "do", "folder", "id", "operation", "holder", "wait", "stale_seconds", "heartbeat_seconds", "force",
+            "do", "root", "state", "id", "operation", "holder", "wait", "stale_seconds", "heartbeat_seconds", "force",
         }
     )  # fmt: skip
 
@@ -50,13 +50,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _do(self, do: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """The fact `phi4_lock`; {} after a release."""
-        own = controller()
+        own, there = controller(), action.placed(args)
+        at = {"root": there.root, "folder": there.state}
         here = {"user": getpass.getuser(), "host": socket.gethostname(), "version": __version__}
         wish = {**lock.wanted(args, own, here, time.time()), "persist": self._persist()}
         if do != "take":
-            done = self._host(do, {"wish": wish, "folder": args["folder"], "force": bool(args.get("force"))})
+            done = self._host(do, {"wish": wish, **at, "force": bool(args.get("force"))})
             return {} if do == "release" else lock.seen(done)
-        asked = {"wish": wish, "folder": args["folder"], "controller": own, "wait": float(args["wait"])}
+        asked = {"wish": wish, **at, "controller": own, "wait": float(args["wait"])}
         # As long as somebody is waited for, and until the lock of a run that died is stale.
         seconds = asked["wait"] + wish["stale_seconds"] + SPARE_SECONDS
         done = self._host(do, asked, seconds)
@@ -64,7 +65,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if holder.get("state") == "held" and lock.gone(holder, own, started):
             # Its connection lives on: plain ssh keeps it open for the next run, which is this one.
             done = self._host(do, {**asked, "gone": str(holder.get("id"))}, seconds)
-        return lock.told(done, {**wish, "folder": args["folder"]}, own)
+        return lock.told(done, {**wish, "folder": there.state}, own)
 
     def _persist(self) -> float:
         """Seconds that the connection to the host is kept open for the next task; 0 where each has one of its own."""

@@ -9,6 +9,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
+    from phi4_edge.core.layout import STANDARD
     from phi4_edge.errors import Phi4EdgeError
     from phi4_edge.remote import action
 except ImportError as error:
@@ -24,7 +25,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _requires_connection = True
-    _VALID_ARGS = frozenset({"verify_seconds"})
+    _VALID_ARGS = frozenset({"verify_seconds", "root", "state"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The facts document, under its own key and as a fact. A host without an answer is a failed host."""
@@ -33,9 +34,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         verify = int(self._task.args.get("verify_seconds", 120))
         look = ("probe", "probe", "probe")
         try:
-            args = {"verify_seconds": verify}
+            there = action.placed(self._task.args)
+            args = {"verify_seconds": verify, "layout": there.to_dict()}
             document = action.on_host(self, variables, look, args, seconds=verify + SPARE_SECONDS)
         except Phi4EdgeError as error:
             return action.failure(error)
         document["host"] = str(variables.get("inventory_hostname", ""))
+        if there != STANDARD:
+            document["layout"] = there.to_dict()
         return {"changed": False, "phi4_facts": document, "ansible_facts": {"phi4_facts": document}}

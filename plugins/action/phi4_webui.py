@@ -45,7 +45,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         args: dict[str, Any] = {"check": self._task.check_mode, "diff": self._task.diff}
         if given["do"] == "stage":
             memory = load_catalog().webui.memory
-            files = release.page(given["plan"], given["image"], memory, given["data"], given["root"])
+            files = release.page(given["plan"], given["image"], memory, given["root"])
             args |= {"root": given["root"], "release": given["release"], "files": files, "links": {}}
             return action.task(self, variables, ("service", "release", "stage"), args)
         return self._prepare(variables, {**args, "data": given["data"], "user": confinement.USER})

@@ -22,12 +22,24 @@ options:
       - Trivial commands over the connection, of which the quickest counts.
     type: int
     default: 5
+  root:
+    description:
+      - Directory of releases and engines.
+    type: path
+    required: true
+  state:
+    description:
+      - Directory of models and the receipt.
+    type: path
+    required: true
 """
 
 EXAMPLES = r"""
 - name: Look for what would be in the way
   phi4_edge.edge.phi4_doctor:
     rounds: 5
+    root: /opt/phi4-edge
+    state: /var/lib/phi4-edge
 """
 
 RETURN = r"""

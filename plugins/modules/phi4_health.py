@@ -48,6 +48,11 @@ options:
     description:
       - Watch for so long what passed the gate before.
     type: float
+  root:
+    description:
+      - Directory of releases.
+    type: path
+    required: true
   state:
     description:
       - Directory of the receipt.
@@ -59,6 +64,7 @@ EXAMPLES = r"""
 - name: Prove that the release serves
   phi4_edge.edge.phi4_health:
     plan: "{{ ansible_facts['phi4_plan'] }}"
+    root: /opt/phi4-edge
     state: /var/lib/phi4-edge
     start_seconds: 600
     generation_seconds: 120

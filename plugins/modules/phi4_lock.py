@@ -27,9 +27,14 @@ options:
       - release
       - show
       - clear
-  folder:
+  root:
     description:
-      - Where the lock is on the host.
+      - Directory of releases and engines.
+    type: path
+    required: true
+  state:
+    description:
+      - Directory of models and the receipt, where the lock is too.
     type: path
     required: true
   id:
@@ -66,7 +71,8 @@ EXAMPLES = r"""
 - name: Say who holds the host
   phi4_edge.edge.phi4_lock:
     do: show
-    folder: /var/lib/phi4-edge
+    root: /opt/phi4-edge
+    state: /var/lib/phi4-edge
 """
 
 RETURN = r"""

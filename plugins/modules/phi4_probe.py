@@ -22,12 +22,24 @@ options:
       - Longest time for verifying the files that the host's receipt names.
     type: int
     default: 120
+  root:
+    description:
+      - Directory of releases and engines.
+    type: path
+    required: true
+  state:
+    description:
+      - Directory of models and the receipt.
+    type: path
+    required: true
 """
 
 EXAMPLES = r"""
 - name: Read what the host says about itself
   phi4_edge.edge.phi4_probe:
     verify_seconds: 120
+    root: /opt/phi4-edge
+    state: /var/lib/phi4-edge
 """
 
 RETURN = r"""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from phi4_edge.core.layout import STANDARD
 from phi4_edge.remote import framing, scripts
 
 SCRIPT = scripts.composed("probe", "probe")
@@ -17,7 +18,7 @@ def probe(root: Path | None = None, path: str = "/usr/bin:/bin", **args: Any) ->
     line = framing.command(sys.executable, NONCE, len(SCRIPT.encode()))
     done = subprocess.run(
         ["/bin/sh", "-c", line],
-        input=framing.stdin(SCRIPT, {"root": str(root) if root else "", **args}),
+        input=framing.stdin(SCRIPT, {"root": str(root) if root else "", "layout": STANDARD.to_dict(), **args}),
         capture_output=True,
         check=False,
         env={"PATH": path},

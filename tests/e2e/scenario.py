@@ -10,10 +10,13 @@ from pathlib import Path
 from tests.e2e.gateway import ROOT, Cli
 
 
-def run_scenario(ready: Cli, name: str, seconds: float) -> None:
-    """`molecule test` of the scenario passes, within `seconds`, and has seen a second run that changes nothing."""
+def run_scenario(ready: Cli, name: str, seconds: float, system: str = "") -> None:
+    """`molecule test` of the scenario passes, within `seconds`, and has seen a second run that changes nothing.
+
+    `system`: the operating system of its hosts, "" for Debian 13.
+    """
     tools = Path(sys.executable).parent
-    env = {**ready.env, "PATH": f"{tools}:{os.environ['PATH']}"}
+    env = {**ready.env, "PATH": f"{tools}:{os.environ['PATH']}", "PHI4_EDGE_LAB_OS": system}
     done = subprocess.run(
         [tools / "molecule", "test", "--scenario-name", name],
         cwd=ROOT,

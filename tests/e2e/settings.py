@@ -29,8 +29,9 @@ if sys.argv[1] == "compose":
     held = {"memory": limits["Memory"], "cpus": limits["NanoCpus"] / 1e9, "shm": limits["ShmSize"], "port": ports[0]}
 else:
     pid = int(said("systemctl", "show", "--property=MainPID", "--value", "phi4-edge.service"))
-    limit = said("systemctl", "show", "--property=MemoryMax", "--value", "phi4-edge.service")
-    held = {"memory": int(limit)}
+    shown = said("systemctl", "show", "--property=MemoryMax", "--property=UMask", "phi4-edge.service")
+    limits = dict(line.split("=", 1) for line in shown.splitlines())
+    held = {"memory": int(limits["MemoryMax"]), "umask": limits["UMask"]}
 pairs = [line.partition("=") for line in parts(pid, "environ")]
 print(json.dumps({
     "environment": {name: value for name, _sign, value in pairs}, "words": parts(pid, "cmdline"), "held": held,

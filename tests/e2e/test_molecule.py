@@ -14,8 +14,19 @@ pytestmark = pytest.mark.e2e
 SCENARIOS = ("default", "docker", "ollama", "onnx", "nvidia_runtime")
 # What the other scenarios show, make test sees in the lifecycle, the fleet and the switch of engines.
 SHORT = ("docker", "nvidia_runtime")
+# What else is tried on an older system: what installs packages there, and each engine natively where it has its Python.
+OLDER = (
+    *(("docker", "debian-12"), ("nvidia_runtime", "debian-12"), ("default", "debian-12"), ("onnx", "debian-12")),
+    *(("ollama", "debian-12"), ("ollama", "debian-11")),
+)
 
 
 @pytest.mark.parametrize("name", rows(SCENARIOS, SHORT))
 def test_scenario(ready: Cli, name: str) -> None:
     run_scenario(ready, name, 1200)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "system"), OLDER)
+def test_scenario_on_an_older_system(ready: Cli, name: str, system: str) -> None:
+    run_scenario(ready, name, 1200, system)

@@ -39,6 +39,10 @@ class Door:
         return next(iter(self.task))
 
 
+# Where nothing is on the controller, which plays the host too.
+AT = {"root": "/none/opt", "state": "/none/var"}
+
+
 def doors(folder: Path) -> list[Door]:
     """All of them; what the controller needs for them lies below `folder`."""
     made = Material(folder)
@@ -48,11 +52,11 @@ def doors(folder: Path) -> list[Door]:
 
 
 def _looking() -> list[Door]:
-    lock = {"folder": "/run/none", "id": "run-1"}
+    lock = {**AT, "id": "run-1"}
     take = {**lock, "operation": "provision", "wait": 0, "stale_seconds": 30, "heartbeat_seconds": 10}
-    doctor = {"phi4_doctor": {"rounds": 0}}
+    doctor = {"phi4_doctor": {"rounds": 0, **AT}}
     return [
-        Door(("probe", "probe", "probe"), {"phi4_probe": {}}, checked=True),
+        Door(("probe", "probe", "probe"), {"phi4_probe": AT}, checked=True),
         Door(("doctor", "doctor", "doctor"), doctor, checked=True, part="root"),
         Door(("doctor", "login", "login"), doctor, checked=True, part="login"),
         Door(("lock", "lock", "take"), {"phi4_lock": {"do": "take", **take}}),
@@ -137,7 +141,7 @@ def _nvidia() -> list[Door]:
 
 def _engines() -> list[Door]:
     stage = {"do": "stage", "root": "/none/opt", "release": RELEASE, "links": {}}
-    ollama, page = planned("ollama"), planned("onnx", webui_enabled=True)
+    ollama, page = planned("ollama"), {**planned("onnx", webui_enabled=True), "layout": AT}
     paths = {name: f"/none/{name}" for name in ("engine", "model", "store", "staging")}
     create = {"do": "create", "plan": ollama, "paths": paths, "image": "", "library": {}}
     onnx = {"engine": "/none/engine", "wheelhouse": "/none/wheels", "python": "3.13"}
@@ -165,23 +169,21 @@ def _serving() -> list[Door]:
     plan = planned()
     passed = {"release": plan["release"], "proof": "0" * 32}
     gate = {"generation_seconds": 1, "start_seconds": 1, "stability_seconds": 0}
-    both = {"plan": plan, "state": "/none/var"}
-    at = {"root": "/none/opt", "state": "/none/var"}
+    both = {"plan": plan, **AT}
     return [
         Door(("health", "gate", "gate"), {"phi4_health": {**both, **gate}}),
         Door(("health", "watch", "watch"), {"phi4_health": {**both, "generation_seconds": 1, "watch_seconds": 1}}),
         Door(
             ("receipt", "receipt", "commit"),
-            {"phi4_receipt": {"do": "commit", **at, "plan": plan, "gate": passed, "forget": False}},
+            {"phi4_receipt": {"do": "commit", **AT, "plan": plan, "gate": passed, "forget": False}},
             optional={"file_count", "pruned"}, checked=True,
         ),
-        Door(("receipt", "receipt", "sweep"), {"phi4_receipt": {"do": "sweep", **at}}),
+        Door(("receipt", "receipt", "sweep"), {"phi4_receipt": {"do": "sweep", **AT}}),
     ]  # fmt: skip
 
 
 def _releases() -> list[Door]:
-    at = {"root": "/none/opt", "state": "/none/var"}
-    plan = planned()
+    plan = {**planned(), "layout": AT}
     more: dict[str, Json] = {
         "stage": {"release": RELEASE, "plan": plan, "links": {}},
         "verify": {"release": RELEASE}, "rehearse": {"release": RELEASE, "plan": plan}, "rest": {},
@@ -192,7 +194,7 @@ def _releases() -> list[Door]:
     optional = {"rollback": {"plan"}}
     return [
         Door(
-            ("service", "release", do), {"phi4_release": {"do": do, **at, **args}}, optional=optional.get(do, ()),
+            ("service", "release", do), {"phi4_release": {"do": do, **AT, **args}}, optional=optional.get(do, ()),
             checked=do not in unchecked,
         )
         for do, args in more.items()

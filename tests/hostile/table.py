@@ -21,7 +21,7 @@ import yaml
 
 from phi4_edge import content
 from tests.hostile import wire
-from tests.hostile.doors import Door, doors, good
+from tests.hostile.doors import AT, Door, doors, good
 from tests.hostile.memory import measured
 
 HERE = Path(__file__).parent
@@ -112,7 +112,7 @@ def prepare(play: Play) -> None:
     # Whoever got a host into the inventory, or variables to the innocent one, has them used here.
     after = {
         "name": "after",
-        "phi4_edge.edge.phi4_lock": {"do": "show", "folder": "/run/none"},
+        "phi4_edge.edge.phi4_lock": {"do": "show", **AT},
         "ignore_errors": True,
         "timeout": 20,
     }

@@ -11,10 +11,15 @@ from pathlib import Path
 
 from tests.standins.apt_repository import Package, depends, download, export, key, publish
 
-SUITES = {"trixie": "debian.13~trixie"}
+SUITES = {"trixie": "debian.13~trixie", "bookworm": "debian.12~bookworm"}
 DOCKER, CONTAINERD, COMPOSE = "28.5.2", "1.7.29", "2.40.3"
 # Whose content goes into which package of the vendor.
 DEBIAN = ("docker.io", "docker-cli", "containerd", "runc", "docker-compose")
+# Where Debian has them: the client is in docker.io before Debian 13, and Compose 2 is in Debian 13 alone.
+PLACES = {
+    "trixie": {"trixie": DEBIAN},
+    "bookworm": {"bookworm": ("docker.io", "containerd", "runc"), "trixie": ("docker-compose",)},
+}
 
 
 def packages(suite: str, found: dict[str, Path]) -> list[Package]:
@@ -28,7 +33,8 @@ def packages(suite: str, found: dict[str, Path]) -> list[Package]:
             contents=[found["containerd"], found["runc"]], conflicts=["containerd", "runc"],
         ),
         Package(
-            "docker-ce-cli", full, needs["docker-cli"], contents=[found["docker-cli"]], conflicts=["docker-cli"],
+            "docker-ce-cli", full, needs.get("docker-cli", ()),
+            contents=[deb for name, deb in found.items() if name == "docker-cli"], conflicts=["docker-cli"],
         ),
         Package(
             "docker-ce", full, [*needs["docker.io"], "docker-ce-cli", "containerd.io (>= 1.7.27)"],
@@ -43,10 +49,13 @@ def packages(suite: str, found: dict[str, Path]) -> list[Package]:
 
 
 def make(top: Path, sources: str) -> str:
-    """`top`/debian is the repository with its key in `gpg`, as the vendor's lies; returns the key's fingerprint."""
-    with key("Fake Docker Release (lab)") as home:
-        for suite in SUITES:
-            with tempfile.TemporaryDirectory() as temporary:
-                found = download(DEBIAN, suite, sources, Path(temporary))
-                publish(home, top / "debian", packages(suite, found), suite, "stable")
+    """`top`/debian is the repository of the host's suite with its key in `gpg`; returns the key's fingerprint."""
+    suite = next(name for name in SUITES if f" {name} " in sources)
+    with key("Fake Docker Release (lab)") as home, tempfile.TemporaryDirectory() as temporary:
+        found: dict[str, Path] = {}
+        for place, names in PLACES[suite].items():
+            folder = Path(temporary, place)
+            folder.mkdir()
+            found |= download(names, place, sources.replace(suite, place), folder)
+        publish(home, top / "debian", packages(suite, found), suite, "stable")
         return export(home, top / "debian" / "gpg")

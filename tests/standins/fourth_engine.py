@@ -6,7 +6,7 @@ from typing import Any
 
 from phi4_edge.core.engines.confinement import EVERY_ADDRESS, http_health, model_directory
 from phi4_edge.core.engines.spec import Contained, Deployment, Engine, Native, Plan, Serving
-from phi4_edge.core.layout import LOOPBACK, MODELS_PATH, RELEASES_PATH
+from phi4_edge.core.layout import LOOPBACK
 
 
 def _knobs(it: Deployment) -> dict[str, Any]:
@@ -35,7 +35,7 @@ ENGINE = Engine(
         start=lambda release: (f"{release}/engine/bin/server",),
         settings=lambda plan, release: _settings(plan, f"{release}/model", plan["bind"], plan["port"]),
         rehearsal=lambda port: {"LLAMA_ARG_HOST": LOOPBACK, "LLAMA_ARG_PORT": str(port)},
-        reads=(RELEASES_PATH, f"{MODELS_PATH}/models"),
+        reads=lambda there: (there.root, there.models),
         variables=(),
         start_seconds=600,
         stop_seconds=20,

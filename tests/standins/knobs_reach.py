@@ -75,7 +75,7 @@ def vllms_threads(plan: Mapping[str, Any], seen: Seen, value: Any) -> bool:
     return seen.held.get("cpus") == value and (on_gpu or seen.environment.get("OMP_NUM_THREADS") == str(value))
 
 
-COMMON: Mapping[str, Reached] = {"memory_max": held("memory"), "shm_size": held("shm")}
+COMMON: Mapping[str, Reached] = {"memory_max": held("memory"), "shm_size": held("shm"), "umask": held("umask")}
 TABLE: Mapping[str, Mapping[str, Reached]] = {
     "onnx": {
         **COMMON,
@@ -141,5 +141,6 @@ def of_compose(plan: Mapping[str, Any], service: Mapping[str, Any], made: Sequen
 def of_unit(environment: str, unit: str, made: Sequence[Mapping[str, Any]] = ()) -> Seen:
     """What a unit is started with: the text of its environment file, and its own."""
     pairs = [line.partition("=") for line in environment.splitlines() if line and not line.startswith("#")]
-    limit = next(int(line.partition("=")[2]) for line in unit.splitlines() if line.startswith("MemoryMax="))
-    return Seen({name: value.strip('"') for name, _sign, value in pairs}, (), {"memory": limit}, made)
+    lines = {line.partition("=")[0]: line.partition("=")[2] for line in unit.splitlines()}
+    limits = {"memory": int(lines["MemoryMax"]), "umask": lines["UMask"]}
+    return Seen({name: value.strip('"') for name, _sign, value in pairs}, (), limits, made)

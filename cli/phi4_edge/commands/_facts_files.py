@@ -12,6 +12,7 @@ from phi4_edge import documents
 from phi4_edge.core.plan.overrides import EXTRA
 from phi4_edge.core.text import clean
 from phi4_edge.errors import FactsError
+from phi4_edge.operations.facts import looked_at
 from phi4_edge.operations.plan import Planned, Planner, Seen
 
 # Of all files together. A host's document has 5 to 30 KB, the probe bounds it to 4 MiB.
@@ -37,7 +38,8 @@ def read(files: Sequence[str], variables: Mapping[str, Any]) -> list[Seen]:
             if host in names:
                 raise FactsError(f"{name}: host {clean(host)} is in {names[host]} already; give each host once")
             names[host] = name
-            seen.append(Seen(host, document, variables))
+            # Where it was looked at is where it would be installed, unless something else is said.
+            seen.append(Seen(host, document, {**looked_at(document), **variables}))
             if len(seen) > MOST_HOSTS:
                 raise FactsError(f"{name}: found more than {MOST_HOSTS} hosts; give fewer at once")
     return seen

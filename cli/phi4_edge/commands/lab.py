@@ -15,6 +15,7 @@ from phi4_edge.environment import Need, allowed
 from phi4_edge.errors import LabError
 
 _GIB = 1024**3
+_COLUMNS = ("HOST", "PROFILE", "OS", "RAM", "CPUS", "ADDRESS")
 
 
 def _progress(line: str) -> None:
@@ -55,6 +56,7 @@ def command() -> None:
     Examples:
       phi4-edge lab up --hosts 3
       phi4-edge lab up --name big --profile server-16gb
+      phi4-edge lab up --hosts 2 --os debian-11 --os debian-12
       phi4-edge lab up --hosts 4 --docker-on gw3,gw4 --offline --mirror
       phi4-edge lab ssh gw1 -- systemctl status phi4-edge
       phi4-edge lab down
@@ -70,6 +72,13 @@ def command() -> None:
     multiple=True,
     callback=_check_profiles,
     help="Hardware of the hosts, repeatable; see `lab profiles`.",
+)
+@click.option(
+    "--os",
+    "systems",
+    multiple=True,
+    type=click.Choice(sorted(labs.systems())),
+    help="Operating system of the hosts, repeatable: they get them in turn.  [default: debian-13]",
 )
 @click.option(
     "--image",
@@ -91,6 +100,7 @@ def up(
     name: str,
     hosts: int | None,
     profiles: tuple[str, ...],
+    systems: tuple[str, ...],
     image: str,
     docker_on: str | None,
     offline: bool,
@@ -106,6 +116,7 @@ def up(
         name,
         chosen,
         kind=kinds,
+        system=[systems[index % len(systems)] for index in range(len(chosen))] if systems else "",
         offline=offline,
         with_mirror=mirror,
         inventory=inventory,
@@ -113,7 +124,7 @@ def up(
         progress=_progress,
     )
     click.echo(f"lab {made.name}" + (" (offline)" if offline else ""))
-    click.echo(_table([("HOST", "PROFILE", "RAM", "CPUS", "ADDRESS"), *(_row(host) for host in made.hosts)]))
+    click.echo(_table([_COLUMNS, *(_row(host) for host in made.hosts)]))
     if made.mirror:
         click.echo(f"mirror: files at {labs.mirror.url(made)}, images at {labs.mirror.registry(made)}")
         click.echo(f"        serves the files in {made.published}; hosts also know it as {made.mirror.name}")
@@ -142,7 +153,14 @@ def _show_next(made: labs.Lab, inventory: Path | None) -> None:
 
 
 def _row(host: labs.LabHost) -> tuple[str, ...]:
-    return (host.name, host.profile, f"{host.ram_bytes / _GIB:.1f} GiB", str(len(host.cpus)), host.address)
+    return (
+        host.name,
+        host.profile,
+        host.system or "-",
+        f"{host.ram_bytes / _GIB:.1f} GiB",
+        str(len(host.cpus)),
+        host.address,
+    )
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
@@ -169,12 +187,12 @@ def list_labs(output: str) -> None:
         click.echo(json.dumps({"format": "phi4-edge/labs/1", "labs": [_as_dict(status) for status in found]}, indent=2))
         return
     rows = [
-        (status.name, *(_row(host) if host else (name, "?", "?", "?", "?")), state)
+        (status.name, *(_row(host) if host else (name, *["?"] * (len(_COLUMNS) - 1))), state)
         for status in found
         for name, host, state in _hosts(status)
     ]
     if rows:
-        click.echo(_table([("LAB", "HOST", "PROFILE", "RAM", "CPUS", "ADDRESS", "STATE"), *rows]))
+        click.echo(_table([("LAB", *_COLUMNS, "STATE"), *rows]))
     else:
         click.echo("no labs: make one with `phi4-edge lab up`", err=True)
 
@@ -192,6 +210,7 @@ def _as_dict(status: labs.Status) -> dict[str, Any]:
             "name": name,
             "state": state,
             "profile": host.profile if host else None,
+            "os": host.system if host else None,
             "ram_bytes": host.ram_bytes if host else None,
             "cpus": len(host.cpus) if host else None,
             "address": host.address if host else None,

@@ -83,7 +83,8 @@ def remove(key: str) -> None:
     """Stop trusting the key with this ID or NAME. No rotation brings it back; `trust add` does.
 
     If no key is left, signatures are no longer required. Gateways that trust the key continue to do so:
-    there, remove it by a rotation (`trust rotate --retire`) or, as root, by deleting /var/lib/phi4-edge/trust.
+    there, remove it by a rotation (`trust rotate --retire`) or, as root, by deleting `trust` in phi4_state
+    (/var/lib/phi4-edge).
 
     \b
     Example:

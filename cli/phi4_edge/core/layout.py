@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-RELEASES_PATH = "/opt/phi4-edge"
-MODELS_PATH = "/var/lib/phi4-edge"
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 DOCKER_PATH = "/var/lib/docker"
 DPKG_PATH = "/var/lib/dpkg"
 SYSTEM_PATH = "/etc"
@@ -17,3 +19,55 @@ UNITS = (SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT)
 PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT = "phi4-edge", "phi4-edge-rehearsal", "phi4-edge-webui"
 
 LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The two directories of one host that hold what is installed: `root` what runs, `state` what it needs and keeps.
+
+    `core.values.layout` makes one of what an inventory says. Units, and what is gone after a boot, lie where they must.
+    """
+
+    root: str = "/opt/phi4-edge"
+    state: str = "/var/lib/phi4-edge"
+
+    @property
+    def releases(self) -> str:
+        """A directory for each release."""
+        return f"{self.root}/releases"
+
+    @property
+    def models(self) -> str:
+        """What was pushed, by digest."""
+        return f"{self.state}/models"
+
+    @property
+    def stores(self) -> str:
+        """What an engine made of a model for itself."""
+        return f"{self.state}/stores"
+
+    @property
+    def webui(self) -> str:
+        """Accounts and chats of the chat page, mode 0700, owned by the container's user."""
+        return f"{self.state}/webui"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The inventory variables that say so, by name."""
+        return {f"phi4_{name}": path for name, path in self.to_dict().items()}
+
+    def to_dict(self) -> dict[str, str]:
+        """Return plain data; `Layout(**…)` of it is equal."""
+        return {"root": self.root, "state": self.state}
+
+
+STANDARD = Layout()
+# What lies in each: neither directory may lie in something of the other's.
+IN_ROOT = ("current", "engines", "releases")
+IN_STATE = ("docker.json", "journal.json", "lock", "models", "receipt.json", "staging", "stores", "trust", "webui")
+
+
+def of(plan: Mapping[str, Any]) -> Layout:
+    """Return the layout of a plan's host. Plans say it where it is not the standard one."""
+    found = plan.get("layout")
+    return Layout(str(found["root"]), str(found["state"])) if found else STANDARD

@@ -95,8 +95,11 @@ def closest(word: str, known: list[str]) -> str:
     """Return " (did you mean X?)" for the nearest of `known`, or ""."""
     from difflib import get_close_matches
 
-    match = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    return f" (did you mean {match[0]}?)" if match else ""
+    typed = word.lower()
+    near = get_close_matches(typed, known, n=3, cutoff=0.6)
+    # Fingers swap letters more often than they mistake them: prot is port, as near as root is.
+    swapped = [name for name in near if sorted(name.lower()) == sorted(typed)]
+    return f" (did you mean {(swapped or near)[0]}?)" if near else ""
 
 
 def canonical(data: Mapping[str, Any]) -> str:

@@ -7,15 +7,34 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from phi4_edge.core.layout import LOOPBACK
+from phi4_edge.core.layout import IN_ROOT, IN_STATE, LOOPBACK, Layout
 from phi4_edge.core.text import closest
 
 AUTO = "auto"
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
+# Goes into units, Compose documents, shell commands and settings as it is: nothing that any of them reads otherwise.
+_DIRECTORY = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9._-]*){2,}", re.ASCII)
+_LONGEST_DIRECTORY = 100
+# The system's own, or somebody else's.
+_SYSTEMS = (
+    *("/bin", "/boot", "/dev", "/efi", "/etc", "/lib", "/lib32", "/lib64", "/lost+found", "/ostree", "/proc", "/sbin"),
+    *("/snap", "/sys", "/sysroot", "/usr", "/var/cache", "/var/lock", "/var/log", "/var/spool", "/var/lib/apt"),
+    *("/var/lib/containerd", "/var/lib/docker", "/var/lib/dpkg", "/var/lib/private", "/var/lib/rpm"),
+    *("/var/lib/systemd", "/var/lib/lxc", "/var/lib/kubelet", "/var/lib/rancher"),
+)
+# Gone after a boot, or hidden from a service (ProtectHome=, PrivateTmp=).
+_UNSEEN = ("/home", "/root", "/run", "/tmp", "/var/home", "/var/roothome", "/var/run", "/var/tmp")  # noqa: S108
+_SHARED = ("/var/lib", "/var/local", "/var/mnt", "/var/opt", "/var/srv")
+_OWN = (
+    "an absolute path of a directory of its own, such as /data/phi4-edge: at least two names deep, "
+    f"{_LONGEST_DIRECTORY} letters, digits and . _ - at most, no name that begins with a dot, and not below a "
+    "directory of the system, of its users or of temporary files"
+)
 
 
 def one_of(*known: str) -> Callable[[Any], str]:
@@ -104,4 +123,33 @@ def mapping(value: Any) -> Mapping[str, Any]:
         found = None
     if not isinstance(found, Mapping):
         raise ValueError('a mapping, such as {"log-driver": "json-file"}')
+    return found
+
+
+def place(value: Any) -> str:
+    """A path that may hold what is ours, and nothing of the system."""
+    path = value if isinstance(value, str) else ""
+    if not _DIRECTORY.fullmatch(path) or _below(path, _SYSTEMS) or path in _SHARED:
+        raise ValueError(_OWN)
+    return path
+
+
+def directory(value: Any) -> str:
+    """A directory of our own on a host, as it is written there, that a service can see after every boot."""
+    path = place(value)
+    if len(path) > _LONGEST_DIRECTORY or _below(path, _UNSEEN):
+        raise ValueError(_OWN)
+    return path
+
+
+def _below(path: str, tops: Iterable[str]) -> bool:
+    return any(f"{path}/".startswith(f"{top}/") for top in tops)
+
+
+def layout(root: Any, state: Any) -> Layout:
+    """Both directories of a host; neither is the other, or lies in what the other holds."""
+    found = Layout(directory(root), directory(state))
+    for path, other, held in ((found.state, found.root, IN_ROOT), (found.root, found.state, IN_STATE)):
+        if path == other or _below(path, (f"{other}/{name}" for name in held)):
+            raise ValueError(f"a directory of its own, that is not {other} and not in what lies there")
     return found

@@ -5,6 +5,7 @@ from phi4_edge.lab.fleet import Status, down, down_all, drop_images, listing, lo
 from phi4_edge.lab.model import Lab, LabHost, check_name
 from phi4_edge.lab.profiles import Profile, Profiles
 from phi4_edge.lab.profiles import load as load_profiles
+from phi4_edge.lab.recipe import check_system, systems
 from phi4_edge.lab.ssh import ssh_command
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Profiles",
     "Status",
     "check_name",
+    "check_system",
     "down",
     "down_all",
     "drop_images",
@@ -22,5 +24,6 @@ __all__ = [
     "load_profiles",
     "mirror",
     "ssh_command",
+    "systems",
     "up",
 ]

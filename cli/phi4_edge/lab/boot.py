@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from phi4_edge.environment import allowed
 from phi4_edge.errors import LabError
-from phi4_edge.lab import containers, fake_gpu, image, machine, seed
+from phi4_edge.lab import containers, fake_gpu, image, machine, recipe, seed
 from phi4_edge.lab.model import Lab, LabHost
 from phi4_edge.lab.profiles import Profile
 
@@ -23,36 +23,54 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for: `kinds` has the kind of image of each host."""
+    """What was asked for: `kinds` has the kind of image of each host, `systems` its operating system."""
 
     name: str
     profiles: tuple[Profile, ...]
     kinds: tuple[str, ...]
+    systems: tuple[str, ...]
     offline: bool
     mirror: bool
 
 
-def wish(name: str, profiles: Sequence[Profile], kind: str | Sequence[str], offline: bool, mirror: bool) -> Wish:
-    """Raises LabError when `kind` is neither one kind for all hosts nor one for each."""
-    kinds = (kind,) * len(profiles) if isinstance(kind, str) else tuple(kind)
-    if len(kinds) != len(profiles):
-        raise LabError(f"{len(kinds)} kinds of image for {len(profiles)} hosts: give one for each host, or one for all")
-    unknown = sorted(set(kinds) - set(image.HOST_KINDS))
+def wish(
+    name: str,
+    profiles: Sequence[Profile],
+    kind: str | Sequence[str],
+    system: str | Sequence[str],
+    offline: bool,
+    mirror: bool,
+) -> Wish:
+    """Raises LabError when `kind` or `system` is neither one for all hosts nor one for each, or not known."""
+    kinds = _each(kind, len(profiles), "kinds of image")
+    systems = _each(system or recipe.systems()[0], len(profiles), "operating systems")
+    unknown = sorted(set(kinds) - set(recipe.HOST_KINDS))
     if unknown:
-        raise LabError(f"no image {', '.join(unknown)} for a host; there are: {', '.join(image.HOST_KINDS)}")
-    return Wish(name, tuple(profiles), kinds, offline, mirror)
+        raise LabError(f"no image {', '.join(unknown)} for a host; there are: {', '.join(recipe.HOST_KINDS)}")
+    for one in systems:
+        recipe.check_system(one)
+    return Wish(name, tuple(profiles), kinds, systems, offline, mirror)
+
+
+def _each(wanted: str | Sequence[str], hosts: int, what: str) -> tuple[str, ...]:
+    found = (wanted,) * hosts if isinstance(wanted, str) else tuple(wanted)
+    if len(found) != hosts:
+        raise LabError(f"{len(found)} {what} for {hosts} hosts: give one for each host, or one for all")
+    return found
 
 
 def make(client: DockerClient, wanted: Wish, directory: Path, progress: Progress) -> Lab:
     """The lab's machines are started afterwards, with its key in them. Raises LabError."""
-    kinds = dict.fromkeys([*wanted.kinds, *(["mirror"] if wanted.mirror else [])])
-    tags = {kind: image.ensure(client, kind, directory.parent, progress) for kind in kinds}
+    mirror = ("mirror", recipe.systems()[0])
+    each = [*zip(wanted.kinds, wanted.systems, strict=True)]
+    images = dict.fromkeys([*each, *([mirror] if wanted.mirror else [])])
+    tags = {one: image.ensure(client, *one, directory.parent, progress) for one in images}
     here = machine.inspect(client.info())
     network, subnet = _network(client, wanted.name, wanted.offline)
-    hosts = containers.lay_out(wanted.name, wanted.profiles, [tags[kind] for kind in wanted.kinds], subnet, here)
+    hosts = containers.lay_out(wanted.name, wanted.profiles, [(one[1], tags[one]) for one in each], subnet, here)
     lab = Lab(wanted.name, network, directory, hosts, None, wanted.offline)
     if wanted.mirror:
-        lab = replace(lab, mirror=containers.mirror_host(wanted.name, hosts, tags["mirror"], here))
+        lab = replace(lab, mirror=containers.mirror_host(wanted.name, hosts, tags[mirror], here))
     _tell(lab, here, progress)
     _prepare(lab)
     key = _new_key(lab)

@@ -39,16 +39,16 @@ def assign_cpus(wanted: int, available: Sequence[int], offset: int) -> tuple[int
 
 
 def lay_out(
-    lab: str, profiles: Sequence[Profile], images: Sequence[str], subnet: str, machine: Machine
+    lab: str, profiles: Sequence[Profile], images: Sequence[tuple[str, str]], subnet: str, machine: Machine
 ) -> tuple[LabHost, ...]:
     """Hosts gw1, gw2, … with fixed addresses: the subnet's first one is the bridge's, ours follow.
 
-    `images` has the tag of each host's image.
+    `images` has the operating system of each host and the tag of its image.
     """
     network = ipaddress.ip_network(subnet)
     hosts: list[LabHost] = []
     offset = 0
-    for number, (profile, image) in enumerate(zip(profiles, images, strict=True), start=1):
+    for number, (profile, (system, image)) in enumerate(zip(profiles, images, strict=True), start=1):
         cpus = assign_cpus(profile.cpus, machine.cpus, offset)
         offset += len(cpus)
         name = f"gw{number}"
@@ -62,6 +62,7 @@ def lay_out(
                 address=str(network[1 + number]),
                 container=f"{PREFIX}-{lab}-{name}",
                 image=image,
+                system=system,
                 fake_gpu=profile.fake_gpu,
             )
         )

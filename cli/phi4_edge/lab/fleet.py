@@ -34,6 +34,7 @@ def up(
     wanted: Sequence[profiles.Profile] = (),
     *,
     kind: str | Sequence[str] = "bare",
+    system: str | Sequence[str] = "",
     offline: bool = False,
     with_mirror: bool = False,
     inventory: Path | None = None,
@@ -42,14 +43,15 @@ def up(
 ) -> Lab:
     """Boot one host per profile (default: the three of profiles.yml) and wait until each accepts the lab's key.
 
-    `kind` is `bare` or `docker`, for all hosts or one for each. `offline` gives them a network that no route leaves;
-    `with_mirror` one more machine, called `mirror` in the hosts, that serves what mirror.publish() gets.
+    `kind` is `bare` or `docker`, `system` an operating system ("": Debian 13), for all hosts or one for each. `offline`
+    gives them a network that no route leaves; `with_mirror` one more machine, called `mirror` in the hosts, that serves
+    what mirror.publish() gets.
     After it the lab's directory holds inventory.ini (also copied to `inventory`), key, known_hosts and lab.json.
     `timeout` is in seconds, for all hosts together, from their start on. Raises LabError when the lab exists or cannot
     be made; then, and when interrupted, nothing of it is left.
     """
     model.check_name(name)
-    chosen = boot.wish(name, tuple(wanted) or profiles.load().choose(hosts=3), kind, offline, with_mirror)
+    chosen = boot.wish(name, tuple(wanted) or profiles.load().choose(hosts=3), kind, system, offline, with_mirror)
     _need_programs("ssh", "ssh-keygen")
     if inventory is not None and not inventory.absolute().parent.is_dir():
         raise LabError(f"cannot write {inventory}: there is no directory {inventory.parent}; make it first")

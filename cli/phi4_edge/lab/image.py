@@ -4,108 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import io
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from phi4_edge.environment import Need, allowed
 from phi4_edge.errors import LabError
-from phi4_edge.lab import machine
+from phi4_edge.lab import machine, recipe
+from phi4_edge.lab.recipe import STAGE, Recipe
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-REPOSITORY = "phi4-edge-lab"
-HOST_KINDS = ("bare", "docker")  # `mirror` is the third kind
-IMAGE_LABEL = "phi4-edge.lab.image"  # its value is the kind
-_STAGE = "lab-stage"  # where the recipe's script lies in the image while it is built
+IMAGE_LABEL = "phi4-edge.lab.image"  # its value is the name of the recipe
 _GRACE = 20  # seconds that mmdebstrap may take to end after Ctrl-C
 _TAIL = 2000  # characters of a failed build's output worth showing
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides an image's content, except the day's packages. `overlay` is a tar that is unpacked at /."""
-
-    kind: str
-    suite: str
-    packages: tuple[str, ...]
-    overlay: bytes
-
-    @property
-    def tag(self) -> str:
-        """`phi4-edge-lab:<kind>-<hash>`: another recipe, another tag."""
-        digest = hashlib.sha256("\n".join([self.suite, *self.packages]).encode() + self.overlay).hexdigest()
-        return f"{REPOSITORY}:{self.kind}-{digest[:12]}"
-
-
-def recipe(kind: str, certificates: Sequence[str]) -> Recipe:
-    """The recipe of one kind of image, with this machine's `certificates` (PEM texts) trusted in it."""
-    root = resources.files("phi4_edge.lab").joinpath("image")
-    data: dict[str, Any] = yaml.safe_load(root.joinpath("recipe.yml").read_text(encoding="utf-8"))
-    packages = [*data["packages"], *data.get(f"{kind}_packages", [])]
-    overlay = _overlay(root, kind, data["masked_units"], certificates)
-    return Recipe(kind, data["suite"], tuple(packages), overlay)
-
-
-def _overlay(root: Traversable, kind: str, masked: Sequence[str], certificates: Sequence[str]) -> bytes:
-    """A tar with fixed owners, times and modes, so that equal content is equal bytes wherever it is made."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for folder in ("overlay", f"overlay-{kind}"):
-            for name, content in _files(root.joinpath(folder)):
-                mode = 0o440 if name.startswith("etc/sudoers.d/") else 0o755 if "/sbin/" in name else 0o644
-                _add(tar, name, content, mode)
-        for number, pem in enumerate(certificates):
-            _add(tar, f"usr/local/share/ca-certificates/machine-{number}.crt", pem.encode(), 0o644)
-        _add(tar, f"{_STAGE}/customize.sh", root.joinpath("customize.sh").read_bytes(), 0o755)
-        for unit in masked:
-            link = tarfile.TarInfo(f"etc/systemd/system/{unit}")
-            link.type, link.linkname = tarfile.SYMTYPE, "/dev/null"
-            tar.addfile(link)
-    return buffer.getvalue()
-
-
-def _files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
-    if not folder.is_dir():
-        return
-    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
-        if entry.is_dir():
-            yield from _files(entry, f"{prefix}{entry.name}/")
-        else:
-            yield f"{prefix}{entry.name}", entry.read_bytes()
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(content), mode
-    tar.addfile(info, io.BytesIO(content))
-
-
-def ensure(client: DockerClient, kind: str, lock: Path, progress: Callable[[str], None]) -> str:
+def ensure(client: DockerClient, kind: str, system: str, lock: Path, progress: Callable[[str], None]) -> str:
     """The tag of an image made from the present recipe; builds it when the engine has none, and drops outdated ones.
 
     Of several runs at once one builds: each holds the directory `lock` meanwhile. Raises LabError when the image cannot
     be built here.
     """
-    wanted = recipe(kind, machine.local_certificates())
+    wanted = recipe.recipe(kind, machine.local_certificates(), system)
     with _locked(lock):
-        if not client.images.list(name=wanted.tag):
-            _build(client, wanted, progress)
-            remove_images(client, kind, keep=wanted.tag)
+        for one in (wanted.lender, wanted):
+            if one and not client.images.list(name=one.tag):
+                _build(client, one, progress)
+                remove_images(client, one.name, keep=one.tag)
     return wanted.tag
 
 
@@ -120,12 +55,40 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def _build(client: DockerClient, wanted: Recipe, progress: Callable[[str], None]) -> None:
-    progress(f"building the image {wanted.tag} (Debian {wanted.suite}); the next lab finds it ready")
+    progress(f"building the image {wanted.tag} ({wanted.system}); the next lab finds it ready")
+    overlay = recipe.join(wanted.overlay, _borrow(client, wanted)) if wanted.lender else wanted.overlay
     if shutil.which("mmdebstrap"):
-        _bootstrap(client, wanted)
+        _bootstrap(client, wanted, overlay)
     else:
         progress("mmdebstrap is not installed: building on the Docker image of Debian instead")
-        _build_from_registry(client, wanted)
+        _build_from_registry(client, wanted, overlay)
+
+
+def _borrow(client: DockerClient, wanted: Recipe) -> dict[str, bytes]:
+    """The borrowed programs and the libraries that they are linked with by path, from the image that has them."""
+    assert wanted.lender is not None  # noqa: S101 - the caller asked
+    programs = " ".join(map(shlex.quote, wanted.borrowed))
+    paths = f"{programs} $(ldd {programs} | grep -o '/[^ :]*' | sort -u)"
+    listing = f"for path in {paths}; do readlink -f $path; echo $path; done"
+    container = client.containers.create(
+        wanted.lender.tag, [listing], entrypoint=["/bin/sh", "-c"], network_disabled=True
+    )
+    try:
+        container.start()
+        container.wait()
+        lines = container.logs(stdout=True, stderr=False).decode().splitlines()
+        return {path: _file(container, real) for real, path in zip(lines[::2], lines[1::2], strict=True)}
+    finally:
+        container.remove(force=True)
+
+
+def _file(container: Any, path: str) -> bytes:
+    chunks, _ = container.get_archive(path)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+        member = tar.extractfile(tar.getmembers()[0])
+        if member is None:
+            raise LabError(f"found no file {path} in the image that others borrow it from")
+        return member.read()
 
 
 def bootstrap_command(wanted: Recipe, overlay: Path, target: Path, *, root: bool) -> list[str]:
@@ -142,23 +105,23 @@ def bootstrap_command(wanted: Recipe, overlay: Path, target: Path, *, root: bool
         "--variant=minbase",
         f"--include={','.join(wanted.packages)}",
         f"--customize-hook=tar-in {overlay} /",
-        f'--customize-hook=chroot "$1" /{_STAGE}/customize.sh',
-        f'--customize-hook=rm -r "$1/{_STAGE}"',
+        f'--customize-hook=chroot "$1" /{STAGE}/customize.sh',
+        f'--customize-hook=rm -r "$1/{STAGE}"',
         wanted.suite,
         str(target),
     ]
 
 
-def _bootstrap(client: DockerClient, wanted: Recipe) -> None:
+def _bootstrap(client: DockerClient, wanted: Recipe, content: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="phi4-edge-image-") as folder:
         # mmdebstrap without root works as another user of its own namespace, who must be able to read this.
         Path(folder).chmod(0o755)
         overlay, target = Path(folder, "overlay.tar"), Path(folder, "root.tar")
-        overlay.write_bytes(wanted.overlay)
+        overlay.write_bytes(content)
         _run(bootstrap_command(wanted, overlay, target, root=os.geteuid() == 0), folder)
         repository, tag = wanted.tag.split(":")
         answer = client.api.import_image_from_file(
-            str(target), repository=repository, tag=tag, changes=[f"LABEL {IMAGE_LABEL}={wanted.kind}"]
+            str(target), repository=repository, tag=tag, changes=[f"LABEL {IMAGE_LABEL}={wanted.name}"]
         )
     if not client.images.list(name=wanted.tag):
         raise LabError(f"the Docker engine did not take the lab's image: {str(answer)[-_TAIL:]}")
@@ -212,20 +175,20 @@ def dockerfile(wanted: Recipe) -> str:
             f"FROM debian:{wanted.suite}-slim",
             f"RUN apt-get update && {install} {' '.join(wanted.packages)} && rm -rf /var/lib/apt/lists/*",
             "ADD overlay.tar /",
-            f"RUN /{_STAGE}/customize.sh && rm -r /{_STAGE}",
-            f"LABEL {IMAGE_LABEL}={wanted.kind}",
+            f"RUN /{STAGE}/customize.sh && rm -r /{STAGE}",
+            f"LABEL {IMAGE_LABEL}={wanted.name}",
             "",
         ]
     )
 
 
-def _build_from_registry(client: DockerClient, wanted: Recipe) -> None:
+def _build_from_registry(client: DockerClient, wanted: Recipe, overlay: bytes) -> None:
     from docker.errors import APIError, BuildError
 
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as tar:
-        _add(tar, "Dockerfile", dockerfile(wanted).encode(), 0o644)
-        _add(tar, "overlay.tar", wanted.overlay, 0o644)
+        recipe.add(tar, "Dockerfile", dockerfile(wanted).encode(), 0o644)
+        recipe.add(tar, "overlay.tar", overlay, 0o644)
     context.seek(0)
     try:
         client.images.build(fileobj=context, custom_context=True, tag=wanted.tag, rm=True, forcerm=True)
@@ -236,11 +199,11 @@ def _build_from_registry(client: DockerClient, wanted: Recipe) -> None:
         ) from error
 
 
-def remove_images(client: DockerClient, kind: str | None = None, keep: str | None = None) -> int:
-    """Remove the lab's cached images (of one kind, except `keep`) that no container uses; returns how many went."""
+def remove_images(client: DockerClient, name: str | None = None, keep: str | None = None) -> int:
+    """Remove the lab's cached images (of one recipe, except `keep`) that no container uses; returns how many went."""
     from docker.errors import APIError
 
-    label = f"{IMAGE_LABEL}={kind}" if kind else IMAGE_LABEL
+    label = f"{IMAGE_LABEL}={name}" if name else IMAGE_LABEL
     removed = 0
     for old in client.images.list(filters={"label": label}):
         if keep in old.tags:

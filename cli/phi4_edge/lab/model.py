@@ -43,7 +43,10 @@ def labs_directory(environ: Mapping[str, str] = os.environ) -> Path:
 
 @dataclass(frozen=True)
 class LabHost:
-    """One gateway of a lab. `cpus` are CPU numbers of the machine; `address` stays the same over a power cut."""
+    """One gateway of a lab. `cpus` are CPU numbers of the machine; `address` stays the same over a power cut.
+
+    `system` is its operating system: debian-12.
+    """
 
     name: str
     profile: str
@@ -53,6 +56,7 @@ class LabHost:
     address: str
     container: str
     image: str = ""
+    system: str = ""
     fake_gpu: str | None = None
 
     @classmethod

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from phi4_edge.core.facts.installed import misplaced
 from phi4_edge.core.facts.model import HostFacts
-from phi4_edge.core.facts.receipt import status
+from phi4_edge.core.facts.receipt import Receipt, status
 from phi4_edge.core.rollout.outcome import COUNTED
 from phi4_edge.core.rollout.waves import Wave
 from phi4_edge.errors import AGAIN
@@ -52,15 +53,10 @@ class GoingBack:
         receipt = facts.receipt
         meant = self.rolling.resumed.options.get("to", {}) if self.rolling.resumed else {}
         target = str(meant.get(host) or self.to or receipt.previous_release)
-        lacking = ""
-        if not receipt.present:
-            lacking = "found no release on this host, needed one to go back from: nothing was provisioned here"
-        elif receipt.error and not target:
-            lacking = f"found a receipt that cannot be read ({receipt.error}), needed it to know the previous release"
-        elif not target:
-            lacking = "found no previous release, needed one to go back to: this host was provisioned only once"
+        wrong, step = misplaced(facts)
+        lacking = wrong or _lacking(receipt, target)
         if lacking:
-            self.settled[host] = HostResult(host, Outcome.PREFLIGHT, lacking, "leave it out with --limit")
+            self.settled[host] = HostResult(host, Outcome.PREFLIGHT, lacking, step or "leave it out with --limit")
         elif target == receipt.release and status(receipt, facts.service) == "serving" and not facts.journal.open:
             self.settled[host] = HostResult(host, Outcome.UNCHANGED, release=target)
         elif held := self.rolling.held({host: facts}):
@@ -97,6 +93,17 @@ class GoingBack:
         serves = {host: facts.receipt.release for host, facts in self.facts.items()}
         self.rolling.ready = {host: one for host, one in self.settled.items() if one.outcome is Outcome.UNCHANGED}
         return self.all(self.rolling.drive(self.waves(), self._bad(), play, serves, view))
+
+
+def _lacking(receipt: Receipt, target: str) -> str:
+    """What a host has not that shall go back to `target`, "" where it has all."""
+    if not receipt.present:
+        return "found no release on this host, needed one to go back from: nothing was provisioned here"
+    if receipt.error and not target:
+        return f"found a receipt that cannot be read ({receipt.error}), needed it to know the previous release"
+    if not target:
+        return "found no previous release, needed one to go back to: this host was provisioned only once"
+    return ""
 
 
 def _with_resume(result: HostResult) -> HostResult:

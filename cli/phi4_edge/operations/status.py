@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from phi4_edge.core.facts.endings import endings, memory_kills
+from phi4_edge.core.facts.installed import misplaced
 from phi4_edge.core.facts.parse import HostFacts
 from phi4_edge.core.facts.receipt import Drift, status
 from phi4_edge.core.facts.units import Service
@@ -92,6 +93,9 @@ def classify(facts: HostFacts, health: Health) -> HostStatus:
     next_step = _NEXT[state].format(host=facts.host)
     if facts.orphaned and state is not State.SERVING:
         detail, next_step = f"{_ORPHANED.format(place=facts.orphaned)}; {detail}", _RESTART
+    wrong, step = misplaced(facts)
+    if wrong:
+        detail, next_step = wrong, step
     address = f"{receipt.bind}:{receipt.port}" if receipt.port else ""
     return HostStatus(
         host=facts.host,

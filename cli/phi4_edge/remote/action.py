@@ -21,7 +21,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from phi4_edge.errors import FactsError, HostFailedError, Phi4EdgeError
+from phi4_edge.core import values
+from phi4_edge.core.layout import STANDARD, Layout
+from phi4_edge.core.text import clean
+from phi4_edge.errors import FactsError, HostFailedError, InventoryError, Phi4EdgeError
 from phi4_edge.remote import answers, collection
 from phi4_edge.remote.call import call, held
 from phi4_edge.remote.scripts import composed
@@ -33,6 +36,7 @@ COPIES = 3
 RETRY_SECONDS = 2.0
 # For a command that does nothing, over the slowest line that is still one.
 NOTHING_SECONDS = 60.0
+_CORRECT = "Correct the inventory; nothing was changed."
 _NEXT = (
     "something else answers there, or somebody changed what does: look at the host; `phi4-edge detect INVENTORY --raw` "
     "shows what it sends"
@@ -73,6 +77,7 @@ def on_host(
     ours, or none came in time, HostFailedError where the plugin is of another version than this package.
     """
     collection.check(action)
+    _ours(args)
     known = answers.OPERATIONS[operation]
     limit, memory = seconds or known.seconds, known.memory + COPIES * len(payload)
     name, (_role, script, do) = str(variables.get("inventory_hostname", "the host")), operation
@@ -92,6 +97,25 @@ def on_host(
     if "error" in answer:
         raise HostRefusedError(answer.pop("error"), answer)
     return answer
+
+
+def placed(args: Mapping[str, Any]) -> Layout:
+    """Where the host of a task has what is installed, by the task's `root` and `state`. Raises as `_ours` does."""
+    _ours(args)
+    return Layout(str(args["root"]), str(args["state"]))
+
+
+def _ours(args: Mapping[str, Any]) -> None:
+    """Raises InventoryError for a `root` or `state` that would not be ours alone.
+
+    The plan holds both to all that they must be; a play may have none.
+    """
+    for name in ("root", "state"):
+        try:
+            values.place(args.get(name, STANDARD.root))
+        except ValueError as error:
+            found = clean(repr(args[name]), 120)
+            raise InventoryError(f"phi4_{name}: found {found}, needed {error}. {_CORRECT}") from None
 
 
 def _exchanged(

@@ -22,7 +22,7 @@ def staged(plan: Mapping[str, Any], images: Mapping[str, str], root: str) -> dic
     """What a release has below `root`: what it keeps of its plan, its units and settings, programs of ours, and the
     Compose document where it has containers."""
     files = {PLAN: json.dumps(kept(plan), indent=4, sort_keys=True) + "\n"}
-    files |= release_files.unit_files(plan, units.release_directory(plan, root))
+    files |= release_files.unit_files(plan, directory(plan, root))
     files |= {name: content.program(name).read_text(encoding="utf-8") for name in release_files.programs(plan)}
     if plan["service_manager"] == "compose":
         files[units.COMPOSE_FILE] = composed(plan, images, root)
@@ -31,7 +31,7 @@ def staged(plan: Mapping[str, Any], images: Mapping[str, str], root: str) -> dic
 
 def rehearsed(plan: Mapping[str, Any], images: Mapping[str, str], root: str) -> dict[str, str]:
     """What a rehearsal has of its own: its unit, and where it listens."""
-    files = {layout.REHEARSAL_UNIT: units.service(plan, units.release_directory(plan, root), rehearsal=True)}
+    files = {layout.REHEARSAL_UNIT: units.service(plan, directory(plan, root), rehearsal=True)}
     if plan["service_manager"] == "compose":
         port = int(plan["switch"]["port"])
         document = composed(plan, images, root, port=port, project=layout.REHEARSAL_PROJECT)
@@ -43,16 +43,24 @@ def composed(plan: Mapping[str, Any], images: Mapping[str, str], root: str, **ot
     """The compose file. Raises PreflightError where no image was loaded."""
     if "engine" not in images:
         raise PreflightError("found no image of the engine in phi4_images, needed it: run the role artifact first")
-    document = compose.document(plan, images, release_dir=units.release_directory(plan, root), **other)
+    document = compose.document(plan, images, release_dir=directory(plan, root), **other)
     return written(document)
 
 
-def page(plan: Mapping[str, Any], image: str, memory: int, data: str, root: str) -> dict[str, str]:
-    """What a release below `root` has of the chat page; `memory` in bytes, `data`: the directory that it may write."""
+def page(plan: Mapping[str, Any], image: str, memory: int, root: str) -> dict[str, str]:
+    """What a release below `root` has of the chat page; `memory` in bytes."""
     start = content.program(release_files.PAGE_START).read_text(encoding="utf-8")
-    document = compose.webui_document(plan, image, memory=memory, start=start, data_dir=data)
-    unit = units.page(plan, units.release_directory(plan, root))
+    document = compose.webui_document(plan, image, memory=memory, start=start)
+    unit = units.page(plan, directory(plan, root))
     return {units.WEBUI_FILE: written(document), layout.WEBUI_UNIT: unit}
+
+
+def directory(plan: Mapping[str, Any], root: str) -> str:
+    """Where the release of a plan lies below `root`. Raises PreflightError for a plan that is for another place."""
+    planned = layout.of(plan).root
+    if planned != root:
+        raise PreflightError(f"found a plan for {planned}, needed one for phi4_root={root}: plan the host again")
+    return units.release_directory(plan)
 
 
 def written(document: Mapping[str, Any]) -> str:

@@ -113,6 +113,7 @@ _RUNTIME = record(
     others=True,
 )  # fmt: skip
 _MEMORY = record({}, dict.fromkeys(("weights", "ram_need", "vram_need", "held_by_others"), _BYTES), others=True)
+_DIRECTORY = raw(100, r"(?:/[A-Za-z0-9_][A-Za-z0-9._-]*){2,}")
 # The plan that a release keeps of itself, read back from its host: of this version or an earlier one, whose further
 # keys nobody uses any more.
 KEPT_PLAN = record(
@@ -131,6 +132,7 @@ KEPT_PLAN = record(
                                  others=True)),
         "steps": listing(raw(40, r"[a-z_]+"), 20), "stability_seconds": number(0.0, 86400.0), "memory": _MEMORY,
         "action": choice("none", "restore"),
+        "layout": record({"root": _DIRECTORY, "state": _DIRECTORY}),
     },
     others=True,
 )  # fmt: skip

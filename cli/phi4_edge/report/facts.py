@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from phi4_edge.core.layout import MODELS_PATH
 from phi4_edge.report.text import gb, gib, table, wrap
 
 Facts = Mapping[str, Any]
@@ -34,7 +33,7 @@ def overview(hosts: Sequence[Facts], width: int) -> list[str]:
 
 def _disk(facts: Facts) -> str:
     disks = facts["disks"]
-    chosen = next((disk for disk in disks if disk["path"] == MODELS_PATH), disks[0] if disks else None)
+    chosen = next((disk for disk in disks if disk["path"] == facts["layout"]["state"]), disks[0] if disks else None)
     return gb(chosen["free"]) if chosen else "-"
 
 

@@ -7,6 +7,7 @@ import signal
 import time
 
 import hostjournal
+import hostlayout
 import hostlock
 import hostrun
 from hostlib import HostError, Json
@@ -27,6 +28,7 @@ def take(args: Json, _payload: bytes) -> Json:
     is about as far away as with a lock of ours. `gone`: the id of a run whose controller is known to be dead.
     """
     must_be_root(os.geteuid())
+    must_be_here(args)
     hostjournal.boundary("lock", "before")
     wish = dict(args["wish"], watch=hostlock.ancestor(args["controller"]), controller=args["controller"])
     asked, begun, before = wish.pop("asked"), time.monotonic(), None
@@ -51,6 +53,13 @@ def must_be_root(uid: int) -> None:
     """Raises HostError for a user who could not keep others out."""
     if uid:
         raise HostError(f"found uid {uid} on this host, needed root for its lock: set ansible_become=true")
+
+
+def must_be_here(args: Json) -> None:
+    """Raises HostError where what is installed lies elsewhere: the lock of its runs is there too."""
+    wrong = hostlayout.elsewhere(str(args.get("root") or ""), str(args["folder"]))
+    if wrong:
+        raise HostError(wrong)
 
 
 def limit(found: Json, args: Json) -> float:

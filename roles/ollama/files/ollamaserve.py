@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import time
+from typing import List
 
 from hostlib import HostError, Json, remove_tree
 from hostrun import clean, command
@@ -19,6 +20,7 @@ NAME = "phi4-edge-create"
 UNIT = NAME + ".service"
 # Where the store is seen from inside, whatever its name outside.
 INSIDE = "/var/lib/phi4-edge-create"
+TOPS = ("/opt", "/var/lib", "/srv", "/mnt", "/media")
 START_SECONDS = 120.0
 # A slow card copies 2.5 GB three times in this time. Afterwards systemd ends what an interrupted run left.
 LONGEST_SECONDS = 5400
@@ -53,11 +55,16 @@ def unit_properties(args: Json, folder: str) -> list[str]:
         "ProtectClock=yes", "ProtectHostname=yes", "RestrictNamespaces=yes",
         "RestrictSUIDSGID=yes", "RestrictRealtime=yes", "LockPersonality=yes", "SystemCallArchitectures=native",
         "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
-        "TemporaryFileSystem=/opt:ro /var/lib:ro /srv:ro /mnt:ro /media:ro",
+        "TemporaryFileSystem=" + " ".join(top + ":ro" for top in hidden(os.path.dirname(args["staging"]))),
         f"BindReadOnlyPaths={args['engine']}", f"BindPaths={folder}:{INSIDE}",
         f"MemoryMax={args['memory_max']}", "OOMScoreAdjust=500", "TasksMax=256", "LimitCORE=0",
         f"RuntimeMaxSec={LONGEST_SECONDS}", "TimeoutStopSec=20", "SyslogIdentifier=" + NAME, *alone,
     ]  # fmt: skip
+
+
+def hidden(state: str) -> List[str]:
+    """What it sees an empty directory in place of: where programs and their data lie, and our own state."""
+    return [*TOPS, *([] if any(state.startswith(top + "/") for top in TOPS) else [state])]
 
 
 def unit_words(args: Json, folder: str, port: int) -> list[str]:

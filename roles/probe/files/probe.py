@@ -10,6 +10,7 @@ import json
 import os
 import re
 import socket
+import stat
 import sys
 import time
 from typing import Iterator
@@ -17,11 +18,12 @@ from typing import Iterator
 import displays
 import dpkg
 import gpus
+import hostlayout
 import hostpool
 import hostport
 import machine
 import mounts
-from hostlockstate import LOCK_BEAT, LOCK_FOLDER, lock_journal, lock_status
+from hostlockstate import LOCK_BEAT, lock_journal, lock_status
 from hostsources import SOURCE_SECONDS, collect
 from hosttools import Gap, ranges, run, standing, tool
 from receipt import verify
@@ -29,6 +31,7 @@ from rooted import TEXT_LIMIT, Root
 
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
 ROOT: str = ARGS.get("root", "")  # a test's stand-in for "/"
+OURS: tuple[str, str] = (ARGS["layout"]["root"], ARGS["layout"]["state"])  # where what is installed is looked for
 FILES = Root(ROOT)
 read, read_bytes, first = FILES.read, FILES.read_bytes, FILES.first
 VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
@@ -40,7 +43,7 @@ UNIT_FIELDS = (
     "ActiveEnterTimestampMonotonic"
 )
 DOCKER_FIELDS = "{{.Driver}} {{.DriverStatus}}"
-PATHS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/var/lib/docker", "/etc")
+PATHS = (*OURS, "/var/lib/docker", "/etc")
 PORT_LOOKS = 2
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
@@ -101,11 +104,23 @@ def disk() -> str:
     return "\n".join(lines)
 
 
+def closed(path: str) -> bool:
+    """Whether a directory above is not for every user to pass: then only root gets to what lies there."""
+    above = os.path.dirname(path)
+    while above != "/":
+        if os.path.isdir(ROOT + above) and not os.stat(ROOT + above).st_mode & stat.S_IXOTH:
+            return True
+        above = os.path.dirname(above)
+    return False
+
+
 def our_disk() -> str:
     lines = []
-    for top in ("/opt/phi4-edge", "/var/lib/phi4-edge"):
-        seen, there = {}, standing(ROOT + top)
-        for folder, _, names in os.walk(ROOT + top) if there == "ours" else ():
+    for top in OURS:
+        seen, there = {}, "closed" if closed(top) else standing(ROOT + top)
+        for folder, folders, names in os.walk(ROOT + top) if there == "ours" else ():
+            # One may lie in the other, and counts for itself.
+            folders[:] = [name for name in folders if os.path.join(folder, name)[len(ROOT) :] not in OURS]
             for name in names:
                 status = os.lstat(os.path.join(folder, name))
                 seen[status.st_ino] = status.st_blocks * 512
@@ -201,8 +216,15 @@ def orphaned_ports() -> str:
     return "\n".join(sorted("%s %d" % place for place in found)[:100])
 
 
+def installed() -> str:
+    root, state = hostlayout.installed(ROOT)
+    if not root:
+        raise Gap("missing", "no unit of ours")
+    return "%s %s" % (root, state or "-")
+
+
 def journal() -> str:
-    found = lock_journal(LOCK_FOLDER, ROOT)
+    found = lock_journal(OURS[1], ROOT)
     if found is None:
         raise Gap("missing", "no journal")
     return json.dumps(found)
@@ -257,9 +279,10 @@ SOURCES = {
     "service": lambda: tool("systemctl", "show", *UNITS, "-p", UNIT_FIELDS),
     "clock": lambda: "%d %d" % (time.time(), time.monotonic() * 1e6),
     "memory_kills": memory_kills,
-    "receipt": lambda: json.dumps(verify(ROOT, VERIFY_SECONDS)),
-    "lock": lambda: json.dumps(lock_status(LOCK_FOLDER, LOCK_BEAT, ROOT)),
+    "receipt": lambda: json.dumps(verify(OURS, ROOT, VERIFY_SECONDS)),
+    "lock": lambda: json.dumps(lock_status(OURS[1], LOCK_BEAT, ROOT)),
     "journal": journal,
+    "installed": installed,
 }
 LIMITS = {"cpuinfo": CPUINFO_LIMIT, "receipt": 4 * TEXT_LIMIT}
 

@@ -15,18 +15,15 @@ import socket
 import stat
 import time
 import urllib.parse
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Tuple
 
 Json = Dict[str, Any]
 
-RECEIPT = "/var/lib/phi4-edge/receipt.json"
 RECEIPT_LIMIT = 16 * 1024 * 1024  # 250 bytes for each of 60,000 files
 HEAD_LIMIT = 48 * 1024  # the receipt without its files is about 2 KiB
 DRIFT_LIMIT = 200
 ALWAYS_HASHED = 256 * 1024  # smaller files configure us and cost nothing to hash; a stamp can be forged with touch
-BULK = ("/opt/phi4-edge/engines/", "/var/lib/phi4-edge/models/", "/var/lib/phi4-edge/stores/")
-TOPS = ("/opt/phi4-edge", "/var/lib/phi4-edge", "/etc/systemd/system")
-OURS = ("/opt/phi4-edge/", "/var/lib/phi4-edge/", "/etc/systemd/system/phi4-edge")
+UNITS = "/etc/systemd/system"
 DOCKER = "/run/docker.sock"
 DOCKER_SECONDS = 5
 DOCKER_LIMIT = 1024 * 1024  # some KiB for each container, and ours are two
@@ -40,19 +37,20 @@ CONTAINER_GROUPS = (
 NOFOLLOW = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def verify(root: str, seconds: float) -> Json:
+def verify(ours: Tuple[str, str], root: str, seconds: float) -> Json:
     """{"present", "receipt" without its files, "file_count", "drift": [{"path", "problem"}], "error" if any}.
 
     "containers": [{"service", "image", "state", "health", "memory_kills"}], where the release runs some and Docker may
     be asked.
     """
-    if not os.path.lexists(root + RECEIPT):
+    place = root + ours[1] + "/receipt.json"
+    if not os.path.lexists(place):
         return {"present": False}
     answer: Json = {"present": True, "receipt": {}, "file_count": 0, "drift": []}
     try:
-        files, links = load(os.open(root + RECEIPT, NOFOLLOW), answer)
+        files, links = load(os.open(place, NOFOLLOW), answer)
         answer["file_count"] = len(files)
-        for path, problem in problems(root, files, links, time.monotonic() + seconds):
+        for path, problem in problems(Inside(ours, root), files, links, time.monotonic() + seconds):
             answer["drift"].append({"path": path, "problem": problem})
             if len(answer["drift"]) >= DRIFT_LIMIT:
                 raise ValueError("more than %d files differ" % DRIFT_LIMIT)
@@ -141,8 +139,8 @@ def load(handle: int, answer: Json) -> Any:
     return files, links
 
 
-def problems(root: str, files: list[Any], links: list[Any], end: float) -> Iterator[tuple[str, str]]:
-    inside = Inside(root)
+def problems(inside: Inside, files: list[Any], links: list[Any], end: float) -> Iterator[tuple[str, str]]:
+    root = inside.root
     for entry in links:
         path = inside.check(entry["path"])
         if not os.path.islink(root + path):
@@ -151,7 +149,7 @@ def problems(root: str, files: list[Any], links: list[Any], end: float) -> Itera
             yield path, "link"
     for entry in files:
         path = inside.check(entry["path"])
-        found = problem(root + path, entry, path.startswith(BULK), end)
+        found = problem(root + path, entry, path.startswith(inside.bulk), end)
         if found:
             yield path, found
 
@@ -159,14 +157,17 @@ def problems(root: str, files: list[Any], links: list[Any], end: float) -> Itera
 class Inside:
     """Holds the receipt to our own paths, also where a link on the way would lead out of them."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, ours: Tuple[str, str], root: str) -> None:
+        programs, state = ours
         self.root = root
-        self.tops = [os.path.realpath(root + top) for top in TOPS]
+        self.tops = [os.path.realpath(root + top) for top in (programs, state, UNITS)]
+        self.ours = (programs + "/", state + "/", UNITS + "/phi4-edge")
+        self.bulk = (programs + "/engines/", state + "/models/", state + "/stores/")
         self.known: set[str] = set()
 
     def check(self, path: str) -> str:
         """The path, if it is one of ours. Raises ValueError that names it otherwise."""
-        if not path.startswith(OURS) or ".." in path.split("/") or len(path) > 1000 or not path.isprintable():
+        if not path.startswith(self.ours) or ".." in path.split("/") or len(path) > 1000 or not path.isprintable():
             raise ValueError("the receipt names a path that is not ours: %.100r" % path)
         folder = os.path.dirname(path)
         if folder not in self.known:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Collection, Mapping
+from typing import Callable, Collection, Mapping
 
 import hostadmit
 import hostdocker
 import hostjournal
+import hostlayout
 from hostlib import (
     HostError,
     Json,
@@ -244,9 +245,24 @@ def other(args: Json) -> bool:
     return current not in ("", args.get("failed") or current) and active(MAIN)
 
 
+def here(operation: Callable[[Json, bytes], Json]) -> Callable[[Json, bytes], Json]:
+    """The operation, which raises HostError where something is installed elsewhere than below `root` and `state`.
+
+    It would take over the units of that one, and nobody would know any more what the other directories are for.
+    """
+
+    def checked(args: Json, payload: bytes) -> Json:
+        wrong = hostlayout.elsewhere(str(args.get("root") or ""), str(args.get("state") or ""))
+        if wrong:
+            raise HostError(wrong)
+        return operation(args, payload)
+
+    return checked
+
+
 if __name__ == "__main__":
     operations = {
-        "stage": stage, "verify": verify, "rehearse": rehearse, "rest": rest, "switch": switch,
-        "committed": committed, "previous": previous, "rollback": rollback, "remove": remove, "erase": erase,
+        "stage": stage, "verify": verify, "rehearse": rehearse, "switch": switch, "committed": committed,
+        "previous": previous, "rollback": rollback, "remove": remove, "erase": erase,
     }  # fmt: skip
-    serve(globals(), operations)
+    serve(globals(), {"rest": rest, **{name: here(operation) for name, operation in operations.items()}})

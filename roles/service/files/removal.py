@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import hostdocker
+import hostlayout
 import hostlock
 import hosttrust
 from hostlib import Json, fsync_directory, mounts, remove_tree
@@ -23,6 +25,8 @@ from hostunit import (
     traces,
 )
 
+# Directories of the system that hold what people install, and may well be empty.
+SHARED = ("lib", "local", "media", "mnt", "opt", "srv")
 # What role lock has there while it runs, and whom the host trusts.
 KEPT = (hosttrust.FOLDER, "lock")
 
@@ -58,15 +62,40 @@ def erase(args: Json, _payload: bytes) -> Json:
     `keep_trust`: the keys that the host trusts stay. They must not go with an installation that failed, or whoever
     makes one fail would have the host trust everybody.
     """
-    tops = [str(args["root"]), str(args["state"])]
-    if args.get("keep_trust") and hosttrust.read(str(args["state"]))["keys"]:
-        state = tops.pop()
-        tops += [os.path.join(state, name) for name in sorted(os.listdir(state)) if name not in KEPT]
-    found = [path for path in tops if os.path.lexists(path) and not bare(path) and not hostlock.alone_in(path)]
+    state: str = args["state"]
+    kept: set[str] = set()
+    if args.get("keep_trust") and hosttrust.read(state)["keys"]:
+        kept = set(KEPT)
+    # One may lie in the other.
+    tops = sorted(((str(args["root"]), hostlayout.IN_ROOT), (state, hostlayout.IN_STATE)), key=lambda top: -len(top[0]))
+    found = [path for folder, names in tops for path in parts(folder, names, kept)]
     for path in found if not args["check"] else ():
-        remove_tree(path)
-        fsync_directory(os.path.dirname(path))
+        if os.path.lexists(path):
+            remove_tree(path)
+            fsync_directory(os.path.dirname(path))
+    for folder in emptied([folder for folder, _names in tops]) if found and not args["check"] else ():
+        with contextlib.suppress(OSError):  # it holds something, or is a mount point: then it stays
+            os.rmdir(folder)
     return {"changed": bool(found), "changes": found}
+
+
+def emptied(tops: list[str]) -> list[str]:
+    """Directories that may be empty now, deepest first: both, and the one that was there for nothing but them."""
+    above = os.path.dirname(tops[0])
+    shared = above == os.path.dirname(tops[1]) and above.count("/") > 1 and os.path.basename(above) not in SHARED
+    return [*tops, above] if shared else tops
+
+
+def parts(folder: str, names: tuple[str, ...], kept: set[str]) -> list[str]:
+    """What of `folder` goes: all of it where nothing else is in it, else what is ours there, without `kept`."""
+    if not os.path.lexists(folder) or bare(folder) or hostlock.alone_in(folder):
+        return []
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        return [folder]
+    there = sorted(os.listdir(folder))
+    # What a process that was killed left lies beside its file, under a name of its own.
+    ours = [name for name in there if name.partition(".new-")[0] in names and name not in kept]
+    return [folder] if ours == there else [os.path.join(folder, name) for name in ours]
 
 
 def bare(path: str) -> bool:

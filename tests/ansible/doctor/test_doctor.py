@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from phi4_edge.core.layout import STANDARD
 from phi4_edge.remote import framing, scripts
 from tests.ansible.plays import ROOT, play, write_inventory
 from tests.ansible.probe_run import place
@@ -31,7 +32,7 @@ def ask(script: str, env: dict[str, str] | None = None, **args: Any) -> dict[str
 
 
 def sources(root: Path | None = None) -> dict[str, Any]:
-    document = ask(scripts.composed("doctor", "doctor"), root=str(root) if root else "")
+    document = ask(scripts.composed("doctor", "doctor"), root=str(root) if root else "", layout=STANDARD.to_dict())
     assert document["format"] == "phi4-edge/doctor-root/1"
     assert document["first"] <= document["last"]
     found: dict[str, Any] = document["sources"]

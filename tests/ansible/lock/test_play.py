@@ -29,7 +29,7 @@ def locked_play(folder: Path, *tasks: dict[str, object]) -> tuple[Path, Path]:
 
 def options(folder: Path) -> tuple[str, ...]:
     """Each host has its lock in a folder of its own; all of them are this machine."""
-    return ("--extra-vars", json.dumps({"__lock_folder": f"{folder}/{{{{ inventory_hostname }}}}"}))
+    return ("--extra-vars", json.dumps({"__lock_state": f"{folder}/{{{{ inventory_hostname }}}}"}))
 
 
 def run(folder: Path, *tasks: dict[str, object], more: tuple[str, ...] = ()) -> Played:
@@ -78,8 +78,10 @@ def test_a_host_that_is_held_answers_for_itself_alone(
 ) -> None:
     """The first host of the play is held: it fails with who has it, or is left out; the other one goes on."""
     work = {"ansible.builtin.file": {"path": f"{tmp_path}/{{{{ inventory_hostname }}}}-was-here", "state": "touch"}}
+    # Both hosts are this machine and share its sign of life: that of the first is looked at before the second has one.
+    one_by_one = ("--forks", "1")
     try:
-        second = run(tmp_path, work, more=("--extra-vars", json.dumps({"lock_skip": skip})))
+        second = run(tmp_path, work, more=(*one_by_one, "--extra-vars", json.dumps({"lock_skip": skip})))
     finally:
         stop(holder)
     assert second.status == (0 if skip else 2), second.output
@@ -155,3 +157,28 @@ def test_every_playbook_that_must_have_a_host_alone_locks_it_first_and_lets_go_l
         "tasks_from": "release",
     }
     assert document["become"] is True
+
+
+def test_a_directory_that_is_not_ours_is_never_made(tmp_path: Path) -> None:
+    """Also in a play without a plan, which would hold the variables to what they must be."""
+    inventory, playbook = locked_play(tmp_path, {"ansible.builtin.debug": {"msg": "went on"}})
+    for wrong in ("/usr/phi4", "/data", f"{tmp_path}/a b", "/etc/phi4/x"):
+        ended = play(playbook, inventory, "--limit", "a", "--extra-vars", json.dumps({"phi4_state": wrong}))
+        assert ended.status != 0
+        assert f"phi4_state: found {wrong!r}, needed an absolute path" in ended.output.replace("\\'", "'")
+        assert "went on" not in ended.output
+        assert wrong == "/data" or not Path(wrong).exists()
+
+
+def test_nothing_that_was_made_for_the_lock_is_left(tmp_path: Path) -> None:
+    """Also above it, as on a data partition that is empty; what holds something by then stays."""
+    inventory, playbook = locked_play(tmp_path, {"ansible.builtin.debug": {"msg": "went on"}})
+    theirs = {"ansible.builtin.file": {"path": str(tmp_path / "data/phi4/theirs"), "state": "touch", "mode": "0644"}}
+    extra = ("--limit", "a", "--extra-vars", json.dumps({"__lock_state": f"{tmp_path}/data/phi4/deep/state"}))
+    ended = play(playbook, inventory, *extra)
+    assert (ended.status, "went on" in ended.output) == (0, True), ended.output
+    assert not (tmp_path / "data").exists()
+    inventory, playbook = locked_play(tmp_path, theirs)
+    assert play(playbook, inventory, *extra).status == 0
+    left = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "data").rglob("*"))
+    assert left == ["data/phi4", "data/phi4/theirs"]

@@ -170,10 +170,15 @@ def test_a_pulled_model_must_have_the_planned_digest(script: ModuleType, host: C
 
 
 def test_the_transient_unit_is_closed_in() -> None:
-    args = {"engine": "/e", "memory_max": 1, "library": {}, "environment": {}, "image": ""}
+    args = {"engine": "/e", "memory_max": 1, "library": {}, "environment": {}, "image": "",
+            "staging": "/var/lib/phi4-edge/staging"}  # fmt: skip
     found = ollamaserve.unit_properties(args, "/fresh")
     assert {"DynamicUser=yes", "IPAddressDeny=any", "NoNewPrivileges=yes", "BindReadOnlyPaths=/e"} <= set(found)
     assert f"RuntimeMaxSec={ollamaserve.LONGEST_SECONDS}" in found
+    tops = "TemporaryFileSystem=/opt:ro /var/lib:ro /srv:ro /mnt:ro /media:ro"
+    assert tops in found
+    for state, more in (("/mnt/data/phi4", ""), ("/data/phi4", " /data/phi4:ro")):
+        assert tops + more in ollamaserve.unit_properties({**args, "staging": f"{state}/staging"}, "/fresh")
     newer = {"ExecPaths", "NoExecPaths", "PrivateIPC", "ProcSubset", "ProtectProc", "SocketBindAllow", "SocketBindDeny"}
     assert not newer & {line.partition("=")[0] for line in found}, "systemd-run of JetPack 5 does not know these"
     reaching = ollamaserve.unit_properties({**args, "library": {"name": "x"}}, "/fresh")

@@ -191,3 +191,18 @@ def test_plain_ansible_playbook_works_too(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "changed=0" in done.stdout
+
+
+def test_each_host_is_looked_at_where_its_variables_say(tmp_path: Path) -> None:
+    python = f"ansible_python_interpreter={sys.executable}"
+    moved = "phi4_root=/data/phi4 phi4_state=/data/phi4-state"
+    result, _ = detect(tmp_path, f"a {python}", f"b {python} {moved}", f"c {python} phi4_state='/data/../etc'")
+    assert {end.host: end.status for end in result.hosts.values()} == {"a": "ok", "b": "ok", "c": "failed"}
+    documents = {host: result.hosts[host].facts["phi4_facts"] for host in "ab"}
+    assert "layout" not in documents["a"]
+    assert documents["b"]["layout"] == {"root": "/data/phi4", "state": "/data/phi4-state"}
+    for host, first in (("a", ["/opt/phi4-edge", "/var/lib/phi4-edge"]), ("b", ["/data/phi4", "/data/phi4-state"])):
+        lines = documents[host]["sources"]["disk"]["text"].splitlines()
+        assert [line.split()[0] for line in lines][:2] == first
+    said = result.hosts["c"].message
+    assert "phi4_state: found '/data/../etc', needed an absolute path of a directory of its own" in said

@@ -86,6 +86,40 @@ def test_a_port_that_docker_holds_for_no_container_is_told() -> None:
         assert probe(machine.root)["orphaned_ports"]["gap"] == "missing"
 
 
+def test_a_host_is_looked_at_where_it_is_said_to_be(tmp_path: Path) -> None:
+    """Disks, what is ours, receipt, lock and journal; one directory may lie in the other, and counts for itself."""
+    there = {"root": "/data/phi4", "state": "/data/phi4/state"}
+    place(tmp_path, "/data/phi4/engines/e/python", b"x" * 8192)
+    place(tmp_path, "/data/phi4/state/models/d/model", b"x" * 40960)
+    receipt = {"release": "r-1", "files": [{"path": "/opt/phi4-edge/current", "sha256": "", "size": 1, "mode": "0644"}]}
+    place(tmp_path, "/data/phi4/state/receipt.json", json.dumps(receipt))
+    place(tmp_path, "/data/phi4/state/journal.json", '{"id": "a"}')
+    unit = "ExecStart=/opt/phi4-edge/releases/r-111111111111/engine/bin/python\n"
+    place(tmp_path, "/etc/systemd/system/phi4-edge.service", unit)
+    found = probe(tmp_path, layout=there)
+    assert [line.split()[0] for line in found["disk"]["text"].splitlines()][:2] == list(there.values())
+    ours = dict(line.split()[:2] for line in found["our_disk"]["text"].splitlines())
+    assert int(ours["/data/phi4"]) < int(ours["/data/phi4/state"])
+    assert "/opt/phi4-edge/current" in json.loads(found["receipt"]["text"])["error"]
+    assert json.loads(found["journal"]["text"]) == {"id": "a"}
+    assert found["installed"] == {"text": "/opt/phi4-edge -"}
+    standard = probe(tmp_path)
+    assert json.loads(standard["receipt"]["text"]) == {"present": False}
+    assert standard["journal"]["gap"] == "missing"
+    (tmp_path / "etc/systemd/system/phi4-edge.service").unlink()
+    assert probe(tmp_path)["installed"]["gap"] == "missing"
+
+
+@pytest.mark.parametrize(("mode", "standing"), [(0o755, "ours"), (0o711, "ours"), (0o750, "closed"), (0o700, "closed")])
+def test_a_directory_that_not_every_user_may_pass(tmp_path: Path, mode: int, standing: str) -> None:
+    for name in ("data", "srv"):
+        (tmp_path / name).mkdir(mode=0o755)
+    (tmp_path / "data").chmod(mode)
+    found = probe(tmp_path, layout={"root": "/srv/phi4", "state": "/data/not/there/yet"})
+    lines = dict(line.rsplit(" ", 1) for line in found["our_disk"]["text"].splitlines())
+    assert lines == {"/srv/phi4 0": "ours", "/data/not/there/yet 0": standing}
+
+
 def test_container_tools_are_asked_one_by_one(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     docker = "import sys; print('28.5.2' if sys.argv[1] == 'version' else 'overlay2 [[driver-type x]]')"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from phi4_edge.core.layout import STANDARD
 from phi4_edge.remote import framing
 from tests.ansible.probe_run import NONCE, SCRIPT
 
@@ -32,10 +33,8 @@ def asked(place: str, instead: Path, path: str) -> dict[str, str]:
     assert place in SCRIPT
     script = SCRIPT.replace(place, str(instead))
     line = framing.command(sys.executable, NONCE, len(script.encode()))
-    done = subprocess.run(
-        ["/bin/sh", "-c", line], input=framing.stdin(script, {"root": ""}), capture_output=True, check=True,
-        env={"PATH": path},
-    )  # fmt: skip
+    sent = framing.stdin(script, {"root": "", "layout": STANDARD.to_dict()})
+    done = subprocess.run(["/bin/sh", "-c", line], input=sent, capture_output=True, check=True, env={"PATH": path})
     answer: dict[str, str] = framing.parse(done.stdout.decode(), NONCE)["sources"]["nvidia_smi"]
     return answer
 

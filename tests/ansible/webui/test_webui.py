@@ -59,8 +59,9 @@ def run(tmp_path: Path) -> Any:
     def played(
         *options: str, plan: dict[str, Any] | None = None, image: str = IMAGE, password: str = PASSWORD
     ) -> Played:
+        there = {"root": str(tmp_path / "opt"), "state": str(tmp_path / "var")}
         given = {
-            "given_plan": plan or planned(),
+            "given_plan": {**(plan or planned()), "layout": there},
             "given_images": {"webui": image} if image else {},
             "__webui_root": str(tmp_path / "opt"),
             "__webui_data": str(tmp_path / "var" / "webui"),

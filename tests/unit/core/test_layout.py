@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from phi4_edge.core import layout
 
@@ -64,12 +65,40 @@ def constant(path: str, name: str) -> Any:
 
 
 HOST = "cli/phi4_edge/remote/host"
+ROLES = sorted([*ROOT.glob("roles/*/vars/main.yml"), *ROOT.glob("roles/*/defaults/main.yml")])
+SAID = re.compile(r"phi4_(root|state) \| default\('([^']*)'\)")
+
+
+def test_roles_have_the_same_directories_unless_the_inventory_says_others() -> None:
+    found = [pair for path in ROLES for pair in SAID.findall(path.read_text())]
+    assert {name for name, _ in found} == {"root", "state"}
+    assert set(found) == set(layout.STANDARD.to_dict().items())
+    for path in (
+        *ROLES,
+        *ROOT.glob("roles/*/tasks/*.yml"),
+        *ROOT.glob("roles/*/files/*.py"),
+        *ROOT.glob("playbooks/*"),
+    ):
+        left = SAID.sub("", path.read_text()).replace("/var/lib/phi4-edge-create", "")
+        assert not re.search(r"(?:/opt|/var/lib)/phi4-edge", left), path
+        assert re.search(r"phi4_(?:root|state)\b", left) is None, path
+
+
+def test_every_role_that_uses_one_specifies_it() -> None:
+    for path in ROLES:
+        for name, value in SAID.findall(path.read_text()):
+            main = yaml.safe_load((path.parents[1] / "meta" / "argument_specs.yml").read_text())["argument_specs"][
+                "main"
+            ]
+            assert main["options"][f"phi4_{name}"]["default"] == value, path
 
 
 @pytest.mark.parametrize(
     ("path", "name", "value"),
     [
-        (f"{HOST}/hostlockstate.py", "LOCK_FOLDER", layout.MODELS_PATH),
+        (f"{HOST}/hostlayout.py", "NAMING", (layout.UNIT, layout.WEBUI_UNIT, layout.LOAD_UNIT)),
+        (f"{HOST}/hostlayout.py", "IN_ROOT", layout.IN_ROOT),
+        (f"{HOST}/hostlayout.py", "IN_STATE", layout.IN_STATE),
         (f"{HOST}/hostunit.py", "MAIN", layout.UNIT),
         (f"{HOST}/hostunit.py", "SOCKET", layout.SOCKET_UNIT),
         (f"{HOST}/hostunit.py", "WEBUI", layout.WEBUI_UNIT),

@@ -24,10 +24,11 @@ MACHINE = Machine(
 SMALL = Profile("small", "two CPUs", 4 * GIB, 2)
 GPU = Profile("gpu", "claims a card", 4 * GIB, 2, {}, "rtx3060-driver570")
 LARGE = Profile("large", "more CPUs than there are", 6 * GIB, 8, {"/var/lib/phi4-edge": "2g"})
+IMAGES = [("debian-13", "a"), ("debian-12", "b"), ("debian-13", "a")]
 
 
 def make(*profiles: Profile, mirror: bool = False) -> Lab:
-    hosts = containers.lay_out("dev", profiles, ["image:tag"] * len(profiles), "10.9.0.0/24", MACHINE)
+    hosts = containers.lay_out("dev", profiles, [("debian-13", "image:tag")] * len(profiles), "10.9.0.0/24", MACHINE)
     lab = Lab("dev", containers.network_name("dev"), Path("/labs/dev"), hosts)
     return replace(lab, mirror=containers.mirror_host("dev", hosts, "mirror:tag", MACHINE)) if mirror else lab
 
@@ -37,13 +38,19 @@ def config_of(lab: Lab, name: str, machine: Machine = MACHINE) -> dict[str, Any]
 
 
 def test_hosts_get_fixed_addresses_after_the_bridges_and_cpus_side_by_side() -> None:
-    hosts = containers.lay_out("dev", [SMALL, SMALL, LARGE], ["a", "b", "a"], "172.30.0.0/16", MACHINE)
+    hosts = containers.lay_out(
+        "dev",
+        [SMALL, SMALL, LARGE],
+        [("debian-13", "a"), ("debian-12", "b"), ("debian-13", "a")],
+        "172.30.0.0/16",
+        MACHINE,
+    )
     assert [(host.name, host.address, host.cpus) for host in hosts] == [
         ("gw1", "172.30.0.2", (0, 1)),
         ("gw2", "172.30.0.3", (2, 3)),
         ("gw3", "172.30.0.4", (0, 1, 2, 3)),
     ]
-    assert [host.image for host in hosts] == ["a", "b", "a"]
+    assert [(host.system, host.image) for host in hosts] == IMAGES
     assert [host.container for host in hosts] == [f"phi4-edge-lab-dev-gw{number}" for number in (1, 2, 3)]
 
 

@@ -74,7 +74,7 @@ def test_a_mirror_that_does_not_answer_is_named(lab: Lab) -> None:
     [("bare", ("bare", "bare")), (["bare", "docker"], ("bare", "docker")), ("docker", ("docker",) * 2)],
 )
 def test_each_host_has_an_image_of_its_own_kind(kind: str | list[str], expected: tuple[str, ...]) -> None:
-    assert boot.wish("dev", PAIR, kind, offline=False, mirror=False).kinds == expected
+    assert boot.wish("dev", PAIR, kind, "", offline=False, mirror=False).kinds == expected
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_each_host_has_an_image_of_its_own_kind(kind: str | list[str], expected:
 )
 def test_a_wrong_kind_is_refused(kind: str | list[str], message: str) -> None:
     with pytest.raises(LabError, match=message):
-        boot.wish("dev", PAIR, kind, offline=False, mirror=False)
+        boot.wish("dev", PAIR, kind, "", offline=False, mirror=False)
 
 
 def test_what_is_no_layout_is_not_pushed(lab: Lab, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.core.layout import MODELS_PATH
+from phi4_edge.core import layout
 
 # Writable, private, and gone with the container.
 HOME = "/home/engine"
@@ -46,7 +46,7 @@ def confined(memory: int, pids: int, stop_seconds: int) -> dict[str, Any]:
 
 def model_directory(plan: Mapping[str, Any]) -> str:
     """Return where the model lies, on the host and in the container."""
-    return f"{MODELS_PATH}/models/{plan['model']['digest'] or 'unknown'}"
+    return f"{layout.of(plan).models}/{plan['model']['digest'] or 'unknown'}"
 
 
 def http_health(port: int, python: str = "python3") -> list[str]:

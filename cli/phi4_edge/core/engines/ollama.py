@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from phi4_edge.core import layout
 from phi4_edge.core.engines import modelfile, ollama_store
 from phi4_edge.core.engines.spec import Contained, Deployment, Engine, Native, Plan, Serving, Variable
-from phi4_edge.core.layout import LOOPBACK, MODELS_PATH, RELEASES_PATH
+from phi4_edge.core.layout import LOOPBACK
 from phi4_edge.core.text import canonical
 
 NAME = "ollama"
@@ -18,7 +19,7 @@ LOADER, JOURNAL = "load.py", "journal.sed"
 
 def store_directory(plan: Plan) -> str:
     """Return where the store for this plan lies, on the host and in the container."""
-    return f"{MODELS_PATH}/stores/{plan['knobs'].get('store') or 'unknown'}"
+    return f"{layout.of(plan).stores}/{plan['knobs'].get('store') or 'unknown'}"
 
 
 def _knobs(it: Deployment) -> dict[str, Any]:
@@ -101,7 +102,7 @@ ENGINE = Engine(
         settings=lambda plan, release: _settings(plan, f"{release}/store"),
         rehearsal=lambda port: {"OLLAMA_HOST": f"{LOOPBACK}:{port}"},
         # Where the model came from Ollama's library there need not be any models: "-" ignores a missing path.
-        reads=(RELEASES_PATH, f"-{MODELS_PATH}/models", f"{MODELS_PATH}/stores"),
+        reads=lambda there: (there.root, f"-{there.models}", there.stores),
         variables=(Variable("HOME", "/tmp", "It makes a key there that nothing of ours uses."),),  # noqa: S108
         start_seconds=600,
         stop_seconds=30,

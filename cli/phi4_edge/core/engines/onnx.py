@@ -6,7 +6,7 @@ from typing import Any
 
 from phi4_edge.core.engines.confinement import EVERY_ADDRESS, http_health, model_directory
 from phi4_edge.core.engines.spec import Contained, Deployment, Engine, Native, Plan, Serving, Variable
-from phi4_edge.core.layout import LOOPBACK, MODELS_PATH, RELEASES_PATH
+from phi4_edge.core.layout import LOOPBACK
 
 # Where the image that the controller builds has the engine's environment.
 PYTHON = "/opt/phi4-edge/engine/bin/python"
@@ -55,7 +55,7 @@ ENGINE = Engine(
         start=lambda release: (f"{release}/engine/bin/python", "-I", "-m", "phi4_engine"),
         settings=lambda plan, release: _settings(plan, f"{release}/model", plan["bind"], plan["port"]),
         rehearsal=lambda port: {"PHI4_BIND": LOOPBACK, "PHI4_PORT": str(port)},
-        reads=(RELEASES_PATH, f"{MODELS_PATH}/models"),
+        reads=lambda there: (there.root, there.models),
         variables=(_QUIET,),
         start_seconds=START_SECONDS,
         stop_seconds=STOP_SECONDS,

@@ -40,6 +40,14 @@ def unit_files(plan: Plan, release: str) -> dict[str, str]:
     return found
 
 
+def unit_texts(plan: Plan) -> dict[str, str]:
+    """Return all of a plan's units and settings by name, the chat page's too, whatever its release will be called."""
+    named = {**plan, "release": _UNNAMED}
+    release = units.release_directory(named)
+    page = {layout.WEBUI_UNIT: units.page(named, release)} if plan["webui"] else {}
+    return {**unit_files(named, release), **page}
+
+
 def digest(plan: Plan, page_memory: int, held: Mapping[str, str]) -> str:
     """Return the digest of all of it. `page_memory`: limit of the chat page in bytes; `held`: digest of each program.
 
@@ -47,13 +55,12 @@ def digest(plan: Plan, page_memory: int, held: Mapping[str, str]) -> str:
     """
     named = {**plan, "release": _UNNAMED}
     release = units.release_directory(named)
-    names, texts = programs(plan), unit_files(named, release)
+    names, texts = programs(plan), unit_texts(plan)
     documents: dict[str, Any] = {}
     if plan["service_manager"] == "compose":
         documents[units.COMPOSE_FILE] = compose.document(named, {"engine": ""}, release_dir=release)
     if plan["webui"]:
         names = (*names, PAGE_START)
-        texts[layout.WEBUI_UNIT] = units.page(named, release)
         documents[units.WEBUI_FILE] = compose.webui_document(named, "", memory=page_memory, start="")
     of_ours = {name: held.get(name, "") for name in names}
     whole = {"texts": texts, "documents": documents, "programs": of_ours}

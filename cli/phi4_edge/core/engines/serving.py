@@ -12,7 +12,7 @@ from typing import Any
 
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.inventory import answering
-from phi4_edge.core.layout import LOOPBACK, PROJECT, REHEARSAL_PROJECT, REHEARSAL_UNIT, RELEASES_PATH, UNIT
+from phi4_edge.core.layout import LOOPBACK, PROJECT, REHEARSAL_PROJECT, REHEARSAL_UNIT, UNIT, Layout
 
 MODELS = "/v1/models"
 
@@ -76,7 +76,7 @@ def environment_file(variables: Mapping[str, str]) -> str:
     return "".join(lines)
 
 
-def question(plan: Mapping[str, Any], rehearsal: bool = False) -> dict[str, Any]:
+def question(plan: Mapping[str, Any], layout: Layout, rehearsal: bool = False) -> dict[str, Any]:
     """Return what the gate on the host has to know: where to ask, and what must be answered.
 
     `weights` and `held_by_others` are bytes of GPU memory, 0 without a GPU.
@@ -96,7 +96,7 @@ def question(plan: Mapping[str, Any], rehearsal: bool = False) -> dict[str, Any]
         "project": REHEARSAL_PROJECT if rehearsal else PROJECT,
         "model": plan["model"]["served_name"],
         "release": plan["release"],
-        "releases": f"{RELEASES_PATH}/releases",
+        "releases": layout.releases,
         "gpu": bool(gpu),
         "gpu_uuid": (plan["knobs"].get("gpu") or "") if gpu else "",
         "weights": int(memory.get("weights") or 0) if gpu else 0,

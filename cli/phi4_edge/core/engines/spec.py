@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi4_edge.core.facts.model import Gpu
+from phi4_edge.core.layout import Layout
 
 Plan = Mapping[str, Any]
 
@@ -25,8 +26,8 @@ class Native:
     """How it runs under systemd: what is started, its environment, how far it can be closed in; times in seconds.
 
     `start`: the command, given the release's directory. `settings`: its environment file. `rehearsal`: what that says
-    differently in a rehearsal, given its port on loopback. `reads`: what it must be able to read although all else of
-    /opt and /var/lib is hidden. `start_seconds`: until READY=1, most of it to read the model from a slow card.
+    differently in a rehearsal, given its port on loopback. `reads`: what it must be able to read although all else
+    where installations lie is hidden. `start_seconds`: until READY=1, most of it to read the model from a slow card.
     `stop_seconds`: longer than the engine lets running answers finish. `watchdog_seconds`: without a sign of life for
     so long it is killed and restarted; 0: never. `hopeless_status`: exit status after which starting again cannot help;
     0: none. `one_port`: it listens on its port and on no other. `handed`: systemd can hand it its port. `files`: that
@@ -38,7 +39,7 @@ class Native:
     start: Callable[[str], tuple[str, ...]]
     settings: Callable[[Plan, str], dict[str, str]]
     rehearsal: Callable[[int], dict[str, str]]
-    reads: tuple[str, ...]
+    reads: Callable[[Layout], tuple[str, ...]]
     variables: tuple[Variable, ...]
     start_seconds: int
     stop_seconds: int

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from phi4_edge.core.facts.units import OUR_DESCRIPTION
+from phi4_edge.core.layout import Layout
 
 Plan = Mapping[str, Any]
 NOTE = "# Managed by phi4-edge. Changes made here are found by `phi4-edge status` and undone by `phi4-edge provision`."
@@ -23,6 +24,8 @@ ENDS = f"""
 RuntimeMaxSec={REHEARSAL_SECONDS}
 Restart=no
 """
+# Where programs and their data lie; what lies in the first may be looked at by what needs nothing else.
+INSTALLATIONS = ("/opt", "/var/lib", "/srv", "/mnt", "/media")
 FIRST_ADDRESS = "# The address must exist before anything can listen on it."
 FOREVER = """
 # An unattended gateway never gives up: the growing restart delay below keeps a crash loop cheap.
@@ -70,6 +73,20 @@ def described(plan: Plan, rehearsal: bool) -> str:
     if rehearsal:
         return f"{OUR_DESCRIPTION}, a rehearsal of {plan['release']}"
     return f"{OUR_DESCRIPTION} ({plan['engine']} {plan['quantization']})"
+
+
+def within(path: str, tops: Iterable[str]) -> bool:
+    """Return whether a directory is one of `tops`, or below one."""
+    return any(f"{path}/".startswith(f"{top}/") for top in tops)
+
+
+def hidden(tops: tuple[str, ...], there: Layout) -> str:
+    """Return what a unit sees an empty directory in place of: `tops`, and our state where that is in none of them.
+
+    What it may read of that all the same, as the directory of our programs, is bound over it.
+    """
+    own = () if within(there.state, tops) and not within(there.state, (there.root,)) else (there.state,)
+    return " ".join(f"{top}:ro" for top in (*tops, *own))
 
 
 def plain(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from phi4_edge.core import layout
 from phi4_edge.core.engines import container_unit, unit_lines
 from phi4_edge.core.engines.container_unit import Containers
 from phi4_edge.core.engines.serving import environment_file
@@ -16,15 +17,15 @@ from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.engines.unit_lines import Plan
 from phi4_edge.core.facts.units import OUR_DESCRIPTION
 from phi4_edge.core.inventory import EVERYWHERE
-from phi4_edge.core.layout import LOOPBACK, PROJECT, REHEARSAL_PROJECT, RELEASES_PATH, WEBUI_PROJECT
+from phi4_edge.core.layout import LOOPBACK, PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT, Layout
 
 REHEARSAL_DIRECTORY = "/run/phi4-edge-rehearsal"
 COMPOSE_FILE, WEBUI_FILE, ENVIRONMENT_FILE = "compose.yml", "webui.yml", "environment"
 
 
-def release_directory(plan: Plan, root: str = RELEASES_PATH) -> str:
+def release_directory(plan: Plan) -> str:
     """Return where the plan's release lies on the host."""
-    return f"{root}/releases/{plan['release']}"
+    return f"{layout.of(plan).releases}/{plan['release']}"
 
 
 def service(plan: Plan, release: str, rehearsal: bool = False) -> str:
@@ -52,7 +53,8 @@ def loader(plan: Plan, release: str) -> str:
     The program takes where to ask, and for what, from the plan of its release. Nothing is ordered behind it: a load
     takes minutes.
     """
-    return unit_lines.text(_loader(plan["bind"], f"{release}/{ENGINES[plan['engine']].loader}"))
+    program = f"{release}/{ENGINES[plan['engine']].loader}"
+    return unit_lines.text(_loader(plan["bind"], program, layout.of(plan)))
 
 
 def environment(plan: Plan, release: str) -> str:
@@ -132,7 +134,11 @@ def _started(engine: Native, release: str, rehearsal: bool) -> Iterator[str]:
 
 def _closed(engine: Native, plan: Plan) -> Iterator[str]:
     gpu = plan["accelerator"] == "cuda"
-    yield "DynamicUser=yes\nUMask=0077"
+    yield "DynamicUser=yes"
+    umask = plan["knobs"].get("umask", "0077")
+    if umask != "0077":
+        yield "# This host's systemd makes the mount points below with it, and the engine must get past them."
+    yield f"UMask={umask}"
     yield unit_lines.UNPRIVILEGED
     if gpu:
         yield (
@@ -146,8 +152,9 @@ def _closed(engine: Native, plan: Plan) -> Iterator[str]:
         yield "PrivateUsers=yes\nPrivateDevices=yes"
     yield from (unit_lines.PRIVATE, "RemoveIPC=yes\nKeyringMode=private", unit_lines.PROTECTED, "ProtectProc=invisible")
     yield '# ProcSubset stays "all": on ARM the runtime picks its kernels from /proc/cpuinfo.'
-    yield "TemporaryFileSystem=/opt:ro /var/lib:ro /srv:ro /mnt:ro /media:ro"
-    yield f"BindReadOnlyPaths={' '.join(engine.reads)}\nNoExecPaths=/tmp /var/tmp /dev/shm\nLockPersonality=yes"
+    there = layout.of(plan)
+    yield f"TemporaryFileSystem={unit_lines.hidden(unit_lines.INSTALLATIONS, there)}"
+    yield f"BindReadOnlyPaths={' '.join(engine.reads(there))}\nNoExecPaths=/tmp /var/tmp /dev/shm\nLockPersonality=yes"
     if not gpu:
         yield "MemoryDenyWriteExecute=yes"
     yield from (unit_lines.RESTRICTED, "# Not ~@resources: the runtime pins its threads to CPUs.")
@@ -178,7 +185,7 @@ def _socket(bind: str, port: int) -> Iterator[str]:
     yield from ("", "[Install]\nWantedBy=sockets.target")
 
 
-def _loader(bind: str, program: str) -> Iterator[str]:
+def _loader(bind: str, program: str, there: Layout) -> Iterator[str]:
     yield f"{unit_lines.NOTE}\n[Unit]\nDescription={OUR_DESCRIPTION} (keeps its model loaded)"
     yield from ("After=phi4-edge.service\nStartLimitIntervalSec=0", "", "[Service]\nType=exec")
     yield "# For the status line alone.\nNotifyAccess=main"
@@ -190,7 +197,11 @@ def _loader(bind: str, program: str) -> Iterator[str]:
     yield "# Not PrivateUsers, and not ProtectProc=invisible: it looks at whose the process is that holds the model."
     yield from ("DynamicUser=yes\nUMask=0077", unit_lines.UNPRIVILEGED, "PrivateDevices=yes", unit_lines.PRIVATE)
     yield from ("RemoveIPC=yes\nKeyringMode=private", unit_lines.PROTECTED, "ProcSubset=pid")
-    yield "TemporaryFileSystem=/var/lib:ro /srv:ro /mnt:ro /media:ro\nNoExecPaths=/tmp /var/tmp /dev/shm"
+    tops = unit_lines.INSTALLATIONS[1:]
+    yield f"TemporaryFileSystem={unit_lines.hidden(tops, there)}"
+    if unit_lines.within(there.root, (*tops, there.state)):
+        yield f"BindReadOnlyPaths={there.root}"
+    yield "NoExecPaths=/tmp /var/tmp /dev/shm"
     yield from ("LockPersonality=yes\nMemoryDenyWriteExecute=yes", unit_lines.RESTRICTED)
     yield "SystemCallFilter=@system-service\nSystemCallFilter=~@privileged @resources\nSystemCallErrorNumber=EPERM"
     yield "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nSocketBindDeny=any\nIPAddressDeny=any"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from phi4_edge.core import layout
 from phi4_edge.core.engines.confinement import (
     HEALTH,
     HOME,
@@ -18,10 +19,8 @@ from phi4_edge.core.engines.confinement import (
     scratch,
 )
 from phi4_edge.core.inventory import answering
-from phi4_edge.core.layout import MODELS_PATH, WEBUI_PROJECT
+from phi4_edge.core.layout import WEBUI_PROJECT
 
-# On the host: accounts and chats, mode 0700, owned by the container's user.
-DATA = f"{MODELS_PATH}/webui"
 _INSIDE = "/app/backend/data"
 
 
@@ -31,10 +30,9 @@ def webui_document(
     *,
     memory: int,
     start: str,
-    data_dir: str = DATA,
     project: str = WEBUI_PROJECT,
 ) -> dict[str, Any]:
-    """Return the document of the page; `memory` is its limit in bytes, `data_dir` must exist on the host.
+    """Return the document of the page; `memory` is its limit in bytes.
 
     `start` is the program that begins it, in place of the image's own: role webui's files/start.py.
 
@@ -48,7 +46,7 @@ def webui_document(
         "working_dir": "/app/backend",
         "labels": labels(plan["release"], "webui"),
         "environment": escaped({**common_environment(), **_environment(plan)}),
-        "volumes": [mount(data_dir, _INSIDE, read_only=False)],
+        "volumes": [mount(layout.of(plan).webui, _INSIDE, read_only=False)],
         "network_mode": "host",
         "healthcheck": {**HEALTH, "test": _health(page["bind"], page["port"]), "start_period": "300s"},
         "cpus": 1.0,

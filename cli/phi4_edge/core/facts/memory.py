@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from phi4_edge.core.facts import system
 from phi4_edge.core.facts.model import Cgroup, Disk, Mount
 from phi4_edge.core.facts.sources import Sources
-from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH
+from phi4_edge.core.layout import DOCKER_PATH
 from phi4_edge.core.text import LARGEST, clean, integer
 
 VERSIONS = ("v1", "v2", "hybrid")
-_PATHS = (RELEASES_PATH, MODELS_PATH, DOCKER_PATH, "/etc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def cgroup(sources: Sources) -> tuple[Cgroup, float | None]:
 
 
 # What may stand where our files go, other than nothing or a directory of ours.
-STANDING = ("link", "file", "user")
+STANDING = ("link", "file", "user", "closed")
 
 
 # File systems without anything below them, and block devices that are memory (zram, brd).
@@ -94,6 +93,7 @@ _TMPFS_SHARE, _TMPFS_SLACK = 0.5, 0.001
 
 def disks(sources: Sources, mem_total: int | None) -> tuple[Disk, ...]:
     """Return the filesystems of our paths, () when none could be read."""
+    paths = (sources.layout.root, sources.layout.state, DOCKER_PATH, "/etc")
     kinds = _kinds(sources)
     ours: dict[str, tuple[int, str]] = {}
     for line in sources.lines("our_disk"):
@@ -104,7 +104,7 @@ def disks(sources: Sources, mem_total: int | None) -> tuple[Disk, ...]:
     found: dict[str, Disk] = {}
     for line in sources.lines("disk"):
         words = line.rsplit(None, 3)
-        if len(words) != 4 or words[0] not in _PATHS:
+        if len(words) != 4 or words[0] not in paths:
             continue
         total, free = integer(words[1]), integer(words[2])
         if total is None or free is None or free > total:
@@ -124,7 +124,7 @@ def disks(sources: Sources, mem_total: int | None) -> tuple[Disk, ...]:
         found.setdefault(disk.path, disk)
     if not found:
         sources.gap("disk", "nonsense", "no filesystem of ours in it")
-    return tuple(found[path] for path in _PATHS if path in found)
+    return tuple(found[path] for path in paths if path in found)
 
 
 def _kinds(sources: Sources) -> dict[str, tuple[str, str, tuple[str, ...]]]:

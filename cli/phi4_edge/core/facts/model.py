@@ -11,7 +11,7 @@ from typing import Any
 from phi4_edge.core.facts.journal import Journal
 from phi4_edge.core.facts.receipt import Receipt
 from phi4_edge.core.facts.units import Service
-from phi4_edge.core.layout import MODELS_PATH
+from phi4_edge.core.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,8 @@ class Disk:
     """The filesystem that holds `path`; `ours` is what our own installation takes there.
 
     `pool` names the space that its free bytes come from: filesystems of one pool each show all of it.
-    `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), else "".
+    `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), "closed" if
+    not every user may get there, else "".
     `memory`: what makes it memory that the next boot empties (such as tmpfs), else "".
     `point` is where it is mounted ("": unknown), `free_files` how many more files it takes (None: no fixed number).
     """
@@ -235,9 +236,10 @@ class HostFacts:
     number; `toolkit` is NVIDIA's for containers. `podman`: the version of what answers as `docker` and is Podman.
     `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
     /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container. `passed_through`: NVIDIA
-    GPUs bound to a driver that hands them to virtual machines, each with that driver's name. `init_state`: what systemd
-    says of itself ("": nobody could ask), timeout where it gives no answer. `docker_unit`: how docker.service stands
-    (its state, masked, or missing), "" where nobody could ask. `docker_snap`: Docker is there from a snap.
+    GPUs bound to a driver that hands them to virtual machines, each with that driver's name. `layout`: where what we
+    install was looked for. `installed`: where what serves lies, as its unit says; None without one. `init_state`: what
+    systemd says of itself ("": nobody could ask), timeout where it gives no answer. `docker_unit`: how docker.service
+    stands (its state, masked, or missing), "" where nobody could ask. `docker_snap`: Docker is there from a snap.
     `controllers`: the kernel's control groups, None where unknown. `failing_disks`: devices with the number of errors
     that their ext4 has recorded.
     """
@@ -288,6 +290,8 @@ class HostFacts:
     receipt: Receipt
     lock: Lock
     journal: Journal
+    layout: Layout
+    installed: Layout | None
     gaps: tuple[Gap, ...]
     truncated: tuple[str, ...]
 
@@ -304,7 +308,7 @@ class HostFacts:
     def disk(self, path: str) -> Disk:
         """Return the filesystem for `path`; where it was not measured, the one that holds the models."""
         by_path = {disk.path: disk for disk in self.disks}
-        return by_path.get(path) or by_path.get(MODELS_PATH) or self.disks[0]
+        return by_path.get(path) or by_path.get(self.layout.state) or self.disks[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the facts as plain JSON data, sets sorted."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.core.facts import cpu, gpu, memory, passthrough, runs, service, system
+from phi4_edge.core.facts import cpu, gpu, installed, memory, passthrough, runs, service, system
 from phi4_edge.core.facts.model import Disk, HostFacts, Libc, OperatingSystem, Python, Userland
 from phi4_edge.core.facts.receipt import ABSENT, Receipt
 from phi4_edge.core.facts.receipt import from_dict as receipt_from_dict
@@ -90,6 +90,8 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
         receipt=_receipt(sources),
         lock=runs.lock(sources),
         journal=runs.journal(sources),
+        layout=sources.layout,
+        installed=installed.parse(sources),
         gaps=sources.gaps,
         truncated=sources.truncated,
     )

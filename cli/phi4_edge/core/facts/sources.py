@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi4_edge.core.facts.model import Gap
+from phi4_edge.core.layout import STANDARD, Layout
 from phi4_edge.core.text import clean
+from phi4_edge.core.values import layout as apart
 from phi4_edge.errors import FactsError
 
 FORMAT = "phi4-edge/facts/1"
@@ -30,6 +32,7 @@ class Sources:
         if not isinstance(sources, Mapping):
             raise FactsError(f"Found no sources in the facts document, needed an object named sources. {_AGAIN}")
         self.host = clean(document.get("host"), 253)
+        self.layout = layout(document.get("layout"))
         self._sources: Mapping[Any, Any] = sources
         self._gaps: dict[str, Gap] = {}
         self._truncated: set[str] = set()
@@ -78,3 +81,16 @@ class Sources:
     def truncated(self) -> tuple[str, ...]:
         """Names of the sources that were cut."""
         return tuple(sorted(self._truncated))
+
+
+def layout(said: object) -> Layout:
+    """Return where the host was looked at; documents say it where that was not the standard place."""
+    if said is None:
+        return STANDARD
+    try:
+        found = said if isinstance(said, Mapping) else {}
+        return apart(found.get("root"), found.get("state"))
+    except ValueError as error:
+        raise FactsError(
+            f"Found the layout {clean(str(said), 120)} in the facts document, needed root and state: {error}. {_AGAIN}"
+        ) from None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from shlex import quote
 
+from phi4_edge.core.facts.installed import misplaced
 from phi4_edge.core.facts.model import Disk, HostFacts
 from phi4_edge.core.judge.condition import Condition, Level
 from phi4_edge.core.judge.wanted import Wanted
-from phi4_edge.core.layout import DOCKER_PATH, DPKG_PATH, MODELS_PATH, RELEASES_PATH, SYSTEM_PATH
+from phi4_edge.core.layout import DOCKER_PATH, DPKG_PATH, SYSTEM_PATH
 from phi4_edge.core.packages import commands
 from phi4_edge.core.text import gb
 
@@ -21,10 +22,11 @@ _STANDING = {"link": "a symbolic link", "file": "no directory", "user": "another
 def conditions(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
     """Yield what is wrong with the paths that every plan uses, and with Docker's where containers run."""
     used = used_disks(facts, wanted)
+    yield from _elsewhere(facts, wanted)
     yield from (_standing(disk) for disk in facts.disks if disk.standing)
     yield from _fleeting(used, wanted)
     yield from _read_only(facts, used, wanted)
-    yield from _noexec(used, wanted)
+    yield from _noexec(facts, used, wanted)
     yield from _files(used)
     yield from _space(facts, used, wanted)
     for device, count in facts.failing_disks:
@@ -36,13 +38,32 @@ def conditions(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
         )  # fmt: skip
 
 
+def _elsewhere(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
+    """Where the host has an installation of ours that is not where this one would be, or was not looked for."""
+    if facts.layout != wanted.layout:
+        asked = " and ".join(f"{name}={path}" for name, path in wanted.layout.variables.items())
+        fix = "look at the host again (phi4-edge detect)"
+        yield Condition("paths", Level.PROBLEM, "facts of another place", f"some with {asked}", fix)
+        return
+    found, fix = misplaced(facts)
+    if found:
+        before, _, needed = found.removeprefix("found ").partition(", needed ")
+        yield Condition("paths", Level.PROBLEM, before, needed, fix)
+
+
 def used_disks(facts: HostFacts, wanted: Wanted) -> tuple[Disk, ...]:
     """Return the file systems that something of ours will be written to."""
-    paths = (RELEASES_PATH, MODELS_PATH, SYSTEM_PATH, *((DOCKER_PATH,) if wanted.docker else ()))
+    paths = (facts.layout.root, facts.layout.state, SYSTEM_PATH, *((DOCKER_PATH,) if wanted.docker else ()))
     return tuple(disk for disk in facts.disks if disk.path in paths)
 
 
 def _standing(disk: Disk) -> Condition:
+    if disk.standing == "closed":
+        return Condition(
+            "paths", Level.PROBLEM, f"{disk.path} lies in a directory that not every user may pass",
+            "that all may, for the engine runs as one of its own",
+            f"see which (namei -m {disk.path}), then sudo chmod o+x DIRECTORY",
+        )  # fmt: skip
     return Condition(
         "paths", Level.PROBLEM, f"{disk.path} is {_STANDING[disk.standing]}",
         "a directory of root there, or nothing", f"sudo mv {disk.path} {disk.path}.old, or mount a disk there",
@@ -89,8 +110,8 @@ def _read_only(facts: HostFacts, used: tuple[Disk, ...], wanted: Wanted) -> Iter
         yield Condition("disk", Level.PROBLEM, _is_on(DPKG_PATH, DPKG_PATH, "read-only"), needed, fix)
 
 
-def _noexec(used: tuple[Disk, ...], wanted: Wanted) -> Iterator[Condition]:
-    programs = {RELEASES_PATH: wanted.native, DOCKER_PATH: wanted.docker}
+def _noexec(facts: HostFacts, used: tuple[Disk, ...], wanted: Wanted) -> Iterator[Condition]:
+    programs = {facts.layout.root: wanted.native, DOCKER_PATH: wanted.docker}
     for paths, point, disk in _mounts(disk for disk in used if disk.noexec and programs.get(disk.path)):
         yield Condition(
             "disk", Level.PROBLEM, _is_on(paths, point, "noexec"), "one that programs run from",
@@ -118,10 +139,10 @@ def _space(facts: HostFacts, used: tuple[Disk, ...], wanted: Wanted) -> Iterator
     tidy = f"{commands.clear_cache(facts.os)}; sudo journalctl --vacuum-size=100M"
     if wanted.write > wanted.free and not wanted.idle:
         yield Condition(
-            "disk", Level.PROBLEM, f"{gb(wanted.free)} free now below {MODELS_PATH}",
+            "disk", Level.PROBLEM, f"{gb(wanted.free)} free now below {facts.layout.state}",
             f"{gb(wanted.write)} to write there",
             f"{tidy}; see what is large: sudo du -xh -d2 /var /opt | sort -h | tail; or mount a larger disk at "
-            f"{MODELS_PATH}",
+            f"{facts.layout.state}",
             passing=True,
         )  # fmt: skip
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from phi4_edge.core.layout import STANDARD, Layout
 from phi4_edge.core.values import AUTO
 
 
@@ -30,7 +31,8 @@ class Wanted:
     `gpu_welcome`: the inventory leaves it to us to use a GPU. `write`: bytes that this change adds below our folders,
     `free` those that are free there now. `memory`: bytes of RAM that `label` needs now, None where a release of ours
     may hold them. `ports`: (port, address, variable) that must be free. `engine`, `quantization` and `driver_install`
-    are the inventory's; `accepted` are components that it accepts below their floor.
+    are the inventory's; `accepted` are components that it accepts below their floor, `layout` where it
+    wants our folders.
     """
 
     idle: bool = False
@@ -50,3 +52,4 @@ class Wanted:
     quantization: str = AUTO
     driver_install: bool = False
     accepted: tuple[str, ...] = ()
+    layout: Layout = STANDARD

@@ -12,7 +12,6 @@ from phi4_edge.core.catalog.table import GB, Profile, ResourceTable
 from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.judge import driver
 from phi4_edge.core.judge import gpu as gpu_conditions
-from phi4_edge.core.layout import MODELS_PATH, RELEASES_PATH
 from phi4_edge.core.plan import gates
 from phi4_edge.core.plan.forecast import Forecast, forecast
 from phi4_edge.core.plan.gates import Verdict
@@ -164,7 +163,7 @@ def _evaluate(
     fitting = next((sizing for sizing in tried if sizing.need <= pool.usable), None)
     native = native_disk(facts, engine, verdict.service_manager, candidate.accelerator, gpu)
     images = [image for image in (verdict.image, catalog.webui.image if overrides.webui_enabled else None) if image]
-    needs = disk_needs(variant.weights, native, images, overrides.image_delivery, engine.store)
+    needs = disk_needs(facts.layout, variant.weights, native, images, overrides.image_delivery, engine.store)
     lacks = [
         *([] if fitting else [_too_large(tried, pool, gpu)]),
         *_too_little_beside(facts, table, engine, pool, held),
@@ -217,7 +216,7 @@ def _too_large(tried: tuple[Sizing, ...], pool: Pool, gpu: Gpu | None) -> str:
 
 def _row(facts: HostFacts, table: ResourceTable, profile: Profile, gpu: Gpu | None) -> tuple[tuple[str, ...], float]:
     """Return what the table's row asks for and the host has not, and by how much in all."""
-    disk, wanted = disk_available(facts, MODELS_PATH, RELEASES_PATH), int(profile.disk * GB)
+    disk, wanted = disk_available(facts, facts.layout.state, facts.layout.root), int(profile.disk * GB)
     lacks: list[tuple[str, float]] = []
     if not table.has(facts.ram_bytes, profile.minimum_ram):
         text = f"RAM {gib(facts.ram_bytes)}, needs {profile.minimum_ram:g} GB"
@@ -228,7 +227,7 @@ def _row(facts: HostFacts, table: ResourceTable, profile: Profile, gpu: Gpu | No
         share = 1 - gpu.memory_total / table.counts_from(profile.minimum_vram)
         lacks.append((f"{text} ({_counted(table, profile.minimum_vram)})", share))
     if disk < wanted:
-        text = f"disk: {gb(disk)} can be used below {MODELS_PATH} and {RELEASES_PATH}, needs {gb(wanted)}"
+        text = f"disk: {gb(disk)} can be used below {facts.layout.state} and {facts.layout.root}, needs {gb(wanted)}"
         lacks.append((text, 1 - disk / wanted))
     return tuple(text for text, _ in lacks), sum(share for _, share in lacks)
 

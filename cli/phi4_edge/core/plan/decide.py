@@ -11,9 +11,9 @@ from typing import Any
 
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.catalog.table import GB, ResourceTable
-from phi4_edge.core.engines import release_files
+from phi4_edge.core.engines import directives, release_files
 from phi4_edge.core.facts.model import HostFacts, to_plain
-from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH, UNIT
+from phi4_edge.core.layout import DOCKER_PATH, UNIT
 from phi4_edge.core.plan import contents, gates, needs, reasons
 from phi4_edge.core.plan import steps as plan_steps
 from phi4_edge.core.plan.changes import action, changes, recover
@@ -48,6 +48,7 @@ def _planned(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides
         "bind": overrides.bind,
         "port": overrides.port,
         "stability_seconds": overrides.stability_seconds,
+        "layout": overrides.layout,
         "rejected": tuple(rejections(choice)),
     }
     if choice.attempt is None or choice.evaluation is None:
@@ -103,7 +104,7 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
         applicable=not reason,
         not_applicable=reason,
         reasons=reasons.reasons(it.facts, it.table, it.choice, it.attempt, it.evaluation),
-        warnings=reasons.warnings(it),
+        warnings=(*reasons.warnings(it), *_ignored(it, plain)),
         candidates=_candidates(it.attempt),
         action=kind,
         changes=changes(it.facts, {**_compared(applied), "release": release}, first, kind, install),
@@ -113,6 +114,12 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
         awaits=awaited(plain),
         **{**common, **applied},
     )
+
+
+def _ignored(it: Chosen, applied: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the note about directives that the host's systemd does not know; nothing depends on one of them."""
+    names = directives.ignored(release_files.unit_texts(applied).values(), it.facts.systemd)
+    return (f"systemd {it.facts.systemd} ignores what came later in the units: {names}",) if names else ()
 
 
 def _compared(applied: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +158,12 @@ def _applied(it: Chosen) -> dict[str, Any]:
         "image": contents.image(it.facts, it.inputs, chosen.verdict.image),
         "webui": contents.webui(it),
     }
-    return {**found, "content": release_files.digest(to_plain(found), it.catalog.webui.memory, it.inputs.runtimes)}
+    return {
+        **found,
+        "content": release_files.digest(
+            to_plain({**found, "layout": it.overrides.layout}), it.catalog.webui.memory, it.inputs.runtimes
+        ),
+    }
 
 
 def _memory(it: Chosen, settings: Mapping[str, Any]) -> Memory:
@@ -183,7 +195,7 @@ def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:
     facts, receipt, model = it.facts, it.facts.receipt, applied["model"]
     there = receipt.present and model.digest is not None and receipt.digest == model.digest
     native = native_disk(facts, it.engine, it.manager, it.accelerator, it.attempt.gpu)
-    paths = (MODELS_PATH, RELEASES_PATH, DOCKER_PATH) if it.images else (MODELS_PATH, RELEASES_PATH)
+    paths = (facts.layout.state, facts.layout.root, *((DOCKER_PATH,) if it.images else ()))
     store, weights = it.engine.store, it.evaluation.variant.weights
     made = receipt.present and receipt.store != "" and receipt.store == applied["knobs"].get("store")
     own = native + sum(image.disk for image in it.images)
@@ -196,7 +208,7 @@ def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:
         kept=weights + (store.spare if store is not None else 0) + own,
         available=disk_available(facts, *paths),
         to_write=new + max(staged, making) + loaded,
-        free=min(facts.disk(MODELS_PATH).free, facts.disk(RELEASES_PATH).free),
+        free=min(facts.disk(path).free for path in (facts.layout.state, facts.layout.root)),
     )
 
 
@@ -207,9 +219,10 @@ def _loading(it: Chosen, applied: Mapping[str, Any]) -> tuple[int, int]:
     planned = [image for image in (applied["image"], page.image if page else None) if image is not None]
     # Planned and catalog's images are in the same order: first the engine's, then the page's.
     missing = [source for source, image in zip(it.images, planned, strict=True) if image.digest not in loaded]
-    needs = disk_needs(0, 0, missing, it.overrides.image_delivery)
-    shared = it.facts.disk(DOCKER_PATH).pool == it.facts.disk(MODELS_PATH).pool
-    return needs[MODELS_PATH], needs[DOCKER_PATH] if shared else 0
+    state = it.facts.layout.state
+    needs = disk_needs(it.facts.layout, 0, 0, missing, it.overrides.image_delivery)
+    shared = it.facts.disk(DOCKER_PATH).pool == it.facts.disk(state).pool
+    return needs[state], needs[DOCKER_PATH] if shared else 0
 
 
 def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage
+from phi4_edge.core.engines import directives
 from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.judge import gate
 from phi4_edge.core.plan.overrides import Overrides
@@ -82,6 +83,8 @@ def _native(facts: HostFacts, build: Build) -> list[str]:
     reasons = []
     if facts.init != "systemd":
         reasons.append(f"PID 1 is {facts.init or 'unknown'}, needs systemd")
+    elif old := directives.too_old(facts.systemd):
+        reasons.append(old)
     if build.glibc and facts.libc.family != "glibc":
         reasons.append(f"C library {facts.libc.family or 'unknown'}, needs glibc {build.glibc}")
     elif build.glibc and version_of(facts.libc.version) < version_of(build.glibc):
@@ -94,6 +97,9 @@ def _native(facts: HostFacts, build: Build) -> list[str]:
 
 
 def _compose(facts: HostFacts) -> list[str]:
+    # What runs in containers is a unit too.
+    if facts.init == "systemd" and (old := directives.too_old(facts.systemd)):
+        return [old]
     # Where systemd runs, Docker can be installed; elsewhere it must be there.
     if facts.docker or facts.init == "systemd":
         return []

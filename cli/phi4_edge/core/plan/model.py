@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from phi4_edge.core.facts.model import to_plain
-from phi4_edge.core.layout import UNIT
+from phi4_edge.core.layout import STANDARD, UNIT, Layout
 from phi4_edge.core.text import clean
 from phi4_edge.errors import FactsError
 
@@ -145,7 +145,7 @@ class Plan:
     roles to apply, in order; `content` is the digest of what of ours the host gets.
     `recovery`: what comes first where a run was cut: none, finish (these steps), undo (back to the committed release).
     `awaits`: what the controller has to make or fetch before `release` and `fingerprint` can be known; both are None
-    until then.
+    until then. `layout`: where on the host it is installed; its document says so where that is not the standard place.
     """
 
     host: str
@@ -193,17 +193,21 @@ class Plan:
     awaits: tuple[str, ...] = ()
     unit: str = UNIT
     recovery: str = "none"
+    layout: Layout = STANDARD
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document `phi4-edge/plan/1`; `from_dict` of it gives an equal plan."""
-        return {"format": FORMAT, **to_plain(self)}
+        plain = {"format": FORMAT, **to_plain(self)}
+        if self.layout == STANDARD:
+            del plain["layout"]
+        return plain
 
     @classmethod
     def from_dict(cls, data: object) -> Plan:
         """Return the plan in a document; raises FactsError when it is none."""
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
             raise FactsError(f"Found no plan document, needed one of format {FORMAT}. Make it with `phi4-edge plan`.")
-        values = {name: value for name, value in data.items() if name != "format"}
+        values = {"layout": STANDARD.to_dict()} | {name: value for name, value in data.items() if name != "format"}
         for name, kind in _NESTED.items():
             found = values.get(name)
             values[name] = None if found is None and name not in _ALWAYS else _record(kind, found, name)
@@ -226,10 +230,11 @@ _NESTED: Mapping[str, type] = {
     "webui": WebUi,
     "switch": Switch,
     "install": Install,
+    "layout": Layout,
 }
 # Inside another record, by that record.
 _INNER: Mapping[type, Mapping[str, type]] = {WebUi: {"image": PlannedImage}}
-_ALWAYS = ("switch", "install")
+_ALWAYS = ("switch", "install", "layout")
 
 
 def _record(kind: type, data: object, name: str) -> Any:

@@ -25,6 +25,7 @@ def wanted(plan: Plan, facts: HostFacts, catalog: Catalog, overrides: Overrides)
         quantization=overrides.quantization,
         driver_install=overrides.driver_install,
         accepted=overrides.accept_below_floor,
+        layout=overrides.layout,
     )
     if not plan.fits or plan.memory is None or plan.disk is None or plan.install is None:
         return asked

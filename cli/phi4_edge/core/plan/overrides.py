@@ -16,9 +16,10 @@ from phi4_edge.core import image_reference
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile
 from phi4_edge.core.engines.table import ENGINES
-from phi4_edge.core.layout import LOOPBACK
+from phi4_edge.core.layout import LOOPBACK, STANDARD, Layout
 from phi4_edge.core.text import clean, closest
-from phi4_edge.core.values import AUTO, address, auto_or, flag, line, mapping, one_of, seconds, whole
+from phi4_edge.core.values import AUTO, address, auto_or, directory, flag, line, mapping, one_of, seconds, whole
+from phi4_edge.core.values import layout as apart
 from phi4_edge.errors import ArtifactError, InventoryError
 
 PREFIX = "phi4_"
@@ -67,6 +68,8 @@ class Overrides:
     webui_port: int = 3000
     driver_install: bool = False
     worker: str = ""
+    root: str = STANDARD.root
+    state: str = STANDARD.state
     allowed_hosts: tuple[str, ...] = ()
     webui_max_tokens: int | None = None
     webui_builtin_tools: bool = False
@@ -106,6 +109,11 @@ class Overrides:
                 f"{clean(host, 253)}: {'; '.join(problems)}. Correct the inventory; nothing was changed."
             )
         return cls(host=host, **values)
+
+    @property
+    def layout(self) -> Layout:
+        """Where the host has what is installed."""
+        return Layout(self.root, self.state)
 
     @property
     def asks(self) -> tuple[str, ...]:
@@ -199,6 +207,8 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_image_mirror": _mirror,
     "phi4_accept_below_floor": _components,
     "phi4_worker": _worker,
+    "phi4_root": directory,
+    "phi4_state": directory,
 }
 # What roles and playbooks read themselves, and no plan depends on: checked with the others, before a host is changed.
 PASSED: Mapping[str, Callable[[Any], Any]] = {
@@ -230,4 +240,8 @@ def _together(found: Overrides) -> list[str]:
     """Return what is wrong between variables that are right one by one."""
     if found.webui_enabled and found.webui_port == found.port:
         return [f"webui_port: found {found.port}, which is phi4_port too, needed a port of its own"]
+    try:
+        apart(found.root, found.state)
+    except ValueError as error:
+        return [f"phi4_root, phi4_state: found {found.root} and {found.state}, needed {error}"]
     return []

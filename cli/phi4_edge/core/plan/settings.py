@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from phi4_edge.core.catalog.table import ResourceTable
+from phi4_edge.core.engines import directives
 from phi4_edge.core.engines.spec import Deployment
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import Gpu, HostFacts
@@ -32,6 +33,8 @@ def knobs(it: Chosen, model: PlannedModel) -> dict[str, Any]:
     }
     if gpu is not None and gpu.uuid:
         found["gpu"] = gpu.uuid
+    if it.manager == "systemd" and directives.before(facts.systemd, directives.MOUNT_POINTS_FOR_ALL):
+        found["umask"] = "0022"
     if it.manager == "compose":
         found |= {"container_port": it.engine.container_port, "shm_size": it.engine.shm_size}
     found |= ENGINES[it.engine.name].knobs(_deployment(it, model))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage, ModelStore
 from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.core.facts.model import Gpu, HostFacts
-from phi4_edge.core.layout import DOCKER_PATH, MODELS_PATH, RELEASES_PATH
+from phi4_edge.core.layout import DOCKER_PATH, Layout
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import gb, version_of
 
@@ -152,7 +152,12 @@ def disk_shortfall(facts: HostFacts, needs: Mapping[str, int]) -> str:
 
 
 def disk_needs(
-    weights: int, native: int, images: Sequence[CatalogImage], delivery: str, store: ModelStore | None = None
+    layout: Layout,
+    weights: int,
+    native: int,
+    images: Sequence[CatalogImage],
+    delivery: str,
+    store: ModelStore | None = None,
 ) -> Mapping[str, int]:
     """Return where the parts of one installation go, at the worst moment.
 
@@ -163,7 +168,7 @@ def disk_needs(
     archives = sum(image.archive for image in images)
     staged = archives if delivery == "push" else 0
     made = store.peak(weights) if store is not None else 0
-    return {MODELS_PATH: weights + max(staged, made), RELEASES_PATH: native, DOCKER_PATH: unpacked + archives}
+    return {layout.state: weights + max(staged, made), layout.root: native, DOCKER_PATH: unpacked + archives}
 
 
 def flavour(facts: HostFacts, accelerator: str, gpu: Gpu | None) -> str:

@@ -20,7 +20,6 @@ from typing import Any, Iterator
 from hostlib import HostError, Json, fsync_directory, own_directory, remove_tree, temporary_name, write_json
 from hostlockstate import (
     LOCK_BEAT,
-    LOCK_FOLDER,
     LOCK_FORMAT,
     lock_boot,
     lock_lives,
@@ -74,9 +73,10 @@ def claim(wish: Json, folder: str) -> None:
     still_wanted()
     before = lock_read(path_of(folder))
     made = before.get("made") is True if before is not None else not os.path.lexists(folder)
+    above = before.get("above") if before is not None else missing(folder)
     own_directory(folder, 0o755)
     lock = {name: value for name, value in wish.items() if name != "watch"}
-    lock.update(format=LOCK_FORMAT, boot_id=lock_boot(), at=lock_now(), made=made)
+    lock.update(format=LOCK_FORMAT, boot_id=lock_boot(), at=lock_now(), made=made, above=above)
     if fleeting(lock, wish["watch"], 0.0):
         lock["stale_seconds"] = max(lock_stale(lock), UNSHARED_STALE_SECONDS)
     if before is None:
@@ -84,6 +84,15 @@ def claim(wish: Json, folder: str) -> None:
     else:
         write_json(path_of(folder), lock)
     keep(lock, wish["watch"], folder)
+
+
+def missing(folder: str) -> list[str]:
+    """Directories above that are not there, the nearest first: they are made with the folder."""
+    found, path = [], os.path.dirname(folder)
+    while not os.path.lexists(path):
+        found.append(path)
+        path = os.path.dirname(path)
+    return found
 
 
 def create(path: str, lock: Json) -> None:
@@ -207,7 +216,7 @@ def renew(held: Json) -> None:
     Raises HostError when another run took it over: this one must change nothing any more. A lock that is gone is no
     obstacle: an operator released it, and nobody has taken it since.
     """
-    folder = str(held.get("folder") or LOCK_FOLDER)
+    folder = str(held["folder"])
     watch = ancestor(held.get("controller") or {})
     still_wanted()
     with guard():
@@ -232,7 +241,7 @@ def renew(held: Json) -> None:
 
 
 def drop(folder: str, name: str) -> None:
-    """The lock with this id is gone, and its keeper; also the folder where the lock had made it. Under `guard`."""
+    """The lock with this id is gone, and its keeper; also the folders that the lock had made. Under `guard`."""
     lock, sign = lock_read(path_of(folder)) or {}, lock_read(BEAT) or {}
     if ours(name, folder):
         remove_tree(path_of(folder))
@@ -244,6 +253,9 @@ def drop(folder: str, name: str) -> None:
     if lock.get("made") is True and lock.get("id") == name:
         with contextlib.suppress(OSError):  # something else is in it by now: then it stays
             os.rmdir(folder)
+            for path in lock.get("above") or ():
+                if folder.startswith(f"{path}/"):
+                    os.rmdir(path)
 
 
 def end(process: Any, number: int) -> None:

@@ -16,7 +16,6 @@ from typing import Any, Dict
 Json = Dict[str, Any]
 
 LOCK_FORMAT = "phi4-edge/lock/1"
-LOCK_FOLDER = "/var/lib/phi4-edge"
 LOCK_BEAT = "/run/phi4-edge-lock.json"  # in memory: a heartbeat must not wear out an SD card
 LOCK_LIMIT = 16 * 1024
 LOCK_JOURNAL_LIMIT = 128 * 1024  # 40 records, each with an error of up to 500 characters

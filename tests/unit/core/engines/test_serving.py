@@ -9,6 +9,7 @@ import pytest
 
 from phi4_edge.core.engines import serving, units
 from phi4_edge.core.engines.table import ENGINES
+from phi4_edge.core.layout import STANDARD
 
 HEALTHY = json.dumps({"status": "healthy", "model": "m", "release": "r-1"}).encode()
 
@@ -54,7 +55,7 @@ def plan(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_gate_asks_the_service_where_it_answers() -> None:
-    found = serving.question(plan())
+    found = serving.question(plan(), STANDARD)
     assert (found["unit"], found["address"], found["port"]) == ("phi4-edge.service", "127.0.0.1", 8080)
     assert (found["project"], found["compose"], found["health"]) == ("phi4-edge", True, "/health")
     assert (found["gpu"], found["gpu_uuid"], found["weights"], found["held_by_others"]) == (True, "GPU-1", 7, 2)
@@ -62,7 +63,7 @@ def test_the_gate_asks_the_service_where_it_answers() -> None:
 
 
 def test_the_gate_asks_a_rehearsal_on_loopback_and_not_the_page_beside_it() -> None:
-    found = serving.question(plan(bind="10.0.0.7"), rehearsal=True)
+    found = serving.question(plan(bind="10.0.0.7"), STANDARD, rehearsal=True)
     assert (found["unit"], found["address"], found["port"]) == ("phi4-edge-rehearsal.service", "127.0.0.1", 18080)
     assert (found["project"], found["webui"]) == ("phi4-edge-rehearsal", None)
 
@@ -71,7 +72,7 @@ def test_a_plan_from_before_says_less_and_is_enough() -> None:
     old = plan(accelerator="cpu", service_manager="systemd", engine="onnx")
     for name in ("memory", "switch", "webui"):
         del old[name]
-    found = serving.question(old)
+    found = serving.question(old, STANDARD)
     assert (found["gpu"], found["weights"], found["webui"]) == (False, 0, None)
 
 

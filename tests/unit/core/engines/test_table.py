@@ -88,6 +88,7 @@ from tests.unit.core.engines import test_release_files as units
 from phi4_edge import data
 from phi4_edge.core.engines import serving
 from phi4_edge.core.facts import parse
+from phi4_edge.core.layout import STANDARD
 from phi4_edge.core.plan.decide import decide
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.remote import release
@@ -99,8 +100,9 @@ def planned(manager):
     made = decide(parse.parse(units.read("n150-8gb")), data.load_table(), data.load_catalog(), wishes, held).to_dict()
     image = {"engine": "sha256:" + "1" * 64}
     port = {**made, "switch": {**made["switch"], "port": 18080}}
-    return {"plan": made, "files": release.staged(made, image, "/opt/phi4-edge"), "gate": serving.question(made),
-            "rehearsal": release.rehearsed(port, image, "/opt/phi4-edge"), "seconds": serving.start_seconds(made)}
+    return {"plan": made, "files": release.staged(made, image, "/opt/phi4-edge"),
+            "gate": serving.question(made, STANDARD), "seconds": serving.start_seconds(made),
+            "rehearsal": release.rehearsed(port, image, "/opt/phi4-edge")}
 
 print(json.dumps({"others": units.names(), **{name: planned(name) for name in ("systemd", "compose")}}))
 """

@@ -23,6 +23,7 @@ TEXTS = {
     "phi4_model": "tiny",
     **{"phi4_threads": "auto", "phi4_max_tokens": "512"},
     "phi4_stability_seconds": "2.5",
+    **{"phi4_root": "/data/phi4", "phi4_state": "/data/phi4-state"},
     "phi4_variants": '{"terse": {"system": "Be brief."}, "phi4-mini-coder": null}',
     "phi4_image_delivery": "Registry",
     "phi4_image_mirror": "mirror.example:5000/edge/",
@@ -52,7 +53,7 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         "gw1", "edge_optimized", "ollama", "q4_K_M", 2048, 2, "compose", 9000, "::1", True, "tiny", None, 512, 2.5,
         {"terse": {"from": "phi-4-mini-instruct", "parameters": {}, "system": "Be brief."}, "phi4-mini-coder": None},
         "registry", "mirror.example:5000/edge", ("docker", "runc"), True, 3001, False,
-        "ops@jump.example:2222", ("gw1.example", "192.0.2.7"),
+        "ops@jump.example:2222", "/data/phi4", "/data/phi4-state", ("gw1.example", "192.0.2.7"),
         500, True, False, True, True,
     )  # fmt: skip
     assert found.asks == (
@@ -112,3 +113,16 @@ def test_a_mistake_is_named(name: str, value: Any, named: str) -> None:
 def test_all_mistakes_of_a_host_are_named_at_once() -> None:
     with pytest.raises(InventoryError, match=r"phi4_a .*phi4_port: .*phi4_bind: "):
         Overrides.from_vars("gw1", {"phi4_a": 1, "phi4_port": 0, "phi4_bind": "x", "phi4_force": True})
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("phi4_prot", "phi4_port"), ("phi4_rooot", "phi4_root"), ("phi4_roto", "phi4_root"),
+        ("phi4_stat", "phi4_state"),
+        ("phi4_bnid", "phi4_bind"), ("phi4_modle", "phi4_model"), ("phi4_Engin", "phi4_engine"),
+    ],
+)  # fmt: skip
+def test_a_slip_of_the_finger_is_named(typed: str, meant: str) -> None:
+    with pytest.raises(InventoryError, match=rf"{typed} is not a variable of phi4-edge \(did you mean {meant}\?\)"):
+        Overrides.from_vars("gw1", {typed: "1"})
