@@ -15,6 +15,7 @@ try:
     from phi4_edge.core.facts import parse
     from phi4_edge.core.plan.decide import Inputs, Plan, decide
     from phi4_edge.core.plan.overrides import EXTRA, Overrides
+    from phi4_edge.core.rollout import planned
     from phi4_edge.errors import Phi4EdgeError
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
@@ -45,7 +46,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         wishes = {
             name: self._templar.template(value)
             for name, value in variables.items()
-            if name in EXTRA or (name.startswith("phi4_") and name not in RESULTS)
+            if name in EXTRA or (name.startswith("phi4_") and name not in (*RESULTS, *planned.VARIABLES))
         }
         try:
             store = Path(self._task.args["store"]).expanduser()

@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "roles" / "service" / "files"))
 sys.path.insert(0, str(ROOT / "cli" / "phi4_edge" / "remote" / "host"))
 import hostadmit
 import hostdocker
+import hostfact
 import hostlib
 import hostrun
 import hosttrust
@@ -22,8 +23,8 @@ import hostunit
 from hostsign import RefusedError
 
 __all__ = [
-    "ONE", "THREE", "TWO", "Host", "RefusedError", "args", "engine", "gateport", "hostadmit", "hostdocker", "hostlib",
-    "hostrun", "hosttrust", "hostunit", "load", "receipt", "release", "stage",
+    "ONE", "THREE", "TWO", "Host", "RefusedError", "args", "engine", "gateport", "hostadmit", "hostdocker", "hostfact",
+    "hostlib", "hostrun", "hosttrust", "hostunit", "load", "receipt", "release", "stage",
 ]  # fmt: skip
 
 
@@ -50,6 +51,9 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.root, self.state = folder / "opt", folder / "var"
         self.receipt = self.state / "receipt.json"
+        self.facts = folder / "etc" / "ansible" / "facts.d"
+        self.facts.parents[1].mkdir(exist_ok=True)
+        hostfact.FOLDER = str(self.facts)
 
     def release(self, name: str, model: str) -> None:
         target = self.state / "models" / model

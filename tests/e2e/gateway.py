@@ -106,6 +106,22 @@ class Cli:
         )
 
 
+def local_facts(cli: Cli, inventory: Path, name: str) -> dict[str, Any]:
+    """What Ansible itself finds in the folder of local facts."""
+    ansible = Path(sys.executable).parent / "ansible"
+    done = subprocess.run(
+        [ansible, "-i", inventory, name, "-m", "ansible.builtin.setup", "-a", "filter=ansible_local"],
+        cwd=ROOT,
+        env=cli.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts: dict[str, Any] = json.loads(done.stdout.partition("=> ")[2])["ansible_facts"]
+    return dict(facts.get("ansible_local") or {})
+
+
 def run_processes(pid: int) -> set[int]:
     """Processes that say that they belong to a run of the controller `pid`, in their environment or their title."""
     sign, found = f"phi4-edge-run-{pid}-".encode(), set()

@@ -20,7 +20,7 @@ from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store.manifest import NAME, describe
 from phi4_edge.artifacts.store.store import Store
 from tests.e2e.fleet import rows
-from tests.e2e.gateway import ROOT, Cli, Gateway
+from tests.e2e.gateway import ROOT, Cli, Gateway, local_facts
 
 pytestmark = pytest.mark.e2e
 
@@ -113,6 +113,16 @@ def test_every_managed_file_equals_the_receipt(served: Cli, gateways: list[Gatew
         assert dict(reversed(line.split(maxsplit=1)) for line in lines) == recorded
 
 
+def test_other_peoples_plays_know_what_serves(served: Cli, inventory: Path, gateways: list[Gateway]) -> None:
+    for gateway in gateways:
+        receipt, fact = gateway.receipt(), local_facts(served, inventory, gateway.name)["phi4_edge"]
+        assert (fact.pop("format"), fact.pop("version")) == ("phi4-edge/fact/1", receipt["phi4_edge_version"])
+        assert {"release", "engine", "model", "port"} <= set(fact)
+        assert fact == {name: receipt[name] for name in fact}
+        mode = gateway.sh("stat -c '%a %U:%G' /etc/ansible/facts.d/phi4_edge.fact").strip()
+        assert mode == "644 root:root"
+
+
 def test_ask_reaches_the_loopback_port_through_ssh(served: Cli, inventory: Path, gateways: list[Gateway]) -> None:
     done = served.run("ask", inventory, "What is a gateway?", "--max-tokens", "8").expect(0)
     for gateway in gateways:
@@ -186,7 +196,7 @@ def test_one_variable_changes_only_what_depends_on_it(
     assert host.chat("Hello")["choices"]
 
 
-@pytest.mark.parametrize("managed", rows(("environment", "model", "engine", "unit"), ("model", "unit")))
+@pytest.mark.parametrize("managed", rows(("environment", "model", "engine", "unit", "fact"), ("model", "unit")))
 def test_drift_is_named_and_repaired(served: Cli, inventory: Path, gateways: list[Gateway], managed: str) -> None:
     host = gateways[1]
     find = {
@@ -194,6 +204,7 @@ def test_drift_is_named_and_repaired(served: Cli, inventory: Path, gateways: lis
         "model": "readlink -f /opt/phi4-edge/current/model/genai_config.json",
         "engine": "readlink -f $(find -L /opt/phi4-edge/current/engine/  -path '*phi4_engine/app.py' -print -quit)",
         "unit": "echo /etc/systemd/system/phi4-edge.service",
+        "fact": "echo /etc/ansible/facts.d/phi4_edge.fact",
     }
     path = host.sh(find[managed]).strip()
     before = {entry["path"]: entry["sha256"] for entry in host.receipt()["files"]}
@@ -267,6 +278,7 @@ def test_remove_leaves_the_host_as_it_was(
     served.run("remove", inventory, "--yes").expect(0)
     for gateway in gateways:
         assert gateway.tree() == clean[gateway.name]
+        assert local_facts(served, inventory, gateway.name) == {}
         assert gateway.properties()["ActiveState"] == "inactive"
         assert gateway.sh("systemctl --failed --no-legend").strip() == ""
     done = served.run("remove", inventory, "--yes").expect(0)

@@ -86,6 +86,7 @@ def collection_of_checkout() -> set[str]:
 def test_wheel_holds_the_whole_collection_and_no_caches(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.removeprefix(TREE) for name in names if name.startswith(TREE)} == collection_of_checkout()
+    assert f"{TREE}plugins/inventory/planned.py" in names
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".orig"))]
     package = {name.removeprefix("cli/") for name in run("git", "ls-files", "cli", cwd=ROOT).split()}
     there = {name for name in package if (ROOT / "cli" / name).is_file()}

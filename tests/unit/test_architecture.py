@@ -202,6 +202,14 @@ def test_action_plugins_are_thin_adapters(path: Path) -> None:
     assert "SPDX-License-Identifier: GPL-3.0-or-later" in path.read_text()
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/inventory/*.py")), ids=lambda path: path.name)
+def test_inventory_plugins_only_read_what_was_planned(path: Path) -> None:
+    ours = {module for module in imports(path) if module.split(".")[0] == "phi4_edge"}
+    rooms = {target_room(module) for module in ours - {"phi4_edge.operations.plan_file"}}
+    assert rooms <= {"core", "errors"}, ours
+    assert "SPDX-License-Identifier: GPL-3.0-or-later" in path.read_text()
+
+
 @pytest.mark.parametrize(
     "path",
     sorted([*ROOT.glob("roles/*/files/*.py"), *HOST.glob("*.py")]),

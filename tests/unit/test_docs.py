@@ -23,6 +23,7 @@ from phi4_edge.core.plan.overrides import (
     VARIABLES,
     Overrides,
 )
+from phi4_edge.core.rollout import planned
 from phi4_edge.core.values import AUTO
 from phi4_edge.data import SCHEMAS, load_catalog, load_table
 from phi4_edge.errors import InventoryError
@@ -115,7 +116,7 @@ def test_the_sample_inventory_can_be_used() -> None:
 @by_name
 def test_variables_that_are_named_exist(path: Path) -> None:
     named = set(re.findall(r"\bphi4_[a-z_]+\b", path.read_text()))
-    known = {*VARIABLES, *PASSED, "phi4_edge", "phi4_docker_"}
+    known = {*VARIABLES, *PASSED, *planned.VARIABLES, planned.PREFIX, "phi4_edge", "phi4_docker_"}
     assert named <= known, sorted(named - known)
 
 

@@ -102,6 +102,15 @@ def closest(word: str, known: list[str]) -> str:
     return f" (did you mean {(swapped or near)[0]}?)" if near else ""
 
 
+def parts(text: str) -> tuple[str, str, str]:
+    """A sentence of "found …, needed …: next" in its parts; the last two are "" where it is none."""
+    if ", needed " not in text:
+        return text, "", ""
+    found, _, rest = text.removeprefix("found ").partition(", needed ")
+    needed, _, step = rest.partition(": ")
+    return found.removeprefix("that "), needed, step
+
+
 def canonical(data: Mapping[str, Any]) -> str:
     """Return JSON text that is equal for equal data: sorted keys, no spaces, ASCII."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

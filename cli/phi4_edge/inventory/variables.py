@@ -9,6 +9,7 @@ from typing import Any
 
 from phi4_edge.core.inventory import Host, SshSettings
 from phi4_edge.core.plan.overrides import EXTRA
+from phi4_edge.core.rollout import planned
 from phi4_edge.errors import InventoryError
 from phi4_edge.inventory.remarks import first_lines
 
@@ -58,7 +59,9 @@ class _Templates:
         from ansible.template import Templar
 
         self.ours = [
-            key for key in sorted(known, key=str) if isinstance(key, str) and (key.startswith(_PREFIX) or key in EXTRA)
+            key
+            for key in sorted(known, key=str)
+            if isinstance(key, str) and (key.startswith(_PREFIX) or key in EXTRA) and key not in planned.VARIABLES
         ]
         self._host, self._known = host, known
         self._omit = known.get("omit", _OMITTED)  # before ansible-core 2.19 it is a text that no one else would write

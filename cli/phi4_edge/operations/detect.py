@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phi4_edge.core.remedies import remedy
 from phi4_edge.errors import InterruptedRunError
+from phi4_edge.operations.facts import see
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
@@ -52,10 +54,17 @@ def survey(
 def _document(host: str, end: runner_run.HostOutcome | None) -> Mapping[str, Any] | HostResult:
     """The host's document, or why there is none: nothing was changed yet, so a failure here is one of preflight."""
     if end is not None and end.status == "unreachable":
-        return HostResult(host, Outcome.UNREACHABLE, end.message, f"try it: ansible -i INVENTORY {host} -m raw -a true")
+        step = remedy(end.message) or f"try it: ansible -i INVENTORY {host} -m raw -a true"
+        return HostResult(host, Outcome.UNREACHABLE, end.message, step)
     document = end.facts.get("phi4_facts") if end is not None else None
     if isinstance(document, Mapping):
         return {**document, "host": host}
     reason = (end.message if end is not None else "") or "the probe returned no facts"
-    step = "it needs Python 3.8 or newer and sudo without a password, or --ask-become-pass"
-    return HostResult(host, Outcome.PREFLIGHT, reason, step)
+    return HostResult(host, Outcome.PREFLIGHT, reason, remedy(reason) or _next(host, reason))
+
+
+def _next(host: str, reason: str) -> str:
+    """What to do about a reason that nobody knows. Those of ours have said it already."""
+    if ", needed " in reason:
+        return see(host)
+    return "it needs Python 3.8 or newer and sudo without a password, or --ask-become-pass"

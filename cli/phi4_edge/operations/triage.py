@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from phi4_edge.core.plan.decide import Plan
+from phi4_edge.core.text import parts
 from phi4_edge.operations.plan import Planned
 from phi4_edge.rollout.result import HostResult, Outcome
 
@@ -39,7 +40,9 @@ def _settle(plan: Plan) -> HostResult | None:
         return HostResult(plan.host, Outcome.NO_FIT, reason, step)
     if not plan.applicable:
         reason = plan.not_applicable or f"{plan.engine} cannot be applied by this release"
-        return HostResult(plan.host, Outcome.PREFLIGHT, reason, "choose another one with phi4_engine")
+        step = parts(reason)[2]
+        told = reason.removesuffix(f": {step}") if step else reason
+        return HostResult(plan.host, Outcome.PREFLIGHT, told, step or "choose another one with phi4_engine")
     if plan.action == "none":
         return HostResult(plan.host, Outcome.UNCHANGED, release=plan.release)
     if plan.blockers:

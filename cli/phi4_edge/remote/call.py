@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from phi4_edge.core import broken_python
 from phi4_edge.errors import FactsError
 from phi4_edge.remote import framing
 
 # Ansible's `_low_level_execute_command`: (command line, in_data=…) → {"rc", "stdout", "stderr"}.
 Execute = Callable[..., Mapping[str, Any]]
+# Characters of what a host says that are searched for why its Python did not run: the end of a traceback and more.
+MOST_SAID = 8000
 
 
 def held(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,5 +54,19 @@ def call(
     try:
         return framing.parse(str(done["stdout"]), nonce, size)
     except FactsError as error:
-        said = framing.excerpt(str(done.get("stderr", "")), 600)
-        raise FactsError(f"{error} (exit status {done.get('rc')}{f': {said}' if said else ''})") from None
+        raise FactsError(_why(error, python or "", done)) from None
+
+
+def _why(error: FactsError, python: str, done: Mapping[str, Any]) -> str:
+    """Why there is no answer: the host's Python where that shows, else what was found, with the host's own words."""
+    status, words = done.get("rc"), str(done.get("stderr", ""))
+    if isinstance(error, framing.NoAnswerError):
+        named = "" if framing.found_by_host(python) else python
+        ended = status if isinstance(status, int) else None
+        fault = broken_python.fault(named, ended, words[-MOST_SAID:] or str(done["stdout"])[-MOST_SAID:])
+        if fault is None and named and ended == broken_python.NOT_FOUND:
+            fault = broken_python.absent(named, "")
+        if fault is not None:
+            return f"found on the host that {fault.found}, needed {broken_python.OLDEST}: {fault.step}"
+    said = framing.excerpt(words, 600)
+    return f"{error} (exit status {status}{f': {said}' if said else ''})"

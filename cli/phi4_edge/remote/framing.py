@@ -46,6 +46,11 @@ _BOOTSTRAP = (
 )
 
 
+def found_by_host(python: str) -> bool:
+    """Whether this value of `ansible_python_interpreter` names none, so that the host's own is looked for."""
+    return python in ("", "auto") or python.startswith("auto_")
+
+
 def command(python: str | None, nonce: str, script_len: int) -> str:
     """One POSIX shell line that runs a script of `script_len` bytes from its standard input.
 
@@ -55,7 +60,7 @@ def command(python: str | None, nonce: str, script_len: int) -> str:
     to the line against lost output must still run.
     """
     missing = f"{{ echo; echo {shlex.quote(nonce + ':NOPYTHON')}; exit 127; }}"
-    if python is None or python == "auto" or python.startswith("auto_"):
+    if python is None or found_by_host(python):
         find = f"p=/usr/bin/python3; [ -x $p ] || p=$(command -v python3) || {missing};"
         run = '"$p"'
     else:
@@ -136,11 +141,15 @@ def _frames(stdout: str, nonce: str) -> list[str]:
     return frames
 
 
+class NoAnswerError(FactsError):
+    """There is no frame at all: the script did not run, or said nothing."""
+
+
 def _no_frame(stdout: str, nonce: str) -> NoReturn:
     for line in stdout.split("\n"):
         word = line.strip()
         if word == f"{nonce}:NOPYTHON":
-            raise FactsError(
+            raise NoAnswerError(
                 "found no Python on the host, needed Python 3.8 or newer: install python3 there, or set "
                 "ansible_python_interpreter to where it is"
             )
@@ -151,14 +160,15 @@ def _no_frame(stdout: str, nonce: str) -> NoReturn:
                 "ansible_python_interpreter to where one is"
             )
     said = excerpt(stdout)
-    _refuse(f"no answer{f', but: {said}' if said else ''}", "one framed answer on standard output")
+    said_so = f", but: {said}" if said else ""
+    raise NoAnswerError(f"found no answer{said_so} from the host, needed one framed answer on standard output: {_LOOK}")
+
+
+_LOOK = "look at what the login shell of this user prints and runs (ssh HOST true), then try again"
 
 
 def _refuse(found: str, needed: str) -> NoReturn:
-    raise FactsError(
-        f"found {found} from the host, needed {needed}: look at what the login shell of this user prints and runs "
-        "(ssh HOST true), then try again"
-    )
+    raise FactsError(f"found {found} from the host, needed {needed}: {_LOOK}")
 
 
 def _no_constant(name: str) -> NoReturn:

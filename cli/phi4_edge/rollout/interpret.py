@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from phi4_edge.core.remedies import remedy
 from phi4_edge.errors import AGAIN
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner.run import HostEvent, HostOutcome
@@ -87,7 +88,13 @@ def result_of(host: str, end: HostOutcome | None, track: Track, cancelled: bool,
     reason = end.message if end else "Ansible ran no task on it"
     if outcome is Outcome.INTERRUPTED:
         reason = where(track.roles.get(host, ""))
-    return HostResult(host, outcome, reason, _NEXT[outcome], serves, changed, seconds)
+    return HostResult(host, outcome, reason, _step(outcome, reason), serves, changed, seconds)
+
+
+def _step(outcome: Outcome, reason: str) -> str:
+    """What to do next. Where a host cannot be worked on, that is not in the log of its service."""
+    helps = remedy(reason) if outcome in (Outcome.FAILED, Outcome.UNREACHABLE) else ""
+    return helps or _NEXT[outcome]
 
 
 def _outcome(host: str, end: HostOutcome | None, track: Track, status: str) -> tuple[Outcome, str | None]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from phi4_edge.core import broken_python
 from phi4_edge.core.inventory import Host
 from phi4_edge.ssh import abreast, interpreter, login, session
 from phi4_edge.ssh.finding import Refusal
@@ -24,7 +26,11 @@ OLDEST_PYTHON = (3, 8)
 # Connection plugins that ask on a terminal about a host's key or for a password: a run has one, and nobody reads there.
 _ASKING = frozenset({"paramiko", "paramiko_ssh", "libssh", "network_cli", "netconf", "httpapi", "winrm", "psrp"})
 _NO_PASSWORD = "sudo -n true"  # noqa: S105  (a command)
-_VERSION = "-c 'import sys; print(sys.version_info[0], sys.version_info[1])'"
+# First its version, in words that any Python knows; then what every script of ours needs of the standard library.
+_VERSION = (
+    '-c \'import sys; print("%d %d" % sys.version_info[:2]); sys.stdout.flush(); '
+    "import base64, hashlib, json, socket, subprocess, zlib'"
+)
 
 
 @dataclass(frozen=True)
@@ -158,18 +164,45 @@ def _check_sudo(transport: Transport, host: Host, target: Target, password: str)
 
 
 def _check_python(transport: Transport, host: Host, target: Target) -> None:
-    status, said = session.run(transport, interpreter.command(host, _VERSION))
-    words = (said.strip().splitlines() or [""])[-1].split()
-    version = tuple(int(word) for word in words) if len(words) == 2 and all(map(str.isdigit, words)) else ()
+    status, said = session.run(transport, interpreter.ended(host, _VERSION))
+    version = _version(said)
     if status == 0 and version >= OLDEST_PYTHON:
         return
     _check_login(transport, target, said)
-    found = f"Python {words[0]}.{words[1]}" if version and status == 0 else f"no working {host.ssh.python or 'python3'}"
-    raise session.Refused(
-        "no_python",
-        f"found {found}, needed Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer",
-        "install python3 there, or set ansible_python_interpreter to where one is",
-    )
+    found, step = _what_is_wrong(transport, host, status, said, version)
+    raise session.Refused("no_python", f"found {found}, needed {broken_python.OLDEST}", step)
+
+
+def _version(said: str) -> tuple[int, ...]:
+    """Major and minor version in the last line that has one; () without any."""
+    lines = [line.split() for line in said.splitlines() if re.fullmatch(r"\s*\d{1,3} \d{1,3}\s*", line)]
+    return tuple(map(int, lines[-1])) if lines else ()
+
+
+def _what_is_wrong(
+    transport: Transport, host: Host, status: int, said: str, version: tuple[int, ...]
+) -> tuple[str, str]:
+    """What is the matter with the host's Python, and the next step."""
+    if () < version < OLDEST_PYTHON:
+        listed = broken_python.beside(_listed(transport))
+        step = f"set ansible_python_interpreter={listed.others[0]}, which is there" if listed.others else ""
+        return f"Python {version[0]}.{version[1]}", step or broken_python.INSTALL
+    named = interpreter.named(host)
+    fault = broken_python.fault(named, status, said)
+    if fault is None and status == broken_python.NOT_FOUND:
+        fault = broken_python.absent(named, _listed(transport))
+    if fault is not None:
+        return f"that {fault.found}", fault.step
+    words = login.first_line(said)
+    return f"no working {named or 'python3'}{f' ({words})' if words else ''}", broken_python.INSTALL
+
+
+def _listed(transport: Transport) -> str:
+    """Which Pythons lie on the host: for advice alone."""
+    try:
+        return session.run(transport, f"sh -c {shlex.quote(broken_python.LIST)}", most_seconds=SYSTEM_SECONDS)[1]
+    except session.Refused:
+        return ""
 
 
 def _check_login(transport: Transport, target: Target, said: str) -> None:

@@ -12,6 +12,7 @@ Kind = Literal[
     "skipped",
     "unreachable",
     "auth_refused",
+    "turned_away",
     "host_key_unknown",
     "host_key_changed",
     "asks",

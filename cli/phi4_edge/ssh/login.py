@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from phi4_edge.core import remedies
 from phi4_edge.core.text import printable
 
 _SHOWN = 200
@@ -29,6 +30,26 @@ def no_commands(said: str, user: str, address: str) -> str:
         if re.search(words, said, re.IGNORECASE):
             return step.format(user=user, address=address)
     return "set ansible_user to a user whose login runs commands"
+
+
+def no_way(error: OSError) -> str:
+    """The next step where no connection to a host comes about."""
+    if isinstance(error, ConnectionRefusedError):
+        return f"check that it is on, and that ansible_host and ansible_port are right; {remedies.CLOSED}"
+    return "check that it is on, and that ansible_host and ansible_port are right"
+
+
+def turned_away(heard: bytes, over: bool) -> tuple[str, str] | None:
+    """What a host did that ends a connection before it greets, and the next step; None where it did something else.
+
+    `heard` is what came of it, `over` that it ended the connection.
+    """
+    said = first_line(heard.decode("utf-8", "replace"))
+    if re.search(remedies.REFUSING, said, re.IGNORECASE):
+        return f"lets nobody in from here for now: {said}", remedies.remedy(said)
+    if over and not heard:
+        return "ends connections from here before any greeting", remedies.SILENT
+    return None
 
 
 def ended(said: str, user: str, address: str) -> str:

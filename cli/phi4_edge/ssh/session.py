@@ -61,7 +61,7 @@ def dial(target: Target, budget: Budget) -> Wire:
         raise Refused(
             "unreachable",
             f"found no way to {where} ({error.strerror or error}), needed a host that answers SSH",
-            "check that it is on, and that ansible_host and ansible_port are right",
+            login.no_way(error),
         ) from error
     return Wire(sock, budget)
 
@@ -86,6 +86,8 @@ def connect(target: Target, wire: Wire) -> Transport:
         _verify(target, known, key.get_name(), key.asbytes())
     except (paramiko.SSHException, OSError, EOFError) as error:
         transport.close()
+        if told := login.turned_away(wire.heard, wire.ended):
+            raise Refused("turned_away", f"found that {where} {told[0]}, needed it let in", told[1]) from error
         raise Refused(
             "unreachable",
             f"found no SSH server at {where} that talks to us ({_word(error)}), needed one",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn, Protocol
 
 Bytes = bytes | bytearray | memoryview
+HEARD = 512  # bytes that are kept of what came first: a greeting, or why there is none
 
 
 class OverBudget(OSError):  # noqa: N818  (an answer, not an error of ours)
@@ -63,12 +64,14 @@ class Budget:
 class Wire:
     """Stands for a socket in http.client and paramiko. What is read and written counts against `budget`.
 
-    A timeout of the socket alone bounds nothing: who sends one byte now and then never runs into it.
+    A timeout of the socket alone bounds nothing: who sends one byte now and then never runs into it. `heard` is the
+    beginning of what came, `ended` that the other side sends no more.
     """
 
     def __init__(self, sock: socket.socket, budget: Budget) -> None:
         self._socket, self.budget = sock, budget
         self._timeout: float | None = None
+        self.heard, self.ended = b"", False
 
     @property
     def _closed(self) -> bool:  # paramiko looks at it when the program ends
@@ -86,6 +89,11 @@ class Wire:
         except TimeoutError:
             self.budget.wait(None)
             raise
+        except ConnectionError:
+            self.ended = True
+            raise
+        self.ended = data == b""
+        self.heard += data[: HEARD - len(self.heard)]
         self.budget.take(len(data))
         return data
 

@@ -24,6 +24,8 @@ HEAD_LIMIT = 48 * 1024  # the receipt without its files is about 2 KiB
 DRIFT_LIMIT = 200
 ALWAYS_HASHED = 256 * 1024  # smaller files configure us and cost nothing to hash; a stamp can be forged with touch
 UNITS = "/etc/systemd/system"
+# What Ansible tells other people's plays.
+LOCAL_FACTS, LOCAL_FACT = "/etc/ansible/facts.d", "/etc/ansible/facts.d/phi4_edge.fact"
 DOCKER = "/run/docker.sock"
 DOCKER_SECONDS = 5
 DOCKER_LIMIT = 1024 * 1024  # some KiB for each container, and ours are two
@@ -160,8 +162,8 @@ class Inside:
     def __init__(self, ours: Tuple[str, str], root: str) -> None:
         programs, state = ours
         self.root = root
-        self.tops = [os.path.realpath(root + top) for top in (programs, state, UNITS)]
-        self.ours = (programs + "/", state + "/", UNITS + "/phi4-edge")
+        self.tops = [os.path.realpath(root + top) for top in (programs, state, UNITS, LOCAL_FACTS)]
+        self.ours = (programs + "/", state + "/", UNITS + "/phi4-edge", LOCAL_FACT)
         self.bulk = (programs + "/engines/", state + "/models/", state + "/stores/")
         self.known: set[str] = set()
 

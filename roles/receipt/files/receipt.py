@@ -7,6 +7,7 @@ import os
 import time
 
 import hostdocker
+import hostfact
 from hostlib import (
     HostError,
     Json,
@@ -57,9 +58,9 @@ def linked(release: str) -> set[str]:
 
 
 def paths_of(args: Json) -> list[str]:
-    """Every file of the release: its directory, what it links to, and its units."""
+    """Every file of the release: its directory, what it links to, its units, and what it tells other people's plays."""
     paths = [os.path.join(tree, name) for tree in trees(args) for name in regular_files(tree)]
-    return sorted(paths + [path for path in args["files"] if os.path.lexists(path)])
+    return sorted(paths + [path for path in (*args["files"], hostfact.path()) if os.path.lexists(path)])
 
 
 def managed(args: Json) -> list[Json]:
@@ -89,23 +90,35 @@ def commit(args: Json, _payload: bytes) -> Json:
     # A release that was taken back because it is bad is nothing to go back to.
     previous = None if args.get("forget") else before_this(before, args["body"]["release"])
     receipt = dict(args["body"], previous_release=previous)
+    kept = dict(receipt, **{key: before[key] for key in VOLATILE if key in before})
     if args["check"]:
-        return {"changed": before.get("plan_fingerprint") != receipt["plan_fingerprint"] or bool(strangers(args))}
+        same = before.get("plan_fingerprint") == receipt["plan_fingerprint"]
+        return {"changed": not same or bool(strangers(args)) or hostfact.differs(kept)}
     must_be_current(args)
     gate = passed(args)
+    own_directory(os.path.dirname(args["receipt"]), 0o755)
     foreign = strangers(args)
+    hostfact.write(args["state"], kept)
     take_back(foreign)
     receipt["files"] = managed(args)
     receipt["links"] = [{"path": path, "target": link_target(path)} for path in links(args)]
-    receipt["committed_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     same = {key: value for key, value in receipt.items() if key not in VOLATILE}
     if same == {key: value for key, value in before.items() if key not in VOLATILE}:
         write_json(PASSED, gate, 0o600)
         return {"changed": bool(prune(args, before)) or bool(foreign), "file_count": len(receipt["files"])}
-    own_directory(os.path.dirname(args["receipt"]), 0o755)
+    receipt["committed_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    renew(args, receipt)
     write_json(args["receipt"], receipt)
     write_json(PASSED, gate, 0o600)
     return {"changed": True, "file_count": len(receipt["files"]), "pruned": prune(args, receipt)}
+
+
+def renew(args: Json, receipt: Json) -> None:
+    """The fact tells of this receipt, and the receipt knows the fact; it comes first, so that a cut shows as drift."""
+    hostfact.write(args["state"], receipt)
+    path = hostfact.path()
+    line = dict(entry(path, path, None), owner=owner(path))
+    receipt["files"] = [line if known["path"] == path else known for known in receipt["files"]]
 
 
 def links(args: Json) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 
 import hostdocker
+import hostfact
 import hostlayout
 import hostlock
 import hosttrust
@@ -57,12 +58,14 @@ def remove(args: Json, _payload: bytes) -> Json:
 
 
 def erase(args: Json, _payload: bytes) -> Json:
-    """Releases, engines, models, receipt: nothing that was installed is left. Nothing else is touched.
+    """Releases, engines, models, receipt, local fact: nothing that was installed is left. Nothing else is touched.
 
     `keep_trust`: the keys that the host trusts stay. They must not go with an installation that failed, or whoever
     makes one fail would have the host trust everybody.
     """
     state: str = args["state"]
+    # The note about it is in the state.
+    facts = hostfact.traces(state) if args["check"] else hostfact.remove(state)
     kept: set[str] = set()
     if args.get("keep_trust") and hosttrust.read(state)["keys"]:
         kept = set(KEPT)
@@ -76,7 +79,7 @@ def erase(args: Json, _payload: bytes) -> Json:
     for folder in emptied([folder for folder, _names in tops]) if found and not args["check"] else ():
         with contextlib.suppress(OSError):  # it holds something, or is a mount point: then it stays
             os.rmdir(folder)
-    return {"changed": bool(found), "changes": found}
+    return {"changed": bool(found or facts), "changes": facts + found}
 
 
 def emptied(tops: list[str]) -> list[str]:

@@ -33,7 +33,7 @@ def test_a_receipt_that_was_edited_into_nonsense_is_written_anew(host: Host, nam
     host.receipt.write_text(json.dumps(DAMAGED[name]))
     assert host.commit(ONE, "a")["changed"] is True
     found = json.loads(host.receipt.read_text())
-    assert (found["release"], len(found["files"])) == (ONE, 2)
+    assert (found["release"], len(found["files"])) == (ONE, 3)  # its environment, the weights, the local fact
 
 
 def test_a_directory_or_a_pipe_in_the_receipts_place_is_replaced(host: Host, tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def test_the_receipt_names_every_file_with_its_hash_and_mode(host: Host) -> None
     assert {Path(line["path"]).name: line["mode"] for line in found["files"]} == {
         "environment": "0644",
         "weights": "0644",
+        "phi4_edge.fact": "0644",
     }
     for line in found["files"]:
         assert hostlib.sha256_file(line["path"]) == line["sha256"]

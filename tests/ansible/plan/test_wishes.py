@@ -45,7 +45,8 @@ def test_role_and_command_read_the_same_wishes(tmp_path: Path) -> None:
         {"name": "Plan", "ansible.builtin.copy": {
             "content": "{{ ansible_facts['phi4_plan'] | to_json }}", "mode": "0644", "dest": f"{tmp_path}/plan.json"}},
     ]  # fmt: skip
-    hosts = write_inventory(tmp_path, {"gw1": WISHES})
+    # What the inventory plugin tells of an earlier plan is no wish.
+    hosts = write_inventory(tmp_path, {"gw1": {**WISHES, "phi4_plan_engine": "vllm", "phi4_plan_port": 9}})
     played = play(write_playbook(tmp_path, {"block": tasks}), hosts)
     assert (tmp_path / "plan.json").exists(), played.output[-4000:]
     (host,) = inventory.load((str(hosts),))

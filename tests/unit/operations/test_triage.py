@@ -95,3 +95,23 @@ def test_the_inventory_s_name_of_a_host_goes_over_what_it_says_of_itself(planner
 def test_variables_are_checked_before_any_host_is_contacted() -> None:
     with pytest.raises(InventoryError, match="phi4_port"):
         check_variables([("gw1", {}), ("gw2", {"phi4_prt": 1})])
+
+
+@pytest.mark.parametrize(
+    ("started", "found", "step"),
+    [
+        ("init offline", "found that PID 1 is init (SysV init, OpenRC or BusyBox), needed systemd", "install a system"),
+        ("runit missing", "found that PID 1 is runit, needed systemd", "install a system with systemd there"),
+        ("tini missing", "found that PID 1 is tini, which is no init system, needed systemd", "/sbin/init"),
+    ],
+)
+def test_a_host_without_systemd_is_not_told_to_choose_another_engine(
+    planner: Planner, started: str, found: str, step: str
+) -> None:
+    facts = document()
+    facts["sources"] |= {"init": {"text": started}, "docker": {"text": "28.5.2"}, "compose": {"text": "2.40.3"}}
+    (result,) = triage({"gw1": planner.decide(Seen("gw1", facts, {}))}).settled
+    assert result.outcome is Outcome.PREFLIGHT
+    assert result.reason.startswith(found)
+    assert step in result.next_step
+    assert "phi4_engine" not in result.next_step

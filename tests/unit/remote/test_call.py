@@ -37,3 +37,26 @@ def test_no_answer_is_told_with_the_hosts_own_words() -> None:
     with pytest.raises(FactsError, match=r"exit status 1.*a password is required") as raised:
         call.call(silent, "n0nce", None, "script", {})
     assert "\x1b" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("python", "rc", "stderr", "said"),
+    [
+        (None, 139, "", "python3 is ended by SIGSEGV"),
+        (None, 132, "Illegal instruction\r\n", "built for another CPU"),
+        ("auto", 1, "ModuleNotFoundError: No module named 'zlib'", "python3 lacks the module zlib"),
+        ("/opt/py", 127, "", "ansible_python_interpreter names /opt/py, which is not there"),
+        ("/opt/py", 126, "sh: /opt/py: Exec format error", "no program for this machine"),
+        ("auto_silent", 127, "python3: error while loading shared libraries: libz.so.1: gone", "libz.so.1"),
+    ],
+)
+def test_a_python_that_does_not_run_is_what_is_told(python: str | None, rc: int, stderr: str, said: str) -> None:
+    with pytest.raises(FactsError, match=said) as raised:
+        call.call(host(None, stderr, rc), "n0nce", python, "script", {})
+    assert "needed Python 3.8 or newer: " in str(raised.value)
+    assert "login shell" not in str(raised.value)
+
+
+def test_a_script_that_answers_is_not_judged_by_what_it_prints_beside() -> None:
+    noisy = host({"sent": 3}, "ModuleNotFoundError: No module named 'zlib'", 1)
+    assert call.call(noisy, "n0nce", None, "script", {}) == {"sent": 3}

@@ -239,20 +239,6 @@ def test_sudo_is_not_tried_where_it_is_not_wanted(tmp_path: Path, changes: dict[
     assert not any("sudo" in command for command, _ in server.commands)
 
 
-@pytest.mark.parametrize(
-    ("status", "text", "said"),
-    [(127, "", "no working python3"), (0, "banner\n3 6\n", "Python 3.6"), (0, "x" * 100_000, "no working")],
-)
-def test_python_that_is_missing_old_or_strange(tmp_path: Path, status: int, text: str, said: str) -> None:
-    def answer(command: str, stdin: str) -> tuple[int, str]:
-        return (0, command.removeprefix("echo ")) if command.startswith("echo ") else (status, text)
-
-    with serving(answer) as (port, _):
-        finding = found(host(tmp_path, port))
-    assert (finding.kind, finding.exit_code) == ("no_python", 3)
-    assert said in finding.reason
-
-
 def test_nothing_there_and_something_that_is_no_ssh(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

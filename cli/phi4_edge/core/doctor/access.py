@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from phi4_edge.core import broken_python
 from phi4_edge.core.doctor.case import Case, Finding, least, milliseconds
 from phi4_edge.core.facts.model import OperatingSystem
 from phi4_edge.core.judge.condition import Level
@@ -23,6 +24,7 @@ PROBED = ("mount_points", "filesystem_errors", "cgroup_controllers", "package_st
 REFUSALS = {
     "unreachable": "ssh",
     "auth_refused": "authentication",
+    "turned_away": "ssh",
     "host_key_unknown": "host key",
     "host_key_changed": "host key",
     "asks": "ssh",
@@ -51,7 +53,7 @@ def refusal(host: str, kind: str, reason: str, next_step: str, system: str = "",
     words = system.split()
     distribution = OperatingSystem(words[0] if words else "", "", "", tuple(words[1:]))
     fix = clean(next_step, 900)
-    if kind == "no_python" and words:
+    if kind == "no_python" and words and fix == broken_python.INSTALL:
         fix = f"{commands.install(distribution, 'python3')}; or set ansible_python_interpreter to where one is"
     elif kind == "no_sudo":
         fix = _sudo_fix(before, user, distribution if words else None) or fix

@@ -24,7 +24,8 @@ def docker(case: Case) -> Iterator[Finding]:
     if case.facts is None or case.facts.podman or not case.facts.docker:
         return
     info = _info(case)
-    if info.get("MemoryLimit") is False and (not case.facts.controllers or "memory" in case.facts.controllers):
+    groups = case.facts.system.controllers
+    if info.get("MemoryLimit") is False and (not groups or "memory" in groups):
         yield case.warning(
             "cgroups", "Docker cannot limit the memory of containers", "limits: an engine must not take the host down",
             system.memory_controller(case.facts),

@@ -15,6 +15,7 @@ from phi4_edge.core.judge.judge import judge
 from phi4_edge.core.judge.wanted import Wanted
 from phi4_edge.core.layout import LOAD_UNIT, SOCKET_UNIT, UNIT
 from phi4_edge.core.plan import needs
+from phi4_edge.core.text import parts
 
 # Of restarts, or of kills: one or two may be an update, or somebody's hand.
 MANY = 3
@@ -30,7 +31,8 @@ def fit(case: Case) -> Iterator[Finding]:
         found = "; ".join(plan.missing) or "nothing in the catalog fits"
         yield case.problem("plan", found, f"what the profile {plan.nearest_profile} needs at least", see)
     elif not plan.applicable:
-        yield case.problem("plan", plan.not_applicable or "no way to install it", "another engine: phi4_engine", see)
+        found, needed, fix = parts(plan.not_applicable or "no way to install it")
+        yield case.problem("plan", found, needed or "another engine: phi4_engine", f"{fix}; {see}" if fix else see)
     for name in case.facts.truncated if case.facts is not None else ():
         yield case.note("plan", f"the host's {name} was too long to read in full", "all of it", see)
 

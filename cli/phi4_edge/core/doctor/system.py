@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from phi4_edge.core.doctor.case import Case, Finding, milliseconds
+from phi4_edge.core.facts.init import SYSTEMD
 from phi4_edge.core.packages import commands
 from phi4_edge.core.text import clean, gib, integer
 
@@ -42,10 +43,9 @@ def clock(case: Case) -> Iterator[Finding]:
     """Whether the host's clock is the controller's, and whether anything keeps it right."""
     bounds = skew(case.host_document)
     timed = dict(line.partition("=")[::2] for line in case.root.lines("ntp"))
-    init = case.facts.init if case.facts is not None else "systemd"
     setting = f"{case.install('clock')} && sudo timedatectl set-ntp true"
-    if init != "systemd":
-        setting = f"{case.install('clock')} && {commands.start('chronyd', init)}"
+    if case.facts is not None and case.facts.init != SYSTEMD:
+        setting = f"{case.install('clock')} && {commands.start('chronyd', case.facts)}"
     if bounds is not None:
         least = bounds[0] if bounds[0] > 0 else -bounds[1] if bounds[1] < 0 else 0.0
         way = "ahead of" if bounds[0] > 0 else "behind"

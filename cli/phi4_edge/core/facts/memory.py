@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from phi4_edge.core.facts import system
-from phi4_edge.core.facts.model import Cgroup, Disk, Mount
+from phi4_edge.core.facts.model import Cgroup, Disk
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.layout import DOCKER_PATH
 from phi4_edge.core.text import LARGEST, clean, integer
@@ -100,7 +99,7 @@ def disks(sources: Sources, mem_total: int | None) -> tuple[Disk, ...]:
         path, size, there = [*line.split(), "ours"][:3] if len(line.split()) in (2, 3) else ("", "", "")
         if (taken := integer(size)) is not None:
             ours.setdefault(path, (taken, there if there in STANDING else ""))
-    pools, mounted = _pools(sources), system.mounts(sources)
+    pools = _pools(sources)
     found: dict[str, Disk] = {}
     for line in sources.lines("disk"):
         words = line.rsplit(None, 3)
@@ -112,14 +111,11 @@ def disks(sources: Sources, mem_total: int | None) -> tuple[Disk, ...]:
         kind, device, flags = kinds.get(words[0], ("", "", ()))
         filesystem, (taken_by_us, standing) = clean(words[3], 64), ours.get(words[0], (0, ""))
         pool = pools.get(words[0]) or _pool_of(filesystem, free, found)
-        mount = mounted.get(words[0], Mount("", None, False))
         disk = Disk(
             words[0], total, free, filesystem, taken_by_us, pool, standing,
             memory=_memory(kind, device, total, mem_total),
             read_only="ro" in flags,
             noexec="noexec" in flags,
-            point=mount.point,
-            free_files=mount.free_files,
         )  # fmt: skip
         found.setdefault(disk.path, disk)
     if not found:

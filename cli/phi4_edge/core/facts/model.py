@@ -10,6 +10,7 @@ from typing import Any
 
 from phi4_edge.core.facts.journal import Journal
 from phi4_edge.core.facts.receipt import Receipt
+from phi4_edge.core.facts.system import System
 from phi4_edge.core.facts.units import Service
 from phi4_edge.core.layout import Layout
 
@@ -35,9 +36,7 @@ class OperatingSystem:
 
 @dataclass(frozen=True, slots=True)
 class Userland:
-    """What the host's programs are made for, whatever its kernel is: bits of a pointer (None: unknown), and Debian's
-    name for that ("": unknown).
-    """
+    """What the host's programs are made for: bits of a pointer (None: unknown), and Debian's name for that, or ""."""
 
     bits: int | None
     name: str
@@ -101,7 +100,6 @@ class Disk:
     `standing`: what is at `path` that we must not write into (link, file, user: another user's directory), "closed" if
     not every user may get there, else "".
     `memory`: what makes it memory that the next boot empties (such as tmpfs), else "".
-    `point` is where it is mounted ("": unknown), `free_files` how many more files it takes (None: no fixed number).
     """
 
     path: str
@@ -114,25 +112,6 @@ class Disk:
     memory: str = ""
     read_only: bool = False
     noexec: bool = False
-    point: str = ""
-    free_files: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """Where a path is mounted, and how many more files fit there (None: no fixed number)."""
-
-    point: str
-    free_files: int | None
-    read_only: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Packages:
-    """What keeps Debian's package manager from working: what it left half done ("": nothing), and its database."""
-
-    unfinished: str = ""
-    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +216,7 @@ class HostFacts:
     `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
     /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container. `passed_through`: NVIDIA
     GPUs bound to a driver that hands them to virtual machines, each with that driver's name. `layout`: where what we
-    install was looked for. `installed`: where what serves lies, as its unit says; None without one. `init_state`: what
-    systemd says of itself ("": nobody could ask), timeout where it gives no answer. `docker_unit`: how docker.service
-    stands (its state, masked, or missing), "" where nobody could ask. `docker_snap`: Docker is there from a snap.
-    `controllers`: the kernel's control groups, None where unknown. `failing_disks`: devices with the number of errors
-    that their ext4 has recorded.
+    install was looked for. `installed`: where what serves lies, as its unit says; None without one.
     """
 
     host: str
@@ -259,10 +234,7 @@ class HostFacts:
     mem_available: int | None
     huge_pages: int
     cgroup: Cgroup
-    controllers: frozenset[str] | None
     disks: tuple[Disk, ...]
-    failing_disks: tuple[tuple[str, int], ...]
-    packages: Packages
     displays: tuple[Display, ...]
     nvidia: Nvidia
     passed_through: tuple[str, ...]
@@ -270,11 +242,9 @@ class HostFacts:
     secure_boot: bool | None
     reboot_required: bool
     init: str
-    init_state: str
+    system: System
     systemd: str
     docker: str
-    docker_unit: str
-    docker_snap: bool
     compose: str
     podman: str
     runc: str

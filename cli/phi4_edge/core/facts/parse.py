@@ -74,10 +74,7 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
         mem_available=found.available,
         huge_pages=found.huge_pages,
         cgroup=cgroup,
-        controllers=system.controllers(sources),
         disks=disks,
-        failing_disks=system.failing_disks(sources),
-        packages=system.packages(sources, system.mounts(sources)),
         displays=display,
         nvidia=gpu.nvidia(sources, display, board, ram, architecture),
         passed_through=passthrough.given_away(sources, display),
@@ -131,7 +128,7 @@ def _system(sources: Sources) -> dict[str, Any]:
         "secure_boot": {"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
         "reboot_required": sources.text("reboot_required").lstrip().startswith("yes"),
         "init": clean(sources.text("init").strip().partition(" ")[0], 32),
-        "init_state": clean(sources.text("init").strip().partition(" ")[2], 32),
+        "system": system.parse(sources.text_or_none, service.docker(sources)),
         "boot_id": clean(sources.text("boot_id"), 64),
     }
 
@@ -190,8 +187,6 @@ def _programs(sources: Sources) -> dict[str, Any]:
         "systemd": dotted(version_of(sources.text("systemd"))),
         "docker_storage": clean(sources.text("docker_info").partition(" ")[0], 32),
         "containerd_store": "io.containerd.snapshotter" in sources.text("docker_info"),
-        "docker_unit": service.docker(sources),
-        "docker_snap": (sources.text_or_none("docker_snap") or "").strip() == "yes",
         "docker_configured": integer(sources.text("daemon_json")) is not None,
     }
 

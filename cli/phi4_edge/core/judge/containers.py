@@ -9,7 +9,8 @@ from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.judge.condition import Condition, Level
 from phi4_edge.core.judge.wanted import Wanted
 from phi4_edge.core.packages import commands
-from phi4_edge.core.packages.docker import SUITES
+from phi4_edge.core.packages.docker import SUITES, by_hand
+from phi4_edge.core.packages.nvidia import installable
 from phi4_edge.core.text import version_of
 
 # `docker compose` is the plugin; version 1 was a program of its own and reads our files otherwise.
@@ -26,7 +27,7 @@ def compose_there(facts: HostFacts) -> bool:
 
 def docker_there(facts: HostFacts) -> bool:
     """Return whether Docker's engine is installed, also one that does not answer now."""
-    return not facts.podman and (facts.docker != "" or facts.docker_unit not in ("", "missing"))
+    return not facts.podman and (facts.docker != "" or facts.system.docker_unit not in ("", "missing"))
 
 
 def conditions(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
@@ -35,7 +36,7 @@ def conditions(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
         yield from _podman(facts, wanted)
         return
     yield from _missing(facts, wanted)
-    if facts.docker_snap:
+    if facts.system.docker_snap:
         level = Level.PROBLEM if wanted.docker else Level.NOTE
         fix = "sudo snap remove docker; provision installs Docker's packages where the plan needs them"
         yield Condition("docker", level, "Docker from a snap", "one from packages", fix)
@@ -49,9 +50,11 @@ def conditions(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
         yield from _silent(facts, wanted)
     if wanted.installs.docker and docker_there(facts):
         had = f"Compose {facts.compose}" if facts.compose else "no Compose"
-        fix = f"{BY_US} installs it; by hand: {commands.install(facts.os, 'docker-compose-plugin')}"
+        fix = by_hand(facts.os.id, facts.os.version_id, facts.docker)
+        if installable(facts):
+            fix = f"{BY_US} installs it; by hand: {commands.install(facts.os, 'docker-compose-plugin')}"
         yield Condition("docker", Level.NOTE, f"{had} beside Docker", "Compose 2", fix)
-    if wanted.installs.toolkit and not facts.toolkit:
+    if wanted.installs.toolkit and not facts.toolkit and (installable(facts) or facts.jetson is not None):
         yield Condition(
             "toolkit", Level.NOTE, "no NVIDIA Container Toolkit", "it: containers use the GPU", f"{BY_US} installs it"
         )
@@ -67,7 +70,7 @@ def _podman(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
 
 def _missing(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
     """What would have to be installed first on a system that the roles install nothing on."""
-    if (facts.os.id, facts.os.version_id) in SUITES:
+    if installable(facts):
         return
     named = {
         # Where Compose is, the engine is too: it only gave no answer, and the role starts it.
@@ -78,22 +81,24 @@ def _missing(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
     missing = " and ".join(name for name, needed in named.items() if needed)
     if missing:
         known = ", ".join(" ".join(pair) for pair in SUITES)
+        docker = named["Docker with Compose 2"]
+        itself = by_hand(facts.os.id, facts.os.version_id, facts.docker) if docker else "install it there yourself"
         native = " or ".join(sorted(name for name, engine in ENGINES.items() if engine.native))
         yield Condition(
             "packages", Level.PROBLEM,
             f"{facts.os.pretty_name or 'an unknown system'} without {missing}, which phi4-edge installs only on "
-            f"{known}", "it there", f"install it yourself, or choose what does not need it (phi4_engine: {native}, "
+            f"{known}", "it there", f"{itself}; or choose what does not need it (phi4_engine: {native}, "
             "phi4_service_manager: systemd, no webui_enabled, no nvidia_runtime_driver_install)",
         )  # fmt: skip
 
 
 def _silent(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
     gap = next((gap for gap in facts.gaps if gap.source == "docker" and gap.kind != "missing"), None)
-    said, unit = gap.detail if gap is not None else "", facts.docker_unit
+    said, unit = gap.detail if gap is not None else "", facts.system.docker_unit
     if unit in ("", "missing"):
         if gap is not None:
             yield _without_service(facts, said, known=unit == "missing")
-        elif wanted.installs.docker:
+        elif wanted.installs.docker and installable(facts):
             yield Condition("docker", Level.NOTE, "no Docker Engine", "it, with Compose 2", f"{BY_US} installs it")
         return
     more = f"; {said}" if said else ""
@@ -110,7 +115,7 @@ def _silent(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
         fix = "see why: sudo docker info; sudo journalctl -u docker -n 50"
         yield Condition("docker", Level.WARNING, found, "an answer", fix)
     else:
-        started = commands.start("docker", facts.init)
+        started = commands.start("docker", facts)
         fix = f"{BY_US} starts it; by hand: {started}" if wanted.docker else started
         yield Condition("docker", Level.WARNING, found, "an answer", fix)
 
@@ -123,7 +128,7 @@ def _without_service(facts: HostFacts, said: str, known: bool) -> Condition:
             "docker", Level.NOTE, "the command docker without its service", "Docker's engine, if anything", fix
         )
     found = f"Docker is installed but its daemon does not answer ({said or 'it gave no reason'})"
-    return Condition("docker", Level.WARNING, found, "an answer", commands.start("docker", facts.init))
+    return Condition("docker", Level.WARNING, found, "an answer", commands.start("docker", facts))
 
 
 def _daemon(facts: HostFacts) -> Iterator[Condition]:

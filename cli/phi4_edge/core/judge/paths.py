@@ -27,9 +27,9 @@ def conditions(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
     yield from _fleeting(used, wanted)
     yield from _read_only(facts, used, wanted)
     yield from _noexec(facts, used, wanted)
-    yield from _files(used)
+    yield from _files(facts, used)
     yield from _space(facts, used, wanted)
-    for device, count in facts.failing_disks:
+    for device, count in facts.system.failing_disks:
         yield Condition(
             "disk", Level.WARNING, f"the file system on {device} has recorded {count} errors",
             "none: the disk or card may be dying",
@@ -81,11 +81,11 @@ def _fleeting(used: tuple[Disk, ...], wanted: Wanted) -> Iterator[Condition]:
         )  # fmt: skip
 
 
-def _mounts(disks: Iterator[Disk]) -> Iterator[tuple[str, str, Disk]]:
+def _mounts(facts: HostFacts, disks: Iterator[Disk]) -> Iterator[tuple[str, str, Disk]]:
     """Yield (what is on it, its mount point or else a path, one of the disks) of each mount."""
     by_point: dict[str, list[Disk]] = {}
     for disk in disks:
-        by_point.setdefault(disk.point or disk.path, []).append(disk)
+        by_point.setdefault(facts.system.mount(disk.path).point or disk.path, []).append(disk)
     for point, group in by_point.items():
         yield " and ".join(disk.path for disk in group), point, group[0]
 
@@ -95,33 +95,34 @@ def _is_on(paths: str, point: str, how: str) -> str:
     return f"{paths} {'are' if ' and ' in paths else 'is'} on a file system that is mounted {how}{where}"
 
 
-def _remount(disk: Disk, option: str) -> str:
-    point = quote(disk.point) if disk.point else f'"$(findmnt -no TARGET -T {disk.path})"'
+def _remount(facts: HostFacts, disk: Disk, option: str) -> str:
+    known = facts.system.mount(disk.path).point
+    point = quote(known) if known else f'"$(findmnt -no TARGET -T {disk.path})"'
     return f"sudo mount -o remount,{option} {point}"
 
 
 def _read_only(facts: HostFacts, used: tuple[Disk, ...], wanted: Wanted) -> Iterator[Condition]:
     needed, why = "one that can be written to", "if that fails see why: sudo dmesg | grep -i 'remount\\|error'"
-    for paths, point, disk in _mounts(disk for disk in used if disk.read_only):
-        fix = f"{_remount(disk, 'rw')}; {why}"
+    for paths, point, disk in _mounts(facts, (disk for disk in used if disk.read_only)):
+        fix = f"{_remount(facts, disk, 'rw')}; {why}"
         yield Condition("disk", Level.PROBLEM, _is_on(paths, point, "read-only"), needed, fix)
-    if facts.packages.read_only and wanted.installs.any:
+    if facts.system.mount(DPKG_PATH).read_only and wanted.installs.any:
         fix = f'sudo mount -o remount,rw "$(findmnt -no TARGET -T {DPKG_PATH})"; {why}'
         yield Condition("disk", Level.PROBLEM, _is_on(DPKG_PATH, DPKG_PATH, "read-only"), needed, fix)
 
 
 def _noexec(facts: HostFacts, used: tuple[Disk, ...], wanted: Wanted) -> Iterator[Condition]:
     programs = {facts.layout.root: wanted.native, DOCKER_PATH: wanted.docker}
-    for paths, point, disk in _mounts(disk for disk in used if disk.noexec and programs.get(disk.path)):
+    for paths, point, disk in _mounts(facts, (disk for disk in used if disk.noexec and programs.get(disk.path))):
         yield Condition(
             "disk", Level.PROBLEM, _is_on(paths, point, "noexec"), "one that programs run from",
-            f"{_remount(disk, 'exec')}, and the same in /etc/fstab",
+            f"{_remount(facts, disk, 'exec')}, and the same in /etc/fstab",
         )  # fmt: skip
 
 
-def _files(used: tuple[Disk, ...]) -> Iterator[Condition]:
-    for paths, point, disk in _mounts(disk for disk in used if _left(disk) < LOW_FILES):
-        left = _left(disk)
+def _files(facts: HostFacts, used: tuple[Disk, ...]) -> Iterator[Condition]:
+    for paths, point, disk in _mounts(facts, (disk for disk in used if _left(facts, disk) < LOW_FILES)):
+        left = _left(facts, disk)
         yield Condition(
             "inodes", Level.PROBLEM if left < FEWEST_FILES else Level.WARNING,
             f"{left} more files can be created below {paths}", f"{LOW_FILES} for several releases side by side",
@@ -130,9 +131,10 @@ def _files(used: tuple[Disk, ...]) -> Iterator[Condition]:
         )  # fmt: skip
 
 
-def _left(disk: Disk) -> int:
+def _left(facts: HostFacts, disk: Disk) -> int:
     """Return how many more files a file system takes; enough where it has no fixed number of them."""
-    return LOW_FILES if disk.free_files is None else disk.free_files
+    free = facts.system.mount(disk.path).free_files
+    return LOW_FILES if free is None else free
 
 
 def _space(facts: HostFacts, used: tuple[Disk, ...], wanted: Wanted) -> Iterator[Condition]:
@@ -146,7 +148,7 @@ def _space(facts: HostFacts, used: tuple[Disk, ...], wanted: Wanted) -> Iterator
             passing=True,
         )  # fmt: skip
         return
-    for paths, point, disk in _mounts(disk for disk in used if disk.free < LOW_SPACE):
+    for paths, point, disk in _mounts(facts, (disk for disk in used if disk.free < LOW_SPACE)):
         yield Condition(
             "disk", Level.WARNING, f"{gb(disk.free)} free below {paths}", f"{gb(LOW_SPACE)} for logs and updates",
             f"{tidy}; sudo du -xh -d2 {quote(point)} | sort -h | tail", passing=True,

@@ -19,7 +19,7 @@ def conditions(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
 def _systemd(facts: HostFacts) -> Iterator[Condition]:
     if facts.init != "systemd":
         return  # the plan says what that means
-    state = facts.init_state
+    state = facts.system.init_state
     if state in ("starting", "initializing"):
         yield Condition(
             "systemd", Level.WARNING, "the host is still starting", "a started one", "systemctl list-jobs; try later",
@@ -39,7 +39,7 @@ def _systemd(facts: HostFacts) -> Iterator[Condition]:
 
 
 def _cgroups(facts: HostFacts) -> Iterator[Condition]:
-    if facts.controllers and "memory" not in facts.controllers:
+    if facts.system.controllers and "memory" not in facts.system.controllers:
         yield Condition(
             "cgroups", Level.WARNING, "the kernel has no control group for memory",
             "one: limits have no effect without it", memory_controller(facts),
@@ -58,10 +58,10 @@ def memory_controller(facts: HostFacts) -> str:
 
 
 def _packages(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
-    if facts.packages.unfinished:
+    if facts.system.unfinished:
         # Role docker looks at it wherever containers run, also where Docker is there.
         stops = wanted.docker or wanted.installs.any
         yield Condition(
-            "dpkg", Level.PROBLEM if stops else Level.WARNING, facts.packages.unfinished,
+            "dpkg", Level.PROBLEM if stops else Level.WARNING, facts.system.unfinished,
             "every package fully installed", "sudo dpkg --configure -a && sudo apt-get -f install -y",
         )  # fmt: skip

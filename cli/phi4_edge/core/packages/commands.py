@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from phi4_edge.core.facts.model import OperatingSystem
+from phi4_edge.core.facts import init
+from phi4_edge.core.facts.init import SYSTEMD
+from phi4_edge.core.facts.model import HostFacts, OperatingSystem
 
 # Package manager of a distribution, by ID or ID_LIKE of os-release.
 MANAGERS = {
@@ -68,8 +70,17 @@ def clear_cache(system: OperatingSystem, there: str = "") -> str:
     return CLEAN.get(manager(system, there), _DEFAULT_CLEAN)
 
 
-def start(unit: str, init: str) -> str:
-    """Return the command that starts a service now and at boot."""
-    if init == "systemd":
-        return f"sudo systemctl enable --now {unit}"
-    return f"sudo rc-update add {unit} default && sudo rc-service {unit} start"
+# What starts a service now and at boot, by the init system.
+_START = {
+    SYSTEMD: "sudo systemctl enable --now {0}",
+    "OpenRC": "sudo rc-update add {0} default && sudo rc-service {0} start",
+    "SysV init": "sudo update-rc.d {0} defaults && sudo service {0} start",
+    "runit": "sudo ln -s /etc/sv/{0} /var/service/",
+    "dinit": "sudo dinitctl enable {0}",
+}
+
+
+def start(unit: str, facts: HostFacts | None) -> str:
+    """Return the command that starts a service now and at boot; without facts that of systemd."""
+    system = SYSTEMD if facts is None or facts.init == SYSTEMD else init.name(facts)
+    return _START[system].format(unit) if system in _START else f"start {unit} as this host starts its services"

@@ -26,6 +26,18 @@ ARCHITECTURES = ("amd64", "arm64")
 CONFLICTING = ("docker.io", "podman-docker", "containerd", "runc")
 COMPOSE = {"bookworm": "", "trixie": "docker-compose", "jammy": "docker-compose-v2", "noble": "docker-compose-v2"}
 LEFT_ALONE = "what is installed is left alone"
+# Distributions whose own packages have no Compose 2, and that nothing is installed on: what they have, and what Docker
+# calls their suite.
+_OLD = {
+    ("debian", "10"): ("docker.io 18.09 and docker-compose 1.21", "buster"),
+    ("debian", "11"): ("docker.io 20.10 and docker-compose 1.25", "bullseye"),
+    ("raspbian", "11"): ("docker.io 20.10 and docker-compose 1.25", "bullseye"),
+    ("ubuntu", "20.04"): ("docker.io and docker-compose 1.25 (docker-compose-v2 in its updates)", "focal"),
+}
+_PLUGIN = (
+    "take the program of Compose's own releases (docker-compose-linux-x86_64, or -aarch64), and there: sudo install -D "
+    "-m 0755 FILE /usr/local/lib/docker/cli-plugins/docker-compose"
+)
 
 
 def below(floors: Mapping[str, Any], component: str, version: str, accepted: Collection[str] = ()) -> str:
@@ -39,6 +51,23 @@ def below(floors: Mapping[str, Any], component: str, version: str, accepted: Col
     return (
         f"found {component} {version}, needed {dotted(minimum)} or newer: {floor.why}. Install a newer one, or set "
         f"phi4_accept_below_floor={component} if the distribution has fixed these in its own build"
+    )
+
+
+def by_hand(system: str, version: str, engine: str) -> str:
+    """What an operator does for Docker with Compose 2 on a system that nothing is installed on.
+
+    `system` and `version` are ID and VERSION_ID of os-release; `engine` is the version of Docker there, "" for none.
+    """
+    has, suite = _OLD.get((system, version), ("", ""))
+    own = f"its own packages do not do ({has}): " if has else ""
+    if engine:
+        return f"{own}{_PLUGIN}"
+    if not suite:
+        return "install Docker and Compose 2 there yourself"
+    return (
+        f"{own}add Docker's own repository (suite {suite}) there, then sudo apt-get install docker-ce docker-ce-cli "
+        "containerd.io docker-compose-plugin"
     )
 
 
@@ -131,9 +160,10 @@ def _suite(found: Mapping[str, Any]) -> str:
     suite = SUITES.get((found["os"]["id"], found["os"]["version_id"]))
     if suite is None or found["architecture"] not in ARCHITECTURES:
         known = ", ".join(" ".join(pair) for pair in SUITES)
+        step = by_hand(found["os"]["id"], found["os"]["version_id"], found["engine"])
         raise PreflightError(
             f"found {_system(found)} on {found['architecture'] or 'an unknown architecture'}, needed one of {known} on "
-            f"{' or '.join(ARCHITECTURES)} to install packages: install Docker and Compose 2 yourself, then {AGAIN}"
+            f"{' or '.join(ARCHITECTURES)} to install packages: {step}, then {AGAIN}"
         )
     return suite
 

@@ -12,6 +12,7 @@ from typing import Any
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.catalog.table import GB, ResourceTable
 from phi4_edge.core.engines import directives, release_files
+from phi4_edge.core.facts.init import hindrance
 from phi4_edge.core.facts.model import HostFacts, to_plain
 from phi4_edge.core.layout import DOCKER_PATH, UNIT
 from phi4_edge.core.plan import contents, gates, needs, reasons
@@ -247,6 +248,4 @@ def _not_applicable(it: Chosen) -> str | None:
         return f"{label} {why}; phi4_quantization selects another"
     if it.manager not in it.engine.applicable:
         return f"this release of phi4-edge plans {label} under {it.manager}, but cannot install it yet"
-    if it.facts.init != "systemd":
-        return f"the service is a systemd unit even under {it.manager}, but PID 1 is {it.facts.init or 'unknown'}"
-    return None
+    return hindrance(it.facts) or None

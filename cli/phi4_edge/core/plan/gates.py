@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage
 from phi4_edge.core.engines import directives
+from phi4_edge.core.facts.init import SYSTEMD, first_process
 from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.judge import gate
 from phi4_edge.core.plan.overrides import Overrides
@@ -81,8 +82,8 @@ def _manager(facts: HostFacts, engine: CatalogEngine, build: Build, wanted: str)
 
 def _native(facts: HostFacts, build: Build) -> list[str]:
     reasons = []
-    if facts.init != "systemd":
-        reasons.append(f"PID 1 is {facts.init or 'unknown'}, needs systemd")
+    if facts.init != SYSTEMD:
+        reasons.append(f"{first_process(facts)}, needs systemd")
     elif old := directives.too_old(facts.systemd):
         reasons.append(old)
     if build.glibc and facts.libc.family != "glibc":
@@ -98,9 +99,9 @@ def _native(facts: HostFacts, build: Build) -> list[str]:
 
 def _compose(facts: HostFacts) -> list[str]:
     # What runs in containers is a unit too.
-    if facts.init == "systemd" and (old := directives.too_old(facts.systemd)):
+    if facts.init == SYSTEMD and (old := directives.too_old(facts.systemd)):
         return [old]
-    # Where systemd runs, Docker can be installed; elsewhere it must be there.
-    if facts.docker or facts.init == "systemd":
+    # Where systemd runs, Docker can be installed; elsewhere it must be there, and does not help: see `hindrance`.
+    if facts.docker or facts.init == SYSTEMD:
         return []
-    return ["no Docker Engine, and without systemd it cannot be installed"]
+    return [f"{first_process(facts)}, needs systemd, also under Compose"]

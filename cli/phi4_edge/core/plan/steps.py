@@ -50,8 +50,8 @@ def prerequisites(it: Chosen, planned: Install) -> tuple[str, ...]:
         had = f"the Compose found is {facts.compose}" if facts.compose else "it is missing"
         engine = f"Docker {facts.docker}".rstrip()
         found.append(f"the Compose plugin for {engine} is installed first ({had})")
-    if it.needs_docker and docker_there(facts) and not facts.docker and facts.docker_unit in STOPPED:
-        found.append(f"Docker is started first (docker.service is {facts.docker_unit})")
+    if it.needs_docker and docker_there(facts) and not facts.docker and facts.system.docker_unit in STOPPED:
+        found.append(f"Docker is started first (docker.service is {facts.system.docker_unit})")
     if planned.nvidia_toolkit:
         floor = _floor(it)
         old = f"{facts.toolkit} is updated" if facts.toolkit else "is installed"

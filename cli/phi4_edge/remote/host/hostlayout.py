@@ -15,7 +15,10 @@ FOLDER = "/etc/systemd/system"
 NAMING = ("phi4-edge.service", "phi4-edge-webui.service", "phi4-edge-load.service")
 # What lies in each directory of ours, and nothing else that is there is ours.
 IN_ROOT = ("current", "engines", "releases")
-IN_STATE = ("docker.json", "journal.json", "lock", "models", "receipt.json", "staging", "stores", "trust", "webui")
+IN_STATE = (
+    *("docker.json", "fact.json", "journal.json", "lock", "models", "receipt.json", "staging", "stores", "trust"),
+    "webui",
+)
 UNIT_LIMIT = 64 * 1024
 RELEASE = re.compile(r"""(?:^|[\s="'])((?:/[A-Za-z0-9._-]+){1,20})/releases/(r-[0-9a-f]{12})/""", re.MULTILINE)
 LINKED = re.compile(r"((?:/[A-Za-z0-9._-]+){1,20})/(?:models|stores)/[^/]+")

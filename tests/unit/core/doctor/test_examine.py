@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phi4_edge.core import broken_python
 from phi4_edge.core.doctor import access, examine
 from phi4_edge.core.doctor import system as doctor_system
 from phi4_edge.core.doctor.examine import Level
@@ -156,11 +157,21 @@ def test_a_skew_that_all_hosts_share_is_our_own() -> None:
 def test_a_refusal_of_preflight_is_a_problem_in_the_words_of_the_distribution(
     kind: str, reason: str, system: str, check: str, fix: str
 ) -> None:
-    finding = access.refusal("gw1", kind, reason, "the next step", system, "gw")
+    step = broken_python.INSTALL if kind == "no_python" and system else "the next step"
+    finding = access.refusal("gw1", kind, reason, step, system, "gw")
     assert (finding.check, finding.level) == (check, Level.PROBLEM)
     assert fix in finding.fix
     assert finding.needed
     assert not finding.found.startswith("found ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "check"), [("no_python", "python"), ("turned_away", "ssh"), ("no_shell", "ssh"), ("asks", "ssh")]
+)
+def test_a_step_for_one_trouble_is_kept_on_every_distribution(kind: str, check: str) -> None:
+    step = "set ansible_python_interpreter=/usr/bin/python3.11, which is there"
+    finding = access.refusal("gw1", kind, "found that it is so, needed another", step, "debian", "gw")
+    assert (finding.check, finding.fix) == (check, step)
 
 
 def test_the_line_for_a_shell_is_one_that_the_shell_takes() -> None:

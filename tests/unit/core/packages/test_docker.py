@@ -72,8 +72,28 @@ def test_debian_12_has_no_compose_2(packages: dict[str, str]) -> None:
     ],
 )  # fmt: skip
 def test_what_was_not_tested_is_refused_with_what_to_do(more: dict[str, Any]) -> None:
-    with pytest.raises(PreflightError, match=r"needed one of debian 12.*install Docker .* yourself"):
+    with pytest.raises(PreflightError, match=r"needed one of debian 12.*(Compose 2|compose-plugin).*, then "):
         decide(host(**more), "docker", PINS, FLOORS)
+
+
+@pytest.mark.parametrize("source", ["docker", "distribution"])
+@pytest.mark.parametrize(
+    ("system", "engine", "step"),
+    [
+        (("debian", "11"), "", r"docker\.io 20\.10 and docker-compose 1\.25.*suite bullseye.*docker-compose-plugin"),
+        (("debian", "11"), "28.5.2", r"docker\.io 20\.10.*Compose's own releases .*cli-plugins"),
+        (("raspbian", "11"), "", r"suite bullseye"),
+        (("debian", "10"), "", r"docker\.io 18\.09.*suite buster"),
+        (("ubuntu", "20.04"), "", r"docker-compose-v2 in its updates.*suite focal"),
+        (("fedora", "43"), "", r": install Docker and Compose 2 there yourself, then"),
+        (("fedora", "43"), "28.5.2", r": take the program of Compose's own releases"),
+    ],
+)
+def test_where_nothing_is_installed_the_way_by_hand_is_one_that_the_system_has(
+    system: tuple[str, str], engine: str, step: str, source: str
+) -> None:
+    with pytest.raises(PreflightError, match=step):
+        decide(host(*system, engine=engine), source, PINS, FLOORS)
 
 
 def test_docker_that_is_new_enough_is_left_alone_wherever_it_runs() -> None:

@@ -172,7 +172,7 @@ def test_a_release_stays_on_its_gpu_while_no_other_is_larger(document: Make) -> 
 @pytest.mark.parametrize(
     ("source", "text", "said"),
     [
-        ("init", "bash offline", "PID 1 is bash, needs systemd"),
+        ("init", "bash offline", "PID 1 is bash, which is no init system, needs systemd"),
         ("init", None, "PID 1 is unknown, needs systemd"),
         ("libc", "glibc 2.27", "glibc 2.27, needs 2.28 or newer"),
         ("libc", None, "C library unknown, needs glibc 2.28"),
@@ -193,7 +193,7 @@ def test_compose_needs_docker_or_a_host_where_it_can_be_installed(document: Make
     bare = plan(document("musl-alpine", docker=None))
     assert not bare.fits and "needs systemd" in texts(bare)
     asked = plan(document("musl-alpine", docker=None), service_manager="compose")
-    assert not asked.fits and "without systemd it cannot be installed" in texts(asked)
+    assert not asked.fits and "PID 1 is init (OpenRC), needs systemd, also under Compose" in texts(asked)
     later = plan(document("n150-8gb"), service_manager="compose")
     assert later.install.docker and "Docker Engine with its Compose plugin is installed first" in later.prerequisites
     assert "vllm is not offered under systemd" in texts(plan(document(GPU), engine="vllm", service_manager="systemd"))
