@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,14 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge import content, data
+    from phi4_edge import data
     from phi4_edge.core.facts import parse
-    from phi4_edge.core.plan.decide import Inputs, Plan, decide
-    from phi4_edge.core.plan.overrides import EXTRA, Overrides
-    from phi4_edge.core.rollout import planned
+    from phi4_edge.core.plan.decide import Plan, decide
+    from phi4_edge.core.plan.overrides import Overrides
     from phi4_edge.errors import Phi4EdgeError
+    from phi4_edge.remote import planning
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
-
-# With fact injection on, our own facts look like variables of the inventory; they may be of a play before this one.
-RESULTS = (
-    "phi4_facts", "phi4_lock", "phi4_plan", "phi4_images", "phi4_rollback", "phi4_watch", "phi4_doctor", "phi4_gate",
-)  # fmt: skip
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -43,18 +37,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(
                 "found no fact phi4_facts, needed it; include phi4_edge.edge.probe before this role"
             )
-        wishes = {
-            name: self._templar.template(value)
-            for name, value in variables.items()
-            if name in EXTRA or (name.startswith("phi4_") and name not in (*RESULTS, *planned.VARIABLES))
-        }
+        wishes = planning.wishes(variables, self._templar.template)
         try:
-            store = Path(self._task.args["store"]).expanduser()
-            inputs = Inputs(
-                artifacts=indexed(store / "index.json", "artifacts"),
-                runtimes=content.runtimes(),
-                images=indexed(store / "images.json", "images"),
-            )
+            inputs = planning.inputs(Path(self._task.args["store"]).expanduser())
             seen, wanted = parse.parse(self._task.args["facts"]), Overrides.from_vars(host, wishes)
             plan = decide(seen, data.load_table(), data.load_catalog(), wanted, inputs)
         except Phi4EdgeError as error:
@@ -64,13 +49,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if reason:
             return {"changed": False, "failed": True, "msg": reason, "phi4_plan": document}
         return {"changed": False, "phi4_plan": document, "ansible_facts": {"phi4_plan": document}}
-
-
-def indexed(index: Path, key: str) -> dict[str, str]:
-    """Digest by name of what an index of the controller's store holds; nothing where there is no store yet."""
-    if not index.is_file():
-        return {}
-    return {name: str(line["digest"]) for name, line in json.loads(index.read_text())[key].items()}
 
 
 def refusal(plan: Plan, expected: str) -> str:

@@ -9,8 +9,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge.core.facts import parse, receipt
-    from phi4_edge.core.facts.endings import endings
+    from phi4_edge.core.facts import parse, status, words
     from phi4_edge.errors import FactsError
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
@@ -32,18 +31,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "found no fact phi4_facts, needed it; include phi4_edge.edge.probe before this role"
             )
         try:
-            host = parse.parse(self._task.args["facts"])
+            found = status.classify(parse.parse(self._task.args["facts"]), None).to_dict()
         except FactsError as error:
             raise AnsibleActionFail(str(error)) from None
-        found = host.receipt
-        drift = [f"{item.path} ({item.problem})" for item in found.drift]
-        state = receipt.status(found, host.service)
-        if state in ("serving", "stopped") and host.service is not None and host.service.loading:
-            state = "loading"
-        port = f"port {found.port}" if found.port else ""
-        ended = [ending.text for ending in endings(host)]
-        words = [state, found.release, found.artifact, port, *drift, *ended, found.error]
         return {
-            "changed": False, "state": state, "release": found.release, "drift": drift,
-            "msg": " · ".join(word for word in words if word),
+            "changed": False, "state": found["state"], "release": found["release"], "msg": words.serving(found),
+            "drift": [words.drifted(item) for item in found["drift"]],
         }  # fmt: skip

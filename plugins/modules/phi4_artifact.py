@@ -17,6 +17,8 @@ description:
     any version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.push
 options:
   name:
     description:
@@ -46,26 +48,6 @@ options:
     description:
       - Directory on the host.
     type: path
-    required: true
-  staging:
-    description:
-      - Directory on the host for what is not complete.
-    type: path
-    required: true
-  piece_bytes:
-    description:
-      - Bytes sent in one request.
-    type: int
-    required: true
-  reserve_bytes:
-    description:
-      - Bytes of the host's disk that must stay free.
-    type: int
-    required: true
-  retries:
-    description:
-      - How often a lost connection is tried again.
-    type: int
     required: true
 """
 

@@ -18,16 +18,14 @@ description:
     any version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.push
+  - phi4_edge.edge.options.store
 options:
   images:
     description:
       - The plan's image by what it is for (engine, webui).
     type: dict
-    required: true
-  store:
-    description:
-      - Store of artifacts on the controller.
-    type: path
     required: true
   delivery:
     description:
@@ -41,26 +39,6 @@ options:
     description:
       - Registry that stands in for all others, host[:port][/prefix].
     type: str
-  staging:
-    description:
-      - Directory on the host for what is not complete.
-    type: path
-    required: true
-  piece_bytes:
-    description:
-      - Bytes sent in one request.
-    type: int
-    required: true
-  reserve_bytes:
-    description:
-      - Bytes of the host's disk that must stay free.
-    type: int
-    required: true
-  retries:
-    description:
-      - How often a lost connection is tried again.
-    type: int
-    required: true
 """
 
 EXAMPLES = r"""

@@ -16,6 +16,8 @@ description:
     any version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.stage
 options:
   do:
     description:
@@ -40,18 +42,6 @@ options:
   library:
     description:
       - 'Name and digest in Ollama''s library; empty: the pushed model (create).'
-    type: dict
-  root:
-    description:
-      - Directory of releases (stage).
-    type: path
-  release:
-    description:
-      - Name of the release (stage).
-    type: str
-  links:
-    description:
-      - Symlinks of the release by name (stage).
     type: dict
 """
 

@@ -16,6 +16,8 @@ description:
     version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.stage
 options:
   do:
     description:
@@ -38,18 +40,6 @@ options:
     description:
       - Version of Python that the wheels are for, such as 3.13 (build).
     type: str
-  root:
-    description:
-      - Directory of releases (stage).
-    type: path
-  release:
-    description:
-      - Name of the release (stage).
-    type: str
-  links:
-    description:
-      - Symlinks of the release by name (stage).
-    type: dict
 """
 
 EXAMPLES = r"""

@@ -17,17 +17,10 @@ description:
     version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.facts
+  - phi4_edge.edge.options.store
 options:
-  facts:
-    description:
-      - Document of the probe.
-    type: dict
-    required: true
-  store:
-    description:
-      - Store of artifacts on the controller.
-    type: path
-    required: true
   expected:
     description:
       - Fingerprint that was agreed to; empty for any.

@@ -16,6 +16,8 @@ description:
     any version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.folders
 options:
   do:
     description:
@@ -25,16 +27,6 @@ options:
     choices:
       - commit
       - sweep
-  root:
-    description:
-      - Directory of releases and engines.
-    type: path
-    required: true
-  state:
-    description:
-      - Directory of models and receipt.
-    type: path
-    required: true
   plan:
     description:
       - The plan that was applied (commit).

@@ -16,6 +16,8 @@ description:
     any version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.folders
 options:
   do:
     description:
@@ -33,16 +35,6 @@ options:
       - rollback
       - remove
       - erase
-  root:
-    description:
-      - Directory of releases and engines.
-    type: path
-    required: true
-  state:
-    description:
-      - Directory of models and receipt.
-    type: path
-    required: true
   release:
     description:
       - Release that is staged, verified, rehearsed or switched to.

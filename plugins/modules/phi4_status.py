@@ -16,12 +16,8 @@ description:
     any version.
 author:
   - The phi4-edge authors (!UNKNOWN)
-options:
-  facts:
-    description:
-      - Document of the probe.
-    type: dict
-    required: true
+extends_documentation_fragment:
+  - phi4_edge.edge.options.facts
 """
 
 EXAMPLES = r"""

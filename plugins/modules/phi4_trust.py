@@ -17,6 +17,8 @@ description:
     any version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.store
 options:
   do:
     description:
@@ -29,11 +31,6 @@ options:
   state:
     description:
       - Directory of models and receipt.
-    type: path
-    required: true
-  store:
-    description:
-      - Store of artifacts on the controller.
     type: path
     required: true
   keys:

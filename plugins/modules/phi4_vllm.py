@@ -16,6 +16,8 @@ description:
     version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.stage
 options:
   do:
     description:
@@ -33,18 +35,6 @@ options:
     description:
       - What the plan says that it is (check).
     type: str
-  root:
-    description:
-      - Directory of releases (stage).
-    type: path
-  release:
-    description:
-      - Name of the release (stage).
-    type: str
-  links:
-    description:
-      - Symlinks of the release by name (stage).
-    type: dict
 """
 
 EXAMPLES = r"""

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -107,12 +108,26 @@ def test_json_is_the_record_with_its_schema(invoke: Invoke, rollout: str) -> Non
     assert [host["outcome"] for host in document["hosts"]] == ["rolled_back", "untouched", "untouched"]
 
 
-@pytest.mark.parametrize(("name", "begin"), [("r.md", "# Stopped"), ("r.json", "{"), ("r.txt", "<!doctype html>")])
+@pytest.mark.parametrize(
+    ("name", "begin"), [("r.md", "# Stopped"), ("r.json", "{"), ("r.xml", "<?xml"), ("r.txt", "<!doctype html>")]
+)
 def test_the_name_of_the_file_says_the_format(
     invoke: Invoke, rollout: str, tmp_path: Path, name: str, begin: str
 ) -> None:
     assert invoke("report", "last", "-o", name).exit_code == 0
     assert (tmp_path / name).read_text().startswith(begin)
+
+
+def test_junit_is_for_ci(invoke: Invoke, rollout: str) -> None:
+    result = invoke("report", "last", "--output", "junit")
+    assert result.exit_code == 0
+    root = ElementTree.fromstring(result.stdout)
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("3", "1", "0")
+    assert [case.get("name") for case in root.iter("testcase")] == ["gw1", "gw2", "gw3"]
+    (failure,) = root.iter("failure")
+    assert failure.text is not None
+    assert "<b>loading</b>" in failure.text
+    assert "next: see phi4-edge status gw.ini" in failure.text
 
 
 def test_o_is_the_file_and_not_the_format(invoke: Invoke, rollout: str, tmp_path: Path) -> None:

@@ -32,6 +32,16 @@ HEAVY = {"ansible", "ansible_runner", "docker", "paramiko", "rich", "yaml", "hug
         (["detect", "x", "--forks", "0"], "0 is not in the range"),
         (["plan", "--facts", "x", "--set", "port=1"], "needed phi4_NAME=VALUE"),
         (["ask", "x", "question", "--temperature", "9"], "9.0 is not in the range"),
+        (["plan", "--facts", "x", "-e", "phi4_port=1"], "needed --set KEY=VALUE"),
+        (["provision", "x", "--tags", "plan,deploy"], "found tag 'deploy', needed some of detect, plan, apply"),
+        (["provision", "x", "--tags", "all"], "found tag 'all'"),
+        (["provision", "x", "--tags", "Plan"], "found tag 'Plan'"),
+        (["provision", "x", "--tags", ","], "found no tag"),
+        (["provision", "x", "--tags", "plan", "--resume"], "found --tags plan and --resume, needed one of them"),
+        (["provision", "x", "--tags", "detect", "--plan", "pyproject.toml"], "found --tags detect and --plan"),
+        (["status", "x", "--vault-id", "dev@missing"], "found no file 'missing', needed [LABEL@]FILE"),
+        (["status", "x", "--vault-id", "dev@"], "found no file ''"),
+        (["detect", "x", "--vault-password-file", "setup.py", "--vault-password-file", "/"], "--vault-password-file"),
     ],
 )
 def test_a_usage_error_is_exit_1_with_help_on_stderr(invoke: Invoke, arguments: list[str], message: str) -> None:

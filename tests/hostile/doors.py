@@ -170,8 +170,10 @@ def _serving() -> list[Door]:
     passed = {"release": plan["release"], "proof": "0" * 32}
     gate = {"generation_seconds": 1, "start_seconds": 1, "stability_seconds": 0}
     both = {"plan": plan, **AT}
+    wish = {"address": "127.0.0.1", "port": 1, "request": "", "seconds": 1, "most_bytes": 1, "expected": None}
     return [
         Door(("health", "gate", "gate"), {"phi4_health": {**both, **gate}}),
+        Door(("health", "exchange", "exchange"), {"phi4_exchange": {"wish": wish}}, checked=True),
         Door(("health", "watch", "watch"), {"phi4_health": {**both, "generation_seconds": 1, "watch_seconds": 1}}),
         Door(
             ("receipt", "receipt", "commit"),

@@ -98,6 +98,9 @@ def _of_releases() -> dict[str, Json]:
     return {
         "health/gate/gate": {"ready_seconds": 1.5, "generation": {"tokens": 8, "seconds": 0.5}, "proof": "0" * 32},
         "health/watch/watch": {"watch": WATCH},
+        "health/exchange/exchange": {
+            "listener": "{}", "sent": True, "end": "complete", "times": [0.1], "pieces": ["SFRUUA=="],
+        },
         "receipt/receipt/commit": {"changed": True, "file_count": 7, "pruned": ["r-000000000000"]},
         "receipt/receipt/sweep": {"changed": True, "pruned": ["r-000000000000"]},
         "service/release/stage": {**CHANGED, "diff": []},

@@ -24,6 +24,7 @@ FACTS = {
     "phi4_watch",
     "phi4_doctor",
     "phi4_gate",
+    "phi4_exchange",
     "phi4_webui",
 }
 # Keys that are ours or Ansible's own in a result, although Ansible acts on them.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
 import subprocess
 import sys
@@ -152,12 +154,49 @@ def test_every_plugin_is_documented_with_all_of_its_options(path: Path) -> None:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_VALID_ARGS"
     ]
     assert isinstance(taken, ast.Call)
-    assert set(found["options"]) == {each.value for each in ast.walk(taken.args[0]) if isinstance(each, ast.Constant)}
-    for name, option in found["options"].items():
+    options: dict[str, Any] = dict(found.get("options") or {})
+    for name in found.get("extends_documentation_fragment") or ():
+        shared = fragments()[name]
+        assert not set(shared) & set(options), f"{name} says it too"
+        options |= shared
+    assert set(options) == {each.value for each in ast.walk(taken.args[0]) if isinstance(each, ast.Constant)}
+    for name, option in options.items():
         assert set(option) <= {"description", "type", "required", "choices", "default", "elements"}, name
     (example,) = yaml.safe_load(texts["EXAMPLES"])
-    assert set(example[f"phi4_edge.edge.{path.stem}"]) <= set(found["options"])
+    assert set(example[f"phi4_edge.edge.{path.stem}"]) <= set(options)
     assert yaml.safe_load(texts["RETURN"])
+
+
+def fragments() -> dict[str, dict[str, Any]]:
+    """Options that several modules have, by the name that a module gives for them."""
+    found = {}
+    for path in ROOT.glob("plugins/doc_fragments/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name = f"phi4_edge.edge.{path.stem}.{node.targets[0].id.lower()}"
+                found[name] = yaml.safe_load(ast.literal_eval(node.value))["options"]
+    return found
+
+
+def test_what_several_modules_have_is_documented_once() -> None:
+    texts = [(ROOT / "plugins" / "modules" / path.name).read_text() for path in PLUGINS]
+    assert {name for text in texts for name in re.findall(r"phi4_edge\.edge\.options\.\w+", text)} == set(fragments())
+    for name in fragments():
+        assert sum(f"- {name}\n" in text for text in texts) > 1, name
+
+
+def test_ansible_doc_shows_every_module_with_what_is_shared() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-doc"), "-t", "module", "-j",
+         *(f"phi4_edge.edge.{path.stem}" for path in PLUGINS)],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(content.collections()), "ANSIBLE_NOCOLOR": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert set(shown) == {f"phi4_edge.edge.{path.stem}" for path in PLUGINS}
+    assert shown["phi4_edge.edge.phi4_image"]["doc"]["options"]["staging"]["required"] is True
+    assert "links" in shown["phi4_edge.edge.phi4_vllm"]["doc"]["options"]
 
 
 @pytest.mark.parametrize("path", PLAYS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -189,7 +228,7 @@ def test_every_variable_of_an_inventory_is_in_the_specs_with_its_default() -> No
         for name, option in (spec.get("options") or {}).items()
     }
     assert {*VARIABLES, *PASSED} - {"phi4_hosts"} <= set(named)
-    assert {name for name in named if name.startswith("phi4_")} <= {*VARIABLES, *PASSED}
+    assert {name for name in named if name.startswith("phi4_")} <= {*VARIABLES, *PASSED, *EXTRA}
     options = specs("plan")["main"]["options"]
     assert set(VARIABLES) <= set(options)
     # What the specs say is what happens where nothing is said.

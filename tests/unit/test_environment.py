@@ -13,11 +13,11 @@ import pytest
 
 from phi4_edge import inventory
 from phi4_edge.artifacts.convert import process
-from phi4_edge.core.inventory import Host
+from phi4_edge.core.inventory import Host, VaultSecret
 from phi4_edge.environment import KEEP, Need, allowed, narrowed
 from phi4_edge.errors import PreflightError
 from phi4_edge.runner.environment import scrub
-from phi4_edge.runner.workers.inventory import secret
+from phi4_edge.runner.workers.inventory import opened
 from phi4_edge.runner.workers.link import Link
 from phi4_edge.ssh.stream import Stream
 from phi4_edge.ssh.wire import Budget
@@ -179,7 +179,7 @@ def clean(written: Path) -> None:
 
 @pytest.mark.usefixtures("secrets")
 def test_a_vault_program_sees_no_secret(teller: tuple[Path, Path]) -> None:
-    assert secret(teller[0]) == "{}"
+    assert opened(VaultSecret("", str(teller[0]))).password == "{}"
     clean(teller[1])
 
 

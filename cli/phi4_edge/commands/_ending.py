@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from phi4_edge.commands import _options
+from phi4_edge.core.rollout.words import VERBS
 from phi4_edge.report import output as report_output
 from phi4_edge.report import summary
 from phi4_edge.report.text import count
@@ -33,10 +34,10 @@ def show_waves(waves: Sequence[Wave], waving: Waving, output: str) -> None:
     _options.show(["waves:", *summary.waves_text(waves, _options.width()), f"  {rest}"])
 
 
-def end(result: Mapping[str, Any], output: str, verb: str) -> NoReturn:
+def end(result: Mapping[str, Any], output: str, operation: str) -> NoReturn:
     """What became of each host; the program ends with the exit code of the result document."""
     if output == "json":
         click.echo(report_output.to_line(result))
     else:
-        _options.show(["", *summary.summary(result, verb, _options.width())])
+        _options.show(["", *summary.summary(result, VERBS[operation], _options.width())])
     raise click.exceptions.Exit(result["exit_code"])

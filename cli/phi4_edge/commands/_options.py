@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from phi4_edge.commands import _ansible
 from phi4_edge.core.rollout.waves import Size
 from phi4_edge.core.text import printable
 from phi4_edge.errors import Phi4EdgeError, WaveError
@@ -62,7 +63,7 @@ def _warn(text: str) -> None:
 
 
 def reach_options(function: F) -> F:
-    """Adds `--limit`, `--forks`, `--ask-become-pass` and `--vault-password-file`; the command takes them as `reach`."""
+    """Adds what says how the hosts are reached, and Ansible's options; the command takes all of it as `reach`."""
 
     @functools.wraps(function)
     def gathered(
@@ -70,11 +71,11 @@ def reach_options(function: F) -> F:
         limit: str | None,
         forks: int,
         ask_become_pass: bool,
-        vault_password_file: Path | None,
-        **rest: object,
+        **rest: Any,
     ) -> object:
         asks = _sudo_password if ask_become_pass else None
-        return function(*args, reach=Reach(limit, forks, asks, vault_password_file, _warn), **rest)
+        said = _ansible.taken(rest, secret)
+        return function(*args, reach=Reach(limit, forks, asks, _warn, **said), **rest)
 
     options = (
         limit_option,
@@ -87,11 +88,7 @@ def reach_options(function: F) -> F:
             help="How many hosts to work on at a time.",
         ),
         click.option("--ask-become-pass", "-K", is_flag=True, help="Ask for the hosts' sudo password."),
-        click.option(
-            "--vault-password-file",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Password file for an inventory that uses Ansible Vault.",
-        ),
+        *_ansible.options,
     )
     wrapped: Callable[..., object] = gathered
     for option in reversed(options):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from phi4_edge.commands import _options
+from phi4_edge.core.rollout.words import VERBS
 from phi4_edge.report import summary
 from phi4_edge.report.text import count
 
@@ -24,16 +25,16 @@ def run(inventory: tuple[str, ...], reach: Reach, keys: Mapping[str, str], rotat
     from phi4_edge.rollout.executor import Local
     from phi4_edge.rollout.interrupt import Interrupts
     from phi4_edge.rollout.result import document
-    from phi4_edge.view.view import STEPS, progress_view
+    from phi4_edge.view.view import STEPS
 
     fleet = Fleet.open(inventory, reach)
     variables = {"trust_keys": dict(keys), "trust_rotations": rotations, "trust_store": str(Store().root)}
     play = Play("trust", variables, lock=lock_variables(new_id(), "trust", 0))
-    with progress_view("table", {**STEPS, "trust": "trusting"}) as view, Interrupts() as interrupts:
+    with fleet.view("table", {**STEPS, "trust": "trusting"}) as view, Interrupts() as interrupts:
         seen = fleet.survey(view, interrupts)
         view.phase(f"Bringing {count(len(keys), 'key')} to {count(len(seen.documents), 'host')}")
         done = apply(Local(fleet.access), play, list(seen.documents), interrupts, view.event)
     results = {result.host: result for result in (*seen.problems, *done)}
     result = document([results[host.name] for host in fleet.hosts], interrupts.stopping)
-    _options.show(summary.summary(result, "given the keys", _options.width(), idle="already had the keys"))
+    _options.show(summary.summary(result, VERBS["trust"], _options.width()))
     raise click.exceptions.Exit(result["exit_code"])

@@ -1,4 +1,4 @@
-"""`phi4-edge ask`: a question to the model on each host, through SSH to the port on its loopback."""
+"""`phi4-edge ask`: a question to the model on each host, over its connection to the port on its loopback."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def command(
 ) -> None:
     """Ask the model on each host a QUESTION, one host after the other; answers appear as they are generated.
 
-    A host is asked only if its port belongs to phi4-edge.service.
+    A host is asked only if its port belongs to phi4-edge.service. Where only Ansible reaches a host, its answer comes
+    as a whole.
 
     \b
     Examples:
@@ -90,25 +91,24 @@ def _answer(fleet: Fleet, host: Host, wish: Wish) -> None:
     prefix = f"{printable(host.name, lines=False)}: " if len(fleet.hosts) > 1 else ""
     wanted = Overrides.from_vars(host.name, host.vars)
     try:
-        _ask_at(host, wanted.bind, wanted.port, prefix, wish, wanted.model)
+        _ask_at(fleet, host, (wanted.bind, wanted.port), prefix, wish, wanted.model)
     except (UnreachableError, ConnectionRefusedError) as error:
         bind, port = _serving_at(fleet, host)
         if (bind, port) == (wanted.bind, wanted.port):
             raise HostFailedError(str(error)) from error
-        _ask_at(host, bind, port, prefix, wish, wanted.model)
+        _ask_at(fleet, host, (bind, port), prefix, wish, wanted.model)
 
 
-def _ask_at(host: Host, bind: str, port: int, prefix: str, wish: Wish, model: str) -> None:
+def _ask_at(fleet: Fleet, host: Host, at: tuple[str, int], prefix: str, wish: Wish, model: str) -> None:
     """Raises UnreachableError or ConnectionRefusedError when nothing was asked, HostFailedError for all else."""
     from phi4_edge import data
-    from phi4_edge.inference import client
-    from phi4_edge.ssh import tunnel
+    from phi4_edge.inference import client, exchange
 
     def warn(text: str) -> None:
         click.echo(f"warning: {printable(host.name, lines=False)}: {printable(text)}", err=True)
 
     try:
-        with contextlib.closing(tunnel.http_connection(host, bind, port, warn)) as connection:
+        with contextlib.closing(exchange.connector(fleet.access)(host, *at, warn)) as connection:
             known = data.load_catalog().models.get(model)
             served = wish.model or (known.served_name if known else model)
             name = client.model(connection, served, strictly=wish.model is not None)
@@ -139,9 +139,8 @@ def _serving_at(fleet: Fleet, host: Host) -> tuple[str, int]:
     Raises the error that explains why nothing answers.
     """
     from phi4_edge.core.facts import parse
-    from phi4_edge.view.view import progress_view
 
-    with progress_view() as view:
+    with fleet.view() as view:
         seen = dataclasses.replace(fleet, hosts=(host,)).survey(view)
     for problem in seen.problems:
         kind = UnreachableError if problem.outcome == "unreachable" else PreflightError

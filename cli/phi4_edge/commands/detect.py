@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -47,11 +47,9 @@ def command(inventory: tuple[str, ...], raw: bool, raw_dir: Path | None, output:
     Exit codes: 0 done, 1 usage, 3 a host cannot be probed, 5 a host is unreachable.
     """
     from phi4_edge.operations.fleet import Fleet
-    from phi4_edge.rollout.result import exit_code
-    from phi4_edge.view.view import progress_view
 
     fleet = Fleet.open(inventory, reach)
-    with progress_view() as view:
+    with fleet.view() as view:
         seen = fleet.survey(view)
     if raw_dir is not None:
         _write(raw_dir, seen.documents)
@@ -60,6 +58,22 @@ def command(inventory: tuple[str, ...], raw: bool, raw_dir: Path | None, output:
         problems = list(seen.problems)
     else:
         problems = _print_parsed(fleet, seen, output, quiet=raw_dir is not None)
+    _end(problems)
+
+
+def show(inventory: Sequence[str], reach: Reach, output: str) -> NoReturn:
+    """What this command shows without further options, and its exit code."""
+    from phi4_edge.operations.fleet import Fleet
+
+    fleet = Fleet.open(inventory, reach)
+    with fleet.view() as view:
+        seen = fleet.survey(view)
+    _end(_print_parsed(fleet, seen, output, quiet=False))
+
+
+def _end(problems: Sequence[HostResult]) -> NoReturn:
+    from phi4_edge.rollout.result import exit_code
+
     for result in problems:
         click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
     raise click.exceptions.Exit(exit_code(problems))

@@ -51,11 +51,10 @@ def _examine(inventory: Sequence[str], reach: Reach) -> dict[str, Any]:
     from phi4_edge.operations import controller as operations_controller
     from phi4_edge.operations import doctor as operations_doctor
     from phi4_edge.operations.fleet import Fleet
-    from phi4_edge.view.view import progress_view
 
     planner, store_error = _planner()
     fleet = Fleet.open(inventory, reach)
-    with progress_view() as view:
+    with fleet.view() as view:
         looked = operations_doctor.look(fleet, planner, view)
     readings = operations_controller.read(
         inventory, reach, fleet.hosts, looked.plans, store_error, all_reached=not looked.unreachable

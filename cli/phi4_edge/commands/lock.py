@@ -81,14 +81,13 @@ def _ask(inventory: tuple[str, ...], reach: Reach, take_away: bool = False, forc
     from phi4_edge.operations.lock import ask
     from phi4_edge.rollout.executor import Local
     from phi4_edge.rollout.interrupt import Interrupts
-    from phi4_edge.view.view import progress_view
 
     fleet = Fleet.open(inventory, reach)
 
     def ended() -> bool:
         return interrupts.must_end(critical=False)
 
-    with progress_view() as view, Interrupts() as interrupts:
+    with fleet.view() as view, Interrupts() as interrupts:
         view.phase(f"Asking {count(len(fleet.hosts), 'host')}")
         names = [host.name for host in fleet.hosts]
         locks = ask(Local(fleet.access), names, fleet.refused(interrupts), view.event, ended, take_away, force)

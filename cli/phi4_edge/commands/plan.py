@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -58,10 +58,14 @@ def command(
     Exit codes: 0 planned, 1 usage, 2 changes pending (with --detailed-exitcode),
     3 nothing fits a host, 5 a host is unreachable.
     """
-    if not (facts or inventory):
-        raise click.UsageError("needed an INVENTORY to probe, or --facts FILE")
+    _check(inventory, facts, reach)
     files = [*facts, *inventory]
-    planned = _from_files(files, pairs, bundle) if facts else _from_hosts(inventory, pairs, reach, bundle)
+    planned = _from_files(files, pairs, bundle) if facts else from_hosts(inventory, pairs, reach, bundle)
+    show(planned, output, brief, detailed_exitcode)
+
+
+def show(planned: PlanSet, output: str, brief: bool = False, detailed_exitcode: bool = False) -> NoReturn:
+    """The plans are on stdout; the program ends with the exit code that they have."""
     found = planned.to_dict()
     if output == "table":
         _options.show(_text(found, brief, _options.width()))
@@ -71,6 +75,15 @@ def command(
             click.echo("\n".join(summary.trouble(result, _options.width())), err=True)
     pending = any(plan["fits"] and plan["action"] != "none" for plan in found["plans"])
     raise click.exceptions.Exit(planned.exit_code or (2 if detailed_exitcode and pending else 0))
+
+
+def _check(inventory: Sequence[str], facts: Sequence[str], reach: Reach) -> None:
+    if not (facts or inventory):
+        raise click.UsageError("needed an INVENTORY to probe, or --facts FILE")
+    if facts and reach.extra_vars:
+        raise click.UsageError(
+            "found --extra-vars and --facts, needed --set KEY=VALUE: facts come without an inventory"
+        )
 
 
 def _from_files(files: Sequence[str], pairs: Sequence[str], bundle: Path | None) -> PlanSet:
@@ -101,14 +114,14 @@ def _planner(bundle: Path | None) -> Planner:
     return Planner(artifacts, images)
 
 
-def _from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach, bundle: Path | None) -> PlanSet:
+def from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach, bundle: Path | None) -> PlanSet:
+    """Plans of the hosts of an inventory, which are looked at."""
     from phi4_edge.commands import _facts_files
     from phi4_edge.operations.fleet import Fleet
-    from phi4_edge.view.view import progress_view
 
     planner = _planner(bundle)
     fleet = Fleet.open(inventory, reach, _facts_files.settings(pairs))
-    with progress_view() as view:
+    with fleet.view() as view:
         planned = fleet.plan(planner, fleet.survey(view))
     return replace(planned, source=fleet.source(reach.limit))
 

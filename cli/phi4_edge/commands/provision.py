@@ -22,6 +22,35 @@ if TYPE_CHECKING:
     from phi4_edge.rollout.result import HostResult
 
 
+APPLY = "apply"
+
+
+class TagsType(click.ParamType[str]):
+    """Tags of the playbook, separated by commas: the one that goes furthest, as each includes those before it."""
+
+    name = "TAG,..."
+    known = ("detect", "plan", APPLY)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The tag; a usage error for one that provision has not."""
+        words = [word.strip() for word in str(value).split(",") if word.strip()]
+        for word in words:
+            if word not in self.known:
+                self.fail(
+                    f"found tag {word!r}, needed some of {', '.join(self.known)}: give those, or none for all",
+                    param,
+                    ctx,
+                )
+        if not words:
+            self.fail(f"found no tag, needed some of {', '.join(self.known)}", param, ctx)
+        return furthest(words)
+
+
+def furthest(tags: Sequence[str]) -> str:
+    """The tag that goes furthest; without any, all is done."""
+    return max(tags, key=TagsType.known.index) if tags else APPLY
+
+
 HELP = """Probe the hosts, plan, ask for confirmation, bring each host to its plan, and prove that it answers.
 
 Hosts that are as planned are not touched. The others are changed in waves: first one host per distinct plan, then
@@ -34,6 +63,7 @@ After Ctrl-C, or anything else that ended a run, --resume continues where it sto
 Examples:
   phi4-edge provision inventory/gateways.ini
   phi4-edge provision inventory/gateways.ini --limit 'eu_*' --check --diff
+  phi4-edge provision inventory/gateways.ini --tags plan -e phi4_context_length=2048
   phi4-edge provision inventory/gateways.ini --canary 2 --wave 10% --bake 300 --max-failures 2%
   phi4-edge provision inventory/gateways.ini --resume
   phi4-edge provision inventory/gateways.ini --plan reviewed.json
@@ -60,6 +90,14 @@ Exit codes: 0 done or nothing to do, 1 usage or not confirmed, 3 preflight or no
     help="Apply a reviewed plan (plan -o json > FILE); refuse if anything changed since.",
 )
 @click.option("--resume", is_flag=True, help="Continue the last rollout of this inventory that did not end well.")
+@click.option(
+    "--tags",
+    type=TagsType(),
+    multiple=True,
+    callback=lambda ctx, param, found: furthest(found),
+    metavar="TAG,...",
+    help="How far to go: detect (look), plan (and decide) or apply (all of it).  [default: apply]",
+)
 @click.option("--allow-reboot", is_flag=True, help="Reboot hosts that get an NVIDIA driver, if needed.")
 @wave_options()
 @_options.yes_option
@@ -69,6 +107,7 @@ def command(
     inventory: tuple[str, ...],
     bundle: Path | None,
     plan_path: Path | None,
+    tags: str,
     waving: Waving,
     yes: bool,
     output: str,
@@ -77,18 +116,16 @@ def command(
 ) -> None:
     from phi4_edge.operations import plan_file
     from phi4_edge.operations.provision import Provisioning, Wish
-    from phi4_edge.view.view import progress_view
 
-    if wishes["check"] and wishes["resume"]:
-        raise click.UsageError("found --check and --resume, needed one of them: --check changes nothing")
-    if wishes["resume"] and plan_path:
-        raise click.UsageError("found --resume and --plan, needed one of them: a resumed rollout has its own plans")
+    _check(wishes, plan_path, tags)
+    if tags != APPLY:
+        _look_only(tags, inventory, bundle, reach, output)
     reviewed = plan_file.read(plan_path) if plan_path else None
     if reviewed:
         reach = replace(reach, limit=reach.limit or reviewed.limit)
     run = Provisioning.open(inventory, reach, waving, Wish(**wishes))
     tell_resumed(run.rolling.resumed)
-    with progress_view(output) as view:
+    with run.fleet.view(output) as view:
         if bundle:
             run.unpack(bundle, view)
         run.look(view)
@@ -102,16 +139,35 @@ def command(
     _finish(run, hindered, output)
 
 
+def _check(wishes: Mapping[str, bool], plan_path: Path | None, tags: str) -> None:
+    """Raises a usage error for options that contradict each other."""
+    if wishes["check"] and wishes["resume"]:
+        raise click.UsageError("found --check and --resume, needed one of them: --check changes nothing")
+    if wishes["resume"] and plan_path:
+        raise click.UsageError("found --resume and --plan, needed one of them: a resumed rollout has its own plans")
+    if tags != APPLY and (wishes["resume"] or plan_path):
+        option = "--resume" if wishes["resume"] else "--plan"
+        raise click.UsageError(f"found --tags {tags} and {option}, needed one of them: {option} is for what is applied")
+
+
+def _look_only(tags: str, inventory: Sequence[str], bundle: Path | None, reach: Reach, output: str) -> NoReturn:
+    """As phi4-edge detect and phi4-edge plan show it: nothing is asked and nothing changed."""
+    from phi4_edge.commands import detect, plan
+
+    if tags == "detect":
+        detect.show(inventory, reach, output)
+    plan.show(plan.from_hosts(inventory, (), reach, bundle), output)
+
+
 def _finish(run: Provisioning, hindered: Mapping[str, HostResult], output: str) -> NoReturn:
     """Apply the plans, show what became of each host, and end with the exit code."""
-    from phi4_edge.view.view import progress_view
 
     if hindered:
         results = run.leave(hindered)
     else:
-        with progress_view(output) as view:
+        with run.fleet.view(output) as view:
             results = run.finish(view)
-    end(run.rolling.close(results, _options.note), output, "would change" if run.rolling.check else "provisioned")
+    end(run.rolling.close(results, _options.note), output, "check" if run.rolling.check else "provision")
 
 
 def _show_plans(made: Sequence[Mapping[str, Any]], problems: Sequence[HostResult], output: str) -> None:

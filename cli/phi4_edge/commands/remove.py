@@ -8,6 +8,7 @@ import click
 
 from phi4_edge.commands import _options
 from phi4_edge.commands._options import confirm, single_wave_options
+from phi4_edge.core.rollout.words import VERBS
 from phi4_edge.operations.options import Reach, Waving
 from phi4_edge.report import output as report_output
 from phi4_edge.report import summary
@@ -38,16 +39,16 @@ def command(inventory: tuple[str, ...], yes: bool, output: str, waving: Waving, 
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.operations.remove import remove
     from phi4_edge.rollout.result import document
-    from phi4_edge.view.view import STEPS, progress_view
+    from phi4_edge.view.view import STEPS
 
     fleet = Fleet.open(inventory, reach)
     names = ", ".join(host.name for host in fleet.hosts[:5]) + (", ..." if len(fleet.hosts) > 5 else "")
     confirm(f"Remove phi4-edge's service, releases and models from {count(len(fleet.hosts), 'host')} ({names})?", yes)
-    with progress_view(output, {**STEPS, "service": "removing"}) as view:
+    with fleet.view(output, {**STEPS, "service": "removing"}) as view:
         results, interrupted = remove(fleet, waving, view)
     result = document(results, interrupted)
     if output == "json":
         click.echo(report_output.to_line(result))
     else:
-        _options.show(summary.summary(result, "removed", _options.width(), idle="had nothing to remove"))
+        _options.show(summary.summary(result, VERBS["remove"], _options.width()))
     raise click.exceptions.Exit(result["exit_code"])

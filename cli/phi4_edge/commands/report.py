@@ -1,4 +1,4 @@
-"""`phi4-edge report`: a rollout as a page for people, Markdown or JSON. Reads the journal; touches no host."""
+"""`phi4-edge report`: a rollout as a page for people, Markdown, JSON or JUnit. Reads the journal; touches no host."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import click
 
 from phi4_edge.errors import Phi4EdgeError
 
-FORMATS = ("html", "markdown", "json")
-SUFFIXES = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
+FORMATS = ("html", "markdown", "json", "junit")
+SUFFIXES = {
+    ".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown", ".json": "json", ".xml": "junit",
+}  # fmt: skip
 
 
 @click.command("report")
@@ -33,6 +35,7 @@ def command(rollout: str, file: str | None, output: str | None) -> None:
       phi4-edge report last -o report.html
       phi4-edge report 20261122T153000Z --output markdown
       phi4-edge report last --output json
+      phi4-edge report last --output junit -o rollout.xml
 
     \b
     Exit codes: 0 written, 1 no such rollout, or it cannot be read or written.
@@ -58,11 +61,13 @@ def _text(document: dict[str, object], form: str) -> str:
     from datetime import UTC, datetime
 
     from phi4_edge.report import output as report_output
-    from phi4_edge.report.rollout import markdown, page
+    from phi4_edge.report.rollout import junit, markdown, page
 
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     if form == "json":
         return report_output.to_json(document) + "\n"
+    if form == "junit":
+        return junit.text(document)
     if form == "markdown":
         return "\n".join(markdown.lines(document, written)) + "\n"
     return page.page(document, written)

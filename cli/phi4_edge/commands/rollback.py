@@ -47,13 +47,12 @@ def command(
     4 a host failed, 5 a host is unreachable, 6 another run has locked a host, 130 Ctrl-C.
     """
     from phi4_edge.operations.rollback import GoingBack
-    from phi4_edge.view.view import progress_view
 
     if to and not _RELEASE.fullmatch(to):
         raise click.UsageError(f"found --to {to!r}, needed a release such as r-175772f43a53: see phi4-edge status")
     run = GoingBack.open(inventory, reach, waving, to, resume)
     tell_resumed(run.rolling.resumed)
-    with progress_view(output) as view:
+    with run.rolling.fleet.view(output) as view:
         run.look(view)
     hindered = run.hindrance()
     if run.targets and not hindered:
@@ -62,9 +61,9 @@ def command(
     if hindered:
         results = run.all(hindered)
     else:
-        with progress_view(output) as view:
+        with run.rolling.fleet.view(output) as view:
             results = run.finish(view)
-    end(run.rolling.close(results, _options.note), output, "went back")
+    end(run.rolling.close(results, _options.note), output, "rollback")
 
 
 def _show(run: GoingBack, output: str) -> None:

@@ -12,8 +12,8 @@ from phi4_edge.report import output as report_output
 from phi4_edge.report import status, summary
 
 if TYPE_CHECKING:
+    from phi4_edge.core.facts.status import HostStatus
     from phi4_edge.operations.fleet import Fleet
-    from phi4_edge.operations.status import HostStatus
     from phi4_edge.rollout.result import HostResult
 
 
@@ -51,12 +51,12 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
 
 def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
     """The status of every host that could be looked at, and the hosts that could not."""
+    from phi4_edge.core.facts.status import Health, classify
+    from phi4_edge.inference import exchange
     from phi4_edge.operations import health
-    from phi4_edge.operations.status import Health, classify
     from phi4_edge.rollout.result import HostResult
-    from phi4_edge.view.view import progress_view
 
-    with progress_view() as view:
+    with fleet.view() as view:
         seen = fleet.survey(view)
         problems = list(seen.problems)
         found = {}
@@ -65,5 +65,5 @@ def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
                 problems.append(facts)
             else:
                 found[host.name] = (host, facts)
-        said = health.ask_all(found)
+        said = health.ask_all(found, exchange.connector(fleet.access))
     return [classify(facts, said.get(name, Health())) for name, (_, facts) in found.items()], problems

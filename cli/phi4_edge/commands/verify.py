@@ -109,12 +109,12 @@ def _ask(
     fleet: Fleet, prompts: Sequence[Prompt], seconds: float, at_a_time: int
 ) -> tuple[list[Verdict], list[HostResult]]:
     """The verdicts on hosts that serve, and the hosts that do not, or could not be looked at."""
+    from phi4_edge.inference import exchange
     from phi4_edge.operations import verify
     from phi4_edge.report.text import count
     from phi4_edge.rollout.result import HostResult
-    from phi4_edge.view.view import progress_view
 
-    with progress_view() as view:
+    with fleet.view() as view:
         seen = fleet.survey(view)
         problems = list(seen.problems)
         serving: dict[str, tuple[Host, HostFacts]] = {}
@@ -132,7 +132,8 @@ def _ask(
             answered = sum(answer.answered for answer in verdict.answers)
             view.note(f"{verdict.host}: {answered} of {len(verdict.answers)} answered")
 
-        return verify.ask_all(serving, questions, at_a_time, tell, view.note), problems
+        connect = exchange.connector(fleet.access)
+        return verify.ask_all(serving, questions, at_a_time, tell, view.note, connect), problems
 
 
 def _not_serving(name: str, facts: HostFacts) -> HostResult | None:

@@ -1,4 +1,4 @@
-"""How a host is reached, as the inventory says it: plain records that every room may pass on."""
+"""How a host is reached, and what opens an inventory's vaults: plain records that every room may pass on."""
 
 from __future__ import annotations
 
@@ -16,6 +16,38 @@ EVERYWHERE = MappingProxyType({"0.0.0.0": LOOPBACK, "::": "::1"})  # noqa: S104 
 def answering(bind: str) -> str:
     """Return the address at which a server that binds `bind` answers on its own host; loopback when it is ""."""
     return EVERYWHERE.get(bind, bind) or LOOPBACK
+
+
+# What Ansible takes in the place of a file for a password that it asks for.
+PROMPTS = frozenset({"prompt", "prompt_ask_vault_pass"})
+
+
+@dataclass(frozen=True)
+class VaultSecret:
+    """One password of Ansible Vault: its label ("" for none), and the file or program that gives it.
+
+    `password`: the password itself, where it was typed.
+    """
+
+    label: str = ""
+    path: str = ""
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> VaultSecret:
+        """The secret of a `--vault-id`, [label@]source, as Ansible splits it."""
+        label, sign, path = text.partition("@")
+        return cls(label, path) if sign else cls("", text)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the operator is to type it."""
+        return self.path in PROMPTS
+
+    def identity(self, path: str = "") -> str:
+        """The value of Ansible's `--vault-id`; `path` in the place of its own, such as a file with what was typed."""
+        path = path or self.path
+        return f"{self.label}@{path}" if self.label else path
 
 
 _SECURE_SHELL = frozenset({"ssh", "smart", "ansible.builtin.ssh"})

@@ -91,6 +91,11 @@ def gib(size: float) -> str:
     return f"{size / (1 << 30):.1f} GiB"
 
 
+def joined(host: str, *parts: str) -> str:
+    """Return one line about a host, without anything that a terminal obeys."""
+    return printable(f"{host}: {' | '.join(parts)}", lines=False).strip()
+
+
 def closest(word: str, known: list[str]) -> str:
     """Return " (did you mean X?)" for the nearest of `known`, or ""."""
     from difflib import get_close_matches

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from phi4_edge.core.engines import serving
@@ -110,14 +109,14 @@ def ask(connection: Connection, prompt: Prompt, model: str, stream: bool, second
     and cannot be opened.
     """
     budget = _open(connection, seconds, reading.wire_bytes(prompt.max_tokens))
-    start = time.monotonic()
+    start = connection.now()
     try:
         said, first, took = _exchange(connection, prompt, model, stream)
     except (OSError, http.client.HTTPException, HostFailedError) as error:
         connection.close()
         late = budget.over and not budget.remaining
         why = f"no complete answer within {seconds:g} s" if late else _reason(error)
-        return verdict.unanswered(prompt, stream, why, time.monotonic() - start)
+        return verdict.unanswered(prompt, stream, why, connection.now() - start)
     return verdict.answer(prompt, stream, said, took - start, first and first - start)
 
 
@@ -135,8 +134,8 @@ def _exchange(
     """What was said, when its first piece came, and when its last. Raises HostFailedError for what is no completion."""
     response = _post(connection, prompt.request(model, stream))
     if stream:
-        said, first = _timed(response, prompt.max_tokens)
-        took = time.monotonic()
+        said, first = _timed(response, prompt.max_tokens, connection.now)
+        took = connection.now()
         _finish(connection, response)
         return said, first, took
     found = read(reading.body(response, reading.MOST_BODY))
@@ -144,15 +143,17 @@ def _exchange(
         raise HostFailedError(f"found {_kind(response)} in the answer, needed a chat completion")
     said = Completion(done=True)
     said.take(found, "message")
-    return said, None, time.monotonic()
+    return said, None, connection.now()
 
 
-def _timed(response: http.client.HTTPResponse, most_tokens: int) -> tuple[Completion, float | None]:
+def _timed(
+    response: http.client.HTTPResponse, most_tokens: int, now: Callable[[], float]
+) -> tuple[Completion, float | None]:
     said, first, events = Completion(), None, 0
     for held in _events(response, most_tokens, said):
         events += 1
         if held and first is None:
-            first = time.monotonic()
+            first = now()
     if not events:
         raise HostFailedError(f"found {_kind(response)} in the answer, needed a stream of events")
     return said, first

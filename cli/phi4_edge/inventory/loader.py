@@ -6,14 +6,13 @@ import difflib
 import importlib
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from phi4_edge import ansible_version
-from phi4_edge.core.inventory import Host
+from phi4_edge.core.inventory import Host, VaultSecret
 from phi4_edge.environment import Need, narrowed
 from phi4_edge.errors import InventoryError, PreflightError
-from phi4_edge.inventory import sources
+from phi4_edge.inventory import extra_vars, sources, vaults
 from phi4_edge.inventory.listing import Listing
 from phi4_edge.inventory.remarks import Remarks, first_lines, listening
 from phi4_edge.inventory.variables import Variables
@@ -22,11 +21,13 @@ from phi4_edge.inventory.variables import Variables
 def load(
     paths: Sequence[str],
     limit: str | None = None,
-    vault_password_file: str | Path | None = None,
+    secrets: Sequence[VaultSecret] = (),
     warn: Callable[[str], object] = lambda warning: None,
+    said: Sequence[str] = (),
 ) -> tuple[Host, ...]:
     """The hosts of all sources in inventory order, those of `limit` only where it is given.
 
+    `secrets` open its vaults. `said`: each `--extra-vars` of the command line, whose variables go over all others.
     `warn` gets what Ansible warns of, and what it accepts although nobody means it, in a line each. Raises
     InventoryError for a source that is missing, cannot be read or is empty, for a limit that matches nothing, and for a
     variable of a host that cannot be templated; PreflightError for an untested version of ansible-core, or one that
@@ -38,8 +39,9 @@ def load(
     # Executable sources, plugins and vault programs see what they see when the playbook runs.
     with narrowed(Need.ANSIBLE):
         _must_start()
-        with listening() as remarks:
-            return _load(list(paths), limit, vault_password_file, remarks, warn)
+        with listening() as remarks, extra_vars.said(said):
+            loader = _data_loader(secrets, said)
+            return _load(loader, list(paths), limit, remarks, warn)
 
 
 def _must_start() -> None:
@@ -54,26 +56,33 @@ def _must_start() -> None:
         raise PreflightError(f"found that Ansible cannot start here ({reason}), needed {needed}: {hint}") from error
 
 
-def _load(
-    paths: list[str],
-    limit: str | None,
-    vault_file: str | Path | None,
-    remarks: Remarks,
-    warn: Callable[[str], object],
-) -> tuple[Host, ...]:
-    from ansible.errors import AnsibleError
-    from ansible.inventory.manager import InventoryManager
+def _data_loader(secrets: Sequence[VaultSecret], said: Sequence[str]) -> Any:
+    """Ansible's reader of files, with the vaults open, after it has understood what is on the command line."""
     from ansible.parsing.dataloader import DataLoader
     from ansible.plugins.loader import init_plugin_loader
     from ansible.utils.collection_loader import AnsibleCollectionConfig
 
     if AnsibleCollectionConfig.collection_finder is None:  # a second time in one process is a warning
         init_plugin_loader()
+    loader = DataLoader()
+    vaults.read(loader, secrets)
+    extra_vars.check(loader, said)
+    return loader
+
+
+def _load(
+    loader: Any,
+    paths: list[str],
+    limit: str | None,
+    remarks: Remarks,
+    warn: Callable[[str], object],
+) -> tuple[Host, ...]:
+    from ansible.errors import AnsibleError
+    from ansible.inventory.manager import InventoryManager
+
     shown = ", ".join(paths)
     absolute = [sources.absolute(path) for path in paths]
     try:
-        loader = DataLoader()
-        loader.set_vault_secrets(_vault_secrets(loader, vault_file))
         manager = InventoryManager(loader=loader, sources=absolute, parse=False)
         listing = Listing(manager._inventory)  # there is no other way to see what its plugins put in
         remarks.reading = lambda: listing.source
@@ -92,28 +101,6 @@ def _load(
         return hosts
     except (AnsibleError, OSError) as error:
         raise InventoryError(f"found a mistake in inventory {shown}: {first_lines(str(error))}") from error
-
-
-def _vault_secrets(loader: Any, vault_file: str | Path | None) -> list[Any]:
-    from ansible import constants
-    from ansible.cli import CLI
-    from ansible.parsing import vault
-
-    ids = list(constants.DEFAULT_VAULT_IDENTITY_LIST)
-    named = str(vault_file) if vault_file else constants.DEFAULT_VAULT_PASSWORD_FILE
-    files = [str(Path(named).expanduser().absolute())] if named else []
-    wanted: dict[str, Any] = {"vault_ids": ids, "vault_password_files": files, "auto_prompt": False}
-    secrets_context = getattr(vault, "VaultSecretsContext", None)
-    if secrets_context is None:  # before ansible-core 2.19 values are decrypted with the loader's secrets
-        return list(CLI.setup_vault_secrets(loader, **wanted))
-    secrets: list[Any] = CLI.setup_vault_secrets(loader, **wanted, initialize_context=False)
-    # Values are decrypted where they are used, with the secrets of the whole process: set once, replaced afterwards.
-    context = secrets_context.current(optional=True)
-    if context is None:
-        secrets_context.initialize(secrets_context(secrets))
-    else:
-        context.secrets = secrets
-    return secrets
 
 
 def _refuse_unread(shown: str, everyone: Sequence[str], remarks: Remarks) -> None:

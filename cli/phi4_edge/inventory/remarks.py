@@ -92,7 +92,7 @@ def _fitting(source: str, spoken: dict[str, str]) -> str:
 def first_lines(text: str) -> str:
     """A message of Ansible in one line, without the lines that it shows of a file."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _CONTEXT.match(line)]
-    hint = "; give the right password with --vault-password-file" if "decrypt" in text else ""
+    hint = "; give the right password with --vault-id or --vault-password-file" if "decrypt" in text else ""
     return " ".join(_PREFIX.sub("", line) for line in lines[:4])[:_SHOWN] + hint
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.doctor.controller import Readings
 from phi4_edge.core.facts.model import OperatingSystem
+from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.environment import Need, allowed, narrowed
 from phi4_edge.inventory import Host
@@ -56,7 +57,7 @@ def read(
         memory_available=_memory(),
         passwords=any(host.ssh.password for host in hosts),
         keys=tuple(_keys(hosts)),
-        exposed=tuple(_exposed(inventory, reach.vault_password_file)),
+        exposed=tuple(_exposed(inventory, reach.vaults)),
         ignored_config=_ignored_config(),
         config=str(config or ""),
         host_keys_checked=_host_keys_checked(config),
@@ -170,11 +171,13 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) else 0
 
 
-def _exposed(inventory: Sequence[str], vault_password: Path | None) -> Iterator[tuple[str, str]]:
-    """Files with a password in clear, and the key to the vault, that others may read."""
-    named = vault_password or os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE")
-    if named and (mode := _mode(Path(named))) & OTHERS and not mode & stat.S_IXUSR:  # a program holds no secret
-        yield str(named), f"{mode:04o}"
+def _exposed(inventory: Sequence[str], vaults: Iterable[VaultSecret]) -> Iterator[tuple[str, str]]:
+    """Files with a password in clear, and the keys to the vaults, that others may read."""
+    named = [vault.path for vault in vaults if vault.password is None]
+    for name in dict.fromkeys(named or filter(None, [os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE")])):
+        mode = _mode(Path(name).expanduser())
+        if mode & OTHERS and not mode & stat.S_IXUSR:  # a program holds no secret
+            yield name, f"{mode:04o}"
     for path in _inventory_files(inventory):
         mode = _mode(path)
         if mode & OTHERS and _has_password(path):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from phi4_edge import ssh
 from phi4_edge.core.doctor import access, examine
+from phi4_edge.core.doctor.case import opened, trouble
+from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.packages.commands import see
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.environment import Need, narrowed
-from phi4_edge.errors import FactsError, InterruptedRunError, UnreachableError
+from phi4_edge.errors import InterruptedRunError, UnreachableError
 from phi4_edge.inventory import Host
-from phi4_edge.operations.facts import see
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.plan import Planner, Seen
 from phi4_edge.report.text import count
@@ -71,30 +73,27 @@ def _case(
     """What is known of a host, what is said of it already, and whether it was lost on the way."""
     facts: Mapping[str, Any] = end.facts if end is not None else {}
     message = end.message if end is not None else "Ansible did not reach it"
+    attempt = f"try it: ansible -i INVENTORY {host.name} -m raw -a true"
     if end is None or end.status == "unreachable":
-        return None, [_trouble(host, "ssh", message, f"try it: ansible -i INVENTORY {host.name} -m raw -a true")], True
+        return None, [trouble(host.name, "ssh", message, attempt)], True
     own, seen = _mapping(facts.get("phi4_doctor")), _mapping(facts.get("phi4_facts"))
     if not own:  # nothing was looked at: to examine that would call it well
-        step = f"run doctor again; try it: ansible -i INVENTORY {host.name} -m raw -a true"
-        return None, [_trouble(host, "ssh", message or "the host did not answer", step)], False
+        step = f"run doctor again; {attempt}"
+        return None, [trouble(host.name, "ssh", message or "the host did not answer", step)], False
     troubles = []
     if end.status != "ok":
-        troubles.append(_trouble(host, "facts", message or "the probe returned no facts", see(host.name)))
+        troubles.append(trouble(host.name, "facts", message or "the probe returned no facts", see(host.name)))
     overrides = Overrides.from_vars(host.name, fleet.variables(host))
-    case = examine.Case(host.name, own, {**seen, "host": host.name}, None, None, overrides, planner.catalog)
-    if not seen:
-        return case, troubles, False
-    try:
+    document = {**seen, "host": host.name} if seen else {}
+
+    def decided() -> tuple[HostFacts, Plan]:
         planned = planner.decide(Seen(host.name, seen, fleet.variables(host)))
-    except FactsError as error:
-        return case, [*troubles, _trouble(host, "facts", str(error), see(host.name))], False
-    return replace(case, facts=planned.facts, plan=planned.plan), troubles, False
+        return planned.facts, planned.plan
+
+    case = examine.Case(host.name, own, document, overrides=overrides, catalog=planner.catalog)
+    case, unusable = opened(case, decided)
+    return case, [*troubles, *unusable], False
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _trouble(host: Host, check: str, message: str, fix: str) -> examine.Finding:
-    found, _, needed = message.removeprefix("found ").partition(", needed ")
-    return examine.Finding(host.name, check, examine.Level.PROBLEM, found, needed or "facts of the host", fix)

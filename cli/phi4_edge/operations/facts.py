@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi4_edge.core.facts.sources import layout
+from phi4_edge.core.packages.commands import see
 from phi4_edge.errors import FactsError
 from phi4_edge.rollout.result import HostResult, Outcome
 
@@ -13,11 +14,6 @@ from phi4_edge.rollout.result import HostResult, Outcome
 def looked_at(document: Mapping[str, Any]) -> dict[str, str]:
     """The variables that say where the host of a facts document was looked at. Raises FactsError for nonsense."""
     return layout(document.get("layout")).variables
-
-
-def see(host: str) -> str:
-    """How to look at what a host sends."""
-    return f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host}"
 
 
 def unusable(host: str, error: FactsError) -> HostResult:

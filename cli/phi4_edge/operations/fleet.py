@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from phi4_edge import inventory as inventories
@@ -22,7 +22,8 @@ from phi4_edge.report.text import count
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
-from phi4_edge.view.view import View
+from phi4_edge.view.detail import Detail
+from phi4_edge.view.view import STEPS, View, progress_view
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,31 @@ class Fleet:
     def open(cls, inventory: Sequence[str], reach: Reach, settings: Mapping[str, Any] | None = None) -> Fleet:
         """The hosts that are meant; contacts none. Raises InventoryError, also for a wrong `phi4_*` variable."""
         paths = tuple(inventory)
-        hosts = inventories.load(paths, reach.limit, reach.vault_password_file, reach.warn)
-        fleet = cls(hosts, Access(paths, reach.forks, None, reach.vault_password_file), dict(settings or {}))
+        hosts = inventories.load(paths, reach.limit, reach.vaults, reach.warn, reach.extra_vars)
+        access = Access(
+            inventory=paths,
+            forks=reach.forks,
+            vaults=reach.vaults,
+            extra_vars=inventories.documents_of(reach.extra_vars),
+            verbosity=reach.verbosity,
+        )
+        fleet = cls(hosts, access, dict(settings or {}))
         check_variables((host.name, fleet.variables(host)) for host in hosts)
         if reach.password is None:
             return fleet
-        return cls(hosts, Access(paths, reach.forks, reach.password(), reach.vault_password_file), fleet.settings)
+        return replace(fleet, access=replace(access, become_password=reach.password()))
 
     def variables(self, host: Host) -> dict[str, Any]:
         """The host's `phi4_*` variables with those of the command line over them."""
         return {**host.vars, **self.settings}
+
+    def view(self, output: str = "table", steps: Mapping[str, str] = STEPS) -> View:
+        """Where progress of the hosts goes, with as much detail as the operator wants."""
+        access = self.access
+        secrets = {access.become_password, *(vault.password for vault in access.vaults)}
+        secrets |= {password for host in self.hosts for password in (host.ssh.password, host.become_password)}
+        known = frozenset(secret for secret in secrets if secret)
+        return progress_view(output, steps, Detail(access.verbosity, known))
 
     def survey(self, view: View, interrupts: Interrupts | None = None) -> Survey:
         """Looks at all hosts; shows progress in `view`. Raises InterruptedRunError after Ctrl-C."""

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.parse import HostFacts
+from phi4_edge.core.facts.status import Health
 from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.inference import client
+from phi4_edge.inference.exchange import Connect
 from phi4_edge.inventory import Host
-from phi4_edge.operations.status import Health
 from phi4_edge.ssh import abreast, tunnel
 from phi4_edge.ssh.wire import Open
 
@@ -19,20 +20,24 @@ SECONDS = 10.0
 AT_A_TIME = 16
 
 
-def ask_all(hosts: Mapping[str, tuple[Host, HostFacts]]) -> dict[str, Health]:
+def ask_all(
+    hosts: Mapping[str, tuple[Host, HostFacts]], connect: Connect = tunnel.http_connection
+) -> dict[str, Health]:
     """What each service says of itself; hosts whose service is not up are not asked. Ctrl-C ends all of it."""
     under_way = Open()
-    answers = abreast.each(lambda pair: _ask(*pair, under_way), list(hosts.values()), AT_A_TIME, cut=under_way.cut)
+    answers = abreast.each(
+        lambda pair: _ask(*pair, under_way, connect), list(hosts.values()), AT_A_TIME, cut=under_way.cut
+    )
     return dict(zip(hosts, answers, strict=True))
 
 
-def _ask(host: Host, facts: HostFacts, under_way: Open) -> Health:
+def _ask(host: Host, facts: HostFacts, under_way: Open, connect: Connect) -> Health:
     if not facts.receipt.port or facts.service is None or not facts.service.up:
         return Health()
     if facts.receipt.engine not in ENGINES:
         return Health(problem=f"the receipt names an unknown engine: {facts.receipt.engine or 'none'}")
     # Whether somebody else may have the port is a word for who asks; here the state of the unit counts beside it.
-    way = tunnel.http_connection(host, facts.receipt.bind, facts.receipt.port, warn=lambda _: None)
+    way = connect(host, facts.receipt.bind, facts.receipt.port, lambda _: None)
     try:
         with contextlib.closing(way), under_way.using(way):
             said = client.health(way, facts.receipt.engine, SECONDS)

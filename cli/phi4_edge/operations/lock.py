@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from phi4_edge.core.facts import lock
 from phi4_edge.errors import LockedError
 from phi4_edge.rollout.executor import Call, Executor
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner import run as runner_run
 
 FORMAT = "phi4-edge/locks/1"
-FREE, RELEASED = "free", "released"
 # For the question to one host; a board under load takes seconds.
 ASK_SECONDS = 60
 # Of the holder, in the document's order.
@@ -112,12 +112,12 @@ def _read(host: str, end: runner_run.HostOutcome | None) -> HostLock | HostResul
         step = f"try it: ansible -i INVENTORY {host} -m raw -a true" if unreachable else ""
         return HostResult(host, outcome, (end.message if end is not None else "") or "it did not answer", step)
     told = fact["holder"]
-    if told.get("present") is not True:
-        return HostLock(host, FREE)
+    state = lock.standing(fact)
+    if state == lock.FREE:
+        return HostLock(host, state)
     holder = {name: told.get(name) for name in _HOLDER}
     refused = str(fact.get("message") or "") if fact.get("refused") is True else ""
-    state = str(told.get("state") or "stale")
-    if fact.get("released") is True:
-        return HostLock(host, RELEASED, holder)
+    if state == lock.RELEASED:
+        return HostLock(host, state, holder)
     step = _STEPS.get(state if state == "held" or not refused else "working", "")
     return HostLock(host, state, holder, refused, step)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.core.rollout.waves import Size
 
 
@@ -14,14 +14,18 @@ from phi4_edge.core.rollout.waves import Size
 class Reach:
     """How the operator wants the hosts reached. `password` asks for that of sudo there; None where it needs none.
 
+    `vaults` open the inventory; those that are to be typed have been. `extra_vars`: each as it was given, over the
+    inventory's; they may hold secrets. `verbosity`: how much Ansible and we tell on the terminal.
     `warn` shows the operator what is odd about the inventory, a line at a time.
     """
 
     limit: str | None
     forks: int
     password: Callable[[], str] | None
-    vault_password_file: Path | None
     warn: Callable[[str], object]
+    vaults: tuple[VaultSecret, ...] = ()
+    extra_vars: tuple[str, ...] = field(default=(), repr=False)
+    verbosity: int = 0
 
 
 NAMES = ("canary", "wave", "bake", "max_failures", "step_timeout", "lock_wait", "skip_locked", "workers")

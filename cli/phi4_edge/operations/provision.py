@@ -222,7 +222,9 @@ class Provisioning:
 
     def _variables(self, plans: Mapping[str, Plan]) -> dict[str, Any]:
         """What the playbook is told: which plan each host must come to, where the store is, and made passwords."""
-        stores = ("plan_store", "artifact_store", *(f"{name}_store" for name in ENGINES), "trust_store")
+        # The role of an engine that runs natively fetches its files from there; all other files are role artifact's.
+        native = (f"{engine.name}_store" for engine in ENGINES.values() if engine.native is not None)
+        stores = ("plan_store", "artifact_store", *native, "trust_store")
         variables: dict[str, Any] = {
             "plan_expected": {host: plan.fingerprint for host, plan in plans.items()},
             **dict.fromkeys(stores, str(self.store.root)),

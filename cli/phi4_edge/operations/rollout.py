@@ -125,6 +125,7 @@ class Rolling:
         """
         resumed = newest(state_root(), inventory, operation) if resume else None
         if resumed:
+            resumed.require(sum(map(bool, reach.extra_vars)))
             waving, reach = waving.recorded(resumed.options), replace(reach, limit=reach.limit or resumed.limit)
         return cls(Fleet.open(inventory, reach), waving, operation, check, diff, reach.limit, resumed)
 
@@ -158,11 +159,12 @@ class Rolling:
 
     def _header(self) -> dict[str, Any]:
         access = self.fleet.access
+        reached = {"forks": access.forks, "extra_vars": len(access.extra_vars)}
         return {
             "operation": self.operation,
             "inventory": list(access.inventory),
             "limit": self.limit,
-            "options": {**self.waving.to_dict(), "forks": access.forks, **self.options},
+            "options": {**self.waving.to_dict(), **reached, **self.options},
         }
 
     @property

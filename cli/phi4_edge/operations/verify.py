@@ -12,6 +12,7 @@ from phi4_edge.data import load_catalog
 from phi4_edge.errors import HostFailedError, Phi4EdgeError
 from phi4_edge.inference import client
 from phi4_edge.inference import verdict as inference_verdict
+from phi4_edge.inference.exchange import Connect
 from phi4_edge.inference.prompts import Prompt
 from phi4_edge.inference.verdict import Answer, Verdict
 from phi4_edge.inventory import Host
@@ -40,6 +41,7 @@ def ask_all(
     at_a_time: int,
     tell: Callable[[Verdict], None],
     warn: Callable[[str], None],
+    connect: Connect = tunnel.http_connection,
 ) -> list[Verdict]:
     """Every host's verdict, in the order of `hosts`; `tell` hears of each as it ends, `warn` what is odd about one.
 
@@ -54,17 +56,23 @@ def ask_all(
 
     def one(pair: tuple[Host, HostFacts]) -> Verdict:
         host, facts = pair
-        return ask_host(host, facts, questions, lambda text: warnings.update({host.name: text}))
+        return ask_host(host, facts, questions, lambda text: warnings.update({host.name: text}), connect)
 
     pairs = list(hosts.values())
     return abreast.each(one, pairs, max(1, at_a_time), cut=questions.under_way.cut, tell=told)
 
 
-def ask_host(host: Host, facts: HostFacts, questions: Questions, warn: Callable[[str], None]) -> Verdict:
+def ask_host(
+    host: Host,
+    facts: HostFacts,
+    questions: Questions,
+    warn: Callable[[str], None],
+    connect: Connect = tunnel.http_connection,
+) -> Verdict:
     """The host's answers. Raises nothing for whatever its engine does."""
     receipt = facts.receipt
     address = f"{receipt.bind}:{receipt.port}"
-    connection = tunnel.http_connection(host, receipt.bind, receipt.port, warn)
+    connection = connect(host, receipt.bind, receipt.port, warn)
     with contextlib.closing(connection), questions.under_way.using(connection):
         answers = tuple(_answers(connection, _served(receipt.model), questions))
     return Verdict(host.name, receipt.engine, receipt.quantization, receipt.model, address, receipt.release, answers)

@@ -102,6 +102,13 @@ _LOGIN = record(
 _ROOT = record(
     {"format": choice("phi4-edge/doctor-root/1"), "sources": sources(64 * 1024), "first": number(), "last": number()}
 )
+# Of an exchange each piece has its time; what the port sent is for the reader of HTTP to judge.
+_EXCHANGED = record(
+    {
+        "listener": raw(64 * 1024), "sent": flag, "end": choice("", "complete", "closed", "late", "large", "broken"),
+        "times": listing(number(), 20_000), "pieces": listing(raw(90_000, r"[A-Za-z0-9+/]+={0,2}"), 20_000),
+    }
+)  # fmt: skip
 
 OPERATIONS: Mapping[Key, Operation] = {
     ("probe", "probe", "probe"): Operation(
@@ -210,6 +217,7 @@ OPERATIONS: Mapping[Key, Operation] = {
         record({"ready_seconds": number(), "generation": _GENERATION, "proof": raw(32, r"[0-9a-f]*")}), HOUR, _STEP
     ),
     ("health", "watch", "watch"): Operation(record({"watch": WATCH}), HOUR, {**_STEP, "watch": WATCH}),
+    ("health", "exchange", "exchange"): Operation(_EXCHANGED, HOUR, size=LARGE),
     ("receipt", "receipt", "commit"): Operation(
         record({"changed": flag}, {"file_count": integer(), "pruned": listing(text(1000), MOST_FILES)}),
         HOUR,

@@ -11,6 +11,8 @@ from phi4_edge import content
 # Modules that all roles share. Their names begin with `host`: they are top-level modules on the host, where a
 # `time.py` of ours would hide Python's.
 SHARED = Path(__file__).resolve().parent / "host"
+# Says who has a port: over ssh a program of its own, over Ansible a module of the script that asks.
+RELAY = Path(__file__).resolve().parent.parent / "ssh" / "relay.py"
 
 
 def host_script(role: str, name: str) -> tuple[str, dict[str, str]]:
@@ -41,7 +43,8 @@ def compose(script: str, modules: Mapping[str, str]) -> str:
 def _collect(text: str, folders: tuple[Path, ...], modules: dict[str, str]) -> None:
     """`modules` holds every module of `folders` that `text` imports at its top level."""
     for module in re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE):
-        path = next((folder / f"{module}.py" for folder in folders if (folder / f"{module}.py").is_file()), None)
+        places = [*(folder / f"{module}.py" for folder in folders), *([RELAY] if module == RELAY.stem else [])]
+        path = next((place for place in places if place.is_file()), None)
         if path is not None and module not in modules:
             source = path.read_text(encoding="utf-8")
             _collect(source, folders, modules)

@@ -8,12 +8,7 @@ from typing import Any
 from phi4_edge.core.facts import lock
 from phi4_edge.report.text import duration, table, wrap
 
-STATES = ("free", "released", *lock.STATES)
-# What a state means, for whoever meets it for the first time.
-NOTES = {
-    "ending": "ending: that run sends no heartbeat any more; soon another one may take over the lock",
-    "stale": "stale: that run is dead; the next one takes over the lock",
-}
+STATES = (lock.FREE, lock.RELEASED, *lock.STATES)
 
 
 def lines(document: Mapping[str, Any], width: int) -> list[str]:
@@ -22,9 +17,9 @@ def lines(document: Mapping[str, Any], width: int) -> list[str]:
     head = ["HOST", "STATE", "HOLDER", "DOING", "SINCE", "LAST SIGN"]
     out = table(head, [_row(host) for host in hosts], width) if hosts else []
     states = {host["state"] for host in hosts}
-    for state, note in NOTES.items():
+    for state, note in lock.NOTES.items():
         if state in states:
-            out += wrap(note, width)
+            out += wrap(f"{state}: {note}", width)
     for host in hosts:
         if host["refused"]:
             out += ["", *wrap(f"{host['host']}: {host['refused']}", width, rest="    ")]

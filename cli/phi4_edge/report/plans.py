@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phi4_edge.core.rollout import words
 from phi4_edge.report.text import GB, count, gb, size_of, table, wrap
 
 PlanDict = Mapping[str, Any]
@@ -25,27 +26,18 @@ def overview(plans: Sequence[PlanDict], width: int) -> list[str]:
 
 def _row(plan: PlanDict) -> tuple[object, ...]:
     if not plan["fits"]:
-        return (plan["host"], action(plan), "-", "-", "-", "-", "-")
+        return (plan["host"], words.action(plan), "-", "-", "-", "-", "-")
     memory = plan["memory"]
     need = memory["need"] + (memory["os_reserve"] or 0)
     return (
         plan["host"],
-        action(plan),
+        words.action(plan),
         plan["profile"],
         f"{plan['engine']} {plan['quantization']}",
         plan["context_length"],
         f"{need / GB:.1f}/{memory['available'] / GB:.1f} GB",
         _speed(plan["forecast"]),
     )
-
-
-def action(plan: PlanDict) -> str:
-    """What provision would do with the host, in one or two words."""
-    if not plan["fits"]:
-        return "no fit"
-    if not plan["applicable"]:
-        return "not yet"
-    return "nothing to do" if plan["action"] == "none" else str(plan["action"])
 
 
 def _speed(forecast: Mapping[str, Any] | None) -> str:
@@ -57,7 +49,7 @@ def _speed(forecast: Mapping[str, Any] | None) -> str:
 
 def explain(plan: PlanDict, width: int) -> list[str]:
     """Everything that one host's plan says, a topic per paragraph."""
-    lines = wrap(_headline(plan), width)
+    lines = wrap(words.planned(plan), width)
     before = ""
     for topic, text in topics(plan):
         label = "" if topic == before else topic
@@ -76,16 +68,6 @@ def topics(plan: PlanDict) -> list[tuple[str, str]]:
     found += [("rejected", _rejected(entry)) for entry in plan["rejected"]]
     found += [("also fits", _candidate(entry)) for entry in _others(plan)]
     return [(topic, text) for topic, text in found if text]
-
-
-def _headline(plan: PlanDict) -> str:
-    if plan["fits"]:
-        return (
-            f"{plan['host']}: {plan['profile']}, {plan['engine']} {plan['quantization']} on {plan['accelerator']}, "
-            f"context {plan['context_length']}: {action(plan)}"
-        )
-    nearest = plan["nearest_profile"]
-    return f"{plan['host']}: no fit" + (f" (nearest profile: {nearest})" if nearest else "")
 
 
 def _fitting_topics(plan: PlanDict) -> list[tuple[str, str]]:
@@ -243,9 +225,9 @@ def totals(plans: Sequence[PlanDict], without: int = 0) -> str:
     """One sentence: how many hosts are up to date, would change, do not fit; `without` is how many have no plan."""
     counts: dict[str, int] = {}
     for plan in plans:
-        counts[action(plan)] = counts.get(action(plan), 0) + 1
+        counts[words.action(plan)] = counts.get(words.action(plan), 0) + 1
     order = ("nothing to do", "install", "change", "repair", "not yet", "no fit")
-    words = {"nothing to do": "up to date", "install": "to install", "change": "to change", "repair": "to repair"}
-    parts = [f"{counts[name]} {words.get(name, name)}" for name in order if name in counts]
+    counted = {"nothing to do": "up to date", "install": "to install", "change": "to change", "repair": "to repair"}
+    parts = [f"{counts[name]} {counted.get(name, name)}" for name in order if name in counts]
     parts += [f"{without} without a plan"] if without else []
     return f"{count(len(plans) + without, 'host')}: {', '.join(parts)}"

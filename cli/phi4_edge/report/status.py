@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phi4_edge.core.facts import words
 from phi4_edge.report.text import count, table, wrap
 
 # One screenful; the JSON document holds all of it.
@@ -19,9 +20,9 @@ def overview(hosts: Sequence[Mapping[str, Any]], width: int) -> list[str]:
             host["host"],
             host["state"],
             host["release"] or "-",
-            f"{host['engine']} {host['quantization']}".strip() or "-",
+            words.engine(host),
             host["address"] or "-",
-            (host["committed_at"] or "-").replace("T", " ")[:16],
+            words.committed(host),
             host["model"] or "-",
         ]
         for host in hosts
@@ -37,12 +38,11 @@ def troubles(hosts: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     for host in hosts:
         if host["state"] == "serving" and not host["endings"]:
             continue
-        said = f"{host['state']}: {host['detail']}" if host["detail"] else host["state"]
-        lines += ["", *wrap(f"{host['host']}: {said}", width, rest="    ")]
+        lines += ["", *wrap(f"{host['host']}: {words.why(host)}", width, rest="    ")]
         for text in host["endings"]:
             lines += wrap(text, width, first="    ", rest="        ")
         for item in host["drift"][:MOST_FILES]:
-            lines += wrap(f"{item['problem']}: {item['path']}", width, first="    ", rest="        ")
+            lines += wrap(words.drifted(item), width, first="    ", rest="        ")
         if len(host["drift"]) > MOST_FILES:
             lines.append(f"    and {count(len(host['drift']) - MOST_FILES, 'more file')}")
         if host["next_step"]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from phi4_edge.core.rollout.outcome import GOOD
+from phi4_edge.core.rollout.words import Verb, ended
 from phi4_edge.errors import AGAIN
 from phi4_edge.report import outcomes
 from phi4_edge.report.text import count, duration, table, wrap
@@ -13,23 +14,23 @@ from phi4_edge.report.text import count, duration, table, wrap
 HostDict = Mapping[str, Any]
 
 
-def summary(result: Mapping[str, Any], verb: str, width: int, idle: str = "up to date") -> list[str]:
+def summary(result: Mapping[str, Any], verb: Verb, width: int) -> list[str]:
     """The result document of a run for people.
 
-    `verb`: what was done to the hosts that are done ('provisioned'); `idle`: how the others were already.
+    `verb`: what was done to the hosts that are done, and how the others were already.
     """
     hosts: Sequence[HostDict] = result["hosts"]
     bad = [host for host in hosts if host["outcome"] not in GOOD]
     done = [host for host in hosts if host["outcome"] == "done"]
     lines: list[str] = []
     if done:
-        rows = [(h["host"], verb, h["release"] or "-", h["changed"], duration(h["seconds"])) for h in done]
+        rows = [(h["host"], verb.done, h["release"] or "-", h["changed"], duration(h["seconds"])) for h in done]
         lines += [*table(("HOST", "RESULT", "RELEASE", "CHANGED", "TIME"), rows, width, right=(3, 4)), ""]
     for host in _alike(bad):
         lines += trouble(host, width)
     if bad:
         lines.append("")
-    lines += wrap(headline(result, verb, idle), width, rest="")
+    lines += wrap(headline(result, verb), width, rest="")
     return lines + _ways_on(result, width)
 
 
@@ -72,21 +73,21 @@ def waves_text(waves: Sequence[Any], width: int) -> list[str]:
     return lines
 
 
-def headline(result: Mapping[str, Any], verb: str, idle: str = "up to date") -> str:
+def headline(result: Mapping[str, Any], verb: Verb) -> str:
     """One sentence with every count; 'nothing to do' when that is so."""
     counts: Mapping[str, int] = result["counts"]
     changed = f"changed={result['changed']}"
     if set(counts) <= {"unchanged"}:
-        return f"nothing to do: {count(counts.get('unchanged', 0), 'host')} {idle}, {changed}"
-    good = {"done": verb, "unchanged": idle}
+        return f"nothing to do: {count(counts.get('unchanged', 0), 'host')} {verb.idle}, {changed}"
+    good = {"done": verb.done, "unchanged": verb.idle}
     parts = [f"{number} {good.get(name) or outcomes.word(name).text}" for name, number in counts.items()]
     return f"{count(len(result['hosts']), 'host')}: {', '.join(parts)}, {changed}"
 
 
 def trouble(host: HostDict, width: int) -> list[str]:
     """A bad host: its name and end, the reason, and what to do next."""
-    word = outcomes.word(host["outcome"]).text
-    lines = wrap(f"{host['host']}: {word}: {host.get('reason') or 'no reason given'}", width, rest="    ")
+    told = ended(host["host"], outcomes.word(host["outcome"]).text, host.get("reason") or "no reason given")
+    lines = wrap(told, width, rest="    ")
     if host.get("next_step"):
         lines += wrap(str(host["next_step"]), width, first="    next: ", rest="          ")
     return lines

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from phi4_edge import content
+from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner import run as runner_run
 
 
 @dataclass(frozen=True)
 class Access:
-    """The inventory as given on the command line, and the secrets that open the hosts."""
+    """The inventory as given on the command line, and the secrets that open the hosts and the inventory.
+
+    `extra_vars`: documents of variables that go over the inventory's; they may hold secrets. `verbosity`: how much
+    Ansible tells.
+    """
 
     inventory: tuple[str, ...]
     forks: int = 10
-    become_password: str | None = None
-    vault_password_file: Path | None = None
+    become_password: str | None = field(default=None, repr=False)
+    vaults: tuple[VaultSecret, ...] = ()
+    extra_vars: tuple[str, ...] = field(default=(), repr=False)
+    verbosity: int = 0
 
     def run(
         self,
@@ -45,6 +51,8 @@ class Access:
             check=check,
             diff=diff,
             become_password=self.become_password,
-            vault_password_file=self.vault_password_file,
+            vaults=self.vaults,
+            operator_vars=self.extra_vars,
+            verbosity=self.verbosity,
             task_timeout=task_timeout,
         )

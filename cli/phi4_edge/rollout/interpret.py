@@ -42,6 +42,8 @@ class Track:
 
     def take(self, event: HostEvent) -> None:
         """Records one event."""
+        if event.kind == "detail":
+            return
         now = time.monotonic()
         self.began.setdefault(event.host, now)
         self.ended[event.host] = now

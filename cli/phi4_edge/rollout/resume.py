@@ -31,6 +31,18 @@ class Resumed:
     waves: tuple[tuple[str, tuple[str, ...]], ...] = ()
     plans: tuple[Mapping[str, Any], ...] = field(default=())
 
+    def require(self, extra_vars: int) -> None:
+        """Raises RecordError where another number of `--extra-vars` is given than before: no record has what they say.
+
+        Without them the hosts that are left would get something else than those that are finished.
+        """
+        before = self.options.get("extra_vars", extra_vars)
+        if before != extra_vars:
+            raise RecordError(
+                f"found {extra_vars} --extra-vars, needed {before} as the rollout {self.id} was begun with, for no "
+                "record keeps them: give the same ones again, or begin anew without --resume"
+            )
+
     def doubtful(self, ready: Mapping[str, HostResult], hosts: Container[str]) -> dict[str, HostResult]:
         """Those of `hosts` that are to be watched before another one is changed, with what became of them so far.
 

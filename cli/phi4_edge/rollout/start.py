@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from phi4_edge.core.facts import lock, runs
+from phi4_edge.core.facts import activity, lock
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.rollout.machine import End, Rollout, Stop
@@ -20,7 +20,7 @@ _NAMED = 5  # hosts that a command to copy still names
 def says_held(document: Mapping[str, Any]) -> bool:
     """Whether a host says in its facts document that a run which lives has it."""
     try:
-        return runs.lock(Sources(document)).state == "held"
+        return activity.lock(Sources(document)).state == "held"
     except FactsError:
         return False
 

@@ -96,7 +96,6 @@ class Pool:
 
     def _job(self, worker: Worker, call: Call, hosts: Sequence[str]) -> client.WorkerJob:
         assert self._inventory is not None, "made before the first job"  # noqa: S101
-        vault = self.access.vault_password_file
         return client.WorkerJob(
             playbook=call.playbook,
             limit=tuple(hosts),
@@ -108,12 +107,15 @@ class Pool:
             diff=call.diff,
             task_timeout=call.task_timeout,
             become_password=self.access.become_password,
-            vault_password=inventory.secret(vault) if vault else None,
+            vaults=tuple(inventory.opened(vault) for vault in self.access.vaults),
+            operator_vars=self.access.extra_vars,
+            verbosity=self.access.verbosity,
         )
 
     def _portable(self) -> Portable:
         settings = {name: _settings(host) for name, host in self.hosts.items()}
-        made = inventory.portable(self.access.inventory, settings, self.access.vault_password_file)
+        access = self.access
+        made = inventory.portable(access.inventory, settings, access.vaults, access.extra_vars)
         known = Path(_KNOWN_HOSTS).expanduser()
         if not known.is_file():
             return made

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from phi4_edge.core.text import printable
 
-Kind = Literal["start", "ok", "changed", "failed", "unreachable", "skipped"]
+Kind = Literal["start", "ok", "changed", "failed", "unreachable", "skipped", "detail"]
 Status = Literal["ok", "failed", "unreachable", "cancelled"]
 
 _KINDS: dict[str, Kind] = {
@@ -26,7 +26,10 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class HostEvent:
-    """One thing that happened on one host. `seconds`: how long its task took. `result`: the host's untrusted word."""
+    """One thing that happened on one host. `seconds`: how long its task took. `result`: the host's untrusted word.
+
+    Of kind `detail` is what Ansible tells of its own work, of no host, as `message`.
+    """
 
     host: str
     kind: Kind
@@ -57,11 +60,12 @@ class Collector:
     """Turns raw events into HostEvents for `on_event`, and remembers what the outcome needs.
 
     Ansible's output also carries text of hosts, and ansible-runner finds its events in that output. `job` is a number
-    that only the run knows and that every true event repeats: a host cannot forge an event.
+    that only the run knows and that every true event repeats: a host cannot forge an event. `detailed`: `on_event`
+    hears Ansible's own details too.
     """
 
-    def __init__(self, job: int, on_event: Callable[[HostEvent], None]) -> None:
-        self._job = job
+    def __init__(self, job: int, on_event: Callable[[HostEvent], None], detailed: bool = False) -> None:
+        self._job, self._detailed = job, detailed
         self._tell = on_event
         self._last: dict[str, HostEvent] = {}
         self._facts: dict[str, dict[str, Any]] = {}
@@ -80,7 +84,10 @@ class Collector:
         elif name in _KINDS:
             self._host_event(_KINDS[name], data)
         elif name in {"warning", "error", "verbose", "system_warning"}:
-            self._words = [*self._words, str(raw.get("stdout", ""))][-_TEXT_LINES:]
+            said = str(raw.get("stdout", ""))
+            self._words = [*self._words, said][-_TEXT_LINES:]
+            if self._detailed and name == "verbose":
+                self._tell(HostEvent("", "detail", message=printable(said, _MOST_MESSAGE)))
         return False
 
     def _host_event(self, kind: Kind, data: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from phi4_edge import ansible_version, content
+from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner.environment import PRIVATE, build_env
 from phi4_edge.runner.events import Collector, HostEvent, HostOutcome
@@ -28,6 +29,10 @@ __all__ = ["HostEvent", "HostOutcome", "Run", "RunResult", "build_run", "execute
 
 # Ansible's exit codes for a run that took place: all well, a host failed, a host unreachable (with both: 4 or 6).
 TOOK_PLACE = frozenset({0, 2, 4, 6})
+# The tag of tasks that say in a line what the command says itself, in its own table: it runs the same playbooks.
+REPORT = "report"
+# Beyond it Ansible only debugs itself.
+MOST_VERBOSE = 4
 # ansible-runner asks whether to go on once in this many seconds (its default is 5).
 POLL_SECONDS = 0.2
 # What ansible-runner itself must find in the environment; everything else is decided by build_env().
@@ -66,7 +71,8 @@ def build_run(
     diff: bool = False,
     become_password: str | None = None,
     connection_password: str | None = None,
-    vault_password_file: Path | None = None,
+    vaults: Sequence[VaultSecret] = (),
+    operator_vars: Sequence[str] = (),
     verbosity: int = 0,
     task_timeout: int = 0,
     environ: Mapping[str, str] | None = None,
@@ -74,28 +80,58 @@ def build_run(
 ) -> Run:
     """A run that is decided and not begun; reads the environment and configuration, changes nothing.
 
-    `extra_vars` reach the play as data: a `{{` in them is text. `task_timeout`: seconds that a task may take on a host;
+    `operator_vars` are documents as `--extra-vars @FILE` takes them, templates and all. `extra_vars` go over them and
+    reach the play as data: a `{{` in them is text. `task_timeout`: seconds that a task may take on a host;
     0 leaves it to the operator's configuration. Raises RunnerError for a number of forks below 1.
     """
     environ, cwd = os.environ if environ is None else environ, cwd or Path.cwd()
     _check_forks(forks)
-    files = {"env/settings": json.dumps(_SETTINGS), "extra_vars.yml": _yaml(extra_vars or {})}
+    variables = _variables(operator_vars, extra_vars or {})
+    files = {"env/settings": json.dumps(_SETTINGS), **variables}
     argv = ["ansible-playbook", str(_absolute(playbook, cwd)), "--forks", str(forks)]
     for source in inventory:
         argv += ["--inventory", str(source) if "," in str(source) else str(_absolute(source, cwd))]
-    argv += ["--extra-vars", f"@{PRIVATE}/extra_vars.yml"]
+    argv += [word for name in variables for word in ("--extra-vars", f"@{PRIVATE}/{name}")]
+    argv += ["--skip-tags", REPORT]
     if names := list(limit):
         files["limit"] = "\n".join(names) + "\n"
         argv += ["--limit", f"@{PRIVATE}/limit"]
-    argv += [flag for flag, wanted in (("--check", check), ("--diff", diff)) if wanted]
-    argv += [f"-{'v' * verbosity}"] if verbosity else []
-    for option, password in (("become", become_password), ("connection", connection_password)):
-        if password is not None:
-            files[f"{option}_password"] = password
-            argv += [f"--{option}-password-file", f"{PRIVATE}/{option}_password"]
-    if vault_password_file is not None:
-        argv += ["--vault-password-file", str(_absolute(vault_password_file, cwd))]
+    argv += _flags(check, diff, verbosity)
+    passwords = _password_options({"become": become_password, "connection": connection_password})
+    for more, secret in (passwords, vault_options(vaults, cwd)):
+        argv += more
+        files |= secret
     return Run(tuple(argv), MappingProxyType(_env(environ, cwd, task_timeout)), MappingProxyType(files), cwd)
+
+
+def _flags(check: bool, diff: bool, verbosity: int) -> list[str]:
+    wanted = {"--check": check, "--diff": diff, f"-{'v' * min(verbosity, MOST_VERBOSE)}": verbosity > 0}
+    return [flag for flag in wanted if wanted[flag]]
+
+
+def _password_options(passwords: Mapping[str, str | None]) -> tuple[list[str], dict[str, str]]:
+    """Arguments that give Ansible those of these passwords that there are, and the private files that they name."""
+    files = {f"{option}_password": password for option, password in passwords.items() if password is not None}
+    return [word for name in files for word in (f"--{name}-file".replace("_", "-"), f"{PRIVATE}/{name}")], files
+
+
+def _variables(operator_vars: Sequence[str], extra_vars: Mapping[str, Any]) -> dict[str, str]:
+    """Files of extra variables, those last that go over the others."""
+    said = {f"operator_vars_{number}.yml": text for number, text in enumerate(operator_vars)}
+    return {**said, "extra_vars.yml": _yaml(extra_vars)}
+
+
+def vault_options(vaults: Iterable[VaultSecret], cwd: Path) -> tuple[list[str], dict[str, str]]:
+    """Arguments that give Ansible all these secrets, and the files of the private directory that they name."""
+    argv, files = [], {}
+    for number, vault in enumerate(vaults):
+        if vault.password is None:
+            where = str(_absolute(vault.path, cwd))
+        else:
+            where = f"{PRIVATE}/vault_{number}"
+            files[f"vault_{number}"] = vault.password
+        argv += ["--vault-id", vault.identity(where)]
+    return argv, files
 
 
 def _check_forks(forks: int) -> None:
@@ -132,7 +168,7 @@ def execute(
     """
     ansible_version.check()
     job = secrets.randbits(62)
-    collector = Collector(job, on_event)
+    collector = Collector(job, on_event, detailed=any(word.startswith("-v") for word in run.argv))
     state = {"cancelled": False}
 
     with private_directory(run.files) as private:

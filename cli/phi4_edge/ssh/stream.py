@@ -60,6 +60,26 @@ def _relay_command(host: Host, bind: str, port: int, mark: str) -> str:
     return interpreter.command(host, shlex.join(["-IBc", run, mark, answering(bind), str(port)]))
 
 
+def understood(text: bytes, name: str, what: str) -> listener.Judgement:
+    """Whose the port `what` of host `name` is, from what the relay says there.
+
+    Raises UnreachableError when it could not connect, and HostFailedError for words that are none of ours.
+    """
+    try:
+        found = listener.read(text)
+    except listener.Unreadable as error:
+        raise HostFailedError(
+            f"found an invalid answer from host {name} about its port ({error}), needed who listens there: run "
+            "phi4-edge doctor"
+        ) from error
+    if isinstance(found, listener.Refused):
+        raise UnreachableError(
+            f"found nothing that listens on {what} of host {name} ({found.reason}), needed a running service: see "
+            "phi4-edge status, and journalctl -u phi4-edge there"
+        )
+    return found if isinstance(found, listener.Judgement) else listener.judge(found)
+
+
 class Stream:
     """A wire to the host's port, and the ssh process behind it. Closing it ends the process and its children."""
 
@@ -94,20 +114,7 @@ class Stream:
         Raises UnreachableError when the host could not connect or gave no answer, OverBudget in spite of the budget,
         and HostFailedError for an answer that is none of ours.
         """
-        text = self._greeting()
-        try:
-            found = listener.read(text)
-        except listener.Unreadable as error:
-            raise HostFailedError(
-                f"found an invalid answer from host {self._name} about its port ({error}), needed who "
-                "listens there: run phi4-edge doctor"
-            ) from error
-        if isinstance(found, listener.Refused):
-            raise UnreachableError(
-                f"found nothing that listens on {self._what} of host {self._name} ({found.reason}), needed a running "
-                "service: see phi4-edge status, and journalctl -u phi4-edge there"
-            )
-        return found if isinstance(found, listener.Judgement) else listener.judge(found)
+        return understood(self._greeting(), self._name, self._what)
 
     def _greeting(self) -> bytes:
         """What follows the mark on its line. The port itself says nothing before it is asked."""

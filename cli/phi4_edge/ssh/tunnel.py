@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -41,6 +42,10 @@ class Connection(http.client.HTTPConnection):
             raise UnreachableError(f"found no connection to host {self._host.name}, needed one")
         self._wire.budget = Budget(seconds, most_bytes)
         return self._wire.budget
+
+    def now(self) -> float:
+        """Seconds of the clock that its answers are measured with."""
+        return time.monotonic()
 
     def connect(self) -> None:
         """It is open, to nobody but the unit. Raises UnreachableError or OSError when nobody answers."""
@@ -127,6 +132,11 @@ class Connection(http.client.HTTPConnection):
             wire.close()
         if stream is not None:
             stream.close()
+
+
+def reaches(host: Host) -> bool:
+    """Whether a connection of this module gets there: to this machine, or over ssh without a password to type."""
+    return host.connection in _LOCAL or (host.over_ssh and not host.ssh.password)
 
 
 def http_connection(host: Host, bind: str, port: int, warn: Callable[[str], None]) -> Connection:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from phi4_edge.core.engines.table import ENGINES
+from phi4_edge.view.detail import Detail
 from phi4_edge.view.json_lines import JsonView
 from phi4_edge.view.lines import PlainView
 from phi4_edge.view.live import LiveView
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from phi4_edge.core.rollout.waves import Wave
     from phi4_edge.runner.run import HostEvent
 
+NO_DETAIL = Detail()
 # What a role is doing, for people. A role that is not here shows under its own name.
 STEPS = {
     "lock": "lock",
@@ -74,8 +76,59 @@ class View(Protocol):
         """So many hosts count against the budget by now."""
 
 
-def progress_view(output: str = "table", steps: Mapping[str, str] = STEPS) -> View:
+class DetailedView:
+    """A view that tells the details as notes."""
+
+    def __init__(self, view: View, detail: Detail) -> None:
+        self._view, self._detail = view, detail
+
+    def __enter__(self) -> DetailedView:
+        self._view.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._view.__exit__(kind, error, trace)
+
+    def phase(self, text: str) -> None:
+        self._view.phase(text)
+
+    def note(self, text: str) -> None:
+        self._view.note(text)
+
+    def progress(self, name: str, step: str, detail: str, done: int, total: int) -> None:
+        self._view.progress(name, step, detail, done, total)
+
+    def event(self, event: HostEvent) -> None:
+        for line in self._detail.lines(event):
+            self._view.note(line)
+        if event.kind != "detail":
+            self._view.event(event)
+
+    def finished(self, host: str, outcome: str) -> None:
+        self._view.finished(host, outcome)
+
+    def rollout(self, id: str, waves: Sequence[Wave], budget: str) -> None:
+        self._view.rollout(id, waves, budget)
+
+    def wave(self, wave: Wave) -> None:
+        self._view.wave(wave)
+
+    def bake(self, wave: Wave, seconds: float) -> None:
+        self._view.bake(wave, seconds)
+
+    def spent(self, bad: int, exceeded: bool) -> None:
+        self._view.spent(bad, exceeded)
+
+
+def progress_view(output: str = "table", steps: Mapping[str, str] = STEPS, detail: Detail = NO_DETAIL) -> View:
     """The view that fits: JSON Lines when asked, a live board on a terminal that can redraw, lines otherwise."""
+    view = _plain_view(output, steps)
+    return DetailedView(view, detail) if detail.verbosity else view
+
+
+def _plain_view(output: str, steps: Mapping[str, str]) -> View:
     if output == "json":
         return JsonView()
     if sys.stderr.isatty() and (os.environ.get("TERM") or "dumb") != "dumb":

@@ -15,6 +15,7 @@ import tarfile
 import threading
 from typing import Any, List, Tuple
 
+import hostimages
 import hostpool
 from hostlib import HostError, Json, free_bytes, inside, remove_tree
 from hostpath import search_path
@@ -26,8 +27,6 @@ PULL_SECONDS = 4 * 3600.0
 ASK_SECONDS = 120.0
 BLOCK = 1 << 20
 DOCKER_MANIFEST = "docker-manifest.json"
-# Where containerd keeps images, which Docker's own directory does not hold then.
-CONTAINERD = "/var/lib/containerd"
 
 
 def run(argv: List[str], seconds: float = ASK_SECONDS) -> Tuple[int, str, str]:
@@ -73,10 +72,22 @@ def references(image: Json) -> List[str]:
     return [name for name in (image["name"], image["id"], image["digest"], image["pull"]) if name]
 
 
+def about() -> Tuple[int, Json, str]:
+    """Exit status, what Docker says about itself, and its cleaned errors."""
+    status, output, said = run(["info", "--format", "{{json .}}"])
+    return status, json.loads(output) if status == 0 and output.strip() else {}, said
+
+
+def kept(info: Json) -> Tuple[bool, str]:
+    """Whether images are in Docker's own store rather than containerd's, and the folder that they are in."""
+    docker, containerd = hostimages.roots(str(info.get("DockerRootDir") or ""))
+    classic = "containerd.snapshotter" not in json.dumps(info.get("DriverStatus") or [])
+    return classic, docker if classic else containerd
+
+
 def survey(args: Json, _payload: bytes) -> Json:
     """Which images are there, and, where one is not, what Docker could use for it. Changes nothing."""
-    status, output, said = run(["info", "--format", "{{json .}}"])
-    info = json.loads(output) if status == 0 and output.strip() else {}
+    status, info, said = about()
     if status or not info.get("ServerVersion"):
         errors = " ".join(str(line) for line in info.get("ServerErrors") or []) or said
         return {"docker": "", "why": clean(errors, 400), "images": {}}
@@ -86,13 +97,13 @@ def survey(args: Json, _payload: bytes) -> Json:
         here = next((item for item in items if matches(item, image)), None)
         named = here is not None and image["name"] in (here.get("RepoTags") or [])
         images[role] = {"id": here["Id"] if here else "", "named": named}
-    classic = "containerd.snapshotter" not in json.dumps(info.get("DriverStatus") or [])
+    classic, folder = kept(info)
     missing = [image for role, image in args["images"].items() if not images[role]["id"]]
     return {
         "docker": info["ServerVersion"],
         "images": images,
         "shared": shared(missing) if classic and missing else {},
-        **room(args, str(info.get("DockerRootDir") or "/var/lib/docker") if classic else CONTAINERD),
+        **room(args, folder),
     }
 
 
@@ -129,7 +140,8 @@ def load(args: Json, _payload: bytes) -> Json:
         full = "no space left" in said.lower() or "disk quota" in said.lower()
         if full:  # a host that cannot write its log is worse off than a push that starts again
             discard(folder)
-        why = f"the disk became full: {free_bytes('/var/lib')} bytes are free now" if full else said[-800:]
+        place = kept(about()[1])[1]
+        why = f"the disk became full: {free_bytes(place)} bytes are free at {place} now" if full else said[-800:]
         raise HostError(f"Docker did not take the image {image['key']}: {why}", disk_full=full, refused=not full)
     here = settle(image)
     discard(folder)

@@ -19,7 +19,7 @@ import threading
 import time
 
 from hostsources import collect
-from hosttools import Gap, clean, run, tool
+from hosttools import Gap, Once, clean, run, tool
 
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
 ROOT: str = ARGS.get("root", "")  # a test's stand-in for "/"
@@ -44,6 +44,9 @@ def read(path: str, limit: int = TEXT_LIMIT) -> str:
 
 def ntp() -> str:
     return tool("timedatectl", "show", "-p", "NTPSynchronized", "-p", "NTP")
+
+
+docker_document = Once(lambda: tool("docker", "info", "--format", "{{json .}}"))
 
 
 def holder(path: str) -> int:
@@ -127,7 +130,7 @@ def systemd() -> str:
 
 
 def docker_info() -> str:
-    found = json.loads(tool("docker", "info", "--format", "{{json .}}"))
+    found = json.loads(docker_document())
     return json.dumps({name: found[name] for name in DOCKER_KEYS if name in found})
 
 

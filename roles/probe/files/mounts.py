@@ -80,7 +80,7 @@ def filesystems(root: Root, paths: Iterable[str]) -> str:
 
 
 def points(root: Root, paths: Iterable[str]) -> str:
-    """Lines "FILES FREE FLAGS PATH POINT": inodes of the file system, and where it is mounted."""
+    """Lines "FILES FREE FLAGS PATH<tab>POINT": inodes of the file system, and where it is mounted."""
     found, lines = mounts(root), []
     for path in paths:
         there, mount = place(root, found, path)
@@ -88,7 +88,7 @@ def points(root: Root, paths: Iterable[str]) -> str:
             continue
         numbers = os.statvfs(root.top + there)
         flags = ",".join(flag for flag in FLAGS if flag in mount[3]) or "-"
-        lines.append("%d %d %s %s %s" % (numbers.f_files, numbers.f_favail, flags, path, mount[0]))
+        lines.append("%d %d %s %s\t%s" % (numbers.f_files, numbers.f_favail, flags, path, mount[0]))
     return "\n".join(lines)
 
 

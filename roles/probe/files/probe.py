@@ -13,11 +13,13 @@ import socket
 import stat
 import sys
 import time
-from typing import Iterator
+from typing import Callable, Dict
 
+import cgroups
 import displays
 import dpkg
 import gpus
+import hostimages
 import hostlayout
 import hostpool
 import hostport
@@ -25,7 +27,7 @@ import machine
 import mounts
 from hostlockstate import LOCK_BEAT, lock_journal, lock_status
 from hostsources import SOURCE_SECONDS, collect
-from hosttools import Gap, ranges, run, standing, tool
+from hosttools import Gap, Once, ranges, run, standing, tool
 from receipt import verify
 from rooted import TEXT_LIMIT, Root
 
@@ -36,65 +38,24 @@ FILES = Root(ROOT)
 read, read_bytes, first = FILES.read, FILES.read_bytes, FILES.first
 VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
-UNLIMITED = 1 << 60  # cgroup v1 writes "no limit" as the largest page-aligned number
 UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service", "docker.service")
 UNIT_FIELDS = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description,StatusText,"
     "ActiveEnterTimestampMonotonic"
 )
-DOCKER_FIELDS = "{{.Driver}} {{.DriverStatus}}"
-PATHS = (*OURS, "/var/lib/docker", "/etc")
+DOCKER_FIELDS = "{{.Driver}} {{.DriverStatus}}\n{{.DockerRootDir}}"
 PORT_LOOKS = 2
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
-def ancestors(top: str, inside: str) -> Iterator[str]:
-    """The folders from a process' own control group up to the mount's root; a path of another namespace is skipped."""
-    while True:
-        folder = (top + inside).rstrip("/")
-        if ".." not in inside and os.path.isdir(ROOT + folder):
-            yield folder
-        if inside in ("", "/"):
-            return
-        inside = os.path.dirname(inside)
-
-
-def limit_line(folder: str, kind: str, names: tuple[str, ...]) -> str | None:
-    try:
-        words = " ".join(read(folder + "/" + name).strip() for name in names).split()
-    except OSError:
-        return None  # the root group has no limits of its own
-    if (names[0].startswith("memory.limit") and int(words[0]) >= UNLIMITED) or words[0] == "-1":
-        words[0] = "max"
-    return " ".join([kind, "".join(folder.split()), *words])
-
-
-def cgroup() -> str:
-    top = "/sys/fs/cgroup"
-    if os.path.exists(ROOT + top + "/cgroup.controllers"):
-        mode = "v2"
-    elif os.path.isdir(ROOT + top + "/memory") or os.path.isdir(ROOT + top + "/cpu"):
-        mode = "hybrid" if os.path.isdir(ROOT + top + "/unified") else "v1"
-    else:
-        raise Gap("missing", top)
-    lines: list[str | None] = [mode]
-    wanted: list[tuple[str, str, tuple[str, ...]]]
-    for entry in read("/proc/self/cgroup").split("\n"):
-        _, controllers, inside = [*entry.split(":", 2), "", ""][:3]
-        names = set(controllers.split(","))
-        if mode == "v2" and controllers == "":
-            wanted = [("memory", top, ("memory.max",)), ("cpu", top, ("cpu.max",))] if inside else []
-        else:
-            wanted = [("memory", top + "/memory", ("memory.limit_in_bytes",))] if "memory" in names else []
-            wanted += [("cpu", top + "/cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us"))] if "cpu" in names else []
-        for kind, mount, files in wanted:
-            lines += [limit_line(folder, kind, files) for folder in ancestors(mount, inside)]
-    return "\n".join(line for line in lines if line)
+def paths() -> list[str]:
+    """What is measured: where something of ours goes, each once."""
+    return list(dict.fromkeys((*OURS, *roots(), "/etc")))
 
 
 def disk() -> str:
     lines = []
-    for path in PATHS:
+    for path in paths():
         there = path
         while there != "/" and not os.path.isdir(ROOT + there):
             there = os.path.dirname(there)
@@ -167,13 +128,32 @@ def compose() -> str:
         return tool("docker-compose", "version", "--short")
 
 
-def docker_program() -> str:
+def called_docker() -> str:
     """What calls itself docker: Podman does, by a link to its own program or behind Docker's socket."""
     said = tool("docker", "--version").split("\n")[0]
     try:
         return said + "\n" + tool("docker", "version", "--format", "{{range .Server.Components}}{{.Name}} {{end}}")
     except Gap:
         return said
+
+
+docker_program, docker_info = Once(called_docker), Once(lambda: tool("docker", "info", "--format", DOCKER_FIELDS))
+
+
+def is_podman() -> bool:
+    try:
+        return "podman" in docker_program().lower()
+    except Gap:
+        return False
+
+
+def roots() -> tuple[str, str]:
+    """Where Docker and containerd keep images. What Podman says is nothing of a Docker that will be installed."""
+    try:
+        said = docker_info().partition("\n")[2]
+    except Gap:
+        said = ""
+    return hostimages.roots("" if said and is_podman() else said, ROOT)
 
 
 def daemon_json() -> str:
@@ -230,7 +210,7 @@ def journal() -> str:
     return json.dumps(found)
 
 
-SOURCES = {
+SOURCES: Dict[str, Callable[[], str]] = {
     "python": lambda: "%d.%d.%d %s" % (*sys.version_info[:3], sys.executable),
     "uname": lambda: " ".join(os.uname()[index] for index in (0, 2, 4)),
     "userland": machine.userland,
@@ -242,13 +222,15 @@ SOURCES = {
     "cpu_topology": lambda: machine.cpu_topology(FILES),
     "cpu_capacity": lambda: machine.cpu_capacity(FILES),
     "performance_cpus": lambda: machine.performance_cpus(FILES),
-    "cgroup": cgroup,
+    "cgroup": lambda: cgroups.limits(FILES),
     "cgroup_controllers": lambda: machine.controllers(FILES),
+    "service_cgroup": lambda: cgroups.service_limits(FILES),
+    "service_affinity": cgroups.service_affinity,
     "disk": disk,
-    "disk_pool": lambda: "\n".join("%s %s" % (path, hostpool.pool(path, ROOT)) for path in PATHS),
+    "disk_pool": lambda: "\n".join("%s %s" % (path, hostpool.pool(path, ROOT)) for path in paths()),
     "our_disk": our_disk,
-    "filesystems": lambda: mounts.filesystems(FILES, PATHS),
-    "mount_points": lambda: mounts.points(FILES, (*PATHS, dpkg.FOLDER)),
+    "filesystems": lambda: mounts.filesystems(FILES, paths()),
+    "mount_points": lambda: mounts.points(FILES, (*paths(), dpkg.FOLDER)),
     "filesystem_errors": lambda: mounts.errors(FILES),
     "package_state": lambda: dpkg.state(FILES),
     "pci": lambda: displays.controllers(ROOT),
@@ -266,7 +248,8 @@ SOURCES = {
     "docker": lambda: tool("docker", "version", "--format", "{{.Server.Version}}"),
     "compose": compose,
     "docker_program": docker_program,
-    "docker_info": lambda: tool("docker", "info", "--format", DOCKER_FIELDS),
+    "docker_info": docker_info,
+    "image_roots": lambda: "docker %s\ncontainerd %s" % roots(),
     "daemon_json": daemon_json,
     "docker_snap": lambda: "yes" if os.path.isdir(ROOT + "/snap/docker") else "no",
     "runc": lambda: tool("runc", "--version").split("\n")[0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from phi4_edge import content
 from phi4_edge.core.layout import STANDARD
 from phi4_edge.remote import framing, scripts
+from phi4_edge.runner import run as runner_run
 from tests.ansible.plays import ROOT, play, write_inventory
 from tests.ansible.probe_run import place
 
@@ -58,6 +61,19 @@ def test_a_lock_of_dpkg_is_seen_with_its_holder_and_not_taken(held: int, tmp_pat
     line = sources(tmp_path)["dpkg_locks"]["text"]
     assert line.startswith(f"/var/lib/dpkg/lock-frontend {held} ")
     assert "python" in line
+
+
+def test_file_systems_of_images_are_where_docker_keeps_them(tmp_path: Path) -> None:
+    script = scripts.composed("doctor", "doctor")
+    for said, docker in (('{"DockerRootDir": "/mnt/My Disk/docker"}', "/mnt/My Disk/docker"), ("{}", "/srv/docker")):
+        tool = place(tmp_path, "/bin/docker", f"#!/bin/sh\necho '{said}'\n")
+        tool.chmod(0o755)
+        place(tmp_path, "/root/etc/docker/daemon.json", '{"data-root": "/srv/docker"}')
+        place(tmp_path, "/root/run/containerd/containerd.sock", "")
+        place(tmp_path, "/root/etc/containerd/config.toml", 'root = "/data/containerd"\n')
+        found = ask(script, {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}, root=str(tmp_path / "root"))["sources"]
+        paths = [line.rsplit(None, 5)[0] for line in found["filesystems"]["text"].splitlines()]
+        assert paths == ["/opt/phi4-edge", "/var/lib/phi4-edge", docker, "/data/containerd", "/var/lib/dpkg", "/etc"]
 
 
 def test_a_free_lock_is_free_and_stays_so(tmp_path: Path) -> None:
@@ -123,9 +139,25 @@ def test_the_way_of_a_command_through_the_login_shell_is_measured() -> None:
 def test_the_playbook_changes_nothing_and_works_in_check_mode(tmp_path: Path) -> None:
     inventory = write_inventory(tmp_path, {"here": {"ansible_become": False, "probe_become": False,
                                                     "doctor_become": False}})  # fmt: skip
+    # What is wrong with this machine is its own affair.
     for options in ((), ("--check",)):
-        played = play(ROOT / "playbooks" / "doctor.yml", inventory, *options, "-v")
+        played = play(ROOT / "playbooks" / "doctor.yml", inventory, "-e", "phi4_doctor_fail=false", *options, "-v")
         assert played.status == 0, played.output
         assert played.recap("here")["changed"] == 0
         assert "phi4-edge/doctor-host/1" in played.output
         assert "phi4-edge/facts/1" in played.output
+        assert re.search(r'"msg": "here: (nothing found|\d+ (problem|warning|note)s?)', played.output)
+
+
+def test_the_command_drives_it_without_the_line_and_without_its_failure(tmp_path: Path) -> None:
+    inventory = write_inventory(tmp_path, {"here": {"ansible_become": False, "probe_become": False,
+                                                    "doctor_become": False, "phi4_port": "none"}})  # fmt: skip
+    heard: list[runner_run.HostEvent] = []
+    run = runner_run.build_run(content.playbook("doctor"), [inventory])
+    ended = runner_run.execute(run, heard.append).hosts["here"]
+    assert (ended.status, ended.message) == ("ok", "")
+    assert set(ended.facts) == {"phi4_doctor", "phi4_facts"}
+    assert not [event for event in heard if "Say" in event.task]
+    played = play(ROOT / "playbooks" / "doctor.yml", inventory)
+    assert played.status == 2
+    assert "here: phi4_port: found" in played.output

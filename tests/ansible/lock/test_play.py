@@ -92,6 +92,24 @@ def test_a_host_that_is_held_answers_for_itself_alone(
     assert not (tmp_path / "b").exists(), "it gave its lock back"
 
 
+def test_the_playbook_says_who_has_each_host_and_takes_no_live_lock(
+    tmp_path: Path, holder: subprocess.Popen[bytes]
+) -> None:
+    inventory, book = write_inventory(tmp_path, {host: {} for host in HOSTS}), ROOT / "playbooks" / "lock.yml"
+    try:
+        shown = play(book, inventory, *options(tmp_path))
+        kept = play(book, inventory, *options(tmp_path), "--extra-vars", "lock_do=release")
+        checked = play(book, inventory, *options(tmp_path), "--extra-vars", "lock_do=release", "--check")
+    finally:
+        stop(holder)
+    assert shown.status == 0, shown.output
+    assert re.search(rf'"msg": "a: held, root@.* \(test since .*, pid {holder.pid}\)"', shown.output), shown.output
+    assert '"msg": "b: free"' in shown.output
+    assert [kept.recap(host)["failed"] for host in HOSTS] == [1, 0], kept.output
+    assert '"msg": "b: free"' in kept.output
+    assert checked.status == 0, checked.output
+
+
 def test_of_two_plays_at_once_one_gets_all_hosts(tmp_path: Path) -> None:
     """Who has the first host has a head start on the others, so that two runs do not get half of them each."""
     wait = {"ansible.builtin.wait_for": {"timeout": 12}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -191,6 +192,8 @@ def test_plain_ansible_playbook_works_too(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "changed=0" in done.stdout
+    (line,) = re.findall(r'^ +"msg": "(a: .*)"$', done.stdout, re.MULTILINE)
+    assert re.fullmatch(r"a: .*, \d+ cores?, [\d.]+ GiB RAM, .* free, serves .*", line)
 
 
 def test_each_host_is_looked_at_where_its_variables_say(tmp_path: Path) -> None:

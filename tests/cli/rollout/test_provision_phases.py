@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
-from phi4_edge import artifacts
+from phi4_edge import artifacts, content
 from phi4_edge.errors import ArtifactError
 from phi4_edge.operations import drivers
 from phi4_edge.operations.fleet import Fleet
@@ -63,10 +64,12 @@ def test_where_nothing_can_be_made_nothing_is_driven(
     assert site.fake.calls == []
 
 
-def test_the_playbook_is_told_where_the_store_is_for_each_engine(site: Site) -> None:
+def test_the_playbook_is_told_where_the_store_is_for_each_role_that_reads_it(site: Site) -> None:
     site.run("provision", "--bake", "0")
     told = site.fake.calls[0][0].extra_vars
     stores = {name for name in told if name.endswith("_store")}
-    assert {"plan_store", "artifact_store", "onnx_store", "ollama_store", "trust_store"} <= stores
+    specs = (yaml.safe_load(path.read_text()) for path in content.roles().glob("*/meta/argument_specs.yml"))
+    options = {name for spec in specs for part in spec["argument_specs"].values() for name in part["options"]}
+    assert stores == {name for name in options if name.endswith("_store")}
     assert len({told[name] for name in stores}) == 1
     assert list(told["plan_expected"]) == list(HOSTS)

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from phi4_edge.core.facts.parse import HostFacts, parse
 from phi4_edge.core.facts.receipt import Receipt
+from phi4_edge.core.facts.status import Health
 from phi4_edge.data import load_prompts
 from phi4_edge.inference import client, reading
 from phi4_edge.inference.prompts import choose
@@ -25,7 +26,6 @@ from phi4_edge.main import cli
 from phi4_edge.operations import health, verify
 from phi4_edge.operations.detect import Survey
 from phi4_edge.operations.fleet import Fleet
-from phi4_edge.operations.status import Health
 from phi4_edge.operations.verify import Questions
 from phi4_edge.rollout.result import HostResult, Outcome
 from tests.unit.inference.standin_hostile_http import (

@@ -56,7 +56,9 @@ def said(tmp_path_factory: pytest.TempPathFactory, password: Path) -> Path:
 
 def loaded(source: Path, password: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Host]:
     monkeypatch.chdir(folder)
-    return {host.name: host for host in inventory.load((str(source),), None, password)}
+    return {
+        host.name: host for host in inventory.load((str(source),), None, [inventory.VaultSecret(path=str(password))])
+    }
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)

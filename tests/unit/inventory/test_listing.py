@@ -16,7 +16,8 @@ def warned(path: Path, content: str | bytes, vault: Path | None = None) -> tuple
     """The names of the hosts, and the warnings."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     said: list[str] = []
-    return [host.name for host in inventory.load((str(path),), None, vault, said.append)], said
+    vaults = [inventory.VaultSecret(path=str(vault))] if vault else []
+    return [host.name for host in inventory.load((str(path),), None, vaults, said.append)], said
 
 
 MELTED = {

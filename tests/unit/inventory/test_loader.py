@@ -49,11 +49,13 @@ def test_variables_of_roles_that_the_plan_depends_on_come_along(tmp_path: Path) 
         "gw1 webui_enabled=true webui_port=3001 webui_max_tokens=64 webui_builtin_tools=no webui_titles=no "
         "webui_follow_ups=no webui_tags=no nvidia_runtime_driver_install=yes webui_other=1\n[all:vars]\n"
         'phi4_variants={"terse": {"system": "Be {{ how }}."}, "phi4-mini-coder": null}\nhow=brief\n'
+        'phi4_docker_daemon={"data-root": "/mnt/nvme/docker"}\n'
     )
     (host,) = inventory.load((write(tmp_path, "hosts.ini", text),))
     assert set(host.vars) == {*EXTRA, "phi4_variants"}
     found = Overrides.from_vars(host.name, host.vars)
     assert (found.webui_enabled, found.webui_port, found.driver_install) == (True, 3001, True)
+    assert found.docker_root == "/mnt/nvme/docker"
     terse = found.variants["terse"]
     assert terse is not None and terse["system"] == "Be brief." and found.variants["phi4-mini-coder"] is None
 
@@ -135,9 +137,9 @@ def test_vault_values_need_their_password_each_time(tmp_path: Path) -> None:
     body = "\n".join(f"        {line}" for line in cipher.splitlines())
     path = write(tmp_path, "hosts.yml", f"all:\n  hosts:\n    a:\n      phi4_x: !vault |\n{body}\n")
     right, wrong = write(tmp_path, "right", "s3cret\n"), write(tmp_path, "wrong", "other\n")
-    assert inventory.load((path,), vault_password_file=right)[0].vars == {"phi4_x": "9001"}
+    assert inventory.load((path,), secrets=[inventory.VaultSecret(path=str(right))])[0].vars == {"phi4_x": "9001"}
     with pytest.raises(InventoryError, match="phi4_x of host a"):
-        inventory.load((path,), vault_password_file=wrong)
+        inventory.load((path,), secrets=[inventory.VaultSecret(path=str(wrong))])
     with pytest.raises(InventoryError, match=r"phi4_x of host a.*--vault-password-file"):
         inventory.load((path,))
 

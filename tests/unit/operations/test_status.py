@@ -12,9 +12,10 @@ from referencing import Registry, Resource
 
 from phi4_edge.core.facts.parse import HostFacts, parse
 from phi4_edge.core.facts.receipt import CommittedImage, Container, Drift, Receipt
+from phi4_edge.core.facts.status import Health, State, classify
 from phi4_edge.core.facts.units import STANDING, ModelState, Service
 from phi4_edge.data import schema
-from phi4_edge.operations.status import Health, State, classify, status_code, status_document
+from phi4_edge.operations.status import status_code, status_document
 from phi4_edge.rollout.result import HostResult, Outcome
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "hosts"
@@ -135,6 +136,24 @@ def test_a_port_that_docker_holds_for_nobody_is_named_with_the_way_out(
     if named:
         assert found.detail.startswith(f"Docker holds {orphans[0][0]}:8080 for no container")
         assert "sudo systemctl restart docker" in found.next_step
+
+
+@pytest.mark.parametrize(
+    ("receipt", "service", "state"),
+    [
+        (RECEIPT, UP, State.SERVING),
+        (RECEIPT, LOADER_LOADING, State.LOADING),
+        (STARTING_CONTAINER, UP, State.LOADING),
+        (RECEIPT, STARTING, State.LOADING),
+        (RECEIPT, None, State.STOPPED),
+        (dataclasses.replace(RECEIPT, drift=(Drift("/etc/x", "owner"),)), UP, State.DRIFTED),
+    ],
+)
+def test_a_service_that_nobody_asked_is_what_its_host_says(
+    facts: HostFacts, receipt: Receipt, service: Service | None, state: State
+) -> None:
+    found = classify(dataclasses.replace(facts, receipt=receipt, service=service), None)
+    assert (found.state, found.health) == (state, "")
 
 
 def test_the_exit_code_and_the_document(facts: HostFacts) -> None:

@@ -14,6 +14,7 @@ import pytest
 from phi4_edge.core.facts.parse import parse
 from phi4_edge.core.plan.decide import Inputs, decide
 from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.rollout.words import VERBS
 from phi4_edge.data import load_catalog, load_table
 from phi4_edge.report import facts, plans, status, summary
 from phi4_edge.report.text import cells
@@ -137,7 +138,7 @@ def facts_text(width: int) -> list[str]:
 TEXTS = {
     "plan": plan_text,
     "facts": facts_text,
-    "summary": lambda width: summary.summary(RESULT, "provisioned", width),
+    "summary": lambda width: summary.summary(RESULT, VERBS["provision"], width),
     "status": lambda width: [*status.overview(STATUS, width), *status.troubles(STATUS, width)],
 }
 
@@ -159,11 +160,11 @@ def test_what_people_see(name: str, width: int) -> None:
 
 def test_nothing_to_do_says_so_with_its_numbers() -> None:
     result = {**RESULT, "changed": 0, "counts": {"unchanged": 3}}
-    assert summary.headline(result, "provisioned") == "nothing to do: 3 hosts up to date, changed=0"
+    assert summary.headline(result, VERBS["provision"]) == "nothing to do: 3 hosts up to date, changed=0"
 
 
 def test_an_interruption_says_whether_anything_is_left() -> None:
     done = {**RESULT, "interrupted": True, "hosts": RESULT["hosts"][:1]}
     left = {**done, "hosts": [*done["hosts"], {**RESULT["hosts"][4], "outcome": "untouched"}]}
-    assert summary.summary(done, "provisioned", 200)[-1] == "interrupted: nothing was left to do"
-    assert "run the same command again" in summary.summary(left, "provisioned", 200)[-1]
+    assert summary.summary(done, VERBS["provision"], 200)[-1] == "interrupted: nothing was left to do"
+    assert "run the same command again" in summary.summary(left, VERBS["provision"], 200)[-1]

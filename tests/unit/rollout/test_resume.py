@@ -152,3 +152,13 @@ def test_hosts_that_fell_ill_since_are_told_with_their_outcome() -> None:
         "gw1": Outcome.UNHEALTHY,
         "gw3": Outcome.UNREACHABLE,
     }
+
+
+@pytest.mark.parametrize(("before", "now", "refused"), [(1, 0, True), (0, 2, True), (2, 2, False), (None, 3, False)])
+def test_extra_variables_are_to_be_given_again(before: int | None, now: int, refused: bool) -> None:
+    found = Resumed("r", None, {} if before is None else {"extra_vars": before}, {})
+    if not refused:
+        found.require(now)
+        return
+    with pytest.raises(RecordError, match=f"found {now} --extra-vars, needed {before}.*give the same ones again"):
+        found.require(now)

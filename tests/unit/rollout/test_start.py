@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from phi4_edge.core.facts.model import Lock
+from phi4_edge.core.facts.journal import Lock
 from phi4_edge.core.rollout.budget import Budget
 from phi4_edge.core.rollout.machine import Rollout
 from phi4_edge.core.rollout.outcome import Outcome

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from phi4_edge import content
+from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.core.text import printable
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner import run as runner_run
@@ -38,6 +39,8 @@ def test_the_command_has_absolute_paths_and_private_files(tmp_path: Path) -> Non
         "a,b,",
         "--extra-vars",
         "@{private}/extra_vars.yml",
+        "--skip-tags",
+        "report",
         "--limit",
         "@{private}/limit",
         "--check",
@@ -61,10 +64,12 @@ def test_the_environment_makes_runs_safe(tmp_path: Path) -> None:
 
 
 def test_passwords_are_only_in_private_files(tmp_path: Path) -> None:
-    run = build(tmp_path, become_password="c4nary", connection_password="c4nary2", vault_password_file=Path("vp"))
+    run = build(
+        tmp_path, become_password="c4nary", connection_password="c4nary2", vaults=[VaultSecret("default", "vp")]
+    )
     assert run.files["become_password"] == "c4nary"
     assert run.argv[-6:-4] == ("--become-password-file", "{private}/become_password")
-    assert run.argv[-1] == f"{tmp_path}/vp"
+    assert run.argv[-2:] == ("--vault-id", f"default@{tmp_path}/vp")
     assert "c4nary" not in repr(run)
     assert "c4nary" not in repr(run.env)
 
@@ -207,3 +212,15 @@ def test_a_bare_exit_status_is_explained_by_what_was_printed() -> None:
 def test_untrusted_text_is_made_printable_and_short() -> None:
     assert printable("a\x1b[2J\x1b]0;t\x07b\x00c\td") == "ab?c    d"
     assert len(printable("x" * 9000, 2000)) == 2001
+
+
+def test_variables_and_vaults_of_the_command_line_are_all_used_and_in_no_argument(tmp_path: Path) -> None:
+    vaults = [VaultSecret("dev", "prompt", "c4nary"), VaultSecret("", "~/pw"), VaultSecret("prod", "ask.sh")]
+    run = build(tmp_path, vaults=vaults, operator_vars=["{a: c4nary}", "b: 2"], extra_vars={"a": 1})
+    given = [run.argv[number + 1] for number, word in enumerate(run.argv) if word == "--extra-vars"]
+    assert given == [f"@{{private}}/{name}.yml" for name in ("operator_vars_0", "operator_vars_1", "extra_vars")]
+    assert [run.files[name.removeprefix("@{private}/")] for name in given][:2] == ["{a: c4nary}", "b: 2"]
+    identities = [run.argv[number + 1] for number, word in enumerate(run.argv) if word == "--vault-id"]
+    assert identities == ["dev@{private}/vault_0", str(Path("~/pw").expanduser()), f"prod@{tmp_path}/ask.sh"]
+    assert run.files["vault_0"] == "c4nary"
+    assert "c4nary" not in " ".join(run.argv) + repr(run) + repr(run.env) + repr(vaults)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from phi4_edge.core.catalog.model import Catalog
@@ -15,6 +15,7 @@ from phi4_edge.core.packages import commands
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import clean
+from phi4_edge.errors import FactsError
 
 CONTROLLER = "(controller)"
 NOWHERE = OperatingSystem("", "", "", ())
@@ -147,6 +148,26 @@ class Case:
 
     def _finding(self, check: str, level: Level, found: str, needed: str, fix: str) -> Finding:
         return Finding(self.host, check, level, clean(found, 600), clean(needed, 300), clean(fix, 900))
+
+
+def opened(case: Case, decided: Callable[[], tuple[HostFacts, Plan]]) -> tuple[Case, list[Finding]]:
+    """Return the case with facts and plan, and what is said of facts that cannot be used.
+
+    `decided` may raise FactsError; it is not asked where the probe gave nothing.
+    """
+    if not case.facts_document:
+        return case, []
+    try:
+        facts, plan = decided()
+    except FactsError as error:
+        return case, [trouble(case.host, "facts", str(error), commands.see(case.host))]
+    return replace(case, facts=facts, plan=plan), []
+
+
+def trouble(host: str, check: str, message: str, fix: str) -> Finding:
+    """Return the problem that an error's message tells of: found, needed."""
+    found, _, needed = message.removeprefix("found ").partition(", needed ")
+    return Finding(host, check, Level.PROBLEM, found, needed or "facts of the host", fix)
 
 
 def numbers(value: object, most: int = 50) -> list[float]:

@@ -49,13 +49,15 @@ def limits(case: Case) -> Iterator[Finding]:
     if case.facts is None:
         return
     limit, quota = case.facts.cgroup.memory_limit, case.facts.cpu.quota
-    said = [f"{gib(limit)} of memory"] if limit and limit < case.facts.mem_total else []
-    said += [f"{quota:g} CPUs"] if quota else []
+    cpu = case.facts.cpu
+    said = [f"{gib(limit)} of memory ({case.facts.cgroup.memory_by})"] if limit and limit < case.facts.mem_total else []
+    said += [f"{quota:g} CPUs ({cpu.quota_by})"] if quota else []
+    said += [f"{cpu.processors} processors ({cpu.cpuset_by})"] if cpu.cpuset_by else []
     if said:
         yield case.note(
             "cgroups", f"the host is a container, or in a slice, limited to {' and '.join(said)}",
             "the whole machine, or a plan that fits the limits: it takes them into account",
-            "systemctl show -p MemoryMax,CPUQuotaPerSecUSec -- -.slice system.slice",
+            "systemctl show -p MemoryMax,MemoryHigh,CPUQuotaPerSecUSec,AllowedCPUs -- -.slice system.slice",
         )  # fmt: skip
 
 

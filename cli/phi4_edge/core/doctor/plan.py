@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 
 from phi4_edge.core.doctor import engines
 from phi4_edge.core.doctor.case import Case, Finding
-from phi4_edge.core.facts.endings import endings
 from phi4_edge.core.facts.lock import described
+from phi4_edge.core.facts.status import endings
 from phi4_edge.core.facts.units import STANDING
 from phi4_edge.core.judge.condition import Condition, Level
 from phi4_edge.core.judge.judge import judge

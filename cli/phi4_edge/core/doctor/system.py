@@ -17,6 +17,8 @@ ROUNDING = 0.001
 SMALL_MEMORY = 5 << 30
 SLOW_NAME = 2.0
 GONE = ("missing", "denied")
+# Path, mount point, flags, inodes, free ones, free bytes; both paths may have spaces.
+_FILESYSTEM = re.compile(r"(/.*?) (/.*) (\S+) (\d+) (\d+) (\d+)")
 _THROTTLED = {0: "under-voltage now", 1: "clock capped now", 2: "throttled now", 16: "under-voltage since boot",
               17: "clock capped since boot", 18: "throttled since boot"}  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from phi4_edge.core.facts.cgroup import Limits
 from phi4_edge.core.facts.model import Cpu
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.text import clean, integer
@@ -61,7 +62,7 @@ MOST_CPUS = 8192
 _WANTED = frozenset({"processor", "physical id", "core id", "model name", "flags", "Features", "CPU part"})
 
 
-def parse(sources: Sources, quota: float | None) -> Cpu:
+def parse(sources: Sources, limits: Limits) -> Cpu:
     """Return the CPU facts; a host that tells nothing counts as one core without special instructions."""
     info = _CpuInfo(sources.lines("cpuinfo"))
     if not info.processors:
@@ -69,7 +70,7 @@ def parse(sources: Sources, quota: float | None) -> Cpu:
     allowed = _cpu_list(sources.text("cpu_affinity"))
     if allowed is None:
         sources.gap("cpu_affinity", "nonsense", "not a list of CPUs")
-    usable = allowed or frozenset(info.processors) or frozenset({0})
+    usable, cpuset_by = _of_service(sources, limits, allowed or frozenset(info.processors) or frozenset({0}))
     # lxcfs lists as many as a container's limit on CPU time comes to; what sets the limit is outside of its sight.
     listed = len(set(info.processors)) if "cpuinfo" not in sources.truncated else 0
     most = min(len(usable), listed or len(usable))
@@ -85,9 +86,20 @@ def parse(sources: Sources, quota: float | None) -> Cpu:
         processors=most,
         cores=cores(usable),
         fast_cores=cores(fast),
-        quota=quota,
+        quota=limits.quota,
         features=frozenset(FEATURES[flag] for flag in info.flags if flag in FEATURES),
+        quota_by=limits.quota_by,
+        cpuset_by=cpuset_by,
     )
+
+
+def _of_service(sources: Sources, limits: Limits, allowed: frozenset[int]) -> tuple[frozenset[int], str]:
+    """Return the CPUs of a service, and what keeps it from others; what a login is `allowed` where nothing tells."""
+    if not limits.of_service:
+        return allowed, ""
+    started = _cpu_list(sources.text_or_none("service_affinity") or "") or allowed
+    cpuset = _cpu_list(limits.cpuset) or started
+    return started & cpuset or cpuset, "" if started <= cpuset else limits.cpuset_by
 
 
 def _fastest(kinds: list[frozenset[int]], cores: Callable[[frozenset[int]], int]) -> frozenset[int]:

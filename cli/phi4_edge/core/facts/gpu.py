@@ -10,6 +10,8 @@ from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.text import clean, dotted, integer, version_of
 
 NVIDIA_VENDOR = "10de"
+# Drivers that hold a device so that a guest can have it: KVM's, its predecessor, Xen's.
+FOR_GUESTS = ("vfio-pci", "pci-stub", "xen-pciback", "pciback")
 # Compute capability of the GPU in each Tegra SoC; only tegra234 (Orin, 8.7) is confirmed by our sources.
 TEGRA = {
     "tegra210": (5, 3),
@@ -180,3 +182,18 @@ def _integrated(board: Jetson, ram: int) -> Gpu | None:
     """Return the GPU of a Jetson whose JetPack has no nvidia-smi (5 and older)."""
     capability = TEGRA.get(board.soc)
     return Gpu(0, f"{board.model} (integrated)", ram, 0, "", capability, "", unified=True) if capability else None
+
+
+def given_away(sources: Sources, display: tuple[Display, ...]) -> tuple[str, ...]:
+    """Return the NVIDIA cards among `display` that guests have, as "NVIDIA GPU 10de:2504 at 0000:01:00.0 (vfio-pci)".
+
+    Documents of older probes do not tell drivers: nothing is given away there.
+    """
+    text = sources.text_or_none("pci_drivers") or ""
+    lines = [line.split() for line in text.splitlines()[:MOST_DEVICES]]
+    bound = {clean(words[0], 20): words[1] for words in lines if len(words) == 2}
+    return tuple(
+        f"NVIDIA GPU {one.vendor}:{one.device} at {one.slot} ({bound[one.slot]})"
+        for one in display
+        if one.vendor == NVIDIA_VENDOR and bound.get(one.slot) in FOR_GUESTS
+    )

@@ -1,4 +1,4 @@
-"""The steps of one host on the way to a release, its journal, and what a run that finds a half-done one does first.
+"""The steps of one host on the way to a release, its lock and journal, and what a run that finds a half-done one does.
 
 `Machine` is a model of a host: what serves, what is committed and what the journal says, under runs that may end
 anywhere. Tests hold the promise to it: a host that served once serves again after the next run.
@@ -19,6 +19,30 @@ PHASES = ("before", "after", "failed")
 # From here on the host may run something else than what was committed.
 _SWITCHED = (*STEPS[STEPS.index("switch") :], ROLLBACK)
 _CLOSING = frozenset({("commit", "after"), (ROLLBACK, "after"), ("unlock", "before"), ("unlock", "after")})
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Which run has the host to itself, in its own words.
+
+    `state`: "" for nobody, held (that run lives), ending (it does not, but its last sign of life is not long ago),
+    stale (anyone may take the lock over). `age`: seconds since that sign. `started` is the time of its controller.
+    """
+
+    state: str = ""
+    id: str = ""
+    user: str = ""
+    host: str = ""
+    pid: int = 0
+    operation: str = ""
+    version: str = ""
+    started: str = ""
+    age: float = 0.0
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a lock at all."""
+        return self.state != ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,20 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
-from phi4_edge.core.text import clean
+from phi4_edge.core.text import clean, joined
 from phi4_edge.errors import FactsError
 
 TEXTS = ("id", "user", "host", "operation", "version", "started")
 # held: its run lives. ending: it does not, but its last sign of life is not long ago. stale: anyone may take it.
 # working: that run is dead, and a step of it is still at work on the host.
 STATES = ("held", "ending", "stale", "working")
+# What a host that was asked says besides: nobody has it, or the lock was taken away just now.
+FREE, RELEASED = "free", "released"
+# What a state means, for whoever meets it for the first time.
+NOTES = {
+    "ending": "that run sends no heartbeat any more; soon another one may take over the lock",
+    "stale": "that run is dead; the next one takes over the lock",
+}
 # Characters of each text of a holder.
 MOST_TEXT = 200
 # Largest process id of Linux (PID_MAX_LIMIT), and more seconds than anybody waits: a bound against nonsense.
@@ -108,6 +115,22 @@ def seen(done: Mapping[str, Any]) -> dict[str, Any]:
     what = "which is alive" if holder.get("state") == "held" else "which still has a step at work"
     message = f"{found(holder)}, {what}; {needed}" if refused else ""
     return {"holder": holder, "released": released, "refused": refused, "message": message}
+
+
+def standing(fact: Mapping[str, Any]) -> str:
+    """Return how it stands with a lock, of a fact as `seen` returns it: free, released, or a state of its holder."""
+    if fact["holder"].get("present") is not True:
+        return FREE
+    return RELEASED if fact.get("released") is True else str(fact["holder"].get("state") or "stale")
+
+
+def line(host: str, fact: Mapping[str, Any]) -> str:
+    """Return who has a host, or had it until now."""
+    state, holder = standing(fact), fact["holder"]
+    if state == FREE:
+        return joined(host, FREE)
+    note = f"; {NOTES[state]}" if state in NOTES else ""
+    return joined(host, f"{state}, {described(holder)}{note}")
 
 
 def who(holder: HeldBy) -> str:

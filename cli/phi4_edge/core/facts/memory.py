@@ -1,4 +1,4 @@
-"""Memory and disk facts: totals, cgroup limits, free space and what our own installation takes."""
+"""Memory and disk facts: totals, free space, where Docker keeps images and what our own installation takes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from phi4_edge.core.facts.model import Cgroup, Disk
+from phi4_edge.core.facts.model import Disk, Images
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.layout import DOCKER_PATH
 from phi4_edge.core.text import LARGEST, clean, integer
 
-VERSIONS = ("v1", "v2", "hybrid")
+CONTAINERD_STORE = "io.containerd.snapshotter"
+# As the probe bounds what it sends of a path.
+_LONGEST_PATH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +58,6 @@ def _huge_pages(sources: Sources, values: Mapping[str, int]) -> int:
     return found
 
 
-def cgroup(sources: Sources) -> tuple[Cgroup, float | None]:
-    """Return the cgroup and the CPU quota (number of CPUs), both the tightest of the process and its ancestors.
-
-    "max" (v2), -1 and 0 mean unlimited; v1's "unlimited" is a number larger than any memory, which the
-    comparison with MemTotal later drops.
-    """
-    lines = sources.lines("cgroup")
-    limits: list[int] = []
-    quotas: list[float] = []
-    for line in lines[1:]:
-        words = line.split()
-        if words[0] == "memory" and len(words) >= 3 and (limit := integer(words[-1])):
-            limits.append(limit)
-        elif words[0] == "cpu" and len(words) >= 4:
-            quota, period = integer(words[-2]), integer(words[-1])
-            if quota and period:
-                quotas.append(quota / period)
-    version = lines[0] if lines and lines[0] in VERSIONS else ""
-    if lines and not version:
-        sources.gap("cgroup", "nonsense", "unknown version")
-    return Cgroup(version, min(limits, default=None)), min(quotas, default=None)
-
-
 # What may stand where our files go, other than nothing or a directory of ours.
 STANDING = ("link", "file", "user", "closed")
 
@@ -90,9 +69,27 @@ _MEMORY_DEVICE = re.compile(r"/dev/z?ram[0-9]+")
 _TMPFS_SHARE, _TMPFS_SLACK = 0.5, 0.001
 
 
-def disks(sources: Sources, mem_total: int | None) -> tuple[Disk, ...]:
-    """Return the filesystems of our paths, () when none could be read."""
-    paths = (sources.layout.root, sources.layout.state, DOCKER_PATH, "/etc")
+def images(sources: Sources) -> Images:
+    """Return where Docker keeps images; documents of older versions do not tell."""
+    roots: dict[str, str] = {}
+    for line in (sources.text_or_none("image_roots") or "").splitlines():
+        owner, _, path = line.strip().partition(" ")
+        if path.startswith("/"):
+            roots.setdefault(owner, clean(path, _LONGEST_PATH))
+    in_containerd = CONTAINERD_STORE in sources.text("docker_info")
+    docker = roots.get("docker", DOCKER_PATH)
+    containerd = roots.get("containerd", docker)
+    moved = in_containerd or integer(sources.text("daemon_json")) is not None
+    return Images(
+        path=containerd if in_containerd else docker,
+        places=tuple(dict.fromkeys((docker, containerd))),
+        guessed=not roots and moved,
+    )
+
+
+def disks(sources: Sources, mem_total: int | None, places: tuple[str, ...]) -> tuple[Disk, ...]:
+    """Return the filesystems of our paths and of the `places` of images, () when none could be read."""
+    paths = tuple(dict.fromkeys((sources.layout.root, sources.layout.state, *places, "/etc")))
     kinds = _kinds(sources)
     ours: dict[str, tuple[int, str]] = {}
     for line in sources.lines("our_disk"):
@@ -103,16 +100,16 @@ def disks(sources: Sources, mem_total: int | None) -> tuple[Disk, ...]:
     found: dict[str, Disk] = {}
     for line in sources.lines("disk"):
         words = line.rsplit(None, 3)
-        if len(words) != 4 or words[0] not in paths:
+        if len(words) != 4 or (path := clean(words[0], _LONGEST_PATH)) not in paths:
             continue
         total, free = integer(words[1]), integer(words[2])
         if total is None or free is None or free > total:
             continue
-        kind, device, flags = kinds.get(words[0], ("", "", ()))
-        filesystem, (taken_by_us, standing) = clean(words[3], 64), ours.get(words[0], (0, ""))
-        pool = pools.get(words[0]) or _pool_of(filesystem, free, found)
+        kind, device, flags = kinds.get(path, ("", "", ()))
+        filesystem, (taken_by_us, standing) = clean(words[3], 64), ours.get(path, (0, ""))
+        pool = pools.get(path) or _pool_of(filesystem, free, found)
         disk = Disk(
-            words[0], total, free, filesystem, taken_by_us, pool, standing,
+            path, total, free, filesystem, taken_by_us, pool, standing,
             memory=_memory(kind, device, total, mem_total),
             read_only="ro" in flags,
             noexec="noexec" in flags,
@@ -129,7 +126,9 @@ def _kinds(sources: Sources) -> dict[str, tuple[str, str, tuple[str, ...]]]:
     for line in (sources.text_or_none("filesystems") or "").splitlines():
         words = line.strip().split(None, 3)
         if len(words) == 4:
-            found.setdefault(words[3], (clean(words[0], 32), clean(words[1], 64), tuple(words[2].split(","))))
+            found.setdefault(
+                clean(words[3], _LONGEST_PATH), (clean(words[0], 32), clean(words[1], 64), tuple(words[2].split(",")))
+            )
     return found
 
 
@@ -154,8 +153,8 @@ def _memory(kind: str, device: str, total: int, mem_total: int | None) -> str:
 def _pools(sources: Sources) -> dict[str, str]:
     """Return the pool of each path, {} for a document of a probe that did not tell."""
     lines = sources.lines("disk_pool") if sources.text_or_none("disk_pool") is not None else []
-    words = (line.split(None, 1) for line in lines)
-    return {pair[0]: clean(pair[1], 200) for pair in words if len(pair) == 2}
+    words = (line.rsplit(None, 1) for line in lines)  # a pool has no spaces, a path may
+    return {clean(pair[0], _LONGEST_PATH): clean(pair[1], 200) for pair in words if len(pair) == 2}
 
 
 def _pool_of(filesystem: str, free: int, others: Mapping[str, Disk]) -> str:

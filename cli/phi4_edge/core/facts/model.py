@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from phi4_edge.core.facts.journal import Journal
+from phi4_edge.core.facts.journal import Journal, Lock
 from phi4_edge.core.facts.receipt import Receipt
 from phi4_edge.core.facts.system import System
 from phi4_edge.core.facts.units import Service
@@ -60,11 +60,12 @@ class Python:
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """The processors that the probe's process may use.
+    """The processors that a service may use.
 
     `processors` are hardware threads inside the cpuset, `cores` physical cores behind them, `fast_cores` those of the
     fastest kind, whose name `model` is. `quota`: number of CPUs that the tightest cgroup grants (None: unlimited). A
-    limit that a container cannot see has shortened the first three already.
+    limit that a container cannot see has shortened the first three already. `quota_by` and `cpuset_by`: the setting
+    and the group that quota and cpuset are from, "" where there is no such limit.
     """
 
     model: str
@@ -73,6 +74,8 @@ class Cpu:
     fast_cores: int
     quota: float | None
     features: frozenset[str]
+    quota_by: str = ""
+    cpuset_by: str = ""
 
     @property
     def usable_cores(self) -> int:
@@ -86,10 +89,14 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """Control group version ("v1", "v2", "hybrid" or "") and the tightest memory limit (None: unlimited)."""
+    """Control group version ("v1", "v2", "hybrid" or "") and the tightest memory limit on a service (None: unlimited).
+
+    `memory_by`: the setting and the group that it is from, such as "memory.max of cgroup /system.slice".
+    """
 
     version: str
     memory_limit: int | None
+    memory_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,17 @@ class Disk:
     memory: str = ""
     read_only: bool = False
     noexec: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Where Docker keeps images: new ones at `path`; `places` are its root and containerd's. `guessed`: a setting may
+    have moved them elsewhere, and nobody asked.
+    """
+
+    path: str
+    places: tuple[str, ...]
+    guessed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,30 +200,6 @@ class Nvidia:
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
-    """Which run has the host to itself, in its own words.
-
-    `state`: "" for nobody, held (that run lives), ending (it does not, but its last sign of life is not long ago),
-    stale (anyone may take the lock over). `age`: seconds since that sign. `started` is the time of its controller.
-    """
-
-    state: str = ""
-    id: str = ""
-    user: str = ""
-    host: str = ""
-    pid: int = 0
-    operation: str = ""
-    version: str = ""
-    started: str = ""
-    age: float = 0.0
-
-    @property
-    def present(self) -> bool:
-        """Whether there is a lock at all."""
-        return self.state != ""
-
-
-@dataclass(frozen=True, slots=True)
 class HostFacts:
     """Everything that a plan may depend on.
 
@@ -251,6 +245,7 @@ class HostFacts:
     toolkit: str
     docker_storage: str
     containerd_store: bool
+    images: Images
     docker_configured: bool
     uid: int | None
     boot_id: str
@@ -264,6 +259,11 @@ class HostFacts:
     installed: Layout | None
     gaps: tuple[Gap, ...]
     truncated: tuple[str, ...]
+
+    @property
+    def ram_by(self) -> str:
+        """Return the setting and the control group that leave less RAM than the machine has, "" where none does."""
+        return self.cgroup.memory_by if self.ram_bytes < self.mem_total - self.huge_pages else ""
 
     @property
     def orphaned(self) -> str:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.core.facts import cpu, gpu, installed, memory, passthrough, runs, service, system
-from phi4_edge.core.facts.model import Disk, HostFacts, Libc, OperatingSystem, Python, Userland
+from phi4_edge.core.facts import activity, cgroup, cpu, gpu, installed, memory, system
+from phi4_edge.core.facts.model import Cgroup, Disk, HostFacts, Images, Libc, OperatingSystem, Python, Userland
 from phi4_edge.core.facts.receipt import ABSENT, Receipt
 from phi4_edge.core.facts.receipt import from_dict as receipt_from_dict
 from phi4_edge.core.facts.sources import FORMAT, Sources
@@ -57,36 +57,39 @@ def loads(text: str) -> HostFacts:
 def parse(document: Mapping[str, Any]) -> HostFacts:
     """Return the facts of one raw document; raises FactsError that names what is missing and what to do."""
     sources = Sources(document)
-    kernel, architecture, total, found, disks = _essentials(sources)
-    cgroup, quota = memory.cgroup(sources)
-    ram = min(total - found.huge_pages, cgroup.memory_limit or total)
+    images = memory.images(sources)
+    kernel, architecture, total, found, disks = _essentials(sources, images)
+    system = _system(sources)
+    limits = cgroup.limits(sources, system["init"])
+    ram = min(total - found.huge_pages, limits.memory or total)
     display, board = gpu.displays(sources), gpu.jetson(sources)
     return HostFacts(
         host=sources.host or clean(sources.text("hostname"), 253) or "unnamed",
         hostname=clean(sources.text("hostname"), 253),
         architecture=architecture,
         kernel=kernel,
-        **_system(sources),
-        cpu=cpu.parse(sources, quota),
+        **system,
+        cpu=cpu.parse(sources, limits),
         board=clean(sources.text("device_tree_model"), 80),
         ram_bytes=ram,
         mem_total=total,
         mem_available=found.available,
         huge_pages=found.huge_pages,
-        cgroup=cgroup,
+        cgroup=Cgroup(limits.version, limits.memory, limits.memory_by),
         disks=disks,
+        images=images,
         displays=display,
         nvidia=gpu.nvidia(sources, display, board, ram, architecture),
-        passed_through=passthrough.given_away(sources, display),
+        passed_through=gpu.given_away(sources, display),
         jetson=board,
         **_programs(sources),
         uid=integer(sources.text("uid")),
         listening=_places(sources.lines("listening")),
         orphaned_ports=_places(sources.lines("orphaned_ports") if sources.text_or_none("orphaned_ports") else []),
-        service=service.parse(sources),
+        service=activity.service(sources),
         receipt=_receipt(sources),
-        lock=runs.lock(sources),
-        journal=runs.journal(sources),
+        lock=activity.lock(sources),
+        journal=activity.journal(sources),
         layout=sources.layout,
         installed=installed.parse(sources),
         gaps=sources.gaps,
@@ -94,11 +97,11 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
     )
 
 
-def _essentials(sources: Sources) -> tuple[str, str, int, memory.MemInfo, tuple[Disk, ...]]:
+def _essentials(sources: Sources, images: Images) -> tuple[str, str, int, memory.MemInfo, tuple[Disk, ...]]:
     """Return kernel, architecture, MemTotal, memory and disks; raises FactsError that names what is missing."""
     kernel, architecture = _uname(sources)
     found = memory.meminfo(sources)
-    disks = memory.disks(sources, found.total)
+    disks = memory.disks(sources, found.total, images.places)
     if found.total is not None and architecture and disks:
         return kernel, architecture, found.total, found, disks
     essentials = {"MemTotal": found.total, "architecture": architecture, "disk": disks}
@@ -128,7 +131,7 @@ def _system(sources: Sources) -> dict[str, Any]:
         "secure_boot": {"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
         "reboot_required": sources.text("reboot_required").lstrip().startswith("yes"),
         "init": clean(sources.text("init").strip().partition(" ")[0], 32),
-        "system": system.parse(sources.text_or_none, service.docker(sources)),
+        "system": system.parse(sources.text_or_none, activity.docker(sources)),
         "boot_id": clean(sources.text("boot_id"), 64),
     }
 
@@ -186,7 +189,7 @@ def _programs(sources: Sources) -> dict[str, Any]:
         "podman": podman,
         "systemd": dotted(version_of(sources.text("systemd"))),
         "docker_storage": clean(sources.text("docker_info").partition(" ")[0], 32),
-        "containerd_store": "io.containerd.snapshotter" in sources.text("docker_info"),
+        "containerd_store": memory.CONTAINERD_STORE in sources.text("docker_info"),
         "docker_configured": integer(sources.text("daemon_json")) is not None,
     }
 

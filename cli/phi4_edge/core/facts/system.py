@@ -61,13 +61,14 @@ def parse(text: Text, docker_unit: str) -> System:
 def _mounts(text: str) -> dict[str, Mount]:
     found: dict[str, Mount] = {}
     for line in text.splitlines()[:MOST_LINES]:
-        words = line.strip().split(None, 4)
+        before, _, point = line.strip().partition("\t")
+        words = before.split(" ", 3)
         numbers = [integer(word) for word in words[:2]]
-        if len(words) == 5 and words[4].startswith("/") and None not in numbers:
+        if len(words) == 4 and point.startswith("/") and None not in numbers:
             total, free = numbers
             # A file system that makes inodes as it needs them (btrfs) has no number of them.
             left, read_only = free if total else None, "ro" in words[2].split(",")
-            found.setdefault(clean(words[3], 200), Mount(clean(words[4], 200), left, read_only))
+            found.setdefault(clean(words[3], 200), Mount(clean(point, 200), left, read_only))
     return found
 
 

@@ -9,7 +9,7 @@ from phi4_edge.core.text import clean
 
 # A test holds the unit's template to it.
 OUR_DESCRIPTION = "Phi-4 on this gateway"
-STANDING = "active, enabled"  # as `phi4_edge.core.facts.service` words it
+STANDING = "active, enabled"  # as `phi4_edge.core.facts.activity` words it
 # roles/ollama/files/load.py makes the line; a test holds one to the other.
 _LINE = re.compile(
     r"(loaded|loading); runner killed ([0-9]{1,9}) times, ([0-9]{1,9}) for want of memory, "

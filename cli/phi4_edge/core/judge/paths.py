@@ -9,7 +9,7 @@ from phi4_edge.core.facts.installed import misplaced
 from phi4_edge.core.facts.model import Disk, HostFacts
 from phi4_edge.core.judge.condition import Condition, Level
 from phi4_edge.core.judge.wanted import Wanted
-from phi4_edge.core.layout import DOCKER_PATH, DPKG_PATH, SYSTEM_PATH
+from phi4_edge.core.layout import DPKG_PATH, SYSTEM_PATH
 from phi4_edge.core.packages import commands
 from phi4_edge.core.text import gb
 
@@ -53,7 +53,7 @@ def _elsewhere(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
 
 def used_disks(facts: HostFacts, wanted: Wanted) -> tuple[Disk, ...]:
     """Return the file systems that something of ours will be written to."""
-    paths = (facts.layout.root, facts.layout.state, SYSTEM_PATH, *((DOCKER_PATH,) if wanted.docker else ()))
+    paths = (facts.layout.root, facts.layout.state, SYSTEM_PATH, *((facts.images.path,) if wanted.docker else ()))
     return tuple(disk for disk in facts.disks if disk.path in paths)
 
 
@@ -97,7 +97,7 @@ def _is_on(paths: str, point: str, how: str) -> str:
 
 def _remount(facts: HostFacts, disk: Disk, option: str) -> str:
     known = facts.system.mount(disk.path).point
-    point = quote(known) if known else f'"$(findmnt -no TARGET -T {disk.path})"'
+    point = quote(known) if known else f'"$(findmnt -no TARGET -T {quote(disk.path)})"'
     return f"sudo mount -o remount,{option} {point}"
 
 
@@ -106,13 +106,18 @@ def _read_only(facts: HostFacts, used: tuple[Disk, ...], wanted: Wanted) -> Iter
     for paths, point, disk in _mounts(facts, (disk for disk in used if disk.read_only)):
         fix = f"{_remount(facts, disk, 'rw')}; {why}"
         yield Condition("disk", Level.PROBLEM, _is_on(paths, point, "read-only"), needed, fix)
+    # Where Docker or containerd keep something, though not the images.
+    beside = (disk for disk in facts.disks if wanted.docker and disk.path in facts.images.places and disk not in used)
+    for paths, point, disk in _mounts(facts, (disk for disk in beside if disk.read_only)):
+        fix = f"{_remount(facts, disk, 'rw')}; {why}"
+        yield Condition("disk", Level.WARNING, _is_on(paths, point, "read-only"), needed, fix)
     if facts.system.mount(DPKG_PATH).read_only and wanted.installs.any:
         fix = f'sudo mount -o remount,rw "$(findmnt -no TARGET -T {DPKG_PATH})"; {why}'
         yield Condition("disk", Level.PROBLEM, _is_on(DPKG_PATH, DPKG_PATH, "read-only"), needed, fix)
 
 
 def _noexec(facts: HostFacts, used: tuple[Disk, ...], wanted: Wanted) -> Iterator[Condition]:
-    programs = {facts.layout.root: wanted.native, DOCKER_PATH: wanted.docker}
+    programs = {facts.layout.root: wanted.native, facts.images.path: wanted.docker}
     for paths, point, disk in _mounts(facts, (disk for disk in used if disk.noexec and programs.get(disk.path))):
         yield Condition(
             "disk", Level.PROBLEM, _is_on(paths, point, "noexec"), "one that programs run from",

@@ -44,6 +44,11 @@ NAMES = {
 _DEFAULT_CLEAN = "empty the cache of the package manager"
 
 
+def see(host: str) -> str:
+    """Return how to look at what a host sends."""
+    return f"see what it sends: phi4-edge detect INVENTORY --raw --limit {host}"
+
+
 def manager(system: OperatingSystem, there: str = "") -> str:
     """Return the package manager of a host: what was found `there` first, else that of its distribution, else ""."""
     found = [word for word in there.split() if word in INSTALL]

@@ -163,17 +163,20 @@ def _evaluate(
     fitting = next((sizing for sizing in tried if sizing.need <= pool.usable), None)
     native = native_disk(facts, engine, verdict.service_manager, candidate.accelerator, gpu)
     images = [image for image in (verdict.image, catalog.webui.image if overrides.webui_enabled else None) if image]
-    needs = disk_needs(facts.layout, variant.weights, native, images, overrides.image_delivery, engine.store)
+    needs = disk_needs(
+        facts.layout, variant.weights, native, images, overrides.image_delivery, facts.images.path, engine.store
+    )
     lacks = [
-        *([] if fitting else [_too_large(tried, pool, gpu)]),
+        *([] if fitting else [_too_large(tried, pool, gpu, facts.ram_by)]),
         *_too_little_beside(facts, table, engine, pool, held),
     ]
     if candidate.minimum_ram and not table.has(facts.ram_bytes, candidate.minimum_ram):
-        lacks.append(f"RAM {gib(facts.ram_bytes)}, needs {candidate.minimum_ram:g} GB")
+        lacks.append(f"RAM {gib(facts.ram_bytes)}{_by(facts.ram_by)}, needs {candidate.minimum_ram:g} GB")
     if shortfall := disk_shortfall(facts, needs):
         lacks.append(shortfall)
     if overrides.threads and overrides.threads > facts.cpu.processors:
-        lacks.append(f"phi4_threads {overrides.threads}, the host lets us use {facts.cpu.processors}")
+        most = f"{facts.cpu.processors}{_by(facts.cpu.cpuset_by)}"
+        lacks.append(f"phi4_threads {overrides.threads}, the host lets us use {most}")
     return Evaluation(
         candidate=candidate,
         variant=variant,
@@ -195,12 +198,17 @@ def _too_little_beside(
         return []
     page = f" and {gb(held)} for the chat page" if held else ""
     return [
-        f"needs {gb(engine.gpu_ram)} RAM beside the GPU; host has {gb(facts.ram_bytes)}, {gb(table.os_reserve)} kept "
-        f"for the system{page}"
+        f"needs {gb(engine.gpu_ram)} RAM beside the GPU; host has {gb(facts.ram_bytes)}{_by(facts.ram_by)}, "
+        f"{gb(table.os_reserve)} kept for the system{page}"
     ]
 
 
-def _too_large(tried: tuple[Sizing, ...], pool: Pool, gpu: Gpu | None) -> str:
+def _by(limit: str) -> str:
+    """Return the setting of a control group that is behind a number, in brackets."""
+    return f" ({limit})" if limit else ""
+
+
+def _too_large(tried: tuple[Sizing, ...], pool: Pool, gpu: Gpu | None, ram_by: str) -> str:
     first, last = tried[0], tried[-1]
     smaller = f", {gb(last.need)} with context {last.context} and KV {last.kv_type}" if last != first else ""
     what = {"ram": "RAM", "vram": "VRAM", "unified": "unified memory"}[pool.kind]
@@ -210,7 +218,8 @@ def _too_large(tried: tuple[Sizing, ...], pool: Pool, gpu: Gpu | None) -> str:
     kept = f", {gb(pool.os_reserve)} kept for the system" if pool.os_reserve else ""
     return (
         f"needs {gb(first.need)} {what} with context {first.context}{smaller}; "
-        f"{owner} has {gb(pool.total)}{held}{kept}: {gb(pool.usable)} usable"
+        f"{owner} has {gb(pool.total)}{_by('' if pool.kind == 'vram' else ram_by)}{held}{kept}: "
+        f"{gb(pool.usable)} usable"
     )
 
 
@@ -219,7 +228,7 @@ def _row(facts: HostFacts, table: ResourceTable, profile: Profile, gpu: Gpu | No
     disk, wanted = disk_available(facts, facts.layout.state, facts.layout.root), int(profile.disk * GB)
     lacks: list[tuple[str, float]] = []
     if not table.has(facts.ram_bytes, profile.minimum_ram):
-        text = f"RAM {gib(facts.ram_bytes)}, needs {profile.minimum_ram:g} GB"
+        text = f"RAM {gib(facts.ram_bytes)}{_by(facts.ram_by)}, needs {profile.minimum_ram:g} GB"
         share = 1 - facts.ram_bytes / table.counts_from(profile.minimum_ram)
         lacks.append((f"{text} ({_counted(table, profile.minimum_ram)})", share))
     if gpu is not None and not table.has(gpu.memory_total, profile.minimum_vram):

@@ -14,7 +14,7 @@ from phi4_edge.core.catalog.table import GB, ResourceTable
 from phi4_edge.core.engines import directives, release_files
 from phi4_edge.core.facts.init import hindrance
 from phi4_edge.core.facts.model import HostFacts, to_plain
-from phi4_edge.core.layout import DOCKER_PATH, UNIT
+from phi4_edge.core.layout import UNIT
 from phi4_edge.core.plan import contents, gates, needs, reasons
 from phi4_edge.core.plan import steps as plan_steps
 from phi4_edge.core.plan.changes import action, changes, recover
@@ -196,7 +196,7 @@ def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:
     facts, receipt, model = it.facts, it.facts.receipt, applied["model"]
     there = receipt.present and model.digest is not None and receipt.digest == model.digest
     native = native_disk(facts, it.engine, it.manager, it.accelerator, it.attempt.gpu)
-    paths = (facts.layout.state, facts.layout.root, *((DOCKER_PATH,) if it.images else ()))
+    paths = (facts.layout.state, facts.layout.root, *((facts.images.path,) if it.images else ()))
     store, weights = it.engine.store, it.evaluation.variant.weights
     made = receipt.present and receipt.store != "" and receipt.store == applied["knobs"].get("store")
     own = native + sum(image.disk for image in it.images)
@@ -220,10 +220,10 @@ def _loading(it: Chosen, applied: Mapping[str, Any]) -> tuple[int, int]:
     planned = [image for image in (applied["image"], page.image if page else None) if image is not None]
     # Planned and catalog's images are in the same order: first the engine's, then the page's.
     missing = [source for source, image in zip(it.images, planned, strict=True) if image.digest not in loaded]
-    state = it.facts.layout.state
-    needs = disk_needs(it.facts.layout, 0, 0, missing, it.overrides.image_delivery)
-    shared = it.facts.disk(DOCKER_PATH).pool == it.facts.disk(state).pool
-    return needs[state], needs[DOCKER_PATH] if shared else 0
+    state, place = it.facts.layout.state, it.facts.images.path
+    needs = disk_needs(it.facts.layout, 0, 0, missing, it.overrides.image_delivery, place)
+    shared = it.facts.disk(place).pool == it.facts.disk(state).pool
+    return needs[state], needs[place] if shared else 0
 
 
 def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:

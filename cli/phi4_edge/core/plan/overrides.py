@@ -7,6 +7,7 @@ variables of roles.
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ class Overrides:
     webui_titles: bool | None = None
     webui_follow_ups: bool = False
     webui_tags: bool = False
+    docker_root: str = ""
 
     @classmethod
     def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
@@ -95,7 +97,7 @@ class Overrides:
             elif name in PASSED:
                 wanted, check = "", PASSED[name]
             else:
-                known = [*VARIABLES, *PASSED]
+                known = [*VARIABLES, *PASSED, *EXTRA]
                 problems.append(f"{clean(name, 60)} is not a variable of phi4-edge{closest(name, known)}")
                 continue
             try:
@@ -187,6 +189,12 @@ def _components(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _docker_root(value: Any) -> str:
+    """Return where the settings would have Docker keep everything, "" where they do not say."""
+    root = mapping(value).get("data-root")
+    return posixpath.normpath(root) if isinstance(root, str) and root.startswith("/") else ""
+
+
 VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_profile": one_of(AUTO, *PROFILES),
     "phi4_engine": one_of(AUTO, *ENGINES),
@@ -213,6 +221,7 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
 # What roles and playbooks read themselves, and no plan depends on: checked with the others, before a host is changed.
 PASSED: Mapping[str, Callable[[Any], Any]] = {
     "phi4_hosts": line,
+    "phi4_doctor_fail": flag,
     "phi4_docker_source": one_of("docker", "distribution"),
     "phi4_docker_repository_url": line,
     "phi4_docker_key_url": line,
@@ -220,7 +229,6 @@ PASSED: Mapping[str, Callable[[Any], Any]] = {
     "phi4_docker_version": line,
     "phi4_docker_containerd_version": line,
     "phi4_docker_compose_version": line,
-    "phi4_docker_daemon": mapping,
     "phi4_docker_lock_timeout": whole(1, 86400),
 }
 # Variables of roles that the plan depends on: name here, and the check. Others of these roles are not looked at.
@@ -233,6 +241,7 @@ EXTRA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "webui_follow_ups": ("webui_follow_ups", flag),
     "webui_tags": ("webui_tags", flag),
     "nvidia_runtime_driver_install": ("driver_install", flag),
+    "phi4_docker_daemon": ("docker_root", _docker_root),
 }
 
 

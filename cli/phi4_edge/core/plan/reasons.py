@@ -11,8 +11,8 @@ from phi4_edge.core.judge import driver, gpu
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.plan.context import Chosen
 from phi4_edge.core.plan.overrides import Overrides
-from phi4_edge.core.plan.sizing import LONGROPE_FROM
-from phi4_edge.core.text import gb, gib
+from phi4_edge.core.plan.sizing import LONGROPE_FROM, images_guessed
+from phi4_edge.core.text import clean, gb, gib
 
 REBOOT = "the host needs a reboot"
 # 36 tools in 24.9 kB, sent with each question; beside them a question and its answer need room.
@@ -44,19 +44,35 @@ def reasons(
         found.append(
             f"context {chosen.full.context} with KV {chosen.full.kv_type} would need {gb(chosen.full.need)}: too much"
         )
-    if facts.ram_bytes < facts.mem_total - facts.huge_pages:
-        found.append(f"a cgroup limits the {gib(facts.mem_total)} of the machine to {gib(facts.ram_bytes)}")
-    return (*found, *_set_aside(facts))
+    return (*found, *_set_aside(facts), *_of_cpus(facts))
 
 
 def _set_aside(facts: HostFacts) -> tuple[str, ...]:
-    """Return what the machine has and no engine gets, or ()."""
-    if not facts.huge_pages:
-        return ()
-    return (
-        f"{gib(facts.huge_pages)} of the machine's {gib(facts.mem_total)} of RAM are set aside as huge pages "
-        "(vm.nr_hugepages, or hugepages= of the kernel), which no engine can use",
-    )
+    """Return what of its memory the machine has and no engine gets, or ()."""
+    found = []
+    if facts.ram_by:
+        found.append(
+            f"a cgroup limits the {gib(facts.mem_total)} of the machine to {gib(facts.ram_bytes)}: {facts.ram_by}"
+        )
+    if facts.huge_pages:
+        found.append(
+            f"{gib(facts.huge_pages)} of the machine's {gib(facts.mem_total)} of RAM are set aside as huge pages "
+            "(vm.nr_hugepages, or hugepages= of the kernel), which no engine can use"
+        )
+    return tuple(found)
+
+
+def _of_cpus(facts: HostFacts) -> tuple[str, ...]:
+    """Return which limit leaves an engine fewer threads than the machine has cores for, or ()."""
+    cpu, found = facts.cpu, []
+    if cpu.cpuset_by:
+        found.append(f"a cgroup leaves {cpu.processors} processors to use: {cpu.cpuset_by}")
+    if cpu.quota is not None and cpu.usable_cores < cpu.fast_cores:
+        found.append(
+            f"a cgroup limits {cpu.fast_cores} cores to the time of {cpu.quota:g}, hence {cpu.usable_cores} threads: "
+            f"{cpu.quota_by}"
+        )
+    return tuple(found)
 
 
 def warnings(it: Chosen) -> tuple[str, ...]:
@@ -87,10 +103,23 @@ def warnings(it: Chosen) -> tuple[str, ...]:
     if driver.is_asked(facts, overrides) and not driver.wanted(facts, it.catalog, overrides):
         why = driver.hindrance(facts, it.catalog, overrides)
         found.append(f"{driver.VARIABLE} has no effect, no driver is installed: {why}")
+    found += _unmeasured(it) if it.images else []
     if facts.reboot_required:
         found.append(REBOOT)
     found += [f"{name} was too long to read in full; its end is ignored" for name in facts.truncated]
     return tuple(found)
+
+
+def _unmeasured(it: Chosen) -> list[str]:
+    """Return why images may go where nobody measured."""
+    found = [images_guessed(it.facts)] if it.facts.images.guessed else []
+    wanted, measured = it.overrides.docker_root, it.facts.images.path
+    if wanted not in ("", measured) and not it.facts.containerd_store:
+        found.append(
+            f"phi4_docker_daemon sets data-root {clean(wanted, 200)}, whose room was not measured, but that of "
+            f"{measured}: set it in /etc/docker/daemon.json on the host before"
+        )
+    return found
 
 
 def no_fit_reasons(choice: Choice) -> tuple[str, ...]:

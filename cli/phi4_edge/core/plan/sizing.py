@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage, ModelStore
 from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.core.facts.model import Gpu, HostFacts
-from phi4_edge.core.layout import DOCKER_PATH, Layout
+from phi4_edge.core.layout import Layout
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import gb, version_of
 
@@ -127,7 +127,7 @@ def disk_available(facts: HostFacts, *paths: str) -> int:
     """
     pools = {facts.disk(path).pool: _free(facts, path) for path in sorted(paths, key=lambda path: _free(facts, path))}
     ours = sum(disk.ours for disk in facts.disks if disk.pool in pools)
-    image = facts.receipt.image_disk if facts.disk(DOCKER_PATH).pool in pools else 0
+    image = facts.receipt.image_disk if facts.disk(facts.images.path).pool in pools else 0
     return sum(pools.values()) + ours + image
 
 
@@ -147,8 +147,17 @@ def disk_shortfall(facts: HostFacts, needs: Mapping[str, int]) -> str:
     for paths in groups.values():
         need, available = sum(needs[path] for path in paths), disk_available(facts, *paths)
         if need > available:
-            return f"needs {gb(need)} of disk below {' and '.join(paths)}, {gb(available)} can be used"
+            guessed = f"; {images_guessed(facts)}" if facts.images.guessed and facts.images.path in paths else ""
+            return f"needs {gb(need)} of disk below {' and '.join(paths)}, {gb(available)} can be used{guessed}"
     return ""
+
+
+def images_guessed(facts: HostFacts) -> str:
+    """Return what to do about facts that do not say where Docker keeps its images."""
+    return (
+        f"the facts do not say that Docker keeps its images below {facts.images.path}: make them again with "
+        "`phi4-edge detect --raw`"
+    )
 
 
 def disk_needs(
@@ -157,9 +166,10 @@ def disk_needs(
     native: int,
     images: Sequence[CatalogImage],
     delivery: str,
+    place: str,
     store: ModelStore | None = None,
 ) -> Mapping[str, int]:
-    """Return where the parts of one installation go, at the worst moment.
+    """Return where the parts of one installation go, at the worst moment; images to `place`.
 
     While Docker loads an image, it holds it compressed beside unpacked; one that is pushed is staged with us besides.
     It is gone from there before an engine makes a store of its own out of the weights.
@@ -168,7 +178,9 @@ def disk_needs(
     archives = sum(image.archive for image in images)
     staged = archives if delivery == "push" else 0
     made = store.peak(weights) if store is not None else 0
-    return {layout.state: weights + max(staged, made), layout.root: native, DOCKER_PATH: unpacked + archives}
+    needs = {layout.state: weights + max(staged, made), layout.root: native}
+    # Docker may have been put where our own files are.
+    return {**needs, place: needs.get(place, 0) + unpacked + archives}
 
 
 def flavour(facts: HostFacts, accelerator: str, gpu: Gpu | None) -> str:

@@ -11,8 +11,9 @@ import selectors
 import signal
 import stat
 import subprocess
+import threading
 import time
-from typing import Any, Dict, Iterable
+from typing import Any, Callable, Dict, Iterable
 
 from hostpath import search_path
 
@@ -89,6 +90,25 @@ def tool(*argv: str) -> str:
     if status or not out.strip():
         raise failure(status, out, err)
     return out
+
+
+class Once:
+    """A source's text for several that need it at the same time: asked for once, a Gap for all where it is one."""
+
+    def __init__(self, source: Callable[[], str]) -> None:
+        self.source, self.lock = source, threading.Lock()
+        self.said: Any = None
+
+    def __call__(self) -> str:
+        with self.lock:
+            if self.said is None:
+                try:
+                    self.said = self.source()
+                except Gap as gap:
+                    self.said = gap
+        if isinstance(self.said, Gap):
+            raise Gap(*self.said.args)
+        return str(self.said)
 
 
 def failure(status: int, out: str, err: str) -> Gap:

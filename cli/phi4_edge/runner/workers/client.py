@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.core.text import printable
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner.events import Collector, HostEvent
@@ -36,7 +37,10 @@ _LONGEST = 256 << 20
 
 @dataclass(frozen=True)
 class WorkerJob:
-    """What a worker is asked to run. `inventory` and `files` come from `inventory`; all of it may be secret."""
+    """What a worker is asked to run. `inventory` and `files` come from `inventory`; all of it may be secret.
+
+    `vaults`: each with its password, as nothing of this machine's can be read there.
+    """
 
     playbook: str
     limit: tuple[str, ...]
@@ -48,7 +52,9 @@ class WorkerJob:
     diff: bool = False
     task_timeout: int = 0
     become_password: str | None = field(default=None, repr=False)
-    vault_password: str | None = field(default=None, repr=False)
+    vaults: tuple[VaultSecret, ...] = ()
+    operator_vars: tuple[str, ...] = field(default=(), repr=False)
+    verbosity: int = 0
 
     def request(self, number: int) -> dict[str, Any]:
         """The line that describes it. `number` is repeated by every true event of the job."""
@@ -65,7 +71,9 @@ class WorkerJob:
             "diff": self.diff,
             "task_timeout": self.task_timeout,
             "become_password": self.become_password,
-            "vault_password": self.vault_password,
+            "vaults": [{"label": vault.label, "password": vault.password} for vault in self.vaults],
+            "operator_vars": list(self.operator_vars),
+            "verbosity": self.verbosity,
         }
 
 
@@ -78,7 +86,7 @@ def execute(
     connection ended before the job did, and RunnerError with Ansible's own words when it could not run at all.
     """
     number = secrets.randbits(62)
-    collector = Collector(number, on_event)
+    collector = Collector(number, on_event, detailed=job.verbosity > 0)
     with private_directory({}) as private, link:
         pump = _Pump(link, cancelled)
         ended = _Stream(link, pump, collector, str(private)).run(job.request(number))

@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from phi4_edge import documents
+from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner.environment import PRIVATE, scrub
+from phi4_edge.runner.private import private_directory
+from phi4_edge.runner.run import place, vault_options
 
 FILES = "files"
 _MOST_BYTES = 8 * 1024 * 1024  # of a key, or of a list of the host keys of a large fleet
@@ -39,7 +42,8 @@ class Portable:
 def portable(
     inventory: Sequence[str],
     settings: Mapping[str, Mapping[str, str]],
-    vault_password_file: Path | None = None,
+    vaults: Sequence[VaultSecret] = (),
+    operator_vars: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
 ) -> Portable:
     """The inventory with every variable of every host, for a machine that has none of its files.
@@ -48,7 +52,7 @@ def portable(
     lists of host keys that the hosts' variables name and that are here go along; other paths mean the other machine's
     own. Raises RunnerError when Ansible cannot read the inventory.
     """
-    listed = _listed(inventory, vault_password_file, os.environ if environ is None else environ)
+    listed = _listed(inventory, vaults, operator_vars, os.environ if environ is None else environ)
     hosts = listed.pop("_meta", {}).get("hostvars", {})
     luggage = _Luggage()
     groups: dict[str, Any] = {
@@ -64,27 +68,39 @@ def portable(
     return Portable(_yaml(groups), {f"{FILES}/{name}": text for name, text in luggage.files.items()})
 
 
-def secret(path: Path) -> str:
-    """The password that a vault password file holds, or prints when it is a program."""
-    path = path.expanduser().absolute()
+def opened(vault: VaultSecret) -> VaultSecret:
+    """The secret with its password: typed, in its file, or what its program prints, which is called as Ansible does."""
+    return vault if vault.password is not None else VaultSecret(vault.label, "", _secret(vault))
+
+
+def _secret(vault: VaultSecret) -> str:
+    path = Path(vault.path).expanduser().absolute()
+    # Ansible tells a program that is called so which password is meant.
+    more = ["--vault-id", vault.label] if vault.label and path.stem.endswith("-client") else []
     try:
         if os.access(path, os.X_OK):
             env = scrub(os.environ)
-            done = subprocess.run([path], capture_output=True, text=True, check=True, timeout=60, env=env)
+            done = subprocess.run([path, *more], capture_output=True, text=True, check=True, timeout=60, env=env)
             return done.stdout.strip()
         return documents.read(path, _MOST_BYTES).decode("utf-8").strip()
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise RunnerError(f"found no password in {path} ({error}), needed that of the vault") from error
 
 
-def _listed(inventory: Sequence[str], vault: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
+def _listed(
+    inventory: Sequence[str], vaults: Sequence[VaultSecret], operator_vars: Sequence[str], environ: Mapping[str, str]
+) -> dict[str, Any]:
     argv = [str(Path(sys.executable).parent / "ansible-inventory"), "--list"]
     for source in inventory:
         argv += ["--inventory", source if "," in source else str(Path(source).expanduser().absolute())]
-    argv += ["--vault-password-file", str(vault)] if vault else []
+    identities, files = vault_options(vaults, Path.cwd())
+    files |= {f"operator_vars_{number}.yml": text for number, text in enumerate(operator_vars)}
+    argv += [*identities, *(f"--extra-vars=@{PRIVATE}/{name}" for name in files if name.endswith(".yml"))]
     # With "export" variables of groups would stay with the groups, which this does not read.
     env = {**scrub(environ), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_INVENTORY_EXPORT": "False"}
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
+    with private_directory(files) as private:
+        placed = [place(word, private) for word in argv]
+        done = subprocess.run(placed, capture_output=True, text=True, check=False, env=env)
     try:
         found = json.loads(done.stdout)
     except ValueError as error:

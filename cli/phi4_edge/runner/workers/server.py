@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from phi4_edge import content
+from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner.environment import PRIVATE
 from phi4_edge.runner.private import guarded, private_directory
@@ -63,20 +64,20 @@ def _decide(request: Mapping[str, Any]) -> Run:
             check=bool(request["check"]),
             diff=bool(request["diff"]),
             become_password=request["become_password"],
+            vaults=[VaultSecret(str(each["label"]), "", str(each["password"])) for each in request["vaults"]],
+            operator_vars=[str(text) for text in request["operator_vars"]],
+            verbosity=int(request["verbosity"]),
             task_timeout=int(request["task_timeout"]),
             cwd=Path("/"),
         )
-        more, secrets = ["--inventory", f"{PRIVATE}/{INVENTORY}"], dict(run.files)
-        if request["vault_password"] is not None:
-            secrets["vault_password"] = str(request["vault_password"])
-            more += ["--vault-password-file", f"{PRIVATE}/vault_password"]
+        more = ["--inventory", f"{PRIVATE}/{INVENTORY}"]
     except (KeyError, TypeError, ValueError) as error:
         raise RunnerError(f"found an invalid request, needed one that describes a run: {error!r}") from error
     env = dict(run.env)
     if _KNOWN_HOSTS in request["files"] and "ANSIBLE_SSH_ARGS" in env:
         # What the controller knows counts beside what this machine knows.
         env["ANSIBLE_SSH_ARGS"] += f" -o 'GlobalKnownHostsFile={PRIVATE}/{_KNOWN_HOSTS} /etc/ssh/ssh_known_hosts'"
-    return replace(run, argv=(*run.argv, *more), files=secrets, env=env)
+    return replace(run, argv=(*run.argv, *more), env=env)
 
 
 def _until_eof(source: IO[bytes]) -> bytes:

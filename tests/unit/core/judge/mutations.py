@@ -25,7 +25,7 @@ def mounted(kind: str, *paths: str) -> Sources:
 
 def inodes(free: int, path: str) -> Sources:
     """Where everything is one mount, as /, whose inodes are nearly used up below one path."""
-    return {"mount_points": text("\n".join(f"1000000 {free if one == path else 900000} - {one} /" for one in PATHS))}
+    return {"mount_points": text("\n".join(f"1000000 {free if one == path else 900000} - {one}\t/" for one in PATHS))}
 
 
 def docker_unit(load: str, active: str) -> Sources:
@@ -48,7 +48,7 @@ MUTATIONS: dict[str, Sources] = {
     "models read-only": mounted("ext4 ro", PATHS[1]),
     "images read-only": mounted("ext4 ro", PATHS[2]),
     "system read-only": mounted("ext4 ro", *PATHS),
-    "dpkg read-only": {"mount_points": text("1000000 900000 ro /var/lib/dpkg /var")},
+    "dpkg read-only": {"mount_points": text("1000000 900000 ro /var/lib/dpkg\t/var")},
     "releases noexec": mounted("ext4 noexec", PATHS[0]),
     "images noexec": mounted("ext4 noexec", PATHS[2]),
     "link": standing("link"), "file": standing("file"), "another user": standing("user"),

@@ -19,7 +19,7 @@ NATIVE = Wanted(native=True)
 
 
 def points(point: str, files: str = "1000000 900000", flags: str = "-") -> str:
-    return "\n".join(f"{files} {flags} {path} {point}" for path in (*PATHS, "/var/lib/dpkg"))
+    return "\n".join(f"{files} {flags} {path}\t{point}" for path in (*PATHS, "/var/lib/dpkg"))
 
 
 def kinds(flags: str) -> str:

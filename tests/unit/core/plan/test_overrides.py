@@ -38,6 +38,7 @@ TEXTS = {
     "webui_follow_ups": "on",
     "webui_tags": "1",
     "nvidia_runtime_driver_install": "no",
+    "phi4_docker_daemon": '{"data-root": "/mnt/nvme//docker/", "live-restore": true}',
 }
 
 
@@ -54,7 +55,7 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         {"terse": {"from": "phi-4-mini-instruct", "parameters": {}, "system": "Be brief."}, "phi4-mini-coder": None},
         "registry", "mirror.example:5000/edge", ("docker", "runc"), True, 3001, False,
         "ops@jump.example:2222", "/data/phi4", "/data/phi4-state", ("gw1.example", "192.0.2.7"),
-        500, True, False, True, True,
+        500, True, False, True, True, docker_root="/mnt/nvme/docker",
     )  # fmt: skip
     assert found.asks == (
         "phi4_profile=edge_optimized",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner.workers import inventory
 from phi4_edge.runner.workers.inventory import portable
@@ -80,7 +81,7 @@ def test_what_a_vault_holds_stays_encrypted_and_can_be_read_there(tmp_path: Path
     hidden = subprocess.run([*vault, "c4nary", "--name", "token"], capture_output=True, text=True, check=True).stdout
     source = tmp_path / "hosts.yml"
     source.write_text("all:\n  hosts:\n    gw1:\n      " + hidden.replace("\n", "\n      ").rstrip() + "\n")
-    made = portable([str(source)], {}, password)
+    made = portable([str(source)], {}, [VaultSecret(path=str(password))])
     assert "c4nary" not in made.text
     assert "!vault" in made.text
     argv = [str(Path(sys.executable).parent / "ansible"), "all", "-i", str(moved(made.text, tmp_path)), "-m", "debug"]
@@ -93,13 +94,13 @@ def test_the_password_of_a_vault_is_read_or_asked_for(tmp_path: Path) -> None:
     plain.write_text("open sesame\n")
     program.write_text("#!/bin/sh\necho from a program\n")
     program.chmod(0o700)
-    assert inventory.secret(plain) == "open sesame"
-    assert inventory.secret(program) == "from a program"
+    assert inventory.opened(VaultSecret("dev", str(plain))) == VaultSecret("dev", "", "open sesame")
+    assert inventory.opened(VaultSecret("", str(program))).password == "from a program"
     with pytest.raises(RunnerError, match="needed that of the vault"):
-        inventory.secret(tmp_path / "missing")
+        inventory.opened(VaultSecret("", str(tmp_path / "missing")))
 
 
 def test_an_inventory_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     password = tmp_path / "password"
     with pytest.raises(RunnerError, match="could not read the inventory"):
-        portable(["gw1,"], {}, password)
+        portable(["gw1,"], {}, [VaultSecret(path=str(password))])

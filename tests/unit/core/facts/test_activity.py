@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from phi4_edge.core.facts import parse
-from phi4_edge.core.facts.journal import Journal
-from phi4_edge.core.facts.model import Lock
+from phi4_edge.core.facts.journal import Journal, Lock
 from phi4_edge.core.plan.decide import Plan
 
 Make = Callable[..., Any]

@@ -1,0 +1,223 @@
+"""What a host serves, from its facts and from what its service answers, and what of it was ended unasked. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from phi4_edge.core.facts.installed import misplaced
+from phi4_edge.core.facts.parse import HostFacts
+from phi4_edge.core.facts.receipt import Drift, status
+from phi4_edge.core.facts.units import ModelState, Service
+
+
+class State(StrEnum):
+    """How it stands with a host, best first. All but `loading` and `unhealthy` are words of `receipt.status`."""
+
+    SERVING = "serving"  # as committed, and it answers
+    LOADING = "loading"  # as committed, and its model is not in memory yet
+    DRIFTED = "drifted"  # files or images are not as committed
+    UNHEALTHY = "unhealthy"  # the service is up and does not answer as it should
+    STOPPED = "stopped"  # committed, and the service is not active and enabled, or a container does not run
+    UNREADABLE = "unreadable"  # there is a receipt that says nothing
+    ABSENT = "absent"  # no receipt
+
+
+_WAIT = "wait: it loads by itself; if it stays so, see journalctl -u phi4-edge -u phi4-edge-load on it"
+# What a power cut in the middle of a container's start may leave; see docs/host.md.
+_ORPHANED = "Docker holds {place} for no container, and nothing else can use it"
+_RESTART = "restart Docker on it, which frees the port (sudo systemctl restart docker); see phi4-edge doctor"
+_REPAIR = "repair it: phi4-edge provision INVENTORY --limit {host}"
+_NEXT = {
+    State.SERVING: "",
+    State.LOADING: _WAIT,
+    State.DRIFTED: _REPAIR,
+    State.UNHEALTHY: "see journalctl -u phi4-edge on it; " + _REPAIR,
+    State.STOPPED: "see journalctl -u phi4-edge on it; " + _REPAIR,
+    State.UNREADABLE: _REPAIR,
+    State.ABSENT: "install it: phi4-edge provision INVENTORY --limit {host}",
+}
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """One host: `health` is what the service said of itself ('' when it was not asked or did not answer).
+
+    `restarts` counts the service, `runner_kills` the process that holds the model, `memory_kills` what the kernel ended
+    for want of memory; each with when it was last, where anybody knows. `endings` says all of it in sentences.
+    """
+
+    host: str
+    state: State
+    release: str
+    engine: str
+    quantization: str
+    model: str
+    address: str
+    committed_at: str
+    service: str
+    restarts: int
+    restarted_at: str
+    runner_kills: int
+    runner_killed_at: str
+    memory_kills: int
+    endings: tuple[str, ...]
+    health: str
+    detail: str
+    next_step: str
+    file_count: int
+    drift: tuple[Drift, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The host's entry of a status document."""
+        return {**asdict(self), "state": str(self.state), "drift": [asdict(item) for item in self.drift]}
+
+
+@dataclass(frozen=True)
+class Health:
+    """What `/health` gave: the status word and the release it names, or why there was no answer."""
+
+    status: str = ""
+    release: str = ""
+    problem: str = ""
+
+
+def classify(facts: HostFacts, health: Health | None) -> HostStatus:
+    """Return the status of a host that could be looked at; `health` is None where nobody asked its service."""
+    receipt, service = facts.receipt, facts.service
+    state, detail = _state(facts, health)
+    next_step = _NEXT[state].format(host=facts.host)
+    if facts.orphaned and state is not State.SERVING:
+        detail, next_step = f"{_ORPHANED.format(place=facts.orphaned)}; {detail}", _RESTART
+    wrong, step = misplaced(facts)
+    if wrong:
+        detail, next_step = wrong, step
+    address = f"{receipt.bind}:{receipt.port}" if receipt.port else ""
+    return HostStatus(
+        host=facts.host,
+        state=state,
+        release=receipt.release,
+        engine=receipt.engine,
+        quantization=receipt.quantization,
+        model=receipt.model,
+        address=address,
+        committed_at=receipt.committed_at,
+        service=f"{service.active}, {service.enabled or 'not enabled'}" if service else "",
+        restarts=service.restarts if service else 0,
+        restarted_at=service.since if service and service.restarts else "",
+        runner_kills=service.model.kills if service else 0,
+        runner_killed_at=service.model.last if service else "",
+        memory_kills=memory_kills(facts),
+        endings=tuple(ending.text for ending in endings(facts)),
+        health=health.status if health else "",
+        detail=detail,
+        next_step=next_step,
+        file_count=receipt.file_count,
+        drift=receipt.drift,
+    )
+
+
+def _state(facts: HostFacts, health: Health | None) -> tuple[State, str]:
+    receipt, service = facts.receipt, facts.service
+    committed = State(status(receipt, service))
+    if committed is not State.SERVING:
+        return _not_serving(facts, committed)
+    if _loads(facts, service, health):
+        why = service.model.why if service else ""
+        return State.LOADING, f"its model is not loaded: {why}" if why else "its model is being loaded"
+    if health is None:
+        return State.SERVING, ""
+    if health.status != "healthy":
+        return State.UNHEALTHY, health.problem or f"the engine says {health.status or 'nothing'}"
+    if health.release and health.release != receipt.release:
+        return State.DRIFTED, f"release {health.release} is running, the receipt says {receipt.release}"
+    return State.SERVING, ""
+
+
+def _not_serving(facts: HostFacts, committed: State) -> tuple[State, str]:
+    """The state and why, of a host that its receipt and systemd alone say enough of."""
+    receipt, service = facts.receipt, facts.service
+    up, how = service is not None and service.up, _how(service)
+    if committed is State.DRIFTED:
+        drift = f"{len(receipt.drift)} of {receipt.file_count} managed files are not as committed"
+        if receipt.foreign_containers and not receipt.drift:
+            drift = f"another image than was committed runs as {', '.join(receipt.foreign_containers)}"
+        return committed, drift if up else f"{drift}; the service is {how}"
+    if committed is State.STOPPED and service is not None and service.starting and not receipt.missing_containers:
+        return State.LOADING, "the service starts, and is ready once its model is loaded"
+    stopped = f"the service is {how}, needed active and enabled"
+    if up and receipt.missing_containers:
+        stopped = f"no container runs as {', '.join(receipt.missing_containers)}"
+    reasons = {State.ABSENT: "nothing was provisioned here", State.UNREADABLE: receipt.error}
+    return committed, reasons.get(committed, stopped)
+
+
+def _how(service: Service | None) -> str:
+    """How it stands with the service, its port, and what loads its model."""
+    if service is None:
+        return "unknown to systemd"
+    how = f"{service.active} and {service.enabled or 'not enabled'}"
+    if not service.holds_port:
+        how += f", its socket {service.socket.replace(', ', ' and ')}"
+    if not service.keeps_loaded:
+        how += f", its loader {service.loader.replace(', ', ' and ')}"
+    return how
+
+
+def _loads(facts: HostFacts, service: Service | None, health: Health | None) -> bool:
+    """Whether an engine that is up has not its model yet: it, what loads it, or Docker's look at its health says so.
+
+    Ollama lists a model whose process was killed until somebody asks for it.
+    """
+    if health is not None and health.status:
+        return health.status == "loading" or (health.status == "healthy" and service is not None and service.loading)
+    starting = "engine" in facts.receipt.starting_containers
+    return starting or (health is None and service is not None and service.loading)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One kind of end and a sentence that says how often and when; `number` of them, `starved` for want of memory."""
+
+    text: str
+    number: int
+    starved: bool = False
+
+
+def memory_kills(facts: HostFacts) -> int:
+    """Return how many of the service's processes the kernel has ended for want of memory, as far as anybody counted.
+
+    The control group's count begins with each start of the service or the container, that of the loader with its own.
+    """
+    service = facts.service
+    counted = (service.memory_kills, service.model.memory_kills) if service is not None else ()
+    inside = sum(item.memory_kills for item in facts.receipt.containers or () if item.service == "engine")
+    return max(*counted, inside) if counted else inside
+
+
+def endings(facts: HostFacts) -> tuple[Ending, ...]:
+    """Return each kind of end, the service's first; () for a service that nothing ended."""
+    service = facts.service
+    restarts, since = (service.restarts, service.since) if service is not None else (0, "")
+    model = service.model if service is not None else ModelState()
+    starved = memory_kills(facts)
+    found = []
+    if restarts:
+        found.append(Ending(f"the service was restarted {_times(restarts)}{_last(since)}", restarts))
+    if model.kills:
+        of = f", {_times(starved)} for lack of memory" if starved else ""
+        text = f"the model's process was killed {_times(model.kills)}{of}{_last(model.last)}"
+        found.append(Ending(text, model.kills, bool(starved)))
+    elif starved:
+        text = f"the kernel has killed a process of the service {_times(starved)} for lack of memory"
+        found.append(Ending(text, starved, starved=True))
+    return tuple(found)
+
+
+def _last(when: str) -> str:
+    return f", last at {when}" if when else ""
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
