@@ -63,19 +63,6 @@ def test_a_lock_of_dpkg_is_seen_with_its_holder_and_not_taken(held: int, tmp_pat
     assert "python" in line
 
 
-def test_file_systems_of_images_are_where_docker_keeps_them(tmp_path: Path) -> None:
-    script = scripts.composed("doctor", "doctor")
-    for said, docker in (('{"DockerRootDir": "/mnt/My Disk/docker"}', "/mnt/My Disk/docker"), ("{}", "/srv/docker")):
-        tool = place(tmp_path, "/bin/docker", f"#!/bin/sh\necho '{said}'\n")
-        tool.chmod(0o755)
-        place(tmp_path, "/root/etc/docker/daemon.json", '{"data-root": "/srv/docker"}')
-        place(tmp_path, "/root/run/containerd/containerd.sock", "")
-        place(tmp_path, "/root/etc/containerd/config.toml", 'root = "/data/containerd"\n')
-        found = ask(script, {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}, root=str(tmp_path / "root"))["sources"]
-        paths = [line.rsplit(None, 5)[0] for line in found["filesystems"]["text"].splitlines()]
-        assert paths == ["/opt/phi4-edge", "/var/lib/phi4-edge", docker, "/data/containerd", "/var/lib/dpkg", "/etc"]
-
-
 def test_a_free_lock_is_free_and_stays_so(tmp_path: Path) -> None:
     path = place(tmp_path, "/var/lib/dpkg/lock-frontend", "")
     assert sources(tmp_path)["dpkg_locks"] == {"text": ""}
