@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "artifacts": EDGE | {"environment", "__init__"},
     "lab": EDGE | {"environment", "__init__"},
     "ssh": EDGE | {"environment"},
-    "inventory": EDGE | {"ansible_version", "environment"},
+    "inventory": EDGE | {"ansible_version", "content", "environment"},
     # What a host is asked and answers; the action plugins call it.
     "remote": {"core", "content", "errors", "__init__"},
     "report": EDGE,

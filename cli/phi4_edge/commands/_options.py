@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from phi4_edge.commands import _ansible
+from phi4_edge.commands._login import LoginOptions, login_options
 from phi4_edge.core.rollout.waves import Size
 from phi4_edge.core.text import printable
 from phi4_edge.errors import Phi4EdgeError, WaveError
@@ -49,10 +50,6 @@ def secret(what: str) -> str:
     return str(click.prompt(what, hide_input=True, err=True))
 
 
-def _sudo_password() -> str:
-    return secret("sudo password of the hosts")
-
-
 def note(text: str) -> None:
     """A line on stderr, where it is not part of the result."""
     click.echo(text, err=True)
@@ -63,7 +60,7 @@ def _warn(text: str) -> None:
 
 
 def reach_options(function: F) -> F:
-    """Adds what says how the hosts are reached, and Ansible's options; the command takes all of it as `reach`."""
+    """Adds what says which hosts, how many at a time, and how they are reached, and Ansible's own: all is `reach`."""
 
     @functools.wraps(function)
     def gathered(
@@ -71,11 +68,13 @@ def reach_options(function: F) -> F:
         limit: str | None,
         forks: int,
         ask_become_pass: bool,
+        login: LoginOptions,
         **rest: Any,
     ) -> object:
-        asks = _sudo_password if ask_become_pass else None
+        asks = login.asks_for_sudo if ask_become_pass else None
         said = _ansible.taken(rest, secret)
-        return function(*args, reach=Reach(limit, forks, asks, _warn, **said), **rest)
+        reach = Reach(limit, forks, asks, _warn, login=login.login, login_password=login.password, **said)
+        return function(*args, reach=reach, **rest)
 
     options = (
         limit_option,
@@ -90,7 +89,7 @@ def reach_options(function: F) -> F:
         click.option("--ask-become-pass", "-K", is_flag=True, help="Ask for the hosts' sudo password."),
         *_ansible.options,
     )
-    wrapped: Callable[..., object] = gathered
+    wrapped: Callable[..., object] = login_options(gathered)
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[return-value]

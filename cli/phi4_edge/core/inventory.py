@@ -55,7 +55,10 @@ _SECURE_SHELL = frozenset({"ssh", "smart", "ansible.builtin.ssh"})
 
 @dataclass(frozen=True)
 class SshSettings:
-    """How ssh is to be called, as the inventory says it; empty where it says nothing."""
+    """How Ansible would call ssh for a host, by its names for it; empty where nothing is set.
+
+    `jump`: the jump host of the command line, where it counts. `timeout` of a connection in seconds.
+    """
 
     private_key_file: str = ""
     common_args: str = ""
@@ -63,6 +66,23 @@ class SshSettings:
     python: str = ""
     ssh_args: str = ""
     password: str = field(default="", repr=False)
+    private_key: str = field(default="", repr=False)
+    executable: str = "ssh"
+    host_key_checking: bool = True
+    timeout: int = 10
+    retries: int = 0
+    pkcs11_provider: str = ""
+    control_path: str = ""
+    jump: str = ""
+
+
+@dataclass(frozen=True)
+class Login:
+    """What the operator's command line says of logins: for hosts of which the inventory says nothing else."""
+
+    user: str = ""
+    private_key_file: str = ""
+    jump: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import io
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from phi4_edge import ansible_version
-from phi4_edge.core.inventory import Host, VaultSecret
+from phi4_edge.core.inventory import Host, Login, VaultSecret
+from phi4_edge.core.text import printable
 from phi4_edge.environment import Need, narrowed
 from phi4_edge.errors import InventoryError, PreflightError
 from phi4_edge.inventory import extra_vars, sources, vaults
 from phi4_edge.inventory.listing import Listing
 from phi4_edge.inventory.remarks import Remarks, first_lines, listening
 from phi4_edge.inventory.variables import Variables
+
+_NO_LOGIN = Login()
 
 
 def load(
@@ -24,10 +29,13 @@ def load(
     secrets: Sequence[VaultSecret] = (),
     warn: Callable[[str], object] = lambda warning: None,
     said: Sequence[str] = (),
+    login: Login = _NO_LOGIN,
 ) -> tuple[Host, ...]:
     """The hosts of all sources in inventory order, those of `limit` only where it is given.
 
     `secrets` open its vaults. `said`: each `--extra-vars` of the command line, whose variables go over all others.
+    `login`: the command line's, for what the inventory does not say of a host.
+
     `warn` gets what Ansible warns of, and what it accepts although nobody means it, in a line each. Raises
     InventoryError for a source that is missing, cannot be read or is empty, for a limit that matches nothing, and for a
     variable of a host that cannot be templated; PreflightError for an untested version of ansible-core, or one that
@@ -41,15 +49,30 @@ def load(
         _must_start()
         with listening() as remarks, extra_vars.said(said):
             loader = _data_loader(secrets, said)
-            return _load(loader, list(paths), limit, remarks, warn)
+            hosts = _load(loader, list(paths), limit, remarks, warn, login)
+    if line := _not_through(hosts, login.jump):
+        warn(line)
+    return hosts
+
+
+def _not_through(hosts: Sequence[Host], jump: str) -> str:
+    """Which hosts are not reached through the jump host of the command line, "" where there are none."""
+    others = [host.name for host in hosts if jump and host.over_ssh and not host.ssh.jump]
+    if not others:
+        return ""
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    return f"--jump does not count for {printable(others[0])}{more}: the inventory sets ansible_ssh_args there"
 
 
 def _must_start() -> None:
-    """Ansible ends the process where its locale or its Python does not suit it, whatever the inventory is."""
+    """Ansible ends the process where its locale, Python or settings do not suit it, whatever the inventory is."""
+    said = io.StringIO()
     try:
-        importlib.import_module("ansible.cli")
+        with contextlib.redirect_stderr(said):
+            importlib.import_module("ansible.cli")
     except SystemExit as error:
-        reason = str(error).removeprefix("ERROR: ")
+        told = said.getvalue() if isinstance(error.code, int) else str(error)
+        reason = told.partition("\n")[0].removeprefix("ERROR: ") or f"exit status {error.code}"
         locale = "locale" in reason or "encoding" in reason
         hint = "export LC_ALL=C.UTF-8" if locale else "see the requirements of ansible-core, and how this was started"
         needed = "a locale with UTF-8" if locale else "what Ansible asks for"
@@ -76,6 +99,7 @@ def _load(
     limit: str | None,
     remarks: Remarks,
     warn: Callable[[str], object],
+    login: Login,
 ) -> tuple[Host, ...]:
     from ansible.errors import AnsibleError
     from ansible.inventory.manager import InventoryManager
@@ -93,7 +117,7 @@ def _load(
         for line in told:  # before the limit: a host that it does not find may be one that is left out
             warn(line)
         names = _limited(manager, everyone, limit, remarks)
-        variables = Variables(manager, loader, absolute)
+        variables = Variables(manager, loader, absolute, login)
         hosts = tuple(variables.host(name) for name in names)
         for line in remarks.lines:
             if line not in told:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from phi4_edge.core.inventory import Host, SshSettings
+from phi4_edge.core.inventory import Host, Login
 from phi4_edge.core.plan.overrides import EXTRA
 from phi4_edge.core.rollout import planned
 from phi4_edge.errors import InventoryError
+from phi4_edge.inventory.connection import Reader
 from phi4_edge.inventory.remarks import first_lines
 
 _PREFIX = "phi4_"
@@ -21,13 +21,13 @@ _PLAYED = ("ansible_play_hosts_all", "ansible_play_hosts", "ansible_play_batch",
 class Variables:
     """Evaluates as a task of a play over the hosts does: with the magic variables and the hostvars of every host."""
 
-    def __init__(self, inventory: Any, loader: Any, paths: Sequence[str]) -> None:
-        """`inventory` is Ansible's manager with all sources read, and limited."""
+    def __init__(self, inventory: Any, loader: Any, paths: Sequence[str], login: Login) -> None:
+        """`inventory` is Ansible's manager with all sources read, and limited; `login` is the command line's."""
         from ansible.cli import CLI
         from ansible.vars.hostvars import HostVars
         from ansible.vars.manager import VariableManager
 
-        self._inventory, self._loader = inventory, loader
+        self._inventory, self._loader, self._reader = inventory, loader, Reader(login)
         version = CLI.version_info(gitinfo=False)
         self._manager = VariableManager(loader=loader, inventory=inventory, version_info=version)
         # What Ansible's own programs take from their command line, which a library has not: it has no other way in.
@@ -49,7 +49,7 @@ class Variables:
         """The host of this name. Raises InventoryError for a variable of it that cannot be evaluated."""
         known = {**self._play, **self._manager.get_vars(host=self._inventory.get_host(name))}
         known["vars"] = dict(known)
-        return _host(name, _Templates(name, known, self._loader))
+        return _host(name, _Templates(name, known, self._loader), self._reader)
 
 
 class _Templates:
@@ -92,39 +92,23 @@ class _Templates:
             ) from error
 
 
-def _host(name: str, templates: _Templates) -> Host:
+def _host(name: str, templates: _Templates, reader: Reader) -> Host:
     value = templates.value
     ours = {key: found for key in templates.ours if (found := templates.evaluated(key)) is not _OMITTED}
+    connection = reader.connection(name, templates)
     return Host(
         name=str(name),
-        address=_text(value("ansible_ssh_host", "ansible_host")) or str(name),
-        port=_port(name, value("ansible_ssh_port", "ansible_port")),
-        user=_text(value("ansible_ssh_user", "ansible_user")) or _default("remote_user"),
-        connection=_text(value("ansible_connection")) or _default("connection") or "ssh",
+        address=connection.text("host", "var") or str(name),
+        port=connection.port,
+        user=connection.text("remote_user"),
+        connection=_text(value("ansible_connection")) or reader.default("DEFAULT_TRANSPORT") or "ssh",
         vars=MappingProxyType(ours),
-        ssh=SshSettings(
-            private_key_file=_text(value("ansible_ssh_private_key_file", "ansible_private_key_file"))
-            or _default("private_key_file"),
-            common_args=_text(value("ansible_ssh_common_args")) or os.environ.get("ANSIBLE_SSH_COMMON_ARGS", ""),
-            extra_args=_text(value("ansible_ssh_extra_args")) or os.environ.get("ANSIBLE_SSH_EXTRA_ARGS", ""),
-            python=_text(value("ansible_python_interpreter")),
-            ssh_args=_text(value("ansible_ssh_args")) or os.environ.get("ANSIBLE_SSH_ARGS", ""),
-            password=_text(value("ansible_ssh_password", "ansible_ssh_pass", "ansible_password")),
-        ),
+        ssh=connection.settings(python=_text(value("ansible_python_interpreter"))),
         become=_flag(value("ansible_become")),
         become_user=_text(value("ansible_become_user")),
         become_method=_text(value("ansible_become_method")),
         become_password=_text(value("ansible_become_password", "ansible_become_pass")),
     )
-
-
-def _default(name: str) -> str:
-    """What ansible.cfg and the environment say for all hosts."""
-    from ansible import constants
-
-    keys = {"remote_user": "DEFAULT_REMOTE_USER", "connection": "DEFAULT_TRANSPORT"}
-    keys["private_key_file"] = "DEFAULT_PRIVATE_KEY_FILE"
-    return _text(_plain(getattr(constants, keys[name], None)))
 
 
 def _plain(value: Any, omit: Any = _OMITTED) -> Any:
@@ -151,10 +135,3 @@ def _text(value: Any) -> str:
 
 def _flag(value: Any) -> bool | None:
     return None if value is None else str(value).strip().lower() in {"true", "yes", "on", "1", "y", "t"}
-
-
-def _port(host: str, value: Any) -> int:
-    text = _text(value) or "0"
-    if not text.isdigit() or int(text) > 65535:
-        raise InventoryError(f"found ansible_port {text!r} of host {host}, needed a number from 1 to 65535")
-    return int(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import platform
 import re
@@ -21,7 +20,7 @@ from phi4_edge.core.facts.model import OperatingSystem
 from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.environment import Need, allowed, narrowed
-from phi4_edge.inventory import Host
+from phi4_edge.inventory import Host, unchecking
 from phi4_edge.operations.options import Reach
 from phi4_edge.runner.environment import config_file
 from phi4_edge.ssh.target import resolve
@@ -43,6 +42,8 @@ def read(
 ) -> Readings:
     """What is so on this machine now; changes nothing and contacts nobody."""
     store, config = Store(), config_file(os.environ, Path.cwd())
+    with narrowed(Need.ANSIBLE):
+        unchecked = unchecking()
     return Readings(
         system=_system(),
         ansible=_ansible(),
@@ -55,12 +56,12 @@ def read(
         forks=reach.forks,
         open_files=_open_files(),
         memory_available=_memory(),
-        passwords=any(host.ssh.password for host in hosts),
+        passwords=reach.login_password is not None or any(host.ssh.password for host in hosts),
         keys=tuple(_keys(hosts)),
         exposed=tuple(_exposed(inventory, reach.vaults)),
         ignored_config=_ignored_config(),
-        config=str(config or ""),
-        host_keys_checked=_host_keys_checked(config),
+        config=unchecked or str(config or ""),
+        host_keys_checked=not unchecked,
         all_reached=all_reached,
     )
 
@@ -211,14 +212,3 @@ def _ignored_config() -> str:
     here = Path.cwd() / "ansible.cfg"
     open_to_all = bool(Path.cwd().stat().st_mode & stat.S_IWOTH)
     return str(here) if open_to_all and here.is_file() and "ANSIBLE_CONFIG" not in os.environ else ""
-
-
-def _host_keys_checked(config: Path | None) -> bool:
-    if config is None:
-        return True
-    parser = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=(";",))
-    try:
-        parser.read(config)
-        return parser.getboolean("defaults", "host_key_checking", fallback=True)
-    except (configparser.Error, UnicodeDecodeError, ValueError):
-        return True  # Ansible itself says what is wrong with the file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,11 @@ from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner import run as runner_run
+
+# Of one task on one host. A look takes seconds; the slowest boards, busy with others, need two minutes.
+LOOK_SECONDS = 240
+# What Python, Ansible and ssh say to who asks where there is no terminal. What a host says of its own has other words.
+_ASKED = re.compile(r"EOFError|EOF when reading|I/O operation on closed file|'/dev/tty'|stdin is not interactive")
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ def survey(
     reached = [host for host in hosts if host not in problems]
     documents: dict[str, Mapping[str, Any]] = {}
     if reached and not interrupts.stopping:
-        run = access.run("detect", reached)
+        run = access.run("detect", reached, task_timeout=LOOK_SECONDS)
         outcome = runner_run.execute(run, on_event, lambda: interrupts.must_end(critical=False))
         for host in reached:
             found = _document(host, outcome.hosts.get(host))
@@ -54,13 +60,13 @@ def survey(
 def _document(host: str, end: runner_run.HostOutcome | None) -> Mapping[str, Any] | HostResult:
     """The host's document, or why there is none: nothing was changed yet, so a failure here is one of preflight."""
     if end is not None and end.status == "unreachable":
-        step = remedy(end.message) or f"try it: ansible -i INVENTORY {host} -m raw -a true"
+        step = asked_for(end.message) or remedy(end.message) or f"try it: ansible -i INVENTORY {host} -m raw -a true"
         return HostResult(host, Outcome.UNREACHABLE, end.message, step)
     document = end.facts.get("phi4_facts") if end is not None else None
     if isinstance(document, Mapping):
         return {**document, "host": host}
     reason = (end.message if end is not None else "") or "the probe returned no facts"
-    return HostResult(host, Outcome.PREFLIGHT, reason, remedy(reason) or _next(host, reason))
+    return HostResult(host, Outcome.PREFLIGHT, reason, asked_for(reason) or remedy(reason) or _next(host, reason))
 
 
 def _next(host: str, reason: str) -> str:
@@ -68,3 +74,13 @@ def _next(host: str, reason: str) -> str:
     if ", needed " in reason:
         return see(host)
     return "it needs Python 3.8 or newer and sudo without a password, or --ask-become-pass"
+
+
+def asked_for(message: str) -> str:
+    """The next step where somebody wanted an answer from a terminal, "" where the message says nothing of the kind."""
+    if not _ASKED.search(message):
+        return ""
+    return (
+        "the connection asks for something, and a run has no terminal to answer on: put the answer into the inventory "
+        "(a password, a host key, a Kerberos ticket beforehand), or remove ansible_connection there"
+    )

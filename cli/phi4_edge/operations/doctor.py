@@ -16,6 +16,7 @@ from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.environment import Need, narrowed
 from phi4_edge.errors import InterruptedRunError, UnreachableError
 from phi4_edge.inventory import Host
+from phi4_edge.operations.detect import LOOK_SECONDS, asked_for
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.plan import Planner, Seen
 from phi4_edge.report.text import count
@@ -41,7 +42,10 @@ def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
     with Interrupts() as asked:
         with narrowed(Need.SSH):  # `Match exec` of an ssh configuration runs programs
             found_first = ssh.check(
-                fleet.hosts, become_password=fleet.access.become_password, stopping=lambda: asked.stopping
+                fleet.hosts,
+                become_password=fleet.access.become_password,
+                password=fleet.access.connection_password,
+                stopping=lambda: asked.stopping,
             )
         refused = [finding for finding in found_first if not finding.ok]
         for found in refused:
@@ -52,7 +56,7 @@ def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
         reached = [host for host in fleet.hosts if host.name not in {found.host for found in refused}]
         outcomes: Mapping[str, runner_run.HostOutcome] = {}
         if reached and not asked.stopping:
-            run = fleet.access.run("doctor", [host.name for host in reached])
+            run = fleet.access.run("doctor", [host.name for host in reached], task_timeout=LOOK_SECONDS)
             outcomes = runner_run.execute(run, view.event, lambda: asked.must_end(critical=False)).hosts
         if asked.stopping:
             raise InterruptedRunError("interrupted while checking the hosts; nothing was changed on any host")
@@ -73,12 +77,12 @@ def _case(
     """What is known of a host, what is said of it already, and whether it was lost on the way."""
     facts: Mapping[str, Any] = end.facts if end is not None else {}
     message = end.message if end is not None else "Ansible did not reach it"
-    attempt = f"try it: ansible -i INVENTORY {host.name} -m raw -a true"
+    attempt = asked_for(message) or f"try it: ansible -i INVENTORY {host.name} -m raw -a true"
     if end is None or end.status == "unreachable":
         return None, [trouble(host.name, "ssh", message, attempt)], True
     own, seen = _mapping(facts.get("phi4_doctor")), _mapping(facts.get("phi4_facts"))
     if not own:  # nothing was looked at: to examine that would call it well
-        step = f"run doctor again; {attempt}"
+        step = asked_for(message) or f"run doctor again; {attempt}"
         return None, [trouble(host.name, "ssh", message or "the host did not answer", step)], False
     troubles = []
     if end.status != "ok":

@@ -38,19 +38,22 @@ class Fleet:
     def open(cls, inventory: Sequence[str], reach: Reach, settings: Mapping[str, Any] | None = None) -> Fleet:
         """The hosts that are meant; contacts none. Raises InventoryError, also for a wrong `phi4_*` variable."""
         paths = tuple(inventory)
-        hosts = inventories.load(paths, reach.limit, reach.vaults, reach.warn, reach.extra_vars)
+        hosts = inventories.load(paths, reach.limit, reach.vaults, reach.warn, reach.extra_vars, reach.login)
         access = Access(
             inventory=paths,
             forks=reach.forks,
             vaults=reach.vaults,
             extra_vars=inventories.documents_of(reach.extra_vars),
             verbosity=reach.verbosity,
+            login=reach.login,
         )
         fleet = cls(hosts, access, dict(settings or {}))
         check_variables((host.name, fleet.variables(host)) for host in hosts)
-        if reach.password is None:
-            return fleet
-        return replace(fleet, access=replace(access, become_password=reach.password()))
+        login = reach.login_password() if reach.login_password is not None else None
+        become = reach.password() if reach.password is not None else None
+        # Nothing typed for sudo: it is the password of the login, as for Ansible.
+        become = login if become == "" else become
+        return replace(fleet, access=replace(access, connection_password=login, become_password=become))
 
     def variables(self, host: Host) -> dict[str, Any]:
         """The host's `phi4_*` variables with those of the command line over them."""
@@ -75,7 +78,10 @@ class Fleet:
         """Hosts that do not let us in, or not do what is needed there. Raises InterruptedRunError after Ctrl-C."""
         with narrowed(Need.SSH):  # `Match exec` of an ssh configuration runs programs
             findings = ssh.check(
-                self.hosts, become_password=self.access.become_password, stopping=lambda: interrupts.stopping
+                self.hosts,
+                become_password=self.access.become_password,
+                password=self.access.connection_password,
+                stopping=lambda: interrupts.stopping,
             )
         return [
             HostResult(

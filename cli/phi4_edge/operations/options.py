@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from phi4_edge.core.inventory import VaultSecret
+from phi4_edge.core.inventory import Login, VaultSecret
 from phi4_edge.core.rollout.waves import Size
+
+_NO_LOGIN = Login()
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How the operator wants the hosts reached. `password` asks for that of sudo there; None where it needs none.
+    """How the operator wants the hosts reached. `login` counts where the inventory says nothing else.
 
+    `password` asks for that of sudo there, `login_password` for that of the login; None where it needs none.
     `vaults` open the inventory; those that are to be typed have been. `extra_vars`: each as it was given, over the
     inventory's; they may hold secrets. `verbosity`: how much Ansible and we tell on the terminal.
     `warn` shows the operator what is odd about the inventory, a line at a time.
@@ -26,6 +29,8 @@ class Reach:
     vaults: tuple[VaultSecret, ...] = ()
     extra_vars: tuple[str, ...] = field(default=(), repr=False)
     verbosity: int = 0
+    login: Login = _NO_LOGIN
+    login_password: Callable[[], str] | None = None
 
 
 NAMES = ("canary", "wave", "bake", "max_failures", "step_timeout", "lock_wait", "skip_locked", "workers")

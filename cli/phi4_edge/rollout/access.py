@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from phi4_edge import content
-from phi4_edge.core.inventory import VaultSecret
+from phi4_edge.core.inventory import Login, VaultSecret
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner import run as runner_run
+
+_NO_LOGIN = Login()
 
 
 @dataclass(frozen=True)
 class Access:
-    """The inventory as given on the command line, and the secrets that open the hosts and the inventory.
+    """The inventory as given on the command line, with what it says of logins, and the secrets that open the hosts.
 
     `extra_vars`: documents of variables that go over the inventory's; they may hold secrets. `verbosity`: how much
     Ansible tells.
@@ -26,6 +28,8 @@ class Access:
     vaults: tuple[VaultSecret, ...] = ()
     extra_vars: tuple[str, ...] = field(default=(), repr=False)
     verbosity: int = 0
+    login: Login = _NO_LOGIN
+    connection_password: str | None = field(default=None, repr=False)
 
     def run(
         self,
@@ -51,8 +55,10 @@ class Access:
             check=check,
             diff=diff,
             become_password=self.become_password,
+            connection_password=self.connection_password,
             vaults=self.vaults,
             operator_vars=self.extra_vars,
             verbosity=self.verbosity,
+            login=self.login,
             task_timeout=task_timeout,
         )

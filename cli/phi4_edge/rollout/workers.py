@@ -107,6 +107,7 @@ class Pool:
             diff=call.diff,
             task_timeout=call.task_timeout,
             become_password=self.access.become_password,
+            connection_password=self.access.connection_password,
             vaults=tuple(inventory.opened(vault) for vault in self.access.vaults),
             operator_vars=self.access.extra_vars,
             verbosity=self.access.verbosity,
@@ -152,13 +153,18 @@ def pool(
 
 
 def _settings(host: Host) -> dict[str, str]:
-    """How the host is reached, evaluated here: templates may need what only this controller has."""
+    """How the host is reached, read here: templates and ansible.cfg may need what only this controller has."""
+    ssh = host.ssh
+    jump = f"-o ProxyJump={ssh.jump} " if ssh.jump else ""
     return {
+        "ansible_port": str(host.port or ""),
         "ansible_user": host.user,
-        "ansible_ssh_private_key_file": host.ssh.private_key_file,
-        "ansible_ssh_common_args": host.ssh.common_args,
-        "ansible_ssh_extra_args": host.ssh.extra_args,
-        "ansible_ssh_args": host.ssh.ssh_args,
+        "ansible_ssh_private_key_file": ssh.private_key_file,
+        "ansible_ssh_common_args": jump + ssh.common_args,
+        "ansible_ssh_extra_args": ssh.extra_args,
+        "ansible_ssh_args": ssh.ssh_args,
+        "ansible_ssh_timeout": str(ssh.timeout),
+        "ansible_ssh_retries": str(ssh.retries or ""),
     }
 
 

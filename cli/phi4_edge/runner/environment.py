@@ -33,11 +33,14 @@ SSH_ARGS = (
 MAX_EVENT_RES = 16 * 1024 * 1024
 
 
-def build_env(environ: Mapping[str, str], collections: Path, binaries: Path, cwd: Path) -> dict[str, str]:
+def build_env(
+    environ: Mapping[str, str], collections: Path, binaries: Path, cwd: Path, jump: str = ""
+) -> dict[str, str]:
     """The complete environment of a run, with PRIVATE where the private directory will be. `environ` is unchanged.
 
     `binaries` is prepended to the PATH, and `collections` to where Ansible looks for collections, so that another copy
-    of ours does not replace it; the operator's ANSIBLE_CONFIG stays theirs.
+    of ours does not replace it; the operator's ANSIBLE_CONFIG stays theirs. `jump` is the command line's jump host: of
+    two ssh takes the first.
     """
     env = scrub(environ)
     env["PATH"] = os.pathsep.join([str(binaries), env.get("PATH", os.defpath)])
@@ -55,8 +58,12 @@ def build_env(environ: Mapping[str, str], collections: Path, binaries: Path, cwd
             "MAX_EVENT_RES": str(MAX_EVENT_RES),
         }
     )
-    if not ssh_args_set(environ, cwd):
-        env["ANSIBLE_SSH_ARGS"] = SSH_ARGS
+    # Without a terminal ssh would ask in a window. Who wants that says so.
+    env.setdefault("SSH_ASKPASS_REQUIRE", "never")
+    said = ssh_args(environ, cwd)
+    if said is None or jump:
+        jumping = [f"-o ProxyJump={jump}"] if jump else []
+        env["ANSIBLE_SSH_ARGS"] = " ".join([*jumping, SSH_ARGS if said is None else said])
     return env
 
 
@@ -65,15 +72,16 @@ def scrub(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in allowed(environ, Need.ANSIBLE).items() if name not in _FOREIGN}
 
 
-def ssh_args_set(environ: Mapping[str, str], cwd: Path) -> bool:
-    """Whether the operator sets ssh_args, in the environment or in the ansible.cfg that Ansible will read in `cwd`.
+def ssh_args(environ: Mapping[str, str], cwd: Path) -> str | None:
+    """The operator's ssh_args, of the environment or of the ansible.cfg that Ansible will read in `cwd`; None: not set.
 
     The inventory's `ansible_ssh_args` wins over both without our help. The file of our own checkout is no operator's:
     it is for plain `ansible-playbook`, which leaves its connections to the next one for a minute.
     """
     if "ANSIBLE_SSH_ARGS" in environ:
-        return True
-    return _configured(environ, cwd, "ssh_connection", "ssh_args") is not None
+        return environ["ANSIBLE_SSH_ARGS"]
+    found = _configured(environ, cwd, "ssh_connection", "ssh_args")
+    return None if found is None else found[0]
 
 
 def collections_path(environ: Mapping[str, str], cwd: Path) -> str:

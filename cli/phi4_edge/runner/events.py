@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -72,6 +73,9 @@ class Collector:
         self._changed: dict[str, int] = {}
         self._late: set[str] = set()
         self._words: list[str] = []
+        self._open: dict[str, str] = {}
+        self._given_up: dict[str, str] = {}
+        self._heard = time.monotonic()
         self.stats: Mapping[str, Mapping[str, int]] | None = None
 
     def take(self, raw: Mapping[str, Any]) -> bool:
@@ -79,7 +83,9 @@ class Collector:
         name, data = raw.get("event"), raw.get("event_data")
         if raw.get("job_id") != self._job or not isinstance(data, Mapping):
             self._words = [*self._words, str(raw.get("stdout", ""))][-_TEXT_LINES:]
-        elif name == "playbook_on_stats":
+            return False
+        self._heard = time.monotonic()
+        if name == "playbook_on_stats":
             self.stats = data
         elif name in _KINDS:
             self._host_event(_KINDS[name], data)
@@ -113,11 +119,28 @@ class Collector:
             seconds=float(data.get("duration") or 0.0),
             result=result,
         )
-        if kind != "start":
+        if kind == "start":
+            self._open[host] = event.task
+        else:
+            self._open.pop(host, None)
             previous = self._last.get(host)
             if previous is None or previous.kind not in {"failed", "unreachable"} or event.message:
                 self._last[host] = event
         self._tell(event)
+
+    @property
+    def quiet(self) -> float:
+        """Seconds since the last thing that happened."""
+        return time.monotonic() - self._heard
+
+    def give_up(self, seconds: float) -> bool:
+        """The hosts whose task has not ended have failed, after so many seconds of silence; whether there are any."""
+        for host, task in self._open.items():
+            self._given_up[host] = (
+                f"found no end of {printable(task, 100, lines=False) or 'a task'} within {seconds:g} s, needed one: "
+                "see what the host or its connection plugin waits for; there is no terminal to answer on"
+            )
+        return bool(self._given_up)
 
     def words(self) -> str:
         """What Ansible itself said, printable; for a run that gave no result."""
@@ -129,7 +152,8 @@ class Collector:
         as cancelled."""
         counts = {key: dict((self.stats or {}).get(key) or {}) for key in ("dark", "failures")}
         hosts = {host: None for key in ("processed", "dark", "failures") for host in (self.stats or {}).get(key) or {}}
-        return {host: self._outcome(host, counts, cancelled) for host in {**hosts, **dict.fromkeys(self._last)}}
+        hosts = {**hosts, **dict.fromkeys(self._last), **dict.fromkeys(self._given_up)}
+        return {host: self._outcome(host, counts, cancelled) for host in hosts}
 
     def _outcome(self, host: str, counts: Mapping[str, Mapping[str, int]], cancelled: bool) -> HostOutcome:
         last = self._last.get(host)
@@ -145,6 +169,8 @@ class Collector:
         if status == "cancelled" and cancelled:
             message = "interrupted"
         late = status == "failed" and host in self._late
+        if host in self._given_up:
+            status, message, late = "failed", self._given_up[host], True
         return HostOutcome(host, status, message, self._facts.get(host, {}), self._changed.get(host, 0), late)
 
 

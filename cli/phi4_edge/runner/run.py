@@ -1,7 +1,8 @@
 """Runs playbooks. The only importer of ansible_runner: `build_run()` decides everything, `execute()` does it.
 
 What ansible-runner does by default and is undone here: it writes the whole environment and the extra variables to
-disk, turns host-key checking off, lets tasks live on after a cancel, and drops large results.
+disk, turns host-key checking off, lets tasks live on after a cancel, drops large results, and lets plugins ask on a
+terminal that nobody reads.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,9 @@ from types import MappingProxyType
 from typing import Any
 
 from phi4_edge import ansible_version, content
-from phi4_edge.core.inventory import VaultSecret
+from phi4_edge.core.inventory import Login, VaultSecret
 from phi4_edge.errors import RunnerError
+from phi4_edge.runner import detached
 from phi4_edge.runner.environment import PRIVATE, build_env
 from phi4_edge.runner.events import Collector, HostEvent, HostOutcome
 from phi4_edge.runner.private import guarded, private_directory
@@ -35,21 +37,30 @@ REPORT = "report"
 MOST_VERBOSE = 4
 # ansible-runner asks whether to go on once in this many seconds (its default is 5).
 POLL_SECONDS = 0.2
+# ansible-runner's own terminal is one that nobody reads: what would ask there is to end instead.
+WITHOUT_TERMINAL = (sys.executable, "-I", "-S", detached.__file__)
+# A task that takes longer than it may is ended by Ansible itself; one that does not let itself be ended, by us so much
+# later.
+LATE_SECONDS = 60.0
 # What ansible-runner itself must find in the environment; everything else is decided by build_env().
 _RUNNER_ENV = ("AWX_ISOLATED_DATA_DIR", "ANSIBLE_CALLBACK_PLUGINS", "ANSIBLE_STDOUT_CALLBACK", "RUNNER_OMIT_EVENTS")
+
+_NO_LOGIN = Login()
 
 
 @dataclass(frozen=True)
 class Run:
     """One run of ansible-playbook: its command, environment, and the files of its private directory.
 
-    `{private}` in `argv` and `env` stands for that directory. Secrets are only in `files`, which live in memory.
+    `{private}` in `argv` and `env` stands for that directory. Secrets are only in `files`, which live in memory. After
+    `silence` seconds in which nothing happens it is ended; 0: never.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     files: Mapping[str, str] = field(repr=False)
     cwd: Path
+    silence: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,7 @@ def build_run(
     connection_password: str | None = None,
     vaults: Sequence[VaultSecret] = (),
     operator_vars: Sequence[str] = (),
+    login: Login = _NO_LOGIN,
     verbosity: int = 0,
     task_timeout: int = 0,
     environ: Mapping[str, str] | None = None,
@@ -81,27 +93,26 @@ def build_run(
     """A run that is decided and not begun; reads the environment and configuration, changes nothing.
 
     `operator_vars` are documents as `--extra-vars @FILE` takes them, templates and all. `extra_vars` go over them and
-    reach the play as data: a `{{` in them is text. `task_timeout`: seconds that a task may take on a host;
-    0 leaves it to the operator's configuration. Raises RunnerError for a number of forks below 1.
+    reach the play as data: a `{{` in them is text. `login` counts where the inventory says nothing else.
+    `task_timeout`: seconds that a task may take on a host; 0 leaves it to the operator's configuration. Raises
+    RunnerError for a number of forks below 1.
     """
     environ, cwd = os.environ if environ is None else environ, cwd or Path.cwd()
     _check_forks(forks)
     variables = _variables(operator_vars, extra_vars or {})
     files = {"env/settings": json.dumps(_SETTINGS), **variables}
-    argv = ["ansible-playbook", str(_absolute(playbook, cwd)), "--forks", str(forks)]
-    for source in inventory:
-        argv += ["--inventory", str(source) if "," in str(source) else str(_absolute(source, cwd))]
+    argv = ["ansible-playbook", str(_absolute(playbook, cwd)), "--forks", str(forks), *_sources(inventory, cwd)]
     argv += [word for name in variables for word in ("--extra-vars", f"@{PRIVATE}/{name}")]
     argv += ["--skip-tags", REPORT]
     if names := list(limit):
-        files["limit"] = "\n".join(names) + "\n"
-        argv += ["--limit", f"@{PRIVATE}/limit"]
-    argv += _flags(check, diff, verbosity)
+        files["limit"], argv = "\n".join(names) + "\n", [*argv, "--limit", f"@{PRIVATE}/limit"]
+    argv += [*_flags(check, diff, verbosity), *_login(login, cwd)]
     passwords = _password_options({"become": become_password, "connection": connection_password})
     for more, secret in (passwords, vault_options(vaults, cwd)):
         argv += more
         files |= secret
-    return Run(tuple(argv), MappingProxyType(_env(environ, cwd, task_timeout)), MappingProxyType(files), cwd)
+    env = _env(environ, cwd, task_timeout, login.jump)
+    return Run(tuple(argv), MappingProxyType(env), MappingProxyType(files), cwd, _silence(task_timeout))
 
 
 def _flags(check: bool, diff: bool, verbosity: int) -> list[str]:
@@ -139,9 +150,23 @@ def _check_forks(forks: int) -> None:
         raise RunnerError(f"found forks {forks}, needed at least 1")
 
 
-def _env(environ: Mapping[str, str], cwd: Path, task_timeout: int) -> dict[str, str]:
+def _silence(task_timeout: int) -> float:
+    return task_timeout + LATE_SECONDS if task_timeout else 0.0
+
+
+def _sources(inventory: Iterable[str | Path], cwd: Path) -> Iterator[str]:
+    for source in inventory:
+        yield from ("--inventory", str(source) if "," in str(source) else str(_absolute(source, cwd)))
+
+
+def _login(login: Login, cwd: Path) -> list[str]:
+    argv = ["--user", login.user] if login.user else []
+    return argv + (["--private-key", str(_absolute(login.private_key_file, cwd))] if login.private_key_file else [])
+
+
+def _env(environ: Mapping[str, str], cwd: Path, task_timeout: int, jump: str) -> dict[str, str]:
     # Not resolved: in a virtual environment the interpreter is a link, and ansible-playbook lies beside the link.
-    env = build_env(environ, content.collections(), Path(sys.executable).parent, cwd)
+    env = build_env(environ, content.collections(), Path(sys.executable).parent, cwd, jump)
     if env.get("ANSIBLE_CONFIG"):
         env["ANSIBLE_CONFIG"] = str(_absolute(env["ANSIBLE_CONFIG"], cwd))
     if task_timeout:
@@ -163,21 +188,23 @@ def execute(
     """The run is over: no process and no file of it is left, however it ended. Prints nothing.
 
     `on_event` hears what happens, in this thread. When `cancelled()` turns true everything that runs is ended within
-    2 seconds. Raises RunnerError with Ansible's own words when it could not run at all, PreflightError for an untested
-    version of it.
+    2 seconds. Hosts have failed whose tasks say nothing for longer than `run.silence`. Raises RunnerError with what
+    Ansible said when it could not run at all, PreflightError for an untested version of it.
     """
     ansible_version.check()
     job = secrets.randbits(62)
     collector = Collector(job, on_event, detailed=any(word.startswith("-v") for word in run.argv))
-    state = {"cancelled": False}
+    state = {"cancelled": False, "silent": False}
 
     with private_directory(run.files) as private:
 
         def asked_to_stop() -> bool:
-            if not state["cancelled"] and cancelled():
+            state["silent"] = state["silent"] or 0 < run.silence < collector.quiet
+            if not any(state.values()) and cancelled():
                 state["cancelled"] = True
+            if any(state.values()):
                 reap(private)
-            return state["cancelled"]
+            return any(state.values())
 
         try:
             extra = {MARKER: private.name, "JOB_ID": str(job)}
@@ -187,8 +214,10 @@ def execute(
             left = reap(private)
     if left:
         raise RunnerError(f"processes {sorted(left)} of the run could not be stopped: kill them by hand")
+    if state["silent"] and collector.give_up(run.silence):
+        return RunResult(collector.outcomes(False), False, status)
     if not state["cancelled"] and (collector.stats is None or status not in TOOK_PLACE):
-        said = collector.words() or "it said nothing"
+        said = collector.words() or ("nothing happened" if state["silent"] else "it said nothing")
         raise RunnerError(f"ansible-playbook could not run the playbook (exit status {status}):\n{said}")
     return RunResult(collector.outcomes(state["cancelled"]), state["cancelled"], status)
 
@@ -214,7 +243,7 @@ def _ansible(
         suppress_env_files=True,
     )
     config.prepare()
-    config.command = [place(word, private) for word in run.argv]
+    config.command = [*WITHOUT_TERMINAL, *(place(word, private) for word in run.argv)]
     config.env = {
         **{name: config.env[name] for name in _RUNNER_ENV if name in config.env},
         **{name: place(value, private) for name, value in run.env.items()},

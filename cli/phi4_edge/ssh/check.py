@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from phi4_edge.core import broken_python
 from phi4_edge.core.inventory import Host
 from phi4_edge.ssh import abreast, interpreter, login, session
 from phi4_edge.ssh.finding import Refusal
-from phi4_edge.ssh.target import Target, resolve
+from phi4_edge.ssh.keys import has_ticket
+from phi4_edge.ssh.target import CONNECT_SECONDS, GSSAPI, MOST_CONNECT_SECONDS, Target, resolve
 from phi4_edge.ssh.wire import Budget, Open, Wire
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_THREADS = 32
 GRACE_SECONDS = 2.0  # behind the end of a host's budget: then its thread is left alone
+RETRY_SECONDS = 1.0
 SYSTEM_SECONDS = 5.0  # for a word of advice
 OLDEST_PYTHON = (3, 8)
 # Connection plugins that ask on a terminal about a host's key or for a password: a run has one, and nobody reads there.
@@ -56,11 +59,18 @@ def check(
     InterruptedRunError soon after `stopping()` turned true.
     """
     rights, wires = Rights(become, become_password or "", password or ""), Open()
-    limits = abreast.Limits(session.HOST_SECONDS + GRACE_SECONDS, _late)
+    longest = max((_seconds(host) for host in hosts), default=0.0)
+    limits = abreast.Limits(longest + GRACE_SECONDS, _late)
     found = abreast.each(
         lambda host: _check(host, rights, wires), hosts, MAX_THREADS, cut=wires.cut, stopping=stopping, limits=limits
     )
     return tuple(found)
+
+
+def _seconds(host: Host) -> float:
+    """What a host may take in all: more where the operator has more patience than Ansible by itself."""
+    patience = min(float(host.ssh.timeout), MOST_CONNECT_SECONDS) - CONNECT_SECONDS
+    return session.HOST_SECONDS + max(0.0, patience)
 
 
 def _late(host: Host) -> Refusal:
@@ -68,7 +78,7 @@ def _late(host: Host) -> Refusal:
     return Refusal(
         host.name,
         "unreachable",
-        f"found no end of the preflight check within {session.HOST_SECONDS:g} s, needed one",
+        f"found no end of the preflight check within {_seconds(host):g} s, needed one",
         "see that its name resolves, and that the ssh agent answers (ssh-add -l)",
     )
 
@@ -90,16 +100,37 @@ def _check(host: Host, rights: Rights, wires: Open) -> Refusal:
             host.name, "skipped", f"ssh settings that cannot be read beforehand ({error})", "left to Ansible"
         )
     if target.indirect:
-        return Refusal(host.name, "skipped", f"reached through {target.indirect[:100]}, which only ssh can use")
+        return Refusal(host.name, "skipped", f"reached through {target.indirect[:100]}, which is left to Ansible")
     try:
-        wire = session.dial(target, Budget(session.HOST_SECONDS, session.HOST_BYTES))
+        wire = _dialled(host, target)
     except session.Refused as refused:
-        return refused.finding(host.name)
+        return _left_to_ssh(refused.finding(host.name), target)
     try:
         with wires.using(wire):
-            return _visit(host, target, rights, wire)
+            return _left_to_ssh(_visit(host, target, rights, wire), target)
     finally:
         wire.close()
+
+
+def _dialled(host: Host, target: Target) -> Wire:
+    """A connection, at the first of as many attempts as Ansible would make. Raises Refused."""
+    budget = Budget(_seconds(host), session.HOST_BYTES)
+    for _ in range(host.ssh.retries):
+        try:
+            return session.dial(target, budget)
+        except session.Refused:
+            if budget.remaining <= RETRY_SECONDS:
+                raise
+            time.sleep(RETRY_SECONDS)
+    return session.dial(target, budget)
+
+
+def _left_to_ssh(finding: Refusal, target: Target) -> Refusal:
+    """The finding, unless settings of this host give ssh itself another way than we have."""
+    setting = target.only_ssh.get(finding.kind, "")
+    if setting and (not setting.startswith(GSSAPI) or has_ticket()):
+        return Refusal(finding.host, "skipped", f"{finding.reason}; left to Ansible, as ssh has {setting[:100]}")
+    return finding
 
 
 def _visit(host: Host, target: Target, rights: Rights, wire: Wire) -> Refusal:

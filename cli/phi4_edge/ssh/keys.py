@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phi4_edge.environment import Need, allowed
 from phi4_edge.ssh.target import Target
 
 if TYPE_CHECKING:
     from paramiko import PKey
+
+TICKET_SECONDS = 5.0
 
 
 @dataclass
@@ -36,6 +41,22 @@ def offer(target: Target) -> Offer:
     for path in target.key_files:
         _add_file(path, held, found)
     return found
+
+
+def has_ticket() -> bool:
+    """Whether this user has a Kerberos ticket that is valid now."""
+    try:
+        done = subprocess.run(
+            ["klist", "-s"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TICKET_SECONDS,
+            check=False,
+            env=allowed(os.environ, Need.SSH),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def _agent_keys() -> Iterator[PKey]:

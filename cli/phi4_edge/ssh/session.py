@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 # A loaded Raspberry Pi needs a few seconds for the key exchange; a chatty login shell and a banner are some kilobytes.
 HOST_SECONDS = 30.0
 HOST_BYTES = 256 * 1024
-CONNECT_SECONDS = 10.0  # as long as Ansible's own default
 ANSWER_SECONDS = 15.0  # of one step among them
 OUTPUT_LIMIT = 4096
 NOT_RUN = -1  # in place of an exit status
 # OpenSSH accepts a new key without asking when it is told so; then it is for ssh to write it down.
-_ACCEPTING = frozenset({"accept-new", "no", "off"})
+_ACCEPTING = frozenset({"accept-new", "no", "off", "false"})
 # How sshd's own key files of each kind are called, by the kind without its curve.
 _KEY_FILES = {"ssh-ed25519": "ed25519", "ecdsa": "ecdsa", "ssh-rsa": "rsa"}
 # The algorithms that prove possession of a key of each kind that known_hosts files name.
@@ -56,7 +55,7 @@ def dial(target: Target, budget: Budget) -> Wire:
     """A TCP connection to the host, all of whose use counts against `budget`. The caller closes it. Raises Refused."""
     where = f"{target.address}:{target.port}"
     try:
-        sock = socket.create_connection((target.address, target.port), budget.wait(CONNECT_SECONDS))
+        sock = socket.create_connection((target.address, target.port), budget.wait(target.connect_seconds))
     except OSError as error:
         raise Refused(
             "unreachable",
@@ -84,6 +83,11 @@ def connect(target: Target, wire: Wire) -> Transport:
             raise EOFError(f"no end of its greeting within {ANSWER_SECONDS:g} s")
         key = transport.get_remote_server_key()
         _verify(target, known, key.get_name(), key.asbytes())
+    except paramiko.ssh_exception.IncompatiblePeer as error:
+        transport.close()
+        raise Refused(
+            "skipped", f"only ssh itself may agree with {where} on algorithms ({_word(error)})", ""
+        ) from error
     except (paramiko.SSHException, OSError, EOFError) as error:
         transport.close()
         if told := login.turned_away(wire.heard, wire.ended):
@@ -240,8 +244,7 @@ def _shown(key: PKey) -> str:
 
 
 def _word(error: BaseException) -> str:
-    text = str(error) or type(error).__name__
-    return printable(text, 200, lines=False)
+    return printable(str(error) or type(error).__name__, 200, lines=False)
 
 
 def run(transport: Transport, command: str, stdin: str = "", most_seconds: float | None = None) -> tuple[int, str]:

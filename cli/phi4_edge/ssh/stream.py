@@ -19,9 +19,9 @@ from phi4_edge.core.text import printable
 from phi4_edge.environment import Need, allowed
 from phi4_edge.errors import HostFailedError, UnreachableError
 from phi4_edge.ssh import interpreter, relay
+from phi4_edge.ssh.command import arguments
 from phi4_edge.ssh.wire import Budget, Wire
 
-CONNECT_SECONDS = 10
 END_SECONDS = 0.5  # that ssh gets to end by itself
 MOST_GREETING = 64 * 1024  # bytes: what a login shell prints, and one line of the relay
 MOST_ERRORS = 64 * 1024  # a pipe's own size: what ssh writes beyond waits there, and takes neither memory nor disk
@@ -42,15 +42,17 @@ def ssh_command(host: Host, bind: str, port: int, mark: str) -> list[str]:
         raise UnreachableError(
             f"found a password as the login for host {host.name}, needed a key: ssh-copy-id, then remove the password"
         )
-    command = ["ssh", "-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}"]
-    # ControlMaster: this process must be the connection, a shared one would outlive it. The first value wins in ssh.
-    command += ["-o", "ServerAliveInterval=15", "-o", "ControlMaster=no"]
-    command += ["-p", str(host.port)] if host.port else []
-    command += ["-l", host.user] if host.user else []
-    if host.ssh.private_key_file:
-        command += ["-i", str(Path(host.ssh.private_key_file).expanduser())]
-    for arguments in (host.ssh.ssh_args, host.ssh.common_args, host.ssh.extra_args):
-        command += shlex.split(arguments)
+    # BatchMode: nobody is asked. ControlMaster: this process must be the connection, a shared one would outlive it. The
+    # first value wins in ssh.
+    own = ("BatchMode=yes", "ServerAliveInterval=15", "ControlMaster=no")
+    command = [host.ssh.executable, "-T", *(word for option in own for word in ("-o", option))]
+    try:
+        command += arguments(host)
+    except ValueError as error:
+        raise UnreachableError(
+            f"found arguments of ssh for host {host.name} that cannot be read ({error}), needed balanced quotes: see "
+            "ansible_ssh_args, ansible_ssh_common_args and ansible_ssh_extra_args"
+        ) from error
     return [*command, "--", host.address, _relay_command(host, bind, port, mark)]
 
 

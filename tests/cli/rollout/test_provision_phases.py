@@ -68,7 +68,8 @@ def test_the_playbook_is_told_where_the_store_is_for_each_role_that_reads_it(sit
     site.run("provision", "--bake", "0")
     told = site.fake.calls[0][0].extra_vars
     stores = {name for name in told if name.endswith("_store")}
-    specs = (yaml.safe_load(path.read_text()) for path in content.roles().glob("*/meta/argument_specs.yml"))
+    paths = content.roles().glob("*/meta/argument_specs.yml")
+    specs = (yaml.safe_load(path.read_text()) for path in paths if path.parts[-3] != "doctor")  # not in that playbook
     options = {name for spec in specs for part in spec["argument_specs"].values() for name in part["options"]}
     assert stores == {name for name in options if name.endswith("_store")}
     assert len({told[name] for name in stores}) == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from phi4_edge.core.inventory import Host, SshSettings
 from phi4_edge.errors import PreflightError
 from phi4_edge.rollout import workers
 from phi4_edge.rollout.access import Access
@@ -65,7 +66,8 @@ def call(**changes: object) -> Call:
 
 
 def made(folder: Path, targets: tuple[str, ...] = ("w1", "w2")) -> Pool:
-    access = Access((str(folder / "hosts.ini"),), become_password="s3cr3t-become")
+    sources = (str(folder / "hosts.ini"),)
+    access = Access(sources, become_password="s3cr3t-become", connection_password="s3cr3t-login")
     return workers.pool(access, targets, store="/here")
 
 
@@ -250,3 +252,19 @@ def test_hosts_go_where_they_are_near_and_else_where_there_is_room() -> None:
     assert {part.worker: part.hosts for part in spread("abh", pool)} == {None: ("a", "h"), one: ("b",)}
     pool.workers.clear()
     assert [part.worker for part in spread("ab", pool)] == [None]
+
+
+def test_what_is_read_here_of_a_login_goes_along() -> None:
+    ssh = SshSettings("/k", "-o SetEnv=A=b", "-4", ssh_args="-F /c", timeout=30, retries=2, jump="hop")
+    assert workers._settings(Host("gw1", port=2222, user="edge", ssh=ssh)) == {
+        "ansible_port": "2222",
+        "ansible_user": "edge",
+        "ansible_ssh_private_key_file": "/k",
+        "ansible_ssh_common_args": "-o ProxyJump=hop -o SetEnv=A=b",
+        "ansible_ssh_extra_args": "-4",
+        "ansible_ssh_args": "-F /c",
+        "ansible_ssh_timeout": "30",
+        "ansible_ssh_retries": "2",
+    }
+    said = {name: value for name, value in workers._settings(Host("gw1")).items() if value}
+    assert said == {"ansible_ssh_timeout": "10"}  # all else stays as the worker has it

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from phi4_edge import content
-from phi4_edge.core.inventory import VaultSecret
+from phi4_edge.core.inventory import Login, VaultSecret
 from phi4_edge.core.text import printable
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner import run as runner_run
-from phi4_edge.runner.environment import SSH_ARGS, config_file, ssh_args_set
+from phi4_edge.runner.environment import SSH_ARGS, config_file, ssh_args
 from phi4_edge.runner.events import Collector, HostEvent
 
 ENV = {"PATH": "/usr/bin", "HOME": "/nonexistent"}
@@ -61,6 +61,9 @@ def test_the_environment_makes_runs_safe(tmp_path: Path) -> None:
     assert env["ANSIBLE_INJECT_FACT_VARS"] == "False"
     assert env["ANSIBLE_SSH_ARGS"] == SSH_ARGS
     assert "ANSIBLE_CONFIG" not in build(tmp_path).env
+    assert env["SSH_ASKPASS_REQUIRE"] == "never"
+    wanted = {**ENV, "SSH_ASKPASS_REQUIRE": "prefer"}
+    assert build(tmp_path, environ=wanted).env["SSH_ASKPASS_REQUIRE"] == "prefer"
 
 
 def test_passwords_are_only_in_private_files(tmp_path: Path) -> None:
@@ -105,9 +108,22 @@ def test_a_senseless_number_of_forks_is_refused(tmp_path: Path) -> None:
 )
 def test_the_operator_s_ssh_arguments_win(tmp_path: Path, text: str, found: bool) -> None:
     (tmp_path / "ansible.cfg").write_text(text)
-    assert ssh_args_set(ENV, tmp_path) is found
+    assert (ssh_args(ENV, tmp_path) is not None) is found
     assert ("ANSIBLE_SSH_ARGS" in build(tmp_path).env) is not found
     assert build(tmp_path, environ={**ENV, "ANSIBLE_SSH_ARGS": "-v"}).env["ANSIBLE_SSH_ARGS"] == "-v"
+
+
+def test_the_jump_host_of_the_command_line_comes_before_all_other_arguments(tmp_path: Path) -> None:
+    jump = Login(jump="me@hop:2222")
+    assert build(tmp_path, login=jump).env["ANSIBLE_SSH_ARGS"] == f"-o ProxyJump=me@hop:2222 {SSH_ARGS}"
+    (tmp_path / "ansible.cfg").write_text("[ssh_connection]\nssh_args = -J other\n")
+    assert build(tmp_path, login=jump).env["ANSIBLE_SSH_ARGS"] == "-o ProxyJump=me@hop:2222 -J other"
+
+
+def test_user_and_key_of_the_command_line_are_those_of_ansible_s(tmp_path: Path) -> None:
+    run = build(tmp_path, login=Login("edge", "keys/k"))
+    assert run.argv[-4:] == ("--user", "edge", "--private-key", f"{tmp_path}/keys/k")
+    assert not {"--user", "--private-key"} & set(build(tmp_path).argv)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +142,7 @@ def test_our_collection_comes_first_and_theirs_stay(tmp_path: Path, text: str, t
 def test_the_configuration_of_our_own_checkout_is_no_operator_s() -> None:
     """It is for plain ansible-playbook, and leaves connections for a minute only."""
     assert "ssh_args" in (content.root() / "ansible.cfg").read_text()
-    assert not ssh_args_set(ENV, content.root())
+    assert ssh_args(ENV, content.root()) is None
 
 
 def test_a_configuration_in_a_world_writable_directory_is_ignored_as_ansible_does(tmp_path: Path) -> None:

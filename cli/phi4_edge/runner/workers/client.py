@@ -52,6 +52,7 @@ class WorkerJob:
     diff: bool = False
     task_timeout: int = 0
     become_password: str | None = field(default=None, repr=False)
+    connection_password: str | None = field(default=None, repr=False)
     vaults: tuple[VaultSecret, ...] = ()
     operator_vars: tuple[str, ...] = field(default=(), repr=False)
     verbosity: int = 0
@@ -71,6 +72,7 @@ class WorkerJob:
             "diff": self.diff,
             "task_timeout": self.task_timeout,
             "become_password": self.become_password,
+            "connection_password": self.connection_password,
             "vaults": [{"label": vault.label, "password": vault.password} for vault in self.vaults],
             "operator_vars": list(self.operator_vars),
             "verbosity": self.verbosity,

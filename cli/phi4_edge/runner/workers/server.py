@@ -25,7 +25,7 @@ from phi4_edge.errors import RunnerError
 from phi4_edge.runner.environment import PRIVATE
 from phi4_edge.runner.private import guarded, private_directory
 from phi4_edge.runner.process import MARKER, reap
-from phi4_edge.runner.run import POLL_SECONDS, Run, build_run, place
+from phi4_edge.runner.run import POLL_SECONDS, WITHOUT_TERMINAL, Run, build_run, place
 
 # The controller says something every BEAT seconds; one that is not heard for SILENCE seconds is gone.
 BEAT, SILENCE = 5.0, 45.0
@@ -64,6 +64,7 @@ def _decide(request: Mapping[str, Any]) -> Run:
             check=bool(request["check"]),
             diff=bool(request["diff"]),
             become_password=request["become_password"],
+            connection_password=request["connection_password"],
             vaults=[VaultSecret(str(each["label"]), "", str(each["password"])) for each in request["vaults"]],
             operator_vars=[str(text) for text in request["operator_vars"]],
             verbosity=int(request["verbosity"]),
@@ -98,10 +99,10 @@ class _Seat:
 
     def arguments(self) -> dict[str, Any]:
         """What ansible-runner is asked to run."""
-        placed = [place(word, self.private) for word in self.run.argv]
+        binary, *command = [*WITHOUT_TERMINAL, *(place(word, self.private) for word in self.run.argv)]
         return {
-            "playbook": placed[1],
-            "cmdline": shlex.join(placed[2:]),
+            "binary": binary,
+            "cmdline": shlex.join(command),
             "envvars": {MARKER: self.private.name, "JOB_ID": self.job},
             "ident": "run",
             "fact_cache_type": "",
