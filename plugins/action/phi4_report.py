@@ -16,8 +16,8 @@ try:
     from phi4_edge.core.doctor import examine
     from phi4_edge.core.doctor import words as doctor_words
     from phi4_edge.core.doctor.case import opened, trouble
-    from phi4_edge.core.doctor.fix import see
     from phi4_edge.core.facts import lock, parse, status, words
+    from phi4_edge.core.packages.commands import see
     from phi4_edge.core.plan.decide import Plan, decide
     from phi4_edge.core.plan.overrides import Overrides
     from phi4_edge.core.rollout import words as rollout_words

@@ -37,7 +37,7 @@ FAULTS = {
     ),
     "dpkg lock, packages wanted": Fault(
         f"systemd-run --unit=g-lock python3 -c \"{HOLD}\"; sleep 1", "systemctl stop g-lock",
-        "dpkg", "problem", "(/usr/bin/python3 -c import fcntl", "unattended-upgrades", variables=IN_DOCKER,
+        "dpkg", "warning", "(/usr/bin/python3 -c import fcntl", "unattended-upgrades", variables=IN_DOCKER,
     ),
     "dpkg interrupted": Fault(
         "touch /var/lib/dpkg/updates/0001", "rm /var/lib/dpkg/updates/0001",

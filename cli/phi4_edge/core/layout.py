@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 DOCKER_PATH = "/var/lib/docker"
+DPKG_PATH = "/var/lib/dpkg"
+SYSTEM_PATH = "/etc"
 
 UNIT, WEBUI_UNIT, REHEARSAL_UNIT = "phi4-edge.service", "phi4-edge-webui.service", "phi4-edge-rehearsal.service"
 # The port of an engine that systemd can hand it to; others bind it themselves.

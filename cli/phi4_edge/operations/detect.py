@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phi4_edge.core.doctor.fix import see
+from phi4_edge.core.packages.commands import see
 from phi4_edge.core.remedies import remedy
 from phi4_edge.errors import InterruptedRunError
 from phi4_edge.rollout.access import Access

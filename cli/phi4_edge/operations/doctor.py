@@ -9,8 +9,8 @@ from typing import Any
 from phi4_edge import ssh
 from phi4_edge.core.doctor import access, examine
 from phi4_edge.core.doctor.case import opened, trouble
-from phi4_edge.core.doctor.fix import see
 from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.packages.commands import see
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.environment import Need, narrowed

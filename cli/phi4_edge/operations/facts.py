@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.core.doctor.fix import see
 from phi4_edge.core.facts.sources import layout
+from phi4_edge.core.packages.commands import see
 from phi4_edge.errors import FactsError
 from phi4_edge.rollout.result import HostResult, Outcome
 

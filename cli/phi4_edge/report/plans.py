@@ -61,7 +61,8 @@ def explain(plan: PlanDict, width: int) -> list[str]:
 def topics(plan: PlanDict) -> list[tuple[str, str]]:
     """What one host's plan says, as (topic, text); neither cleaned nor cut, and a topic may have several texts."""
     found = _fitting_topics(plan) if plan["fits"] else [("missing", "; ".join(plan["missing"]))]
-    found += [("why", reason) for reason in plan["reasons"]]
+    # A reason that is a warning too is told once.
+    found += [("why", reason) for reason in plan["reasons"] if reason not in plan["warnings"]]
     found += [("blocked", blocker) for blocker in plan["blockers"]]
     found += [("warning", warning) for warning in plan["warnings"]]
     found += [("rejected", _rejected(entry)) for entry in plan["rejected"]]

@@ -18,8 +18,6 @@ import sys
 import threading
 import time
 
-import hostimages
-from hostpath import search_path
 from hostsources import collect
 from hosttools import Gap, Once, clean, run, tool
 
@@ -28,8 +26,6 @@ ROOT: str = ARGS.get("root", "")  # a test's stand-in for "/"
 NAME_SECONDS = 8.0  # glibc asks two servers twice, five seconds each; half of that is slow enough
 TEXT_LIMIT = 16 * 1024
 NAME = r"(?:[^@/\s]*@)?([A-Za-z0-9.-]+)"  # of a URL, behind user and password
-OURS, SYSTEM = (ARGS["layout"]["root"], ARGS["layout"]["state"]), ("/var/lib/dpkg", "/etc")
-FLAGS = (("ro", os.ST_RDONLY), ("noexec", os.ST_NOEXEC), ("nosuid", os.ST_NOSUID))
 LOCKS = (
     "/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock",
 )  # fmt: skip
@@ -38,7 +34,6 @@ DOCKER_KEYS = (
     "CgroupVersion", "CgroupDriver", "MemoryLimit", "CpuCfsQuota", "PidsLimit", "Warnings", "Runtimes", "Driver",
     "DockerRootDir", "CDISpecDirs", "ServerVersion", "LiveRestoreEnabled", "ContainersRunning",
 )  # fmt: skip
-UNIT_FIELDS = "Id,LoadState,ActiveState,SubState,UnitFileState,Result"
 MOST = 200
 
 
@@ -51,46 +46,7 @@ def ntp() -> str:
     return tool("timedatectl", "show", "-p", "NTPSynchronized", "-p", "NTP")
 
 
-def standing(path: str) -> tuple[str, str]:
-    """The nearest folder that is there, and the mount point that it lies on."""
-    while path != "/" and not os.path.isdir(ROOT + path):
-        path = os.path.dirname(path)
-    point = path
-    while point != "/" and os.stat(ROOT + os.path.dirname(point)).st_dev == os.stat(ROOT + point).st_dev:
-        point = os.path.dirname(point)
-    return path, point
-
-
 docker_document = Once(lambda: tool("docker", "info", "--format", "{{json .}}"))
-
-
-def image_roots() -> tuple[str, str]:
-    """Where Docker and containerd keep images."""
-    try:
-        said = str(json.loads(docker_document())["DockerRootDir"])
-    except (Gap, KeyError, TypeError, ValueError):
-        said = ""
-    return hostimages.roots(said, ROOT)
-
-
-def filesystems() -> str:
-    lines = []
-    for path in dict.fromkeys((*OURS, *image_roots(), *SYSTEM)):
-        there, point = standing(path)
-        found = os.statvfs(ROOT + there)
-        flags = ",".join(name for name, bit in FLAGS if found.f_flag & bit) or "-"
-        free = found.f_bavail * found.f_frsize
-        lines.append("%s %s %s %d %d %d" % (path, point, flags, found.f_files, found.f_favail, free))
-    return "\n".join(lines)
-
-
-def filesystem_errors() -> str:
-    lines = []
-    for path in sorted(glob.glob(ROOT + "/sys/fs/ext4/*/errors_count")):
-        count = read(path[len(ROOT) :], 64).strip()
-        if count != "0":
-            lines.append("%s %s" % (path.split("/")[-2], count))
-    return "\n".join(lines)
 
 
 def holder(path: str) -> int:
@@ -125,13 +81,6 @@ def dpkg_locks() -> str:
             if process:
                 lines.append("%s %d %s" % (path, process, program(process)))
     return "\n".join(lines)
-
-
-def dpkg_state() -> str:
-    folder = ROOT + "/var/lib/dpkg/updates"
-    if any(name.isdigit() for name in os.listdir(folder)):
-        return "interrupted"
-    return "audit " + " ".join(run("dpkg", "--audit")[1].split())[:600]
 
 
 def package_manager() -> str:
@@ -180,27 +129,9 @@ def systemd() -> str:
     return "\n".join([state, *(line.split()[0] for line in failed.split("\n") if line.split())][:MOST])
 
 
-def docker_units() -> str:
-    return tool("systemctl", "show", "docker.service", "docker.socket", "-p", UNIT_FIELDS)
-
-
 def docker_info() -> str:
     found = json.loads(docker_document())
     return json.dumps({name: found[name] for name in DOCKER_KEYS if name in found})
-
-
-def docker_command() -> str:
-    path = shutil.which("docker", path=search_path())
-    if path is None:
-        raise Gap("missing", "docker")
-    return os.path.realpath(path)
-
-
-def controllers() -> str:
-    if os.path.exists(ROOT + "/sys/fs/cgroup/cgroup.controllers"):
-        return read("/sys/fs/cgroup/cgroup.controllers").strip()
-    rows = [line.split() for line in read("/proc/cgroups").split("\n") if not line.startswith("#")]
-    return " ".join(row[0] for row in rows if len(row) == 4 and row[3] == "1")
 
 
 def nvidia_versions() -> str:
@@ -264,17 +195,11 @@ def throttled() -> str:
 
 SOURCES = {
     "ntp": ntp,
-    "filesystems": filesystems,
-    "filesystem_errors": filesystem_errors,
     "dpkg_locks": dpkg_locks,
-    "dpkg_state": dpkg_state,
     "package_manager": package_manager,
     "dns": dns,
     "systemd": systemd,
-    "docker_units": docker_units,
     "docker_info": docker_info,
-    "docker_command": docker_command,
-    "cgroup_controllers": controllers,
     "nvidia_versions": nvidia_versions,
     "cdi": cdi,
     "sudoers": sudoers,

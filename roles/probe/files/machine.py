@@ -1,4 +1,4 @@
-"""What a host's programs are made for, and what its processors are like.
+"""What a host's programs are made for, what its processors are like, and which control groups its kernel has.
 
 Python 3.8, standard library.
 """
@@ -63,3 +63,12 @@ def cpu_capacity(root: Root) -> str:
 def performance_cpus(root: Root) -> str:
     """The CPUs of the performance cores of an x86 processor that has others too."""
     return root.read("/sys/devices/cpu_core/cpus").strip()
+
+
+def controllers(root: Root) -> str:
+    """The control groups that the kernel has switched on."""
+    path = "/sys/fs/cgroup/cgroup.controllers"
+    if os.path.exists(root.top + path):
+        return root.read(path).strip()
+    rows = [line.split() for line in root.read("/proc/cgroups").split("\n") if not line.startswith("#")]
+    return " ".join(row[0] for row in rows if len(row) == 4 and row[3] == "1")

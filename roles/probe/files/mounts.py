@@ -1,10 +1,11 @@
-"""What kind of file system holds a path, and whether it can be written to: what free bytes do not tell.
+"""What kind of file system holds a path, where it is mounted and how: what free bytes do not tell.
 
 Python 3.8, standard library.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from typing import Dict, Iterable, List, Optional, Tuple
@@ -52,16 +53,21 @@ def upper(root: Root, found: List[Mount], mount: Mount) -> str:
     return "?" if below is None or below is mount or below[1] == "overlay" else below[1]
 
 
+def place(root: Root, found: Iterable[Mount], path: str) -> Tuple[str, Optional[Mount]]:
+    """The nearest folder of a path that is there, and the mount that it is on."""
+    there = path
+    while there != "/" and not os.path.isdir(root.top + there):
+        there = os.path.dirname(there)
+    real = os.path.realpath(root.top + there)
+    return there, holding(found, real[len(os.path.realpath(root.top)) :] or "/" if root.top else real)
+
+
 def filesystems(root: Root, paths: Iterable[str]) -> str:
     """Lines "TYPE SOURCE FLAGS PATH"; TYPE of an overlay is "overlay:" and that of what holds its changes."""
     found, lines = mounts(root), []
     kinds: Dict[str, str] = {}
     for path in paths:
-        there = path
-        while there != "/" and not os.path.isdir(root.top + there):
-            there = os.path.dirname(there)
-        real = os.path.realpath(root.top + there)
-        mount = holding(found, real[len(os.path.realpath(root.top)) :] or "/" if root.top else real)
+        _, mount = place(root, found, path)
         if mount is None:
             continue
         point, kind, source, options = mount
@@ -70,4 +76,27 @@ def filesystems(root: Root, paths: Iterable[str]) -> str:
             kind += ":" + kinds[point]
         flags = ",".join(flag for flag in FLAGS if flag in options) or "-"
         lines.append(" ".join((kind, source or "-", flags, path)))
+    return "\n".join(lines)
+
+
+def points(root: Root, paths: Iterable[str]) -> str:
+    """Lines "FILES FREE FLAGS PATH<tab>POINT": inodes of the file system, and where it is mounted."""
+    found, lines = mounts(root), []
+    for path in paths:
+        there, mount = place(root, found, path)
+        if mount is None:
+            continue
+        numbers = os.statvfs(root.top + there)
+        flags = ",".join(flag for flag in FLAGS if flag in mount[3]) or "-"
+        lines.append("%d %d %s %s\t%s" % (numbers.f_files, numbers.f_favail, flags, path, mount[0]))
+    return "\n".join(lines)
+
+
+def errors(root: Root) -> str:
+    """Lines "DEVICE COUNT" of the errors that ext4 has recorded in its superblock."""
+    lines = []
+    for path in sorted(glob.glob(root.top + "/sys/fs/ext4/*/errors_count")):
+        count = root.read(path[len(root.top) :], 64).strip()
+        if count != "0":
+            lines.append("%s %s" % (path.split("/")[-2], count))
     return "\n".join(lines)

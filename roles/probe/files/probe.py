@@ -17,6 +17,7 @@ from typing import Callable, Dict
 
 import cgroups
 import displays
+import dpkg
 import gpus
 import hostimages
 import hostlayout
@@ -37,7 +38,7 @@ FILES = Root(ROOT)
 read, read_bytes, first = FILES.read, FILES.read_bytes, FILES.first
 VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
-UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service")
+UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service", "docker.service")
 UNIT_FIELDS = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description,StatusText,"
     "ActiveEnterTimestampMonotonic"
@@ -222,12 +223,16 @@ SOURCES: Dict[str, Callable[[], str]] = {
     "cpu_capacity": lambda: machine.cpu_capacity(FILES),
     "performance_cpus": lambda: machine.performance_cpus(FILES),
     "cgroup": lambda: cgroups.limits(FILES),
+    "cgroup_controllers": lambda: machine.controllers(FILES),
     "service_cgroup": lambda: cgroups.service_limits(FILES),
     "service_affinity": cgroups.service_affinity,
     "disk": disk,
     "disk_pool": lambda: "\n".join("%s %s" % (path, hostpool.pool(path, ROOT)) for path in paths()),
     "our_disk": our_disk,
     "filesystems": lambda: mounts.filesystems(FILES, paths()),
+    "mount_points": lambda: mounts.points(FILES, (*paths(), dpkg.FOLDER)),
+    "filesystem_errors": lambda: mounts.errors(FILES),
+    "package_state": lambda: dpkg.state(FILES),
     "pci": lambda: displays.controllers(ROOT),
     "pci_drivers": lambda: displays.drivers(ROOT),
     "nvidia_smi": lambda: gpus.nvidia_smi(gpus.FIELDS),
@@ -246,6 +251,7 @@ SOURCES: Dict[str, Callable[[], str]] = {
     "docker_info": docker_info,
     "image_roots": lambda: "docker %s\ncontainerd %s" % roots(),
     "daemon_json": daemon_json,
+    "docker_snap": lambda: "yes" if os.path.isdir(ROOT + "/snap/docker") else "no",
     "runc": lambda: tool("runc", "--version").split("\n")[0],
     "nvidia_ctk": lambda: tool("nvidia-ctk", "--version").split("\n")[0],
     "uid": lambda: str(os.geteuid()),

@@ -108,7 +108,7 @@ def test_every_role_that_uses_one_specifies_it() -> None:
         (f"{HOST}/hostjournal.py", "REHEARSAL", layout.REHEARSAL_UNIT),
         ("cli/phi4_edge/ssh/relay.py", "UNIT", layout.UNIT),
         ("cli/phi4_edge/ssh/relay.py", "SOCKET_UNIT", layout.SOCKET_UNIT),
-        ("roles/probe/files/probe.py", "UNITS", (layout.UNIT, layout.SOCKET_UNIT, layout.LOAD_UNIT)),
+        ("roles/probe/files/probe.py", "UNITS", (layout.UNIT, layout.SOCKET_UNIT, layout.LOAD_UNIT, "docker.service")),
         ("roles/ollama/files/load.py", "UNIT", layout.UNIT),
     ],
 )

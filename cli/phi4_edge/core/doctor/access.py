@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from phi4_edge.core import broken_python
-from phi4_edge.core.doctor import fix as doctor_fix
-from phi4_edge.core.doctor.case import Case, Finding, Level, least, milliseconds
+from phi4_edge.core.doctor.case import Case, Finding, least, milliseconds
 from phi4_edge.core.facts.model import OperatingSystem
+from phi4_edge.core.judge.condition import Level
+from phi4_edge.core.packages import commands
 from phi4_edge.core.text import clean
 
 # A heavy .bashrc was measured to cost 170 ms; a fifth of that is a distribution's own.
@@ -16,7 +17,9 @@ SLOW_SHELL, SLOW_TRIP = 0.05, 0.5
 # A name server that does not answer makes sudo wait five seconds; a loaded board takes some tenths by itself.
 SLOW_SUDO = 1.0
 # Sources of the script that any Linux host answers; the checks of the others say themselves what silence means.
-ESSENTIAL = ("filesystems", "dpkg_locks", "dpkg_state", "cgroup_controllers", "sudoers", "listeners")
+ESSENTIAL = ("dpkg_locks", "sudoers", "listeners")
+# Of the probe, likewise.
+PROBED = ("mount_points", "filesystem_errors", "cgroup_controllers", "package_state")
 # The check that a refusal of preflight belongs to, by its kind.
 REFUSALS = {
     "unreachable": "ssh",
@@ -51,7 +54,7 @@ def refusal(host: str, kind: str, reason: str, next_step: str, system: str = "",
     distribution = OperatingSystem(words[0] if words else "", "", "", tuple(words[1:]))
     fix = clean(next_step, 900)
     if kind == "no_python" and words and fix == broken_python.INSTALL:
-        fix = f"{doctor_fix.install(distribution, 'python3')}; or set ansible_python_interpreter to where one is"
+        fix = f"{commands.install(distribution, 'python3')}; or set ansible_python_interpreter to where one is"
     elif kind == "no_sudo":
         fix = _sudo_fix(before, user, distribution if words else None) or fix
     elif kind == "unreachable" and _RESOLVING.search(before):
@@ -66,7 +69,7 @@ def _sudo_fix(found: str, user: str, system: OperatingSystem | None) -> str:
         line = f"Defaults:{who} !requiretty"
         return f"as root on it: echo '{line}' > {file}-tty && chmod 440 {file}-tty && visudo -c"
     if re.search(r"not found|no such file", found, re.IGNORECASE):
-        packages = doctor_fix.install(system, "sudo") if system is not None else "install sudo"
+        packages = commands.install(system, "sudo") if system is not None else "install sudo"
         return f"as root on it: {packages.replace('sudo ', '', 2)}, then allow it for {who} with visudo"
     if re.search(r"password is required|incorrect password|sorry, try again", found, re.IGNORECASE):
         line = f"{who} ALL=(ALL) NOPASSWD: ALL"
@@ -94,10 +97,11 @@ def scripts(case: Case) -> Iterator[Finding]:
         error = clean(case.part(name).get("error"), 300)
         if error:
             yield case.problem(check, error, "an answer of a script that looks at the host", _SEE_SHELL)
-    for name in ESSENTIAL:
-        gap = case.root.gap(name)
+    asked = [*((case.root, name) for name in ESSENTIAL), *((case.probe, name) for name in PROBED)]
+    for part, name in asked:
+        gap = part.gap(name)
         if gap in ("timeout", "failed", "nonsense"):
-            said = case.root.detail(name)
+            said = part.detail(name)
             found = f"{name.replace('_', ' ')} could not be checked ({gap}{f': {said}' if said else ''})"
             yield case.note(
                 "scripts", found, "an answer", f"look there: ssh {case.host}; a disk that hangs shows in dmesg"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
 from phi4_edge.core.catalog.model import Catalog
-from phi4_edge.core.doctor import fix as doctor_fix
 from phi4_edge.core.facts.model import HostFacts, OperatingSystem
 from phi4_edge.core.facts.sources import KINDS, MOST_TEXT
+from phi4_edge.core.judge.condition import Condition, Level
+from phi4_edge.core.packages import commands
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import clean
@@ -19,20 +19,6 @@ from phi4_edge.errors import FactsError
 
 CONTROLLER = "(controller)"
 NOWHERE = OperatingSystem("", "", "", ())
-
-
-class Level(StrEnum):
-    """How bad, best first. Only a problem would stop provisioning; a warning costs time, safety or the GPU."""
-
-    OK = "ok"
-    NOTE = "note"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-    @property
-    def rank(self) -> int:
-        """0 for ok; higher is worse."""
-        return list(Level).index(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +111,7 @@ class Case:
 
     def install(self, package: str) -> str:
         """Return the command that installs a package on this host."""
-        return doctor_fix.install(self.system, package, self.root.text("package_manager"))
+        return commands.install(self.system, package, self.root.text("package_manager"))
 
     @property
     def needs_packages(self) -> bool:
@@ -152,6 +138,10 @@ class Case:
         """Return a finding that would stop provisioning."""
         return self._finding(check, Level.PROBLEM, found, needed, fix)
 
+    def told(self, condition: Condition) -> Finding:
+        """Return what the judge says of the host as a finding."""
+        return self._finding(condition.check, condition.level, condition.found, condition.needed, condition.fix)
+
     def when(self, stops: bool, check: str, found: str, needed: str, fix: str) -> Finding:
         """Return a problem where it `stops` the plan, else a warning."""
         return (self.problem if stops else self.warning)(check, found, needed, fix)
@@ -170,7 +160,7 @@ def opened(case: Case, decided: Callable[[], tuple[HostFacts, Plan]]) -> tuple[C
     try:
         facts, plan = decided()
     except FactsError as error:
-        return case, [trouble(case.host, "facts", str(error), doctor_fix.see(case.host))]
+        return case, [trouble(case.host, "facts", str(error), commands.see(case.host))]
     return replace(case, facts=facts, plan=plan), []
 
 

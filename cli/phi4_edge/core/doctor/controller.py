@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from phi4_edge.core.doctor import fix as doctor_fix
-from phi4_edge.core.doctor.case import CONTROLLER, Finding, Level
+from phi4_edge.core.doctor.case import CONTROLLER, Finding
 from phi4_edge.core.facts.model import OperatingSystem
+from phi4_edge.core.judge.condition import Level
+from phi4_edge.core.packages import commands
 from phi4_edge.core.text import clean, dotted, gb, gib, version_of
 
 OLDEST_ANSIBLE = (2, 17)
@@ -64,14 +65,14 @@ def _programs(it: Readings) -> Iterator[Finding]:
         fix = "pip install --upgrade 'ansible-core>=2.17' in the environment that phi4-edge runs in"
         found = f"ansible-core {it.ansible}"
         yield _finding("ansible", Level.PROBLEM, found, f"{dotted(OLDEST_ANSIBLE)} or newer", fix)
-    client = doctor_fix.install(it.system, "openssh-client")
+    client = commands.install(it.system, "openssh-client")
     version = version_of(it.ssh.partition("OpenSSH_")[2])
     if not it.ssh:
         yield _finding("openssh", Level.PROBLEM, "no ssh", "OpenSSH's client", client)
     elif version and version < OLDEST_SSH:
         yield _finding("openssh", Level.WARNING, it.ssh, f"OpenSSH {dotted(OLDEST_SSH)} or newer", client)
     if it.passwords and not it.sshpass:
-        fix = f"{doctor_fix.install(it.system, 'sshpass')}; better: keys (ssh-copy-id USER@HOST)"
+        fix = f"{commands.install(it.system, 'sshpass')}; better: keys (ssh-copy-id USER@HOST)"
         found = "SSH passwords in the inventory but no sshpass"
         yield _finding("openssh", Level.PROBLEM, found, "sshpass, which passes them to ssh", fix)
 

@@ -1,6 +1,7 @@
 """`examine`: everything that would be in the way on one host, or on the fleet, with what mends it. Pure.
 
-A check is a function from a case to findings; no finding means that it found nothing to say, which counts as ok.
+What the plan says of its host comes from the judge, as the plan's own words do; the checks add what only the doctor
+looks at. A check is a function from a case to findings; nothing to say counts as ok.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from phi4_edge.core.doctor import access, engines, plan, system
-from phi4_edge.core.doctor.case import CONTROLLER, Case, Finding, Level
+from phi4_edge.core.doctor.case import CONTROLLER, Case, Finding
+from phi4_edge.core.judge import judge
+from phi4_edge.core.judge.condition import Level
 from phi4_edge.errors import PreflightError, UnreachableError
 
 __all__ = ["CONTROLLER", "FORMAT", "Case", "Finding", "Level", "document", "examine", "exit_code", "fleet"]
@@ -22,26 +25,22 @@ CHECKS: Mapping[str, Callable[[Case], Iterator[Finding]]] = {
     "login shell": access.login_shell,
     "connection": access.connection,
     "clock": system.clock,
-    "disk": system.filesystems,
-    "dpkg": system.packages,
+    "dpkg": system.package_lock,
     "dns": system.names,
-    "systemd": system.systemd,
+    "systemd": system.failed_units,
     "memory": system.memory,
     "power": system.power,
     "docker": engines.docker,
-    "cgroups": engines.cgroups,
-    "driver": engines.nvidia,
-    "secure boot": engines.secure_boot,
-    "known flaws": engines.floors,
+    "cgroups": engines.limits,
+    "toolkit": engines.specification,
     "plan": plan.fit,
-    "blockers": plan.blockers,
     "service": plan.service,
     "lock": plan.at_work,
 }
 # Checks that look at nothing where there are no facts, and those that do without the script that runs as root.
-FROM_FACTS = ("python", "systemd", "docker", "cgroups", "driver", "secure boot", "known flaws", "plan", "blockers",
-              "service", "lock")  # fmt: skip
-WITHOUT_ROOT = ("scripts", "python", "login shell", "connection", "clock", "plan", "blockers", "service", "lock")
+FROM_FACTS = frozenset((*judge.CHECKS, "python", "plan", "service", "lock"))
+WITHOUT_ROOT = frozenset((*judge.CHECKS, "scripts", "python", "login shell", "connection", "clock", "plan", "service",
+                          "lock")) - {"dpkg", "systemd", "docker", "toolkit"}  # fmt: skip
 # Checks of preflight that a host which was reached has passed.
 PASSED = ("ssh", "host key", "authentication", "sudo")
 # A skew that so many hosts share, and no host lacks, is this machine's own.
@@ -50,12 +49,10 @@ FEWEST_FOR_OUR_CLOCK = 2
 
 def examine(case: Case) -> tuple[Finding, ...]:
     """Return the findings of one host, worst first; each check that found nothing gives one that is ok."""
-    found = []
-    for name, check in CHECKS.items():
-        told = list(check(case))
-        found += told or ([Finding(case.host, name, Level.OK)] if _looked(case, name) else [])
+    found = [*plan.judged(case), *(finding for check in CHECKS.values() for finding in check(case))]
     named = {finding.check for finding in found}
-    found += [Finding(case.host, name, Level.OK) for name in PASSED if name not in named]
+    looked = [name for name in dict.fromkeys((*judge.CHECKS, *CHECKS)) if _looked(case, name)]
+    found += [Finding(case.host, name, Level.OK) for name in (*looked, *PASSED) if name not in named]
     return tuple(sorted(found, key=lambda finding: -finding.level.rank))
 
 

@@ -1,17 +1,20 @@
-"""Checks of what was planned: whether anything fits, what blocks it, who is at work, what an earlier run left."""
+"""Checks of what was planned: whether anything fits, who is at work, what an earlier run left."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from phi4_edge.core.doctor import fix as doctor_fix
+from phi4_edge.core.doctor import engines
 from phi4_edge.core.doctor.case import Case, Finding
-from phi4_edge.core.facts.endings import endings
 from phi4_edge.core.facts.lock import described
+from phi4_edge.core.facts.status import endings
 from phi4_edge.core.facts.units import STANDING
+from phi4_edge.core.judge.condition import Condition, Level
+from phi4_edge.core.judge.judge import judge
+from phi4_edge.core.judge.wanted import Wanted
 from phi4_edge.core.layout import LOAD_UNIT, SOCKET_UNIT, UNIT
+from phi4_edge.core.plan import needs
 from phi4_edge.core.text import parts
 
 # Of restarts, or of kills: one or two may be an update, or somebody's hand.
@@ -34,85 +37,39 @@ def fit(case: Case) -> Iterator[Finding]:
         yield case.note("plan", f"the host's {name} was too long to read in full", "all of it", see)
 
 
-def blockers(case: Case) -> Iterator[Finding]:
-    """What the plan itself says stands in its way, each with the command that removes it."""
-    for text in case.plan.blockers if case.plan is not None else ():
-        if re.match(r"[a-z-]+ [\d.]+ is older than ", text):
-            continue  # told by the check of known flaws, with what it takes to update
-        if re.match(r"/\S+ is on a file system that is mounted ", text):
-            continue  # told by the check of disks, with the mount point
-        for shape, make in _BLOCKERS:
-            match = re.search(shape, text)
-            if match:
-                yield make(case, text, match)
-                break
-        else:
-            found, _, fix = text.removeprefix("found ").partition(": ")
-            yield case.problem("plan", found, "a host that the plan can be applied to", fix or "mend that")
+def judged(case: Case) -> Iterator[Finding]:
+    """What the plan says of its host too, with what only a look as root tells beside it."""
+    if case.facts is None or case.catalog is None:
+        return
+    wanted = Wanted()
+    if case.plan is not None:
+        wanted = needs.wanted(case.plan, case.facts, case.catalog, case.overrides)
+    for condition in judge(case.facts, case.catalog, wanted):
+        told = replace(condition, found=condition.found + _detail(case, condition))
+        stopped = engines.stopped_by_a_restart(case) if _orphaned(case, condition) else 0
+        if stopped:
+            fix = f"{condition.fix}; meanwhile it stops {stopped} containers, see: docker ps"
+            told = replace(told, level=Level.PROBLEM, fix=fix)
+        yield case.told(told)
 
 
-def _port(case: Case, text: str, match: re.Match[str]) -> Finding:
-    port, address, variable = match[1], match[2], match[3]
-    owners = [line.split(" ", 2) for line in case.root.lines("listeners") if line.startswith(f"{port} ")]
-    by = f" by process {owners[0][1]} ({owners[0][2]})" if owners and len(owners[0]) == 3 else ""
-    fix = f"stop it (see it: sudo ss -ltnp 'sport = :{port}'), or set {variable}={_free(case, int(port))}"
-    return case.problem("port", f"port {port} is in use on {address}{by}", "a free port", f"{fix} in the inventory")
+def _orphaned(case: Case, condition: Condition) -> bool:
+    """Whether the condition is about our port, which Docker holds for no container."""
+    orphaned = case.facts.orphaned if case.facts is not None else ""
+    return condition.check == "port" and orphaned != "" and orphaned in condition.found
 
 
-def _free(case: Case, port: int) -> int:
-    taken = {number for _, number in case.facts.listening} if case.facts is not None else set()
-    return next(number for number in range(port + 1, port + 5000) if number not in taken)
-
-
-def _disk(case: Case, text: str, _match: re.Match[str]) -> Finding:
-    before, _, free = text.removeprefix("disk: ").rpartition(", ")
-    clear = doctor_fix.clear_cache(case.system, case.root.text("package_manager"))
-    fix = (
-        f"{clear}; sudo journalctl --vacuum-size=100M; see what is large: sudo du -xh -d2 /var /opt | sort -h | tail; "
-        f"or mount a larger disk at {case.overrides.layout.state}"
-    )
-    return case.problem("disk", free, before, fix)
-
-
-def _fleeting(case: Case, text: str, _match: re.Match[str]) -> Finding:
-    found, _, rest = text.removeprefix("disk: ").partition(", needed ")
-    needed, _, fix = rest.partition(". ")
-    return case.problem("disk", found, needed, fix)
-
-
-def _memory(case: Case, text: str, _match: re.Match[str]) -> Finding:
-    found, _, needed = text.partition(";")[0].removeprefix("memory: ").partition(", ")
-    fix = "stop what takes it (see it: ps -eo pid,rss,comm --sort=-rss | head), or set phi4_force=true"
-    return case.problem("memory", found, needed, fix)
-
-
-def _masked(case: Case, text: str, _match: re.Match[str]) -> Finding:
-    found = text.partition(";")[0]
-    return case.problem("unit", found, "a unit that may be started", f"sudo systemctl unmask {UNIT}")
-
-
-def _foreign(case: Case, text: str, _match: re.Match[str]) -> Finding:
-    fix = (
-        f"see it: systemctl cat {UNIT}; if it is not needed: sudo systemctl disable --now {UNIT}, "
-        "then move its file away and sudo systemctl daemon-reload"
-    )
-    return case.problem("unit", text.partition(";")[0], f"the name {UNIT} for our unit", fix)
-
-
-def _standing(case: Case, text: str, match: re.Match[str]) -> Finding:
-    fix = f"sudo mv {match[1]} {match[1]}.old, or mount a disk there"
-    return case.problem("paths", text.partition(",")[0], "a directory owned by root there, or nothing", fix)
-
-
-_BLOCKERS = (
-    (r"^port (\d{1,5}) is in use on (\S+); set (\w+)", _port),
-    (r"^disk: what is written below ", _fleeting),
-    (r"^disk: ", _disk),
-    (r"^memory: ", _memory),
-    (rf"^{re.escape(UNIT)} is masked", _masked),
-    (rf"^{re.escape(UNIT)} .* is not ours", _foreign),
-    (r"^(/\S+) is (?:a symbolic link|no directory|another user's directory)", _standing),
-)
+def _detail(case: Case, condition: Condition) -> str:
+    """Return what the script that runs as root knows beside what the judge found."""
+    if condition.check == "port":
+        port = condition.found.split()[1]
+        owners = [line.split(" ", 2) for line in case.root.lines("listeners") if line.startswith(f"{port} ")]
+        return f" by process {owners[0][1]} ({owners[0][2]})" if owners and len(owners[0]) == 3 else ""
+    if condition.check == "driver" and case.facts is not None and case.facts.nvidia.state == "mismatch":
+        lines = dict(line.partition(" ")[::2] for line in case.root.lines("nvidia_versions"))
+        both = f" (module {lines.get('kernel') or 'unknown'}, library {lines.get('library') or 'unknown'})"
+        return both if lines else ""
+    return ""
 
 
 def service(case: Case) -> Iterator[Finding]:

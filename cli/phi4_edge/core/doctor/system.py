@@ -1,24 +1,19 @@
-"""Checks of the system beneath: clock, file systems, package manager, names, systemd, memory, power."""
+"""Checks of the system beneath that no plan depends on: clock, locks, names, failed units, swap, power."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 
-from phi4_edge.core.doctor import fix as doctor_fix
 from phi4_edge.core.doctor.case import Case, Finding, milliseconds
 from phi4_edge.core.facts.init import SYSTEMD
-from phi4_edge.core.layout import DOCKER_PATH
-from phi4_edge.core.text import clean, gb, gib, integer
+from phi4_edge.core.packages import commands
+from phi4_edge.core.text import clean, gib, integer
 
 # Seconds. Below the first nobody notices; above the second apt and TLS begin to refuse what is signed.
 SKEW_NOTED, SKEW_WARNED, SKEW_REFUSED = 5.0, 60.0, 3600.0
-# An engine of ours has some thousand files; a release beside it as many again.
-FEWEST_INODES, LOW_INODES = 10_000, 50_000
 # What clocks of a few decimal places may contradict each other by.
 ROUNDING = 0.001
-LOW_SPACE = 500_000_000
 SMALL_MEMORY = 5 << 30
 SLOW_NAME = 2.0
 GONE = ("missing", "denied")
@@ -52,7 +47,7 @@ def clock(case: Case) -> Iterator[Finding]:
     timed = dict(line.partition("=")[::2] for line in case.root.lines("ntp"))
     setting = f"{case.install('clock')} && sudo timedatectl set-ntp true"
     if case.facts is not None and case.facts.init != SYSTEMD:
-        setting = f"{case.install('clock')} && {doctor_fix.start('chronyd', case.facts)}"
+        setting = f"{case.install('clock')} && {commands.start('chronyd', case.facts)}"
     if bounds is not None:
         least = bounds[0] if bounds[0] > 0 else -bounds[1] if bounds[1] < 0 else 0.0
         way = "ahead of" if bounds[0] > 0 else "behind"
@@ -76,79 +71,17 @@ def ago(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def filesystems(case: Case) -> Iterator[Finding]:
-    """Whether what we write to can be written to, run from, and has files and space left."""
-    told: set[tuple[str, str]] = set()
-    for line in case.root.lines("filesystems"):
-        found = _FILESYSTEM.fullmatch(line)
-        if found is None:
-            continue
-        words = list(found.groups())
-        for finding, kind in _filesystem(case, words):
-            if (words[1], kind) not in told:
-                told.add((words[1], kind))
-                yield finding
-    for line in case.root.lines("filesystem_errors"):
-        device, _, count = line.partition(" ")
-        yield case.warning(
-            "disk", f"the file system on {device} has recorded {count} errors", "none: the disk or card may be dying",
-            f"see them: sudo dmesg | grep {device}; then check it at the next boot: add fsck.mode=force to the "
-            "kernel's command line, and replace the disk if they come back",
-        )  # fmt: skip
-
-
-def _filesystem(case: Case, words: list[str]) -> Iterator[tuple[Finding, str]]:
-    path, point, flags = words[0], words[1], words[2].split(",")
-    total, inodes, free = (integer(word) or 0 for word in words[3:6])
-    there = shlex.quote(point)
-    root = case.overrides.layout.root
-    written = (root, case.overrides.layout.state, "/etc")
-    images = case.facts.images.path if case.facts is not None else DOCKER_PATH
-    ours = path in written or (path == images and case.needs_docker)
-    ours = ours or (path == "/var/lib/dpkg" and case.needs_packages)
-    if "ro" in flags:
-        yield case.when(
-            ours, "disk", f"{point} (for {path}) is mounted read-only", "a file system that can be written to",
-            f"sudo mount -o remount,rw {there}; if that fails see why: sudo dmesg | grep -i 'remount\\|error'",
-        ), "ro"  # fmt: skip
-    native = case.plan is not None and case.plan.fits and case.plan.service_manager == "systemd"
-    if "noexec" in flags and path in (root, images):
-        yield case.when(
-            native if path == root else case.needs_docker, "disk",
-            f"{point} (for {path}) is mounted noexec", "programs run from there",
-            f"sudo mount -o remount,exec {there}, and the same in /etc/fstab",
-        ), "noexec"  # fmt: skip
-    if total > 0 and inodes < LOW_INODES and path in (*written, images):
-        yield case.when(
-            ours and inodes < FEWEST_INODES, "inodes", f"{inodes} more files can be created on {point} (for {path})",
-            f"{LOW_INODES} for several releases side by side",
-            f"see where they are: sudo du --inodes -x -d3 {there} | sort -n | tail; then remove what is not needed",
-        ), "inodes"  # fmt: skip
-    if free < LOW_SPACE:
-        manager = case.root.text("package_manager")
-        yield case.warning(
-            "disk", f"{gb(free)} free on {point} (for {path})", f"{gb(LOW_SPACE)} for logs and updates",
-            f"sudo journalctl --vacuum-size=100M; {doctor_fix.clear_cache(case.system, manager)}; "
-            f"sudo du -xh -d2 {there} | sort -h | tail",
-        ), "space"  # fmt: skip
-
-
-def packages(case: Case) -> Iterator[Finding]:
-    """Whether the package manager could work now: nobody holds its lock, nothing is half installed."""
-    stops, held = case.needs_packages, case.root.lines("dpkg_locks")
+def package_lock(case: Case) -> Iterator[Finding]:
+    """Whether somebody works with the package manager now."""
+    held = case.root.lines("dpkg_locks")
     if held:
         path, process, program = [*held[0].split(" ", 2), "", ""][:3]
-        yield case.when(
-            stops, "dpkg", f"{path} is held by process {process} ({program or 'unknown'})", "a free lock",
+        waits = ": provision waits for it, up to phi4_docker_lock_timeout (300 s)" if case.needs_packages else ""
+        yield case.warning(
+            "dpkg", f"{path} is held by process {process} ({program or 'unknown'})", f"a free lock{waits}",
             f"wait for it (see it: ps -fp {process}), or sudo systemctl stop unattended-upgrades apt-daily.service "
             "apt-daily-upgrade.service; kill it only if it hangs",
         )  # fmt: skip
-    state = clean(case.root.text("dpkg_state"), 400)
-    said = state.partition(" ")[2]
-    if state.startswith("interrupted") or said:
-        found = "dpkg was interrupted" if state.startswith("interrupted") else f"half-installed packages: {said}"
-        fix = "sudo dpkg --configure -a && sudo apt-get -f install -y"
-        yield case.when(stops, "dpkg", found, "every package fully installed", fix)
 
 
 def names(case: Case) -> Iterator[Finding]:
@@ -192,8 +125,8 @@ _SEE_DNS = (
 )
 
 
-def systemd(case: Case) -> Iterator[Finding]:
-    """Whether systemd is well, and which units are not."""
+def failed_units(case: Case) -> Iterator[Finding]:
+    """Which units of systemd are not well."""
     if case.facts is None or case.facts.init != "systemd":
         return  # the plan says what that means
     lines = case.root.lines("systemd")
@@ -202,16 +135,6 @@ def systemd(case: Case) -> Iterator[Finding]:
         named = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
         see = f"journalctl -u {failed[0]} -n 50; once it is fixed: sudo systemctl reset-failed"
         yield case.note("systemd", f"failed units: {named}", "none", see)
-    elif state in ("starting", "initializing"):
-        yield case.warning("systemd", "the host is still starting", "a started one", "systemctl list-jobs; try later")
-    elif state in ("maintenance", "stopping"):
-        fix = "look at its console; sudo systemctl default leaves the rescue shell"
-        yield case.problem("systemd", f"systemd is in state {state}", "running", fix)
-    elif not state and case.root.gap("systemd") in ("", "timeout", "failed"):
-        yield case.problem(
-            "systemd", "systemd does not answer", "an answer: the service is one of its units",
-            "sudo kill -TERM 1 makes it re-execute itself; if that does not help: sudo reboot -f",
-        )  # fmt: skip
 
 
 def memory(case: Case) -> Iterator[Finding]:

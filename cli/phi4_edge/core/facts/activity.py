@@ -46,6 +46,15 @@ def service(sources: Sources) -> Service | None:
     )
 
 
+def docker(sources: Sources) -> str:
+    """Return how Docker's own unit stands: its state, masked, or missing; "" where nobody asked systemd for it."""
+    values = _units(sources.text("service")).get("docker.service")
+    if values is None:
+        return ""
+    load = clean(values.get("LoadState"), 32)
+    return {"not-found": "missing", "masked": "masked"}.get(load, clean(values.get("ActiveState"), 32))
+
+
 def _units(text: str) -> dict[str, dict[str, str]]:
     """Return what systemd says about each unit. An empty line ends a unit; so does a property that comes again.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from phi4_edge.core.facts.journal import Journal, Lock
 from phi4_edge.core.facts.receipt import Receipt
+from phi4_edge.core.facts.system import System
 from phi4_edge.core.facts.units import Service
 from phi4_edge.core.layout import Layout
 
@@ -35,9 +36,7 @@ class OperatingSystem:
 
 @dataclass(frozen=True, slots=True)
 class Userland:
-    """What the host's programs are made for, whatever its kernel is: bits of a pointer (None: unknown), and Debian's
-    name for that ("": unknown).
-    """
+    """What the host's programs are made for: bits of a pointer (None: unknown), and Debian's name for that, or ""."""
 
     bits: int | None
     name: str
@@ -237,6 +236,7 @@ class HostFacts:
     secure_boot: bool | None
     reboot_required: bool
     init: str
+    system: System
     systemd: str
     docker: str
     compose: str

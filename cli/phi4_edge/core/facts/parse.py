@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.core.facts import activity, cgroup, cpu, gpu, installed, memory
+from phi4_edge.core.facts import activity, cgroup, cpu, gpu, installed, memory, system
 from phi4_edge.core.facts.model import Cgroup, Disk, HostFacts, Images, Libc, OperatingSystem, Python, Userland
 from phi4_edge.core.facts.receipt import ABSENT, Receipt
 from phi4_edge.core.facts.receipt import from_dict as receipt_from_dict
@@ -131,6 +131,7 @@ def _system(sources: Sources) -> dict[str, Any]:
         "secure_boot": {"enabled": True, "disabled": False}.get(sources.text("secure_boot").strip()),
         "reboot_required": sources.text("reboot_required").lstrip().startswith("yes"),
         "init": clean(sources.text("init").strip().partition(" ")[0], 32),
+        "system": system.parse(sources.text_or_none, activity.docker(sources)),
         "boot_id": clean(sources.text("boot_id"), 64),
     }
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from phi4_edge.core.catalog.model import Candidate, Catalog, CatalogEngine, Variant
 from phi4_edge.core.catalog.table import GB, Profile, ResourceTable
 from phi4_edge.core.facts.model import Gpu, HostFacts
+from phi4_edge.core.judge import driver
+from phi4_edge.core.judge import gpu as gpu_conditions
 from phi4_edge.core.plan import gates
 from phi4_edge.core.plan.forecast import Forecast, forecast
 from phi4_edge.core.plan.gates import Verdict
@@ -119,7 +121,8 @@ def _attempt(
     listed = _candidates(catalog, profile, overrides)
     blocked = ""
     if profile.accelerator == "cuda" and gpu is None:
-        blocked = gates.no_gpu(facts, gates.driver_hindrance(facts, catalog, overrides))
+        hindrance, installs = driver.hindrance(facts, catalog, overrides), driver.wanted(facts, catalog, overrides)
+        blocked = gpu_conditions.reason(facts, hindrance, installs)
     elif not listed:
         blocked = f"nothing in the catalog is {' '.join(overrides.asks)} for {profile.accelerator}"
     evaluations = () if blocked else tuple(_evaluate(facts, table, catalog, overrides, item, gpu) for item in listed)

@@ -15,7 +15,7 @@ from phi4_edge.core.engines import directives, release_files
 from phi4_edge.core.facts.init import hindrance
 from phi4_edge.core.facts.model import HostFacts, to_plain
 from phi4_edge.core.layout import UNIT
-from phi4_edge.core.plan import contents, floors, gates, reasons
+from phi4_edge.core.plan import contents, gates, needs, reasons
 from phi4_edge.core.plan import steps as plan_steps
 from phi4_edge.core.plan.changes import action, changes, recover
 from phi4_edge.core.plan.choose import Attempt, choose, nearest, rejections
@@ -38,6 +38,11 @@ UNNAMED = "unnamed"
 def decide(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: Overrides, inputs: Inputs) -> Plan:
     """Return the plan of one host; equal arguments give equal plans. Never raises for a host that nothing fits."""
     catalog = _with_held(catalog, inputs)
+    return needs.judged(_planned(facts, table, catalog, overrides, inputs), facts, catalog, overrides)
+
+
+def _planned(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: Overrides, inputs: Inputs) -> Plan:
+    """Return the plan without what the judge says of the host."""
     choice = choose(facts, table, catalog, overrides)
     common: dict[str, Any] = {
         "host": overrides.host or facts.host,
@@ -84,8 +89,6 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
     kind = action(it.facts, fingerprint, install, first)
     memory, disk = _memory(it, applied["knobs"]), _disk(it, applied)
     reason = _not_applicable(it)
-    too_old, accepted = floors.sentences(it, steps, install)
-    blockers = reasons.blockers(it, memory, disk, kind)
     return Plan(
         fits=True,
         forced=it.forced,
@@ -102,8 +105,7 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
         applicable=not reason,
         not_applicable=reason,
         reasons=reasons.reasons(it.facts, it.table, it.choice, it.attempt, it.evaluation),
-        warnings=(*reasons.warnings(it), *_ignored(it, plain), *accepted),
-        blockers=(*blockers, *too_old) if kind != "none" else (),
+        warnings=(*reasons.warnings(it), *_ignored(it, plain)),
         candidates=_candidates(it.attempt),
         action=kind,
         changes=changes(it.facts, {**_compared(applied), "release": release}, first, kind, install),

@@ -1,4 +1,4 @@
-"""The sentences of a plan: reasons, warnings, blockers, and what is missing where nothing fits."""
+"""The sentences of a plan: reasons, warnings of its own, and what is missing where nothing fits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import ipaddress
 
 from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.core.engines.table import ENGINES
-from phi4_edge.core.facts.installed import misplaced
 from phi4_edge.core.facts.model import HostFacts
-from phi4_edge.core.inventory import EVERYWHERE
-from phi4_edge.core.layout import LOOPBACK, UNIT
-from phi4_edge.core.plan import gates, steps
+from phi4_edge.core.judge import driver, gpu
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.plan.context import Chosen
-from phi4_edge.core.plan.model import DiskNeed, Memory
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.plan.sizing import LONGROPE_FROM, images_guessed
 from phi4_edge.core.text import clean, gb, gib
@@ -24,16 +20,6 @@ PAGE_TOOLS_TOKENS, PAGE_TOOLS_CONTEXT = 6000, 8192
 # Warnings that come and go while nobody changes the host or what is planned for it.
 PASSING = frozenset({REBOOT})
 _HOLD = " or ".join(name for name, engine in ENGINES.items() if engine.holds_clients)
-_STANDING = {
-    **{
-        name: f"is {found}, needed a directory of root: move it away, or mount a disk there"
-        for name, found in (
-            ("link", "a symbolic link"), ("file", "no directory"), ("user", "another user's directory"),
-        )
-    },
-    "closed": "lies in a directory that not every user may pass, needed that all may, for the engine runs as one of "
-    "its own: see which (namei -m), then sudo chmod o+x DIRECTORY",
-}  # fmt: skip
 
 
 def reasons(
@@ -43,7 +29,7 @@ def reasons(
     profile, sizing, pool = attempt.profile, chosen.sizing, chosen.pool
     found = list(_gpu_passed_over(choice, attempt))
     if facts.nvidia.gpus:
-        found += [f"not used: {gates.unusable(gpu)}" for gpu in facts.nvidia.unusable]
+        found += [f"not used: {'; '.join(gpu.unusable(one))}" for one in facts.nvidia.unusable]
     found.append(
         f"{profile.name}: RAM {gib(facts.ram_bytes)} of {profile.minimum_ram:g} GB wanted "
         f"({gib(table.counts_from(profile.minimum_ram))} counts as that)"
@@ -113,17 +99,10 @@ def warnings(it: Chosen) -> tuple[str, ...]:
             f"webui_builtin_tools: the page's tools take about {PAGE_TOOLS_TOKENS} tokens of every question, context "
             f"{chosen.sizing.context} has no room for them; set phi4_context_length to {PAGE_TOOLS_CONTEXT} or more"
         )
-    found += [f"forced: {text}" for text in _fleeting(it)] if overrides.force else []
     found += [f"nvidia-smi: {remark}" for remark in facts.nvidia.remarks]
-    if attempt.gpu is not None and attempt.gpu.exclusive:
-        found.append(
-            f"{attempt.gpu.name} is in an exclusive compute mode: while another process uses it, no engine can start"
-        )
-    if gates.driver_asked(facts, overrides) and not gates.driver_wanted(facts, it.catalog, overrides):
-        why = gates.driver_hindrance(facts, it.catalog, overrides)
-        found.append(f"{gates.DRIVER_VARIABLE} has no effect, no driver is installed: {why}")
-    if facts.nvidia.gpus and facts.nvidia.nouveau:
-        found.append("the nouveau module is loaded beside the NVIDIA driver")
+    if driver.is_asked(facts, overrides) and not driver.wanted(facts, it.catalog, overrides):
+        why = driver.hindrance(facts, it.catalog, overrides)
+        found.append(f"{driver.VARIABLE} has no effect, no driver is installed: {why}")
     found += _unmeasured(it) if it.images else []
     if facts.reboot_required:
         found.append(REBOOT)
@@ -141,92 +120,6 @@ def _unmeasured(it: Chosen) -> list[str]:
             f"{measured}: set it in /etc/docker/daemon.json on the host before"
         )
     return found
-
-
-def blockers(it: Chosen, memory: Memory, disk: DiskNeed, kind: str) -> tuple[str, ...]:
-    """Return what stands in the way of applying now; it never changes the choice itself.
-
-    Memory and port are looked at only on a host that is not ours yet: elsewhere our own engine would count, also one
-    that a run which was killed before its receipt has left.
-    """
-    if kind == "none":
-        return ()
-    facts, overrides, chosen = it.facts, it.overrides, it.evaluation
-    found = _elsewhere(facts, overrides)
-    found += [f"{disk.path} {_STANDING[disk.standing]}" for disk in facts.disks if disk.standing]
-    found += [] if overrides.force else _fleeting(it)
-    found += _unusable(it)
-    service = facts.service
-    if service is not None and service.load == "masked":
-        found.append(f"{UNIT} is masked on the host; systemctl unmask phi4-edge allows it to run")
-    if service is not None and service.foreign and not facts.receipt.present:
-        found.append(f'{UNIT} on the host is not ours ("{service.description}"); rename or remove it there')
-    if disk.to_write > disk.free:
-        found.append(f"disk: {gb(disk.to_write)} to write below {facts.layout.state}, {gb(disk.free)} free now")
-    found += steps.obstacles(it, steps.install(it))
-    if overrides.webui_enabled and not facts.receipt.webui_image.key:
-        found += _listener(facts, overrides.webui_port, LOOPBACK, "webui_port")
-    unit_there = service is not None and service.load == "loaded"
-    if facts.receipt.present or unit_there:
-        return tuple(found)
-    return (*found, *_in_use(facts, overrides, chosen, memory.ram_need - memory.prompt_cache))
-
-
-def _elsewhere(facts: HostFacts, overrides: Overrides) -> list[str]:
-    """Return where the host has an installation of ours that is not where this one would be, or was not looked for."""
-    if facts.layout != overrides.layout:
-        wanted = " and ".join(f"{name}={path}" for name, path in overrides.layout.variables.items())
-        return [f"found facts of another place, needed some with {wanted}: look at the host again (phi4-edge detect)"]
-    found, fix = misplaced(facts)
-    return [f"{found}: {fix}"] if found else []
-
-
-def _used(it: Chosen) -> tuple[str, ...]:
-    """Return the paths that something of ours will be written to."""
-    return (it.facts.layout.root, it.facts.layout.state, "/etc", *((it.facts.images.path,) if it.images else ()))
-
-
-def _fleeting(it: Chosen) -> list[str]:
-    """Return where what is written would be gone after a boot, and takes the memory that the model needs until then."""
-    disks = [disk for disk in it.facts.disks if disk.memory and disk.path in _used(it)]
-    return [
-        f"disk: what is written below {' and '.join(disk.path for disk in disks if disk.memory == kind)} is kept in "
-        f"memory ({kind}), needed a disk: it would be gone after a boot. Turn the overlay off or mount a disk there; "
-        "phi4_force: true goes on all the same"
-        for kind in dict.fromkeys(disk.memory for disk in disks)
-    ]
-
-
-def _unusable(it: Chosen) -> list[str]:
-    """Return where nothing can be written, or nothing run that has to."""
-    used = [disk for disk in it.facts.disks if disk.path in _used(it)]
-    programs = {it.facts.layout.root: it.manager == "systemd", it.facts.images.path: bool(it.images)}
-    return [
-        *(f"{disk.path} is on a file system that is mounted read-only: mount it read-write"
-          for disk in used if disk.read_only),
-        *(f"{disk.path} is on a file system that is mounted noexec, and programs run from there: mount it with exec"
-          for disk in used if disk.noexec and programs.get(disk.path)),
-    ]  # fmt: skip
-
-
-def _in_use(facts: HostFacts, overrides: Overrides, chosen: Evaluation, need: int) -> tuple[str, ...]:
-    """Return what takes the `need` of RAM or the port that we want on a host that is not ours yet."""
-    found = []
-    available = facts.mem_available
-    if chosen.pool.kind != "vram" and not overrides.force and available is not None and available < need:
-        found.append(
-            f"memory: {gb(available)} available now, {chosen.candidate.label} needs {gb(need)}; "
-            "stop what else runs there or set phi4_force: true"
-        )
-    return (*found, *_listener(facts, overrides.port, overrides.bind, "phi4_port"))
-
-
-def _listener(facts: HostFacts, wanted: int, bind: str, variable: str) -> tuple[str, ...]:
-    """Return what listens where we want to, or ()."""
-    for address, port in facts.listening:
-        if port == wanted and (address in (bind, *EVERYWHERE) or bind in EVERYWHERE):
-            return (f"port {port} is in use on {address}; set {variable} or stop what listens there",)
-    return ()
 
 
 def no_fit_reasons(choice: Choice) -> tuple[str, ...]:
@@ -270,7 +163,7 @@ def _gpu_passed_over(choice: Choice, chosen: Attempt) -> tuple[str, ...]:
     """Return why each GPU that is there and was tried in vain is not used."""
     found = []
     for attempt in choice.attempts:
-        if attempt is chosen or attempt.profile.accelerator != "cuda" or attempt.blocked == gates.NO_GPU:
+        if attempt is chosen or attempt.profile.accelerator != "cuda" or attempt.blocked == gpu.NO_GPU:
             continue
         owner = f"{attempt.gpu.name} is not used: " if attempt.gpu is not None else ""
         found.append(f"{owner}{_why(attempt)}")

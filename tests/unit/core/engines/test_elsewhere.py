@@ -141,7 +141,7 @@ def test_facts_of_another_place_are_in_the_way() -> None:
     wishes = Overrides.from_vars("gw1", THERE.variables)
     made = decide(parse.parse(read("n150-8gb")), data.load_table(), data.load_catalog(), wishes, whole({}, {}))
     assert made.blockers[0] == (
-        "found facts of another place, needed some with phi4_root=/data/phi4 and phi4_state=/data/phi4-state: "
+        "facts of another place, needed some with phi4_root=/data/phi4 and phi4_state=/data/phi4-state: "
         "look at the host again (phi4-edge detect)"
     )
 

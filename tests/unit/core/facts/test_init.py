@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.doctor import fix
 from phi4_edge.core.facts import init, parse
 from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.packages import commands
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.text import parts
 
@@ -75,9 +75,9 @@ def test_where_systemd_is_first_nothing_is_in_the_way(document: Callable[..., An
 )
 def test_a_service_is_started_as_that_host_does(document: Callable[..., Any], name: str, command: str) -> None:
     facts: HostFacts = parse.parse(host(document, name))
-    assert fix.start("docker", facts) == command
+    assert commands.start("docker", facts) == command
 
 
 def test_a_service_of_systemd_is_started_by_it(document: Callable[..., Any]) -> None:
-    assert fix.start("docker", parse.parse(document("n150-8gb"))) == "sudo systemctl enable --now docker"
-    assert fix.start("docker", None) == "sudo systemctl enable --now docker"
+    assert commands.start("docker", parse.parse(document("n150-8gb"))) == "sudo systemctl enable --now docker"
+    assert commands.start("docker", None) == "sudo systemctl enable --now docker"

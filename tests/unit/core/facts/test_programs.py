@@ -99,7 +99,7 @@ def test_podman_is_named(document: Make, plan: Make, sources: dict[str, Any], re
     assert (found.docker, found.compose, found.podman) == ("", "", "5.4.2")
     made = plan(whole, **COMPOSE)
     (blocker,) = [text for text in made.blockers if "Podman" in text]
-    assert blocker.startswith("found Podman 5.4.2 as `docker`, needed Docker Engine")
+    assert blocker.startswith("Podman 5.4.2 as `docker`, needed Docker Engine")
     assert "CVE" not in " ".join(made.blockers) and "older than" not in " ".join(made.blockers)
     # Without containers it is nobody's business.
     assert [text for text in plan(whole).blockers if "Podman" in text] == []

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from phi4_edge.core.facts import parse
-from phi4_edge.core.facts.endings import endings, memory_kills
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.receipt import Container, Receipt
+from phi4_edge.core.facts.status import endings, memory_kills
 from phi4_edge.core.facts.units import STANDING, ModelState, Service, model_state
 
 Make = Callable[..., Any]

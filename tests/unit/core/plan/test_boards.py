@@ -111,7 +111,7 @@ def test_what_is_free_now_must_hold_what_vllm_takes_at_once(
     document: Make, plan: Make, available: int, blocked: bool
 ) -> None:
     made = shared(document, plan, 130, available)
-    assert any(text.startswith("memory: ") and "vllm bf16 needs 10.4 GB" in text for text in made.blockers) is blocked
+    assert any("of memory available now, needed 10.4 GB for vllm bf16" in text for text in made.blockers) is blocked
 
 
 def test_a_cards_own_memory_is_taken_whole(document: Make, plan: Make) -> None:

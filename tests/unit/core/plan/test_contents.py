@@ -114,7 +114,8 @@ def test_the_chat_page_needs_docker_room_and_a_port(document: Make, plan: Make, 
     assert made.disk.to_write > plain.disk.to_write and made.fingerprint != plain.fingerprint
     taken = document("n150-8gb", listening="0.0.0.0 3000")
     assert any(
-        "port 3000 is in use on 0.0.0.0; set webui_port" in text for text in plan(taken, webui_enabled=True).blockers
+        "port 3000 is in use on 0.0.0.0, needed a free port: " in text and "set webui_port=3001" in text
+        for text in plan(taken, webui_enabled=True).blockers
     )
     assert plan(taken).blockers == ()
     with pytest.raises(InventoryError, match="webui_port: found 8080, which is phi4_port too"):

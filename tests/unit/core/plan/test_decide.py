@@ -178,7 +178,7 @@ def test_blockers_on_a_host_that_is_not_ours(document: Make, plan: Make) -> None
     busy = document("n150-8gb", meminfo="MemTotal: 7968768 kB\nMemAvailable: 1000000 kB", listening="0.0.0.0 8080")
     made = plan(busy)
     assert made.fits and len(made.blockers) == 2
-    assert "1.0 GB available now, onnx int4 needs 4.7 GB" in made.blockers[0]
+    assert "1.0 GB of memory available now, needed 4.7 GB for onnx int4: " in made.blockers[0]
     assert "port 8080 is in use on 0.0.0.0" in made.blockers[1]
     assert plan(busy, force=True, port=8081).blockers == ()
     elsewhere = document("n150-8gb", listening="10.0.0.1 8080")
@@ -194,7 +194,8 @@ def test_blocked_by_disk_while_the_old_release_is_kept(document: Make, plan: Mak
             receipt=json.dumps({"present": True, "receipt": {"format": "phi4-edge/receipt/1"}}),
         )
     )
-    assert made.blockers == ("disk: 2.4 GB to write below /var/lib/phi4-edge, 2.0 GB free now",)
+    (text,) = made.blockers
+    assert text.startswith("2.0 GB free now below /var/lib/phi4-edge, needed 2.4 GB to write there: ")
 
 
 def test_plan_documents(document: Make, plan: Make) -> None:

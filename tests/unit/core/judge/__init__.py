@@ -1,0 +1,1 @@
+"""What the plan and the doctor say of one host."""
