@@ -218,7 +218,7 @@ def _must_go_on(transport: Transport, target: Target) -> None:
     if transport.is_active():
         return
     banner = getattr(transport.auth_handler, "banner", None)  # get_banner() has none once the connection is over
-    if said := login.first_line(_printable(banner or b"")):
+    if said := login.first_line(printable((banner or b"").decode("utf-8", "replace"))):
         raise Refused(
             "auth_refused",
             f"found that {target.address} ended the login of {target.user}: {said}, needed it let in",
@@ -291,12 +291,8 @@ def _answer(channel: Channel, budget: Budget) -> tuple[int, str]:
     while chunk := channel.recv(OUTPUT_LIMIT):
         said += chunk
         if len(said) > OUTPUT_LIMIT:
-            return NOT_RUN, _printable(said[:OUTPUT_LIMIT])
+            return NOT_RUN, printable(said[:OUTPUT_LIMIT].decode("utf-8", "replace"))
         channel.settimeout(budget.wait(None))
     if not channel.status_event.wait(budget.remaining):
         budget.exceed("no exit status")
-    return channel.recv_exit_status(), _printable(said)
-
-
-def _printable(said: bytes) -> str:
-    return printable(said.decode("utf-8", "replace"))
+    return channel.recv_exit_status(), printable(said.decode("utf-8", "replace"))

@@ -60,9 +60,8 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
     images = memory.images(sources)
     kernel, architecture, total, found, disks = _essentials(sources, images)
     system = _system(sources)
-    limits = cgroup.limits(sources, system["init"])
+    display, board, limits = gpu.displays(sources), gpu.jetson(sources), cgroup.limits(sources, system["init"])
     ram = min(total - found.huge_pages, limits.memory or total)
-    display, board = gpu.displays(sources), gpu.jetson(sources)
     return HostFacts(
         host=sources.host or clean(sources.text("hostname"), 253) or "unnamed",
         hostname=clean(sources.text("hostname"), 253),

@@ -163,9 +163,7 @@ def _evaluate(
     fitting = next((sizing for sizing in tried if sizing.need <= pool.usable), None)
     native = native_disk(facts, engine, verdict.service_manager, candidate.accelerator, gpu)
     images = [image for image in (verdict.image, catalog.webui.image if overrides.webui_enabled else None) if image]
-    needs = disk_needs(
-        facts.layout, variant.weights, native, images, overrides.image_delivery, facts.images.path, engine.store
-    )
+    needs = disk_needs(facts, variant.weights, native, images, overrides.image_delivery, engine.store)
     lacks = [
         *([] if fitting else [_too_large(tried, pool, gpu, facts.ram_by)]),
         *_too_little_beside(facts, table, engine, pool, held),

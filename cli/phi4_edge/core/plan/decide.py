@@ -221,7 +221,7 @@ def _loading(it: Chosen, applied: Mapping[str, Any]) -> tuple[int, int]:
     # Planned and catalog's images are in the same order: first the engine's, then the page's.
     missing = [source for source, image in zip(it.images, planned, strict=True) if image.digest not in loaded]
     state, place = it.facts.layout.state, it.facts.images.path
-    needs = disk_needs(it.facts.layout, 0, 0, missing, it.overrides.image_delivery, place)
+    needs = disk_needs(it.facts, 0, 0, missing, it.overrides.image_delivery)
     shared = it.facts.disk(place).pool == it.facts.disk(state).pool
     return needs[state], needs[place] if shared else 0
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage, ModelStore
 from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.core.facts.model import Gpu, HostFacts
-from phi4_edge.core.layout import Layout
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import gb, version_of
 
@@ -161,15 +160,14 @@ def images_guessed(facts: HostFacts) -> str:
 
 
 def disk_needs(
-    layout: Layout,
+    facts: HostFacts,
     weights: int,
     native: int,
     images: Sequence[CatalogImage],
     delivery: str,
-    place: str,
     store: ModelStore | None = None,
 ) -> Mapping[str, int]:
-    """Return where the parts of one installation go, at the worst moment; images to `place`.
+    """Return where the parts of one installation go, at the worst moment.
 
     While Docker loads an image, it holds it compressed beside unpacked; one that is pushed is staged with us besides.
     It is gone from there before an engine makes a store of its own out of the weights.
@@ -178,6 +176,7 @@ def disk_needs(
     archives = sum(image.archive for image in images)
     staged = archives if delivery == "push" else 0
     made = store.peak(weights) if store is not None else 0
+    layout, place = facts.layout, facts.images.path
     needs = {layout.state: weights + max(staged, made), layout.root: native}
     # Docker may have been put where our own files are.
     return {**needs, place: needs.get(place, 0) + unpacked + archives}
