@@ -109,7 +109,7 @@ def test_passwords_reach_the_preflight_and_nobody_sees_them(
 
 def test_ansible_gets_the_same_as_the_preflight(hosts: Path) -> None:
     login = Login("typed", "/keys/k", "hop")
-    reach = Reach(None, 5, None, None, lambda text: None, login, lambda: "c4nary")
+    reach = Reach(None, 5, None, lambda text: None, login=login, login_password=lambda: "c4nary")
     opened = fleet.Fleet.open((str(hosts),), reach)
     run = opened.access.run("detect", ["gw1"])
     assert run.argv[run.argv.index("--user") :][:4] == ("--user", "typed", "--private-key", "/keys/k")

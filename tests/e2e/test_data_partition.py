@@ -16,6 +16,7 @@ from tests.e2e.gateway import Cli, Gateway
 pytestmark = pytest.mark.e2e
 
 ROOT, STATE = "/data/phi4/programs", "/data/phi4/state"
+FACT = "/etc/ansible/facts.d/phi4_edge.fact"
 NOTHING = "test ! -e /opt/phi4-edge && test ! -e /var/lib/phi4-edge"
 LEFT = "find /data -mindepth 1; ls -d /etc/systemd/system/phi4-edge* 2>/dev/null || true"
 
@@ -50,7 +51,7 @@ def test_a_whole_life_below_a_mount(ready: Cli, host: Gateway, tmp_path: Path) -
     assert host.chat("Hello")["choices"][0]["message"]["content"].strip()
     first = json.loads(host.sh(f"cat {STATE}/receipt.json"))
     managed = {entry["path"] for entry in first["files"]}
-    assert all(path.startswith((f"{ROOT}/", f"{STATE}/", "/etc/systemd/system/phi4-edge")) for path in managed)
+    assert all(path.startswith((f"{ROOT}/", f"{STATE}/", "/etc/systemd/system/phi4-edge", FACT)) for path in managed)
     # The unit sees its programs and its model, and neither the receipt nor what else lies on the partition.
     seen = f"nsenter -t $(systemctl show -P MainPID phi4-edge) -m ls {STATE} /data/phi4"
     assert "receipt.json" not in host.sh(seen) and "models" in host.sh(seen)
