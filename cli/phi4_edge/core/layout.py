@@ -64,7 +64,10 @@ class Layout:
 STANDARD = Layout()
 # What lies in each: neither directory may lie in something of the other's.
 IN_ROOT = ("current", "engines", "releases")
-IN_STATE = ("docker.json", "journal.json", "lock", "models", "receipt.json", "staging", "stores", "trust", "webui")
+IN_STATE = (
+    *("docker.json", "fact.json", "journal.json", "lock", "models", "receipt.json", "staging", "stores", "trust"),
+    "webui",
+)
 
 
 def of(plan: Mapping[str, Any]) -> Layout:

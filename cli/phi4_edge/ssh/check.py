@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from phi4_edge.core import broken_python
 from phi4_edge.core.inventory import Host
 from phi4_edge.ssh import abreast, interpreter, login, session
-from phi4_edge.ssh.finding import Refusal
+from phi4_edge.ssh.finding import Refusal, Refused
 from phi4_edge.ssh.keys import has_ticket
 from phi4_edge.ssh.target import CONNECT_SECONDS, GSSAPI, MOST_CONNECT_SECONDS, Target, resolve
 from phi4_edge.ssh.wire import Budget, Open, Wire
@@ -103,7 +103,7 @@ def _check(host: Host, rights: Rights, wires: Open) -> Refusal:
         return Refusal(host.name, "skipped", f"reached through {target.indirect[:100]}, which is left to Ansible")
     try:
         wire = _dialled(host, target)
-    except session.Refused as refused:
+    except Refused as refused:
         return _left_to_ssh(refused.finding(host.name), target)
     try:
         with wires.using(wire):
@@ -118,7 +118,7 @@ def _dialled(host: Host, target: Target) -> Wire:
     for _ in range(host.ssh.retries):
         try:
             return session.dial(target, budget)
-        except session.Refused:
+        except Refused:
             if budget.remaining <= RETRY_SECONDS:
                 raise
             time.sleep(RETRY_SECONDS)
@@ -141,7 +141,7 @@ def _visit(host: Host, target: Target, rights: Rights, wire: Wire) -> Refusal:
         _check_python(transport, host, target)
         if rights.become if host.become is None else host.become:
             _check_sudo(transport, host, target, host.become_password or rights.become_password)
-    except session.Refused as refused:
+    except Refused as refused:
         finding = refused.finding(host.name)
         if transport is not None and refused.kind in ("no_python", "no_sudo"):
             return replace(finding, user=target.user, system=_system(transport))
@@ -166,7 +166,7 @@ def _system(transport: Transport) -> str:
     """ID and ID_LIKE of the host's distribution in one line, "" where it does not say: for advice alone."""
     try:
         _, said = session.run(transport, "cat /etc/os-release", most_seconds=SYSTEM_SECONDS)
-    except session.Refused:
+    except Refused:
         return ""
     values = dict(line.partition("=")[::2] for line in said.splitlines())
     names = " ".join(values.get(key, "") for key in ("ID", "ID_LIKE"))
@@ -187,7 +187,7 @@ def _check_sudo(transport: Transport, host: Host, target: Target, password: str)
         return
     last = (said.strip().splitlines() or ["no answer"])[-1][:200]
     with_password = "the given password" if password else "no password"
-    raise session.Refused(
+    raise Refused(
         "no_sudo",
         f"found that user {target.user} cannot use sudo with {with_password} ({last}), needed root rights",
         "install sudo and allow it for this user, or give its password with --ask-become-pass",
@@ -201,7 +201,7 @@ def _check_python(transport: Transport, host: Host, target: Target) -> None:
         return
     _check_login(transport, target, said)
     found, step = _what_is_wrong(transport, host, status, said, version)
-    raise session.Refused("no_python", f"found {found}, needed {broken_python.OLDEST}", step)
+    raise Refused("no_python", f"found {found}, needed {broken_python.OLDEST}", step)
 
 
 def _version(said: str) -> tuple[int, ...]:
@@ -232,7 +232,7 @@ def _listed(transport: Transport) -> str:
     """Which Pythons lie on the host: for advice alone."""
     try:
         return session.run(transport, f"sh -c {shlex.quote(broken_python.LIST)}", most_seconds=SYSTEM_SECONDS)[1]
-    except session.Refused:
+    except Refused:
         return ""
 
 
@@ -243,7 +243,7 @@ def _check_login(transport: Transport, target: Target, said: str) -> None:
     if nonce in map(str.strip, echoed.splitlines()):
         return
     words = login.first_line(said) or login.first_line(echoed) or "it says nothing and ends"
-    raise session.Refused(
+    raise Refused(
         "no_shell",
         f"found that the login of {target.user} runs no commands: {words}, needed a shell",
         login.no_commands(said, target.user, target.address),

@@ -54,3 +54,17 @@ class Refusal:
     def message(self) -> str:
         """Found, needed and next step in one line."""
         return f"{self.reason}: {self.next_step}" if self.next_step else self.reason
+
+
+class Refused(Exception):  # noqa: N818  (an answer, not an error)
+    """The host cannot be used: kind, reason and next step."""
+
+    def __init__(self, kind: Kind, reason: str, next_step: str) -> None:
+        super().__init__(reason)
+        self.kind: Kind = kind
+        self.reason = reason
+        self.next_step = next_step
+
+    def finding(self, host: str) -> Refusal:
+        """The same as a Refusal."""
+        return Refusal(host, self.kind, self.reason, self.next_step)

@@ -16,6 +16,8 @@ _STEPS = (
     (r"sftp", "let {user} run commands there (ForceCommand and Subsystem in sshd_config), or set ansible_user"),
 )
 _PASSING = re.compile(r"boot|going down|shut ?down|maintenance|try again|come back|later", re.IGNORECASE)
+# What a host does that accepts a connection and ends it, and the next step.
+UNHEARD = ("ends connections from here before any greeting", remedies.SILENT)
 
 
 def first_line(said: str) -> str:
@@ -48,7 +50,7 @@ def turned_away(heard: bytes, over: bool) -> tuple[str, str] | None:
     if re.search(remedies.REFUSING, said, re.IGNORECASE):
         return f"lets nobody in from here for now: {said}", remedies.remedy(said)
     if over and not heard:
-        return "ends connections from here before any greeting", remedies.SILENT
+        return UNHEARD
     return None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from phi4_edge.core.text import printable
 from phi4_edge.ssh import known_hosts, login
-from phi4_edge.ssh.finding import Kind, Refusal
+from phi4_edge.ssh.finding import Refused
 from phi4_edge.ssh.keys import offer
 from phi4_edge.ssh.target import Target
 from phi4_edge.ssh.wire import Budget, OverBudget, Wire
@@ -37,25 +37,13 @@ _KEY_FILES = {"ssh-ed25519": "ed25519", "ecdsa": "ecdsa", "ssh-rsa": "rsa"}
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
 
 
-class Refused(Exception):  # noqa: N818  (an answer, not an error)
-    """The host cannot be used: kind, reason and next step."""
-
-    def __init__(self, kind: Kind, reason: str, next_step: str) -> None:
-        super().__init__(reason)
-        self.kind: Kind = kind
-        self.reason = reason
-        self.next_step = next_step
-
-    def finding(self, host: str) -> Refusal:
-        """The same as a Refusal."""
-        return Refusal(host, self.kind, self.reason, self.next_step)
-
-
 def dial(target: Target, budget: Budget) -> Wire:
     """A TCP connection to the host, all of whose use counts against `budget`. The caller closes it. Raises Refused."""
     where = f"{target.address}:{target.port}"
     try:
         sock = socket.create_connection((target.address, target.port), budget.wait(target.connect_seconds))
+    except ConnectionResetError as error:  # it was accepted, and ended so soon that connecting tells of it
+        raise _turned_away(where, *login.UNHEARD) from error
     except OSError as error:
         raise Refused(
             "unreachable",
@@ -91,7 +79,7 @@ def connect(target: Target, wire: Wire) -> Transport:
     except (paramiko.SSHException, OSError, EOFError) as error:
         transport.close()
         if told := login.turned_away(wire.heard, wire.ended):
-            raise Refused("turned_away", f"found that {where} {told[0]}, needed it let in", told[1]) from error
+            raise _turned_away(where, *told) from error
         raise Refused(
             "unreachable",
             f"found no SSH server at {where} that talks to us ({_word(error)}), needed one",
@@ -101,6 +89,10 @@ def connect(target: Target, wire: Wire) -> Transport:
         transport.close()
         raise
     return transport
+
+
+def _turned_away(where: str, how: str, step: str) -> Refused:
+    return Refused("turned_away", f"found that {where} {how}, needed it let in", step)
 
 
 def _known(target: Target) -> list[known_hosts.Entry]:

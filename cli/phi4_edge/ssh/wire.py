@@ -105,6 +105,9 @@ class Wire:
         except TimeoutError:
             self.budget.wait(None)
             raise
+        except ConnectionError:
+            self.ended = True
+            raise
 
     def sendall(self, data: Bytes) -> None:
         """As of a socket."""

@@ -74,7 +74,7 @@ print(nonce + ":BEGIN", packed, nonce + ":END", sep="\\n")
 """
 
 HOSTILE = {
-    "no Python": (None, "found no Python"),
+    "no Python": (None, "ansible_python_interpreter names .*, which is not there, needed Python"),
     "garbage": ("import os, sys; sys.stdin.buffer.read(); os.write(1, b'\\xff\\xfe\\x1b[2J' * 100)", "no answer"),
     "a crash": ("import sys; sys.stdin.buffer.read(); sys.exit('boom \\x1b[31m')", "exit status 1: boom .$"),
     "silence": ("import time; time.sleep(600)", "Timed out"),
