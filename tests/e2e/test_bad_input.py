@@ -6,6 +6,7 @@ These hosts are a lab of their own and clean: each test proves that its host sta
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -20,6 +21,11 @@ from tests.e2e.fleet import rows
 from tests.e2e.gateway import Cli, Gateway
 
 pytestmark = pytest.mark.e2e
+# The file system is as large as what is in it, from the moment on in which something is staged.
+FILLED = """
+cd /var/lib/phi4-edge; until [ -e staging ]; do sleep 0.02; done
+until mount -o remount,size=$(($(du -sk . | cut -f1) + 4))k . ; do sleep 0.02; done
+"""
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +158,9 @@ def test_a_disk_that_is_full_from_the_start(ready: Cli, bad_lab: lab_room.Lab, h
 
 @pytest.mark.usefixtures("untouched")
 def test_a_disk_that_fills_up_during_the_push(ready: Cli, bad_lab: lab_room.Lab, host: Gateway, tmp_path: Path) -> None:
-    # Free bytes in plenty, no inodes: the shortage shows only when files are written.
-    host.sh("mkdir -p /var/lib/phi4-edge && mount -t tmpfs -o size=12g,nr_inodes=8 tmpfs /var/lib/phi4-edge")
+    # Room in plenty for the plan; somebody else takes what is left as soon as something arrives.
+    host.sh("mkdir -p /var/lib/phi4-edge && mount -t tmpfs -o size=12g tmpfs /var/lib/phi4-edge")
+    host.sh(f"systemd-run --quiet --collect --unit=filled sh -c {shlex.quote(FILLED)}")
     try:
         # A disk in memory is in the way of a plan unless forced.
         forced = rewritten(bad_lab, tmp_path, "phi4_model=tiny", "phi4_model=tiny\nphi4_force=true")
@@ -162,7 +169,7 @@ def test_a_disk_that_fills_up_during_the_push(ready: Cli, bad_lab: lab_room.Lab,
         assert result["outcome"] == "failed" and "space" in result["reason"].lower(), result
         assert host.properties()["ActiveState"] == "inactive"
     finally:
-        host.sh("umount /var/lib/phi4-edge && rmdir /var/lib/phi4-edge")
+        host.sh("systemctl stop filled; umount /var/lib/phi4-edge && rmdir /var/lib/phi4-edge")
 
 
 def test_the_good_hosts_are_finished_and_the_bad_ones_named(

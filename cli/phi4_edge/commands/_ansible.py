@@ -42,6 +42,13 @@ options = (
         help="Password file or program of an Ansible vault (repeatable).",
     ),
     click.option(
+        "--ask-vault-password",
+        "--ask-vault-pass",
+        "-J",
+        is_flag=True,
+        help="Ask for the password of an Ansible vault.",
+    ),
+    click.option(
         "--extra-vars",
         "-e",
         multiple=True,
@@ -70,4 +77,6 @@ def taken(given: dict[str, Any], ask: Callable[[str], str]) -> dict[str, Any]:
     # In Ansible's order: what has a label comes first.
     vaults = [typed(vault) for vault in given.pop("vault_id")]
     vaults += [VaultSecret("default", str(path)) for path in given.pop("vault_password_file")]
+    if given.pop("ask_vault_password"):
+        vaults.append(typed(VaultSecret("default", "prompt")))
     return {"vaults": tuple(vaults), "extra_vars": given.pop("extra_vars"), "verbosity": given.pop("verbose")}

@@ -27,13 +27,6 @@ class _JumpType(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        if Path(text).is_file():
-            self.fail(
-                f"found the file {text}, needed a jump host: -J is that of ssh here; the vault's password, for which "
-                "Ansible has this letter, comes with --vault-password-file",
-                param,
-                ctx,
-            )
         if text.startswith("-") or not _JUMP.fullmatch(text):
             self.fail(f"found {text!r}, needed USER@HOST:PORT, or several with commas between them", param, ctx)
         return text
@@ -80,7 +73,7 @@ def login_options(function: F) -> F:
             type=click.Path(dir_okay=False, path_type=Path),
             help="Log in with this key where the inventory sets no ansible_ssh_private_key_file.",
         ),
-        click.option("--jump", "-J", type=_JumpType(), help="Reach the hosts through this jump host, as ssh -J does."),
+        click.option("--jump", type=_JumpType(), help="Reach the hosts through this jump host, as ssh -J does."),
     )
     wrapped: Any = gathered
     for option in reversed(options):
