@@ -16,22 +16,14 @@ description:
     any version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.folders
 options:
   rounds:
     description:
       - Trivial commands over the connection, of which the quickest counts.
     type: int
     default: 5
-  root:
-    description:
-      - Directory of releases and engines.
-    type: path
-    required: true
-  state:
-    description:
-      - Directory of models and the receipt.
-    type: path
-    required: true
 """
 
 EXAMPLES = r"""

@@ -16,6 +16,8 @@ description:
     version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.folders
 options:
   do:
     description:
@@ -27,16 +29,6 @@ options:
       - release
       - show
       - clear
-  root:
-    description:
-      - Directory of releases and engines.
-    type: path
-    required: true
-  state:
-    description:
-      - Directory of models and the receipt, where the lock is too.
-    type: path
-    required: true
   id:
     description:
       - Of this run; empty makes one of the process that runs the play.

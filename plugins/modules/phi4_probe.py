@@ -16,22 +16,14 @@ description:
     any version.
 author:
   - The phi4-edge authors (!UNKNOWN)
+extends_documentation_fragment:
+  - phi4_edge.edge.options.folders
 options:
   verify_seconds:
     description:
       - Longest time for verifying the files that the host's receipt names.
     type: int
     default: 120
-  root:
-    description:
-      - Directory of releases and engines.
-    type: path
-    required: true
-  state:
-    description:
-      - Directory of models and the receipt.
-    type: path
-    required: true
 """
 
 EXAMPLES = r"""
