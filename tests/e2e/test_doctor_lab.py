@@ -110,7 +110,7 @@ WAYS = {
     ),
     "no python": (
         "mv /usr/bin/python3 /usr/bin/g-python", "mv /usr/bin/g-python /usr/bin/python3",
-        "python", "apt-get install -y python3", 3,
+        "python", "ansible_python_interpreter=/usr/bin/python3.13, which is there", 3,
     ),
     "key not accepted": (
         "echo DenyUsers gateway > /etc/ssh/sshd_config.d/g.conf; systemctl reload ssh; sleep 1",

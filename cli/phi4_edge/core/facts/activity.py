@@ -68,8 +68,8 @@ def _units(text: str) -> dict[str, dict[str, str]]:
             found.append({})
         if equals:
             found[-1][name] = value
-    names = (UNIT, SOCKET_UNIT, LOAD_UNIT)
-    return {block.get("Id", name): block for name, block in zip(names, found, strict=False)}
+    names = dict(enumerate((UNIT, SOCKET_UNIT, LOAD_UNIT)))
+    return {block.get("Id", names.get(number, "")): block for number, block in enumerate(found)}
 
 
 def _standing(unit: Mapping[str, str]) -> str:

@@ -15,6 +15,8 @@ from phi4_edge.core.text import version_of
 
 # `docker compose` is the plugin; version 1 was a program of its own and reads our files otherwise.
 COMPOSE_MAJOR = 2
+# The first whose daemon.json can switch CDI on, by which a GPU is handed to a container.
+CDI_MAJOR = 25
 BY_US = "nothing to do: provision"
 # States of docker.service from which role docker starts it.
 STOPPED = ("inactive", "failed")
@@ -45,7 +47,7 @@ def conditions(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
         needed = "a free port: starting the service restarts Docker where that is harmless, once per boot"
         yield Condition("port", Level.WARNING, found, needed, "sudo systemctl restart docker")
     if facts.docker:
-        yield from _daemon(facts)
+        yield from _daemon(facts, wanted)
     else:
         yield from _silent(facts, wanted)
     if wanted.installs.docker and docker_there(facts):
@@ -131,7 +133,14 @@ def _without_service(facts: HostFacts, said: str, known: bool) -> Condition:
     return Condition("docker", Level.WARNING, found, "an answer", commands.start("docker", facts))
 
 
-def _daemon(facts: HostFacts) -> Iterator[Condition]:
+def _daemon(facts: HostFacts, wanted: Wanted) -> Iterator[Condition]:
+    if wanted.docker and wanted.cuda and not wanted.native and () < version_of(facts.docker)[:1] < (CDI_MAJOR,):
+        yield Condition(
+            "docker", Level.PROBLEM, f"Docker {facts.docker}, which knows no CDI devices",
+            f"{CDI_MAJOR} or newer for a GPU in containers",
+            "update Docker there (from Docker's own repository), or set phi4_service_manager: systemd where the engine "
+            "is offered so",
+        )  # fmt: skip
     if any(gap.source == "docker_info" and gap.kind == "timeout" for gap in facts.gaps):
         fix = "sudo systemctl restart docker; see: sudo journalctl -u docker -n 50"
         found, needed = "docker info does not answer in time", "an answer within 5 s"

@@ -13,6 +13,7 @@ from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.receipt import Container, Receipt
 from phi4_edge.core.facts.status import endings, memory_kills
 from phi4_edge.core.facts.units import STANDING, ModelState, Service, model_state
+from phi4_edge.core.layout import LOAD_UNIT, SOCKET_UNIT, UNIT
 
 Make = Callable[..., Any]
 HOST = "n150-8gb"
@@ -112,3 +113,19 @@ def test_a_containers_count_is_one_too(document: Make) -> None:
     inside = (Container("engine", "sha256:1", "running", "healthy", 7), Container("webui", "", "running", "", 9))
     assert memory_kills(dataclasses.replace(found, receipt=Receipt(present=True, containers=inside))) == 7
     assert memory_kills(dataclasses.replace(found, receipt=Receipt(present=True, containers=None))) == 1
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize(
+    ("load", "active", "stands"),
+    [("loaded", "inactive", "inactive"), ("loaded", "active", "active"), ("masked", "inactive", "masked"),
+     ("not-found", "inactive", "missing")],
+)  # fmt: skip
+def test_dockers_unit_is_found_wherever_systemd_names_it(
+    document: Make, number: int, load: str, active: str, stands: str
+) -> None:
+    ours = [f"Id={name}\nLoadState=not-found\nActiveState=inactive" for name in (UNIT, SOCKET_UNIT, LOAD_UNIT)]
+    ours.insert(number, f"Id=docker.service\nLoadState={load}\nActiveState={active}")
+    found = parse.parse(document("n150-8gb", service="\n\n".join(ours)))
+    assert found.system.docker_unit == stands
+    assert found.service is not None and found.service.load == "not-found"

@@ -30,7 +30,8 @@ def inodes(free: int, path: str) -> Sources:
 
 def docker_unit(load: str, active: str) -> Sources:
     """A Docker that is installed and does not answer."""
-    ours = "Id=phi4-edge.service\nLoadState=not-found\nActiveState=inactive"
+    names = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service")
+    ours = "\n\n".join(f"Id={name}\nLoadState=not-found\nActiveState=inactive" for name in names)
     return {
         "docker": {"gap": "failed", "detail": "Cannot connect to the Docker daemon"}, "compose": text("2.40.3"),
         "service": text(f"{ours}\n\nId=docker.service\nLoadState={load}\nActiveState={active}"),
@@ -74,6 +75,8 @@ MUTATIONS: dict[str, Sources] = {
     "docker snap": {"docker_snap": text("yes")},
     "podman": {"docker_program": text("podman version 5.4.2"), "docker": text("5.4.2")},
     "old docker": {"docker": text("26.1.5"), "compose": text("2.26.1"), "runc": text("runc version 1.1.15")},
+    "docker without CDI": {"docker": text("24.0.9"), "compose": text("2.26.1"), "runc": text("runc version 1.4.0")},
+    "first docker with CDI": {"docker": text("25.0.0"), "compose": text("2.26.1"), "runc": text("runc version 1.4.0")},
     "old compose": {"docker": text("28.5.2"), "compose": text("1.29.2")},
     "unnumbered docker": {"docker": text("dev"), "compose": text("dev")},
     "docker hangs": {"docker": text("28.5.2"), "compose": text("2.40.3"), "docker_info": {"gap": "timeout"}},

@@ -25,7 +25,7 @@ from tests.unit.core.judge.mutations import MUTATIONS
 PLAIN, GPU, BARE = "n150-8gb", "xeon-rtx3060-driver570", "rtx3060-no-driver"
 COMPOSE = {"phi4_engine": "ollama", "phi4_service_manager": "compose"}
 ONNX, INSTALL = {"phi4_engine": "onnx"}, {"nvidia_runtime_driver_install": "true"}
-FORCE = {"phi4_force": "true"}
+FORCE, TOLERANT = {"phi4_force": "true"}, {"phi4_accept_below_floor": "docker,runc"}
 BLOCKED, WARNED, NO_FIT, NOTED, PASSING, SILENT = "blockers", "warnings", "missing", "note", "passing", ""
 # Fault, host, variables, where the plan says it, and words that plan and doctor have in common.
 TABLE: list[tuple[str, str, dict[str, str], str, str]] = [
@@ -71,6 +71,10 @@ TABLE: list[tuple[str, str, dict[str, str], str, str]] = [
     ("old docker", PLAIN, COMPOSE, BLOCKED, "docker 26.1.5: open to CVE"),
     ("old docker", PLAIN, {}, WARNED, "docker 26.1.5: open to CVE"),
     ("old docker", PLAIN, {**COMPOSE, "phi4_accept_below_floor": "docker,runc"}, NOTED, "docker 26.1.5: open to CVE"),
+    ("docker without CDI", GPU, {**COMPOSE, **TOLERANT}, BLOCKED, "Docker 24.0.9, which knows no CDI devices"),
+    ("docker without CDI", PLAIN, {**COMPOSE, **TOLERANT}, SILENT, "CDI"),
+    ("docker without CDI", GPU, {**COMPOSE, "phi4_service_manager": "systemd", **TOLERANT}, SILENT, "CDI"),
+    ("first docker with CDI", GPU, {**COMPOSE, **TOLERANT}, SILENT, "CDI"),
     ("nothing", PLAIN, COMPOSE, NOTED, "no Docker Engine"),
     ("old compose", PLAIN, COMPOSE, NOTED, "Compose 1.29.2 beside Docker"),
     ("unnumbered docker", PLAIN, COMPOSE, WARNED, "Docker is there without a version number (dev)"),
