@@ -25,6 +25,7 @@ def arguments(host: Host) -> list[str]:
     ssh = host.ssh
     words = ["-o", f"ProxyJump={ssh.jump}"] if ssh.jump else []
     words += shlex.split(ssh.ssh_args)
+    # Only where the inventory says so of this very host. A key that has changed is refused all the same.
     words += [] if ssh.host_key_checking else ["-o", "StrictHostKeyChecking=no"]
     words += ["-o", f"Port={host.port}"] if host.port else []
     if ssh.private_key_file:

@@ -77,9 +77,9 @@ def test_waves_are_those_of_a_rollout(
 )  # fmt: skip
 def test_who_is_changed_is_who_provision_would_change(plans: dict[str, Plan], change: dict[str, Any]) -> None:
     made = replace(plans["gw1"], **change)
-    sorted_ = triage({"gw1": Planned(None, made)})  # type: ignore[arg-type]
-    assert planned.to_be_changed(made) == ("gw1" in sorted_.todo)
-    settled = [result.outcome for result in sorted_.settled if result.outcome.value != "unchanged"]
+    sorting = triage({"gw1": Planned(None, made)})  # type: ignore[arg-type]
+    assert planned.to_be_changed(made) == ("gw1" in sorting.todo)
+    settled = [result.outcome for result in sorting.settled if result.outcome.value != "unchanged"]
     assert ([planned.problem(made)] if planned.problem(made) else []) == settled
 
 
