@@ -15,7 +15,7 @@ NONCE = "n0nce"
 
 
 def probe(root: Path | None = None, path: str = "/usr/bin:/bin", **args: Any) -> dict[str, Any]:
-    line = framing.command(sys.executable, NONCE, len(SCRIPT.encode()))
+    line = framing.command(sys.executable, NONCE, SCRIPT)
     done = subprocess.run(
         ["/bin/sh", "-c", line],
         input=framing.stdin(SCRIPT, {"root": str(root) if root else "", "layout": STANDARD.to_dict(), **args}),

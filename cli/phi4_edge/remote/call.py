@@ -48,13 +48,17 @@ def call(
     `lock`: that of the run, from `held`; without one the host's journal is not written.
     `size`: most bytes of the answer.
     """
-    line = framing.command(python, nonce, len(script.encode()))
+    line = framing.command(python, nonce, script)
     given = {**args, **({"seconds_left": seconds} if seconds else {}), **({"lock": dict(lock)} if lock else {})}
-    done = execute(line, in_data=framing.stdin(script, given, payload))
+    return unpacked(execute(line, in_data=framing.stdin(script, given, payload)), nonce, python or "", size)
+
+
+def unpacked(done: Mapping[str, Any], nonce: str, python: str, size: int) -> dict[str, Any]:
+    """The document in what a command said ("stdout", "stderr", "rc"). Raises FactsError that says why there is none."""
     try:
         return framing.parse(str(done["stdout"]), nonce, size)
     except FactsError as error:
-        raise FactsError(_why(error, python or "", done)) from None
+        raise FactsError(_why(error, python, done)) from None
 
 
 def _why(error: FactsError, python: str, done: Mapping[str, Any]) -> str:

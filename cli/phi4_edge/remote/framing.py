@@ -1,7 +1,7 @@
 """How a standard-library script runs on a host over one command, and how its answer comes back.
 
     command()  one shell line: finds Python, starts a tiny bootstrap that reads the script from its standard input
-    stdin()    the script, its arguments as one JSON line, then the payload
+    stdin()    the script, compressed, its arguments as one JSON line, then the payload
     parse()    the document out of a standard output that may hold banners before and after it
 
 In the script these names exist: `ARGS` (dict), `PAYLOAD` (binary stream: what follows the arguments), `NONCE` (str)
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import re
 import shlex
@@ -39,7 +40,7 @@ _BOOTSTRAP = (
     "N=sys.argv[1];"
     'sys.version_info<(3,8) and sys.exit(sys.stdout.write("\\n%s:OLDPYTHON %s %s\\n"%(N,sys.version.split()[0],'
     "sys.executable)) and 1);"
-    "P=sys.stdin.buffer;S=P.read(int(sys.argv[2]));A=json.loads(P.readline().decode());"
+    "P=sys.stdin.buffer;S=zlib.decompress(P.read(int(sys.argv[2])));A=json.loads(P.readline().decode());"
     'E=lambda d:(sys.stdout.write("\\n%s:BEGIN\\n%s\\n%s:END\\n"%'
     "(N,base64.b64encode(zlib.compress(json.dumps(d).encode())).decode(),N)),sys.stdout.flush());"
     'exec(compile(S,"phi4-edge-script","exec"),{"__name__":"__main__","NONCE":N,"ARGS":A,"PAYLOAD":P,"EMIT":E})'
@@ -51,13 +52,19 @@ def found_by_host(python: str) -> bool:
     return python in ("", "auto") or python.startswith("auto_")
 
 
-def command(python: str | None, nonce: str, script_len: int) -> str:
-    """One POSIX shell line that runs a script of `script_len` bytes from its standard input.
+@functools.lru_cache(maxsize=32)
+def _packed(script: str) -> bytes:
+    """Many hosts get the same script, and most of a small exchange is its text."""
+    return zlib.compress(script.encode(), 9)
+
+
+def command(python: str | None, nonce: str, script: str) -> str:
+    """One POSIX shell line that runs `script` from its standard input.
 
     `python` is the host's `ansible_python_interpreter`; None, "auto" and "auto_…" mean /usr/bin/python3, else the
     first python3 on the PATH. Where there is none the line prints `<nonce>:NOPYTHON` and exits 127. Python runs
-    isolated and writes no bytecode: as root it would otherwise leave .pyc files behind. No `exec`: what Ansible appends
-    to the line against lost output must still run.
+    isolated, without what is installed beside it, and writes no bytecode: as root it would otherwise leave .pyc files
+    behind. No `exec`: what Ansible appends to the line against lost output must still run.
     """
     missing = f"{{ echo; echo {shlex.quote(nonce + ':NOPYTHON')}; exit 127; }}"
     if python is None or found_by_host(python):
@@ -66,12 +73,12 @@ def command(python: str | None, nonce: str, script_len: int) -> str:
     else:
         run = " ".join(shlex.quote(word) for word in shlex.split(python))
         find = f"command -v {shlex.quote(shlex.split(python)[0])} >/dev/null || {missing};"
-    return f"{find} {run} -IB -c {shlex.quote(_BOOTSTRAP)} {shlex.quote(nonce)} {script_len}"
+    return f"{find} {run} -ISB -c {shlex.quote(_BOOTSTRAP)} {shlex.quote(nonce)} {len(_packed(script))}"
 
 
 def stdin(script: str, args: Mapping[str, Any], payload: bytes = b"") -> bytes:
-    """What the command of `command(…, script_len=len(script.encode()))` reads."""
-    return script.encode() + json.dumps(dict(args)).encode() + b"\n" + payload
+    """What the command of the same script reads."""
+    return _packed(script) + json.dumps(dict(args)).encode() + b"\n" + payload
 
 
 def parse(stdout: str, nonce: str, size: int = MAX_DOCUMENT) -> dict[str, Any]:

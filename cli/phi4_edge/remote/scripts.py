@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ RELAY = Path(__file__).resolve().parent.parent / "ssh" / "relay.py"
 
 
 def host_script(role: str, name: str) -> tuple[str, dict[str, str]]:
-    """Text of `roles/<role>/files/<name>.py`, and of each module that it needs; each comes after those it imports."""
+    """Text of `roles/<role>/files/<name>.py`, and of each module of ours that it needs."""
     folders = (content.roles() / role / "files", SHARED)
     script = (folders[0] / f"{name}.py").read_text(encoding="utf-8")
     modules: dict[str, str] = {}
@@ -24,28 +25,44 @@ def host_script(role: str, name: str) -> tuple[str, dict[str, str]]:
     return script, modules
 
 
+@functools.lru_cache(maxsize=32)
 def composed(role: str, name: str) -> str:
     """The script of a role as one text, behind the modules that it needs."""
     return compose(*host_script(role, name))
 
 
 def compose(script: str, modules: Mapping[str, str]) -> str:
-    """One script in which `import <name>` finds each of `modules` (name → source text) without any file."""
-    head = ["import sys as _sys, types as _types"]
-    for name, source in modules.items():
-        head.append(f"_sys.modules[{name!r}] = _types.ModuleType({name!r})")
-        head.append(f"exec(compile({source!r}, {name + '.py'!r}, 'exec'), _sys.modules[{name!r}].__dict__)")
+    """One script in which `import <name>` finds each of `modules` (name → source text) without any file.
+
+    A module is compiled when it is imported, so one that a function imports costs nothing where that does not run.
+    """
     # `from __future__` must be the first statement of what is compiled, so the script is compiled on its own too.
-    head.append(f"exec(compile({script!r}, 'phi4-edge-script.py', 'exec'))")
-    return "\n".join(head) + "\n"
+    return f"{_FINDER}_sys.meta_path.insert(0, _Ours({dict(modules)!r}))\n{_run(script)}"
+
+
+_FINDER = """\
+import sys as _sys
+class _Ours:
+    def __init__(self, texts):
+        self.texts = texts
+    def find_spec(self, name, path=None, target=None):
+        return type(_sys.__spec__)(name, self) if name in self.texts else None
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        exec(compile(self.texts[module.__name__], module.__name__ + ".py", "exec"), module.__dict__)
+"""
+
+
+def _run(script: str) -> str:
+    return f"exec(compile({script!r}, 'phi4-edge-script.py', 'exec'))\n"
 
 
 def _collect(text: str, folders: tuple[Path, ...], modules: dict[str, str]) -> None:
-    """`modules` holds every module of `folders` that `text` imports at its top level."""
-    for module in re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE):
+    """`modules` holds every module of `folders` that `text` imports, also within its functions."""
+    for module in re.findall(r"^ *(?:from|import) (\w+)", text, re.MULTILINE):
         places = [*(folder / f"{module}.py" for folder in folders), *([RELAY] if module == RELAY.stem else [])]
         path = next((place for place in places if place.is_file()), None)
         if path is not None and module not in modules:
-            source = path.read_text(encoding="utf-8")
+            modules[module] = source = path.read_text(encoding="utf-8")
             _collect(source, folders, modules)
-            modules[module] = source

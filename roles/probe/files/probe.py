@@ -22,7 +22,6 @@ import gpus
 import hostimages
 import hostlayout
 import hostpool
-import hostport
 import machine
 import mounts
 from hostlockstate import LOCK_BEAT, lock_journal, lock_status
@@ -45,6 +44,7 @@ UNIT_FIELDS = (
 )
 DOCKER_FIELDS = "{{.Driver}} {{.DriverStatus}}\n{{.DockerRootDir}}"
 PORT_LOOKS = 2
+DOCKER_SOCKET = "/run/docker.sock"
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
@@ -78,17 +78,32 @@ def closed(path: str) -> bool:
 def our_disk() -> str:
     lines = []
     for top in OURS:
-        seen, there = {}, "closed" if closed(top) else standing(ROOT + top)
-        for folder, folders, names in os.walk(ROOT + top) if there == "ours" else ():
-            # One may lie in the other, and counts for itself.
-            folders[:] = [name for name in folders if os.path.join(folder, name)[len(ROOT) :] not in OURS]
-            for name in names:
-                status = os.lstat(os.path.join(folder, name))
-                seen[status.st_ino] = status.st_blocks * 512
-            if len(seen) > 500000:
-                raise Gap("nonsense", "more than 500000 files below " + top)
+        seen: Dict[int, int] = {}
+        there = "closed" if closed(top) else standing(ROOT + top)
+        if there == "ours" and os.path.isdir(ROOT + top):
+            count(ROOT + top, top, seen)
         lines.append("%s %d %s" % (top, sum(seen.values()), there))
     return "\n".join(lines)
+
+
+def count(folder: str, top: str, seen: Dict[int, int]) -> None:
+    """`seen` holds the bytes on disk of every file below, by inode; a directory that is gone meanwhile has none."""
+    below = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(entry.path)
+                else:
+                    seen[entry.inode()] = entry.stat(follow_symlinks=False).st_blocks * 512
+    except FileNotFoundError:
+        return
+    if len(seen) > 500000:
+        raise Gap("nonsense", "more than 500000 files below " + top)
+    for path in below:
+        # One of ours may lie in the other, and counts for itself.
+        if path[len(ROOT) :] not in OURS:
+            count(path, top, seen)
 
 
 def device_tree(name: str) -> str:
@@ -185,8 +200,10 @@ def memory_kills() -> str:
 
 
 def orphaned_ports() -> str:
-    if not os.path.exists(ROOT + hostport.DOCKER):
+    if not os.path.exists(ROOT + DOCKER_SOCKET):
         raise Gap("missing", "no Docker")
+    import hostport
+
     if os.geteuid() and not ROOT:
         raise Gap("denied", "only root sees whose a socket is")
     try:

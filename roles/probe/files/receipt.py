@@ -7,14 +7,11 @@ own paths are opened, and everything that goes back is bounded.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import os
 import re
-import socket
 import stat
 import time
-import urllib.parse
 from typing import Any, Dict, Iterator, Tuple
 
 Json = Dict[str, Any]
@@ -26,9 +23,6 @@ ALWAYS_HASHED = 256 * 1024  # smaller files configure us and cost nothing to has
 UNITS = "/etc/systemd/system"
 # What Ansible tells other people's plays.
 LOCAL_FACTS, LOCAL_FACT = "/etc/ansible/facts.d", "/etc/ansible/facts.d/phi4_edge.fact"
-DOCKER = "/run/docker.sock"
-DOCKER_SECONDS = 5
-DOCKER_LIMIT = 1024 * 1024  # some KiB for each container, and ours are two
 # Where systemd, or Docker itself, puts the groups of containers; version 2, then version 1.
 CONTAINER_GROUPS = (
     "/sys/fs/cgroup/system.slice/docker-%s.scope/memory.events",
@@ -62,31 +56,17 @@ def verify(ours: Tuple[str, str], root: str, seconds: float) -> Json:
     return answer if found is None else dict(answer, containers=found)
 
 
-class Local(http.client.HTTPConnection):
-    """HTTP to a socket in the file system."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=DOCKER_SECONDS)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(DOCKER_SECONDS)
-        self.sock.connect(self.path)
-
-
 def containers(root: str, receipt: Json) -> list[Json] | None:
     """The containers of the receipt's release; None where it has none, or where this user may not ask Docker."""
     if receipt.get("service_manager") != "compose" and not receipt.get("webui_image"):
         return None
+    import urllib.parse
+
+    import hostport
+
     wanted = json.dumps({"label": ["phi4-edge.release=%.100s" % receipt.get("release")]})
-    way = Local(root + DOCKER)
     try:
-        way.request("GET", "/containers/json?all=1&filters=" + urllib.parse.quote(wanted))
-        response = way.getresponse()
-        listed = json.loads(response.read(DOCKER_LIMIT).decode("utf-8", "replace"))
-        if response.status != 200:
-            return None
+        listed = hostport.docker(root, "/containers/json?all=1&filters=" + urllib.parse.quote(wanted))
         return [
             {
                 "service": str((item.get("Labels") or {}).get("phi4-edge.service"))[:40],
@@ -97,10 +77,8 @@ def containers(root: str, receipt: Json) -> list[Json] | None:
             }
             for item in listed[:50]
         ]
-    except (AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, http.client.HTTPException):
+    except (*hostport.UNKNOWN, RecursionError):
         return None  # what cannot be asked is nothing against the release: its unit says whether it runs
-    finally:
-        way.close()
 
 
 def health(status: str) -> str:
@@ -181,7 +159,12 @@ class Inside:
 
 
 def problem(path: str, entry: Json, bulk: bool, end: float) -> str | None:
-    """What is wrong with one file, or None. Bulk and large files are hashed only when their stamp has changed."""
+    """What is wrong with one file, or None. Bulk and large files are hashed only when their stamp has changed.
+
+    An engine has thousands of files: one that has its stamp is not opened.
+    """
+    if bulk and (seen := untouched(path, entry)) is not None:
+        return standing(seen, entry)
     try:
         handle = os.open(path, NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
@@ -196,6 +179,22 @@ def problem(path: str, entry: Json, bulk: bool, end: float) -> str | None:
         cheap = not bulk and status.st_size < ALWAYS_HASHED
         if (cheap or stamp != entry.get("stamp")) and digest(stream, end) != entry["sha256"]:
             return "changed"
+    return standing(status, entry)
+
+
+def untouched(path: str, entry: Json) -> os.stat_result | None:
+    """The status of a regular file that has the size, time and inode of its stamp; None for any other."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
+    same = stat.S_ISREG(status.st_mode) and stamp == entry.get("stamp") and status.st_size == entry["size"]
+    return status if same else None
+
+
+def standing(status: os.stat_result, entry: Json) -> str | None:
+    """What is wrong with the owner or the mode of a file, or None."""
     # Receipts of older versions name no owner.
     if entry.get("owner", "%d:%d" % (status.st_uid, status.st_gid)) != "%d:%d" % (status.st_uid, status.st_gid):
         return "owner"

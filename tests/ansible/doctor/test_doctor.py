@@ -24,7 +24,7 @@ NONCE = "n0nce"
 
 def ask(script: str, env: dict[str, str] | None = None, **args: Any) -> dict[str, Any]:
     """The document of a script of the doctor; it never says anything else, and never fails."""
-    line = framing.command(sys.executable, NONCE, len(script.encode()))
+    line = framing.command(sys.executable, NONCE, script)
     done = subprocess.run(
         ["/bin/sh", "-c", line], input=framing.stdin(script, args), capture_output=True, check=False,
         env={"PATH": "/usr/sbin:/usr/bin:/bin", **(env or {})},

@@ -71,7 +71,7 @@ def script(folder: Path, text: str) -> str:
 def begin(folder: Path, text: str, args: dict[str, Any]) -> subprocess.Popen[bytes]:
     """The script under a server of its own, as sshd has one for each connection."""
     body = script(folder, text)
-    argv = [sys.executable, "-c", SERVER, "sh", "-c", framing.command(sys.executable, "n" * 16, len(body.encode()))]
+    argv = [sys.executable, "-c", SERVER, "sh", "-c", framing.command(sys.executable, "n" * 16, body)]
     process = subprocess.Popen(argv, stdin=subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write(framing.stdin(body, args))

@@ -32,7 +32,7 @@ def asked(place: str, instead: Path, path: str) -> dict[str, str]:
     """What the probe says of nvidia-smi on a host where `place` is what `instead` is here."""
     assert place in SCRIPT
     script = SCRIPT.replace(place, str(instead))
-    line = framing.command(sys.executable, NONCE, len(script.encode()))
+    line = framing.command(sys.executable, NONCE, script)
     sent = framing.stdin(script, {"root": "", "layout": STANDARD.to_dict()})
     done = subprocess.run(["/bin/sh", "-c", line], input=sent, capture_output=True, check=True, env={"PATH": path})
     answer: dict[str, str] = framing.parse(done.stdout.decode(), NONCE)["sources"]["nvidia_smi"]

@@ -25,7 +25,7 @@ def frame(document: Any, nonce: str = NONCE) -> str:
 
 
 def run(script: str, args: dict[str, Any], payload: bytes = b"", python: str | None = None) -> str:
-    line = framing.command(python or sys.executable, NONCE, len(script.encode()))
+    line = framing.command(python or sys.executable, NONCE, script)
     done = subprocess.run(
         ["/bin/sh", "-c", line], input=framing.stdin(script, args, payload), capture_output=True, check=False
     )
@@ -39,7 +39,7 @@ def test_a_script_gets_its_arguments_and_payload_and_answers() -> None:
 
 
 def test_the_command_is_one_line_that_any_login_shell_passes_on() -> None:
-    line = framing.command(None, NONCE, 10)
+    line = framing.command(None, NONCE, "pass")
     assert "\n" not in line
     assert "!" not in line
 
@@ -51,19 +51,19 @@ def test_the_command_survives_the_quoting_of_login_shells(shell: str) -> None:
     import shlex
 
     script = "EMIT({'ok': True})\n"
-    line = "/bin/sh -c " + shlex.quote(framing.command(sys.executable, NONCE, len(script)))
+    line = "/bin/sh -c " + shlex.quote(framing.command(sys.executable, NONCE, script))
     done = subprocess.run([shell, "-c", line], input=framing.stdin(script, {}), capture_output=True, check=False)
     assert framing.parse(done.stdout.decode(), NONCE) == {"ok": True}
 
 
 @pytest.mark.parametrize("python", [None, "auto", "auto_silent", "auto_legacy"])
 def test_without_a_named_interpreter_the_distribution_s_is_used(python: str | None) -> None:
-    assert "p=/usr/bin/python3" in framing.command(python, NONCE, 1)
+    assert "p=/usr/bin/python3" in framing.command(python, NONCE, "pass")
 
 
 def test_an_interpreter_may_have_arguments_and_odd_names() -> None:
-    assert "/usr/bin/env python3 -IB" in framing.command("/usr/bin/env python3", NONCE, 1)
-    assert "';rm'" in framing.command("';rm'", NONCE, 1)
+    assert "/usr/bin/env python3 -ISB" in framing.command("/usr/bin/env python3", NONCE, "pass")
+    assert "';rm'" in framing.command("';rm'", NONCE, "pass")
 
 
 def test_no_python_is_a_clear_failure() -> None:
@@ -149,7 +149,7 @@ def test_an_excerpt_is_one_printable_line() -> None:
 @pytest.mark.skipif(shutil.which("python3") is None, reason="no python3 on the PATH")
 def test_a_script_that_raises_gives_no_frame_but_its_error_on_stderr() -> None:
     script = "raise SystemExit('no luck')\n"
-    line = framing.command("python3", NONCE, len(script))
+    line = framing.command("python3", NONCE, script)
     done = subprocess.run(["/bin/sh", "-c", line], input=framing.stdin(script, {}), capture_output=True, check=False)
     assert done.returncode == 1
     assert b"no luck" in done.stderr
