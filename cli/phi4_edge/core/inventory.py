@@ -51,6 +51,7 @@ class VaultSecret:
 
 
 _SECURE_SHELL = frozenset({"ssh", "smart", "ansible.builtin.ssh"})
+_SUDO = frozenset({"", "sudo", "ansible.builtin.sudo"})
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,10 @@ class Login:
 
 @dataclass(frozen=True)
 class Host:
-    """One host of an inventory. `vars`: its `phi4_*` variables as plain data. `port` 0 and `user` "" are unsaid."""
+    """One host of an inventory. `vars`: its `phi4_*` variables as plain data. `port` 0 and `user` "" are unsaid.
+
+    `only_ansible`: the setting of this host that only a task of Ansible's obeys, "" where there is none.
+    """
 
     name: str
     address: str = ""
@@ -100,8 +104,14 @@ class Host:
     become_user: str = ""
     become_method: str = ""
     become_password: str = field(default="", repr=False)
+    only_ansible: str = ""
 
     @property
     def over_ssh(self) -> bool:
         """Whether Ansible reaches it with OpenSSH."""
         return self.connection in _SECURE_SHELL
+
+    @property
+    def by_sudo(self) -> bool:
+        """Whether root is become there with sudo, as Ansible does without being told otherwise."""
+        return self.become_method in _SUDO and self.become_user in ("", "root")

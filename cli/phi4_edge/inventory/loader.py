@@ -15,7 +15,7 @@ from phi4_edge.core.inventory import Host, Login, VaultSecret
 from phi4_edge.core.text import printable
 from phi4_edge.environment import Need, narrowed
 from phi4_edge.errors import InventoryError, PreflightError
-from phi4_edge.inventory import extra_vars, sources, vaults
+from phi4_edge.inventory import extra_vars, routing, sources, vaults
 from phi4_edge.inventory.listing import Listing
 from phi4_edge.inventory.remarks import Remarks, first_lines, listening
 from phi4_edge.inventory.variables import Variables
@@ -69,6 +69,7 @@ def _must_start() -> None:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
+            routing.remember()
             importlib.import_module("ansible.cli")
     except SystemExit as error:
         told = said.getvalue() if isinstance(error.code, int) else str(error)

@@ -10,6 +10,7 @@ from phi4_edge.core.inventory import Host, Login
 from phi4_edge.core.plan.overrides import EXTRA
 from phi4_edge.core.rollout import planned
 from phi4_edge.errors import InventoryError
+from phi4_edge.inventory.become import BecomeReader
 from phi4_edge.inventory.connection import Reader
 from phi4_edge.inventory.remarks import first_lines
 
@@ -28,6 +29,7 @@ class Variables:
         from ansible.vars.manager import VariableManager
 
         self._inventory, self._loader, self._reader = inventory, loader, Reader(login)
+        self._become = BecomeReader(self._reader.file)
         version = CLI.version_info(gitinfo=False)
         self._manager = VariableManager(loader=loader, inventory=inventory, version_info=version)
         # What Ansible's own programs take from their command line, which a library has not: it has no other way in.
@@ -49,7 +51,7 @@ class Variables:
         """The host of this name. Raises InventoryError for a variable of it that cannot be evaluated."""
         known = {**self._play, **self._manager.get_vars(host=self._inventory.get_host(name))}
         known["vars"] = dict(known)
-        return _host(name, _Templates(name, known, self._loader), self._reader)
+        return _host(name, _Templates(name, known, self._loader), self._reader, self._become)
 
 
 class _Templates:
@@ -92,10 +94,10 @@ class _Templates:
             ) from error
 
 
-def _host(name: str, templates: _Templates, reader: Reader) -> Host:
+def _host(name: str, templates: _Templates, reader: Reader, becoming: BecomeReader) -> Host:
     value = templates.value
     ours = {key: found for key in templates.ours if (found := templates.evaluated(key)) is not _OMITTED}
-    connection = reader.connection(name, templates)
+    connection, become = reader.connection(name, templates), becoming.of(templates)
     return Host(
         name=str(name),
         address=connection.text("host", "var") or str(name),
@@ -105,9 +107,10 @@ def _host(name: str, templates: _Templates, reader: Reader) -> Host:
         vars=MappingProxyType(ours),
         ssh=connection.settings(python=_text(value("ansible_python_interpreter"))),
         become=_flag(value("ansible_become")),
-        become_user=_text(value("ansible_become_user")),
-        become_method=_text(value("ansible_become_method")),
-        become_password=_text(value("ansible_become_password", "ansible_become_pass")),
+        become_user=become.user,
+        become_method=become.method,
+        become_password=become.password,
+        only_ansible=become.beyond,
     )
 
 
