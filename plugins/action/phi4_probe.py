@@ -9,14 +9,10 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge.core.layout import STANDARD
     from phi4_edge.errors import Phi4EdgeError
-    from phi4_edge.remote import action
+    from phi4_edge.remote import action, probe
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
-
-# Beside the verifying of files: the sources themselves, and a board that starts Python slowly.
-SPARE_SECONDS = 120.0
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -31,15 +27,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """The facts document, under its own key and as a fact. A host without an answer is a failed host."""
         variables = task_vars or {}
         super().run(tmp, variables)
-        verify = int(self._task.args.get("verify_seconds", 120))
-        look = ("probe", "probe", "probe")
+        verify = int(self._task.args.get("verify_seconds", probe.VERIFY_SECONDS))
         try:
             there = action.placed(self._task.args)
-            args = {"verify_seconds": verify, "layout": there.to_dict()}
-            document = action.on_host(self, variables, look, args, seconds=verify + SPARE_SECONDS)
+            args, seconds = probe.arguments(there, verify), verify + probe.SPARE_SECONDS
+            answer = action.on_host(self, variables, probe.OPERATION, args, seconds=seconds)
         except Phi4EdgeError as error:
             return action.failure(error)
-        document["host"] = str(variables.get("inventory_hostname", ""))
-        if there != STANDARD:
-            document["layout"] = there.to_dict()
+        document = probe.document(answer, str(variables.get("inventory_hostname", "")), there)
         return {"changed": False, "phi4_facts": document, "ansible_facts": {"phi4_facts": document}}

@@ -20,8 +20,8 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"main"},
     # The verbs: the only room beside commands that knows most others.
     "operations": EDGE
-    | {"artifacts", "content", "environment", "inference", "inventory", "report", "rollout", "runner", "ssh", "view"}
-    | {"__init__"},
+    | {"artifacts", "content", "environment", "inference", "inventory", "remote", "report", "rollout", "runner"}
+    | {"ssh", "view", "__init__"},
     "commands": EDGE
     | {"artifacts", "content", "environment", "inference", "inventory", "lab", "operations", "report", "rollout"}
     | {"runner", "ssh", "view", "__init__"},

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from phi4_edge.inventory import Host
     from phi4_edge.operations.fleet import Fleet
+    from phi4_edge.ssh.kept import Sessions
 
 
 @click.command("ask")
@@ -87,19 +88,29 @@ class Wish:
 def _answer(fleet: Fleet, host: Host, wish: Wish) -> None:
     """The host's answer is on stdout afterwards. Raises a Phi4EdgeError that says why not."""
     from phi4_edge.core.plan.overrides import Overrides
+    from phi4_edge.ssh.kept import Sessions
 
     prefix = f"{printable(host.name, lines=False)}: " if len(fleet.hosts) > 1 else ""
     wanted = Overrides.from_vars(host.name, host.vars)
     try:
         _ask_at(fleet, host, (wanted.bind, wanted.port), prefix, wish, wanted.model)
     except (UnreachableError, ConnectionRefusedError) as error:
-        bind, port = _serving_at(fleet, host)
-        if (bind, port) == (wanted.bind, wanted.port):
-            raise HostFailedError(str(error)) from error
-        _ask_at(fleet, host, (bind, port), prefix, wish, wanted.model)
+        with Sessions() as sessions:
+            bind, port = _serving_at(fleet, host, sessions)
+            if (bind, port) == (wanted.bind, wanted.port):
+                raise HostFailedError(str(error)) from error
+            _ask_at(fleet, host, (bind, port), prefix, wish, wanted.model, sessions)
 
 
-def _ask_at(fleet: Fleet, host: Host, at: tuple[str, int], prefix: str, wish: Wish, model: str) -> None:
+def _ask_at(
+    fleet: Fleet,
+    host: Host,
+    at: tuple[str, int],
+    prefix: str,
+    wish: Wish,
+    model: str,
+    sessions: Sessions | None = None,
+) -> None:
     """Raises UnreachableError or ConnectionRefusedError when nothing was asked, HostFailedError for all else."""
     from phi4_edge import data
     from phi4_edge.inference import client, exchange
@@ -108,7 +119,7 @@ def _ask_at(fleet: Fleet, host: Host, at: tuple[str, int], prefix: str, wish: Wi
         click.echo(f"warning: {printable(host.name, lines=False)}: {printable(text)}", err=True)
 
     try:
-        with contextlib.closing(exchange.connector(fleet.access)(host, *at, warn)) as connection:
+        with contextlib.closing(exchange.connector(fleet.access, sessions)(host, *at, warn)) as connection:
             known = data.load_catalog().models.get(model)
             served = wish.model or (known.served_name if known else model)
             name = client.model(connection, served, strictly=wish.model is not None)
@@ -133,7 +144,7 @@ def _show(prefix: str, pieces: Iterator[str]) -> None:
         click.echo()
 
 
-def _serving_at(fleet: Fleet, host: Host) -> tuple[str, int]:
+def _serving_at(fleet: Fleet, host: Host, sessions: Sessions) -> tuple[str, int]:
     """Where the host's receipt says that it serves: looked up only when it is not where the inventory says.
 
     Raises the error that explains why nothing answers.
@@ -141,7 +152,7 @@ def _serving_at(fleet: Fleet, host: Host) -> tuple[str, int]:
     from phi4_edge.core.facts import parse
 
     with fleet.view() as view:
-        seen = dataclasses.replace(fleet, hosts=(host,)).survey(view)
+        seen = dataclasses.replace(fleet, hosts=(host,)).survey(view, keep=sessions)
     for problem in seen.problems:
         kind = UnreachableError if problem.outcome == "unreachable" else PreflightError
         raise kind(f"{problem.reason}: {problem.next_step}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from phi4_edge.core.facts.status import HostStatus
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.rollout.result import HostResult
+    from phi4_edge.ssh.guest import Guest
 
 
 @click.command("status")
@@ -56,8 +58,14 @@ def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
     from phi4_edge.operations import health
     from phi4_edge.rollout.result import HostResult
 
+    said: dict[str, Health] = {}
+
+    def ask(guest: Guest, document: Mapping[str, Any]) -> None:
+        if (found := health.ask_at(guest, document, fleet.access)) is not None:
+            said[guest.host.name] = found
+
     with fleet.view() as view:
-        seen = fleet.survey(view)
+        seen = fleet.survey(view, then=(ask, health.MOST_SECONDS))
         problems = list(seen.problems)
         found = {}
         for host, facts in fleet.facts(seen):
@@ -65,5 +73,6 @@ def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
                 problems.append(facts)
             else:
                 found[host.name] = (host, facts)
-        said = health.ask_all(found, exchange.connector(fleet.access))
+        left = {name: pair for name, pair in found.items() if name not in said}
+        said |= health.ask_all(left, exchange.connector(fleet.access))
     return [classify(facts, said.get(name, Health())) for name, (_, facts) in found.items()], problems

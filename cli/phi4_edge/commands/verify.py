@@ -113,9 +113,10 @@ def _ask(
     from phi4_edge.operations import verify
     from phi4_edge.report.text import count
     from phi4_edge.rollout.result import HostResult
+    from phi4_edge.ssh.kept import Sessions
 
-    with fleet.view() as view:
-        seen = fleet.survey(view)
+    with Sessions() as sessions, fleet.view() as view:
+        seen = fleet.survey(view, keep=sessions)
         problems = list(seen.problems)
         serving: dict[str, tuple[Host, HostFacts]] = {}
         for host, facts in fleet.facts(seen):
@@ -132,7 +133,7 @@ def _ask(
             answered = sum(answer.answered for answer in verdict.answers)
             view.note(f"{verdict.host}: {answered} of {len(verdict.answers)} answered")
 
-        connect = exchange.connector(fleet.access)
+        connect = exchange.connector(fleet.access, sessions)
         return verify.ask_all(serving, questions, at_a_time, tell, view.note, connect), problems
 
 

@@ -14,6 +14,7 @@ from phi4_edge.errors import HostFailedError, RunnerError, UnreachableError
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.executor import Call, Local
 from phi4_edge.ssh import stream, tunnel
+from phi4_edge.ssh.kept import Lender
 from phi4_edge.ssh.wire import Budget, Bytes
 
 PLAYBOOK, FACT = "exchange", "phi4_exchange"
@@ -25,12 +26,15 @@ TRIES = 3
 Connect = Callable[[Host, str, int, Callable[[str], None]], tunnel.Connection]
 
 
-def connector(access: Access) -> Connect:
-    """Opens HTTP connections the way that each host is reached: here, through one ssh, or through Ansible."""
+def connector(access: Access, sessions: Lender | None = None) -> Connect:
+    """Opens HTTP connections the way that each host is reached: here, through one ssh, or through Ansible.
+
+    `sessions` that are open are used.
+    """
 
     def connect(host: Host, bind: str, port: int, warn: Callable[[str], None]) -> tunnel.Connection:
-        if tunnel.reaches(host, access.connection_password):
-            return tunnel.http_connection(host, bind, port, warn)
+        if tunnel.reaches(host, access.connection_password, sessions):
+            return tunnel.http_connection(host, bind, port, warn, sessions)
         return AnsibleConnection(access, host, bind, port, warn)
 
     return connect

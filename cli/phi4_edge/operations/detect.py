@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,29 +32,25 @@ class Survey:
 def survey(
     access: Access,
     hosts: Sequence[str],
-    refused: Iterable[HostResult],
+    settled: Mapping[str, Mapping[str, Any] | HostResult],
     interrupts: Interrupts,
     on_event: Callable[[runner_run.HostEvent], None],
 ) -> Survey:
-    """Every host is in exactly one part of the survey; those that were `refused` beforehand are not contacted.
+    """Every host is in exactly one part of the survey; Ansible looks at those that are not `settled`.
 
     Raises InterruptedRunError after Ctrl-C (nothing was changed) and RunnerError when Ansible itself cannot run.
     """
-    problems = {result.host: result for result in refused}
-    reached = [host for host in hosts if host not in problems]
-    documents: dict[str, Mapping[str, Any]] = {}
-    if reached and not interrupts.stopping:
-        run = access.run("detect", reached, task_timeout=LOOK_SECONDS)
+    found = dict(settled)
+    left = [host for host in hosts if host not in found]
+    if left and not interrupts.stopping:
+        run = access.run("detect", left, task_timeout=LOOK_SECONDS)
         outcome = runner_run.execute(run, on_event, lambda: interrupts.must_end(critical=False))
-        for host in reached:
-            found = _document(host, outcome.hosts.get(host))
-            if isinstance(found, HostResult):
-                problems[host] = found
-            else:
-                documents[host] = found
+        found |= {host: _document(host, outcome.hosts.get(host)) for host in left}
     if interrupts.stopping:
         raise InterruptedRunError("interrupted while checking the hosts; nothing was changed on any host")
-    return Survey(documents, tuple(problems[host] for host in hosts if host in problems))
+    problems = tuple(one for host in hosts if isinstance(one := found[host], HostResult))
+    documents = {host: one for host in hosts if not isinstance(one := found[host], HostResult)}
+    return Survey(documents, problems)
 
 
 def _document(host: str, end: runner_run.HostOutcome | None) -> Mapping[str, Any] | HostResult:
@@ -65,7 +61,11 @@ def _document(host: str, end: runner_run.HostOutcome | None) -> Mapping[str, Any
     document = end.facts.get("phi4_facts") if end is not None else None
     if isinstance(document, Mapping):
         return {**document, "host": host}
-    reason = (end.message if end is not None else "") or "the probe returned no facts"
+    return unanswered(host, (end.message if end is not None else "") or "the probe returned no facts")
+
+
+def unanswered(host: str, reason: str) -> HostResult:
+    """The result of a host that lets us in and gave no document for this reason."""
     return HostResult(host, Outcome.PREFLIGHT, reason, asked_for(reason) or remedy(reason) or _next(host, reason))
 
 

@@ -1,12 +1,12 @@
-"""Looks at the hosts of `doctor`: preflight, one Ansible run that changes nothing, and the plan; then the checks."""
+"""Looks at the hosts of `doctor`, over one connection to each or through Ansible, and plans; then the checks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phi4_edge import ssh
 from phi4_edge.core.doctor import access, examine
 from phi4_edge.core.doctor.case import opened, trouble
 from phi4_edge.core.facts.model import HostFacts
@@ -14,15 +14,26 @@ from phi4_edge.core.packages.commands import see
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.environment import Need, narrowed
-from phi4_edge.errors import InterruptedRunError, UnreachableError
+from phi4_edge.errors import FactsError, InterruptedRunError, UnreachableError
 from phi4_edge.inventory import Host
 from phi4_edge.operations.detect import LOOK_SECONDS, asked_for
 from phi4_edge.operations.fleet import Fleet
+from phi4_edge.operations.look import SECONDS, ask
 from phi4_edge.operations.plan import Planner, Seen
+from phi4_edge.remote import probe
+from phi4_edge.remote.answers import OPERATIONS, Key
+from phi4_edge.remote.examination import Examination
 from phi4_edge.report.text import count
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.runner import run as runner_run
+from phi4_edge.ssh.errand import Errand
+from phi4_edge.ssh.guest import Guest
+from phi4_edge.ssh.visit import Visit, Wish, visit
 from phi4_edge.view.view import View
+
+# The scripts of role doctor, and the commands that are measured.
+DOCTOR_SECONDS = 120.0
+NOTHING = Errand("true", b"", 60.0, 64 * 1024, lambda _: True)
 
 
 @dataclass(frozen=True)
@@ -34,30 +45,35 @@ class Looked:
     plans: tuple[Plan, ...]
 
 
+@dataclass(frozen=True)
+class Examined:
+    """What came of one host: `facts` by the name of the document, `message` why there is not all of it."""
+
+    status: str
+    message: str
+    facts: Mapping[str, Any]
+
+
 def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
     """Everything that can be seen without changing a host. Raises InterruptedRunError after Ctrl-C."""
     view.phase(f"Examining {count(len(fleet.hosts), 'host')}")
     findings: list[examine.Finding] = []
     unreachable: list[str] = []
     with Interrupts() as asked:
-        with narrowed(Need.SSH):  # `Match exec` of an ssh configuration runs programs
-            found_first = ssh.check(
-                fleet.hosts,
-                become_password=fleet.access.become_password,
-                password=fleet.access.connection_password,
-                stopping=lambda: asked.stopping,
-            )
-        refused = [finding for finding in found_first if not finding.ok]
-        for found in refused:
-            findings.append(
-                access.refusal(found.host, found.kind, found.reason, found.next_step, found.system, found.user)
-            )
-            unreachable += [found.host] if found.exit_code == UnreachableError.exit_code else []
-        reached = [host for host in fleet.hosts if host.name not in {found.host for found in refused}]
-        outcomes: Mapping[str, runner_run.HostOutcome] = {}
-        if reached and not asked.stopping:
-            run = fleet.access.run("doctor", [host.name for host in reached], task_timeout=LOOK_SECONDS)
-            outcomes = runner_run.execute(run, view.event, lambda: asked.must_end(critical=False)).hosts
+        visits = _visited(fleet, view, asked)
+        outcomes: dict[str, Examined] = {}
+        for host, visit in zip(fleet.hosts, visits, strict=True):
+            if visit.result is not None:
+                outcomes[host.name] = visit.result
+            elif not visit.refusal.ok:
+                found = visit.refusal
+                findings.append(
+                    access.refusal(found.host, found.kind, found.reason, found.next_step, found.system, found.user)
+                )
+                unreachable += [found.host] if found.exit_code == UnreachableError.exit_code else []
+        refused = {found.host for found in (visit.refusal for visit in visits) if not found.ok}
+        reached = [host for host in fleet.hosts if host.name not in refused]
+        outcomes |= _by_ansible(fleet, [host.name for host in reached if host.name not in outcomes], view, asked)
         if asked.stopping:
             raise InterruptedRunError("interrupted while checking the hosts; nothing was changed on any host")
     cases = []
@@ -71,8 +87,51 @@ def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
     return Looked((*findings, *examine.fleet(cases)), tuple(unreachable), plans)
 
 
+def _visited(fleet: Fleet, view: View, asked: Interrupts) -> list[Visit[Examined]]:
+    """Every host's examination over a connection of ours, where one can be had."""
+    one = threading.Lock()
+    wish: Wish[Examined] = Wish(
+        work=lambda guest: _examined(guest, one),
+        seconds=lambda _: SECONDS + DOCTOR_SECONDS,
+        become_password=fleet.access.become_password or "",
+        password=fleet.access.connection_password or "",
+        through=False,  # what a command costs would be what OpenSSH costs
+    )
+    with narrowed(Need.SSH):  # `Match exec` of an ssh configuration runs programs
+        return visit(fleet.hosts, wish, lambda: asked.stopping)
+
+
+def _examined(guest: Guest, one: threading.Lock) -> Examined:
+    """What the doctor and the probe see at a host."""
+    host = guest.host
+    there = Overrides.from_vars(host.name, host.vars).layout
+
+    def asked(operation: Key, args: Mapping[str, Any], as_root: bool) -> Mapping[str, Any]:
+        return ask(guest, one, operation, args, OPERATIONS[operation].seconds, as_root)
+
+    def nothing(as_root: bool) -> str:
+        return guest.do(NOTHING, as_root).output
+
+    examination = Examination(asked, nothing, "ssh", over_ssh=True, becomes=guest.becomes)
+    own = examination.document(there)
+    try:
+        answer = ask(guest, one, probe.OPERATION, probe.arguments(there), SECONDS)
+    except FactsError as error:
+        return Examined("failed", str(error), {"phi4_doctor": own})
+    return Examined("ok", "", {"phi4_doctor": own, "phi4_facts": probe.document(answer, host.name, there)})
+
+
+def _by_ansible(fleet: Fleet, hosts: Sequence[str], view: View, asked: Interrupts) -> dict[str, Examined]:
+    """The same of the hosts that only Ansible reaches."""
+    if not hosts or asked.stopping:
+        return {}
+    run = fleet.access.run("doctor", hosts, task_timeout=LOOK_SECONDS)
+    ended = runner_run.execute(run, view.event, lambda: asked.must_end(critical=False)).hosts
+    return {host: Examined(end.status, end.message, end.facts) for host, end in ended.items()}
+
+
 def _case(
-    fleet: Fleet, planner: Planner, host: Host, end: runner_run.HostOutcome | None
+    fleet: Fleet, planner: Planner, host: Host, end: Examined | None
 ) -> tuple[examine.Case | None, list[examine.Finding], bool]:
     """What is known of a host, what is said of it already, and whether it was lost on the way."""
     facts: Mapping[str, Any] = end.facts if end is not None else {}

@@ -12,16 +12,18 @@ from phi4_edge import ssh
 from phi4_edge.core.facts import parse
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.environment import Need, narrowed
-from phi4_edge.errors import FactsError, UnreachableError
+from phi4_edge.errors import FactsError
 from phi4_edge.inventory import Host
-from phi4_edge.operations.detect import Survey, survey
+from phi4_edge.operations.detect import Survey
 from phi4_edge.operations.facts import unusable
+from phi4_edge.operations.look import Look, Then, refused
 from phi4_edge.operations.options import Reach
 from phi4_edge.operations.plan import Planned, Planner, PlanSet, Seen, Source, check_variables
 from phi4_edge.report.text import count
 from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
-from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.rollout.result import HostResult
+from phi4_edge.ssh.kept import Sessions
 from phi4_edge.view.detail import Detail
 from phi4_edge.view.view import STEPS, View, progress_view
 
@@ -67,12 +69,21 @@ class Fleet:
         known = frozenset(secret for secret in secrets if secret)
         return progress_view(output, steps, Detail(access.verbosity, known))
 
-    def survey(self, view: View, interrupts: Interrupts | None = None) -> Survey:
-        """Looks at all hosts; shows progress in `view`. Raises InterruptedRunError after Ctrl-C."""
+    def survey(
+        self,
+        view: View,
+        interrupts: Interrupts | None = None,
+        keep: Sessions | None = None,
+        then: tuple[Then, float] | None = None,
+    ) -> Survey:
+        """Looks at all hosts; shows progress in `view`. Their sessions stay open in `keep`, where that is given.
+
+        `then`: what is done with each document while its host's session is open, and the seconds that it may take;
+        hosts that are not reached over a session of ours are left out of it. Raises InterruptedRunError after Ctrl-C.
+        """
         view.phase(f"Looking at {count(len(self.hosts), 'host')}")
         with contextlib.nullcontext(interrupts) if interrupts is not None else Interrupts() as asked:
-            names = [host.name for host in self.hosts]
-            return survey(self.access, names, self.refused(asked), asked, view.event)
+            return Look(self.access, asked, view.event, keep, *(then or ())).at(self.hosts)
 
     def refused(self, interrupts: Interrupts) -> list[HostResult]:
         """Hosts that do not let us in, or not do what is needed there. Raises InterruptedRunError after Ctrl-C."""
@@ -83,16 +94,7 @@ class Fleet:
                 password=self.access.connection_password,
                 stopping=lambda: interrupts.stopping,
             )
-        return [
-            HostResult(
-                finding.host,
-                Outcome.UNREACHABLE if finding.exit_code == UnreachableError.exit_code else Outcome.PREFLIGHT,
-                finding.reason,
-                finding.next_step,
-            )
-            for finding in findings
-            if not finding.ok
-        ]
+        return [refused(finding) for finding in findings if not finding.ok]
 
     def facts(self, seen: Survey) -> Iterator[tuple[Host, HostFacts | HostResult]]:
         """The facts of all hosts that gave some, in inventory order; a result for one whose facts cannot be used."""

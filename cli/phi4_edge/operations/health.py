@@ -5,19 +5,35 @@ from __future__ import annotations
 import contextlib
 import http.client
 from collections.abc import Mapping
+from typing import Any
 
 from phi4_edge.core.engines.table import ENGINES
-from phi4_edge.core.facts.parse import HostFacts
+from phi4_edge.core.facts.parse import HostFacts, parse
 from phi4_edge.core.facts.status import Health
-from phi4_edge.errors import Phi4EdgeError
-from phi4_edge.inference import client
+from phi4_edge.errors import FactsError, Phi4EdgeError
+from phi4_edge.inference import client, exchange
 from phi4_edge.inference.exchange import Connect
 from phi4_edge.inventory import Host
+from phi4_edge.rollout.access import Access
 from phi4_edge.ssh import abreast, tunnel
+from phi4_edge.ssh.guest import Guest
 from phi4_edge.ssh.wire import Open
 
 SECONDS = 10.0
 AT_A_TIME = 16
+
+
+# Of one service: its port is opened, then it answers.
+MOST_SECONDS = tunnel.OPEN_SECONDS + SECONDS
+
+
+def ask_at(guest: Guest, document: Mapping[str, Any], access: Access) -> Health | None:
+    """What the service of a host says, asked over the session that is open; None where its facts say nothing."""
+    try:
+        facts = parse(document)
+    except FactsError:
+        return None  # said where its facts are read
+    return _ask(guest.host, facts, Open(), exchange.connector(access, guest))
 
 
 def ask_all(

@@ -27,6 +27,8 @@ from phi4_edge.core.text import clean
 from phi4_edge.errors import FactsError, HostFailedError, InventoryError, Phi4EdgeError
 from phi4_edge.remote import answers, collection
 from phi4_edge.remote.call import call, held
+from phi4_edge.remote.inquiry import NEXT
+from phi4_edge.remote.inquiry import held as held_to_schema
 from phi4_edge.remote.scripts import composed
 
 # For a command that does nothing: a login may print a banner.
@@ -37,10 +39,6 @@ RETRY_SECONDS = 2.0
 # For a command that does nothing, over the slowest line that is still one.
 NOTHING_SECONDS = 60.0
 _CORRECT = "Correct the inventory; nothing was changed."
-_NEXT = (
-    "something else answers there, or somebody changed what does: look at the host; `phi4-edge detect INVENTORY --raw` "
-    "shows what it sends"
-)
 
 
 class HostRefusedError(HostFailedError):
@@ -80,20 +78,17 @@ def on_host(
     _ours(args)
     known = answers.OPERATIONS[operation]
     limit, memory = seconds or known.seconds, known.memory + COPIES * len(payload)
-    name, (_role, script, do) = str(variables.get("inventory_hostname", "the host")), operation
+    name = str(variables.get("inventory_hostname", "the host"))
     try:
         with deadline(limit) as left, limited_memory(memory):
-            answer = answers.read(operation, _exchanged(action, variables, operation, args, payload, left, sudoable))
-    except answers.MismatchError as error:
-        raise FactsError(
-            f"found an invalid answer from {name} ({script} {do}: {error}), needed what our own script sends: {_NEXT}"
-        ) from None
+            document = _exchanged(action, variables, operation, args, payload, left, sudoable)
+            answer = held_to_schema(operation, name, document)
     except MemoryError:
         raise FactsError(
-            f"found more output from {name} than {memory} bytes of memory can hold, needed a short answer: {_NEXT}"
+            f"found more output from {name} than {memory} bytes of memory can hold, needed a short answer: {NEXT}"
         ) from None
     except _LateError:
-        raise FactsError(f"found no answer from {name} after {limit:.0f} s, needed one: {_NEXT}") from None
+        raise FactsError(f"found no answer from {name} after {limit:.0f} s, needed one: {NEXT}") from None
     if "error" in answer:
         raise HostRefusedError(answer.pop("error"), answer)
     return answer
@@ -147,7 +142,7 @@ def nothing(action: Any, sudoable: bool) -> str:
         with deadline(NOTHING_SECONDS), limited_memory(NOTHING_MEMORY):
             return str(action._low_level_execute_command("true", sudoable=sudoable).get("stdout") or "")
     except (MemoryError, _LateError):
-        raise FactsError(f"found no answer to a command that does nothing, needed one: {_NEXT}") from None
+        raise FactsError(f"found no answer to a command that does nothing, needed one: {NEXT}") from None
 
 
 def task(

@@ -7,6 +7,7 @@ that answers nothing would hold both.
 from __future__ import annotations
 
 import collections
+import math
 import queue
 import threading
 import time
@@ -26,10 +27,17 @@ INTERRUPTED = "interrupted while checking the hosts; nothing was changed on any 
 
 @dataclass(frozen=True)
 class Limits(Generic[Item, Result]):
-    """After `seconds` the work on an item is given up, and `late(item)` is its result; without `late`, never."""
+    """After `seconds` and what an item has `more`, the work on it is given up, and `late(item)` is its result.
+
+    An item that takes longer than `patience` seconds keeps no other waiting: somebody else is found, up to `most` at
+    work at a time.
+    """
 
     seconds: float
     late: Callable[[Item], Result]
+    more: Callable[[Item], float] = lambda _: 0.0
+    patience: float = math.inf
+    most: int = 0
 
 
 def each(
@@ -40,8 +48,11 @@ def each(
     stopping: Callable[[], bool] = lambda: False,
     limits: Limits[Item, Result] | None = None,
     tell: Callable[[Result], None] = lambda _: None,
+    begin: Callable[[Item], None] = lambda _: None,
 ) -> list[Result]:
-    """The results in the order of the items; `tell` hears of each as it comes, in this thread.
+    """The results in the order of the items; `begin` hears of each item that is begun, `tell` of each result.
+
+    Both are called in this thread.
 
     When `stopping()` turns true, or anything is raised here or by the work, nothing more begins, `cut()` ends what is
     under way, and this returns at once: with InterruptedRunError, or with what was raised.
@@ -50,7 +61,7 @@ def each(
     try:
         for _ in range(min(at_a_time, len(items))):
             crew.hire()
-        return crew.gather(stopping, limits, tell)
+        return crew.gather(stopping, limits, tell, begin)
     except BaseException:
         crew.dismiss()
         cut()
@@ -63,13 +74,18 @@ class _Raised:
     error: BaseException
 
 
+class _Begun:
+    """An item is at work."""
+
+
 class _Crew(Generic[Item, Result]):
     def __init__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> None:
         self._work, self._items = work, items
         self._todo = collections.deque(range(len(items)))
         self._begun: dict[int, float] = {}
         self._results: dict[int, Result] = {}
-        self._done: queue.SimpleQueue[tuple[int, Result] | tuple[int, _Raised]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[int, Result | _Raised | _Begun]] = queue.SimpleQueue()
+        self._slow: set[int] = set()
         self._threads: list[threading.Thread] = []
 
     def hire(self) -> None:
@@ -86,7 +102,11 @@ class _Crew(Generic[Item, Result]):
             thread.join(max(0.0, end - time.monotonic()))
 
     def gather(
-        self, stopping: Callable[[], bool], limits: Limits[Item, Result] | None, tell: Callable[[Result], None]
+        self,
+        stopping: Callable[[], bool],
+        limits: Limits[Item, Result] | None,
+        tell: Callable[[Result], None],
+        begin: Callable[[Item], None],
     ) -> list[Result]:
         while len(self._results) < len(self._items):
             if stopping():
@@ -99,6 +119,9 @@ class _Crew(Generic[Item, Result]):
                 continue
             if number in self._results:
                 continue  # it was given up before
+            if isinstance(outcome, _Begun):
+                begin(self._items[number])
+                continue
             if isinstance(outcome, _Raised):
                 raise outcome.error
             self._results[number] = outcome
@@ -107,11 +130,15 @@ class _Crew(Generic[Item, Result]):
 
     def _give_up(self, limits: Limits[Item, Result], tell: Callable[[Result], None]) -> None:
         now = time.monotonic()
-        for number, begun in list(self._begun.items()):
-            if number not in self._results and now - begun > limits.seconds:
+        at_work = {number: now - begun for number, begun in list(self._begun.items()) if number not in self._results}
+        for number, taken in at_work.items():
+            if taken > limits.seconds + limits.more(self._items[number]):
                 self._results[number] = limits.late(self._items[number])
                 tell(self._results[number])
                 self.hire()  # the thread that hangs does no more work
+            elif taken > limits.patience and number not in self._slow and len(at_work) < limits.most and self._todo:
+                self._slow.add(number)
+                self.hire()
 
     def _run(self) -> None:
         while True:
@@ -120,6 +147,7 @@ class _Crew(Generic[Item, Result]):
             except IndexError:
                 return
             self._begun[number] = time.monotonic()
+            self._done.put((number, _Begun()))
             try:
                 self._done.put((number, self._work(self._items[number])))
             except BaseException as error:

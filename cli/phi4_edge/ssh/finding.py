@@ -19,9 +19,10 @@ Kind = Literal[
     "no_shell",
     "no_sudo",
     "no_python",
+    "no_answer",
 ]
 
-_CANNOT_WORK = frozenset({"asks", "no_shell", "no_sudo", "no_python"})
+_CANNOT_WORK = frozenset({"asks", "no_shell", "no_sudo", "no_python", "no_answer"})
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""A byte stream to a TCP port of a host: one ssh process, and at its other end the relay that says who has the port."""
+"""A byte stream to a TCP port of a host; at its other end is the relay, which first says who has the port."""
 
 from __future__ import annotations
 
+import abc
 import base64
 import contextlib
 import os
@@ -12,20 +13,23 @@ import socket
 import subprocess
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from phi4_edge.core.facts import listener
 from phi4_edge.core.inventory import Host, answering
-from phi4_edge.core.text import printable
 from phi4_edge.environment import Need, allowed
 from phi4_edge.errors import HostFailedError, UnreachableError
 from phi4_edge.ssh import interpreter, relay
-from phi4_edge.ssh.command import arguments
+from phi4_edge.ssh.channel import SessionChannel, last_lines, ssh_words
 from phi4_edge.ssh.wire import Budget, Wire
 
 END_SECONDS = 0.5  # that ssh gets to end by itself
 MOST_GREETING = 64 * 1024  # bytes: what a login shell prints, and one line of the relay
 MOST_ERRORS = 64 * 1024  # a pipe's own size: what ssh writes beyond waits there, and takes neither memory nor disk
 _RELAY = Path(relay.__file__)
+
+if TYPE_CHECKING:
+    from paramiko import Transport
 
 
 def ssh_command(host: Host, bind: str, port: int, mark: str) -> list[str]:
@@ -42,21 +46,18 @@ def ssh_command(host: Host, bind: str, port: int, mark: str) -> list[str]:
         raise UnreachableError(
             f"found a password as the login for host {host.name}, needed a key: ssh-copy-id, then remove the password"
         )
-    # BatchMode: nobody is asked. ControlMaster: this process must be the connection, a shared one would outlive it. The
-    # first value wins in ssh.
-    own = ("BatchMode=yes", "ServerAliveInterval=15", "ControlMaster=no")
-    command = [host.ssh.executable, "-T", *(word for option in own for word in ("-o", option))]
     try:
-        command += arguments(host)
+        command = ssh_words(host)
     except ValueError as error:
         raise UnreachableError(
             f"found arguments of ssh for host {host.name} that cannot be read ({error}), needed balanced quotes: see "
             "ansible_ssh_args, ansible_ssh_common_args and ansible_ssh_extra_args"
         ) from error
-    return [*command, "--", host.address, _relay_command(host, bind, port, mark)]
+    return [*command, "--", host.address, relay_command(host, bind, port, mark)]
 
 
-def _relay_command(host: Host, bind: str, port: int, mark: str) -> str:
+def relay_command(host: Host, bind: str, port: int, mark: str) -> str:
+    """The command that runs the relay on the host, which writes `mark` in front of what it says about the port."""
     packed = base64.b64encode(zlib.compress(_RELAY.read_bytes(), 9)).decode()
     run = f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{packed}')))"
     return interpreter.command(host, shlex.join(["-IBc", run, mark, answering(bind), str(port)]))
@@ -82,33 +83,25 @@ def understood(text: bytes, name: str, what: str) -> listener.Judgement:
     return found if isinstance(found, listener.Judgement) else listener.judge(found)
 
 
-class Stream:
-    """A wire to the host's port, and the ssh process behind it. Closing it ends the process and its children."""
+class Stream(abc.ABC):
+    """A wire to the host's port. Closing it ends what is behind it, at both ends."""
 
-    def __init__(self, host: Host, bind: str, port: int, budget: Budget) -> None:
+    wire: Wire
+
+    def __init__(self, host: Host, bind: str, port: int) -> None:
         self._name, self._what, self._mark = host.name, f"{bind}:{port}", secrets.token_hex(16)
-        command = ssh_command(host, bind, port, self._mark)
-        ours, theirs = socket.socketpair()
-        self._errors, errors = os.pipe()
-        os.set_blocking(self._errors, False)
-        self._closed = False
-        self.wire = Wire(ours, budget)
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C is ours to handle, and there is no terminal to ask on
-                env={**allowed(os.environ, Need.SSH), "LC_ALL": "C"},
-            )
-        except OSError as error:
-            ours.close()
-            os.close(self._errors)
-            raise UnreachableError(f"found no ssh to run ({error.strerror}), needed OpenSSH: install it") from error
-        finally:
-            theirs.close()
-            os.close(errors)
+
+    @abc.abstractmethod
+    def failure(self) -> UnreachableError:
+        """Why the connection ended without an answer, in the words of who knows."""
+
+    @abc.abstractmethod
+    def cut(self) -> None:
+        """The stream and what is behind it end now, from any thread; it stays to be closed by its owner."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """All of it has ended; closing twice does nothing more."""
 
     def greet(self) -> listener.Judgement:
         """Who has the port, as the host says; the wire is then connected to it.
@@ -140,6 +133,41 @@ class Stream:
         except ConnectionError as error:
             raise self.failure() from error
 
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class ProcessStream(Stream):
+    """Over an ssh process of its own, which ends with it, and so do the processes that it started."""
+
+    def __init__(self, host: Host, bind: str, port: int, budget: Budget) -> None:
+        super().__init__(host, bind, port)
+        command = ssh_command(host, bind, port, self._mark)
+        ours, theirs = socket.socketpair()
+        self._errors, errors = os.pipe()
+        os.set_blocking(self._errors, False)
+        self._closed = False
+        self.wire = Wire(ours, budget)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is ours to handle, and there is no terminal to ask on
+                env={**allowed(os.environ, Need.SSH), "LC_ALL": "C"},
+            )
+        except OSError as error:
+            ours.close()
+            os.close(self._errors)
+            raise UnreachableError(f"found no ssh to run ({error.strerror}), needed OpenSSH: install it") from error
+        finally:
+            theirs.close()
+            os.close(errors)
+
     def failure(self) -> UnreachableError:
         """Why the connection ended without an answer, in ssh's own words."""
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -148,9 +176,7 @@ class Stream:
         with contextlib.suppress(BlockingIOError):  # it has not ended, and says nothing more
             while len(said) < MOST_ERRORS and (piece := os.read(self._errors, MOST_ERRORS)):
                 said += piece
-        text = said[-4000:].decode("utf-8", "replace")
-        lines = printable(text).splitlines()
-        last = "; ".join(line for line in lines[-3:] if line.strip())[:300] or "the connection ended"
+        last = last_lines(said) or "the connection ended"
         return UnreachableError(f"found no answer from host {self._name} ({last}), needed one: check phi4-edge status")
 
     def cut(self) -> None:
@@ -175,8 +201,28 @@ class Stream:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # all of the group have ended
             os.killpg(self._process.pid, number)
 
-    def __enter__(self) -> Stream:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+class SessionStream(Stream):
+    """Over a session that is open already, and stays so."""
+
+    def __init__(self, transport: Transport, host: Host, bind: str, port: int, budget: Budget) -> None:
+        """It runs. Raises OSError where the session has ended."""
+        import paramiko
+
+        super().__init__(host, bind, port)
+        command = relay_command(host, bind, port, self._mark)
+        try:
+            self._channel = SessionChannel(transport, command, budget.wait(None), together=False)
+        except (paramiko.SSHException, EOFError) as error:
+            raise ConnectionError(str(error) or type(error).__name__) from error
+        self.wire = Wire(cast(socket.socket, self._channel), budget)
+
+    def failure(self) -> UnreachableError:
+        last = self._channel.last_words(MOST_ERRORS) or "the connection ended"
+        return UnreachableError(f"found no answer from host {self._name} ({last}), needed one: check phi4-edge status")
+
+    def cut(self) -> None:
+        self._channel.close()
+
+    def close(self) -> None:
+        self._channel.close()

@@ -13,7 +13,8 @@ from phi4_edge.core.inventory import Host, answering
 from phi4_edge.core.layout import UNIT
 from phi4_edge.errors import HostFailedError, UnreachableError
 from phi4_edge.ssh import relay
-from phi4_edge.ssh.stream import Stream
+from phi4_edge.ssh.kept import Lender
+from phi4_edge.ssh.stream import ProcessStream, SessionStream, Stream
 from phi4_edge.ssh.wire import Budget, OverBudget, Wire
 
 # Of ssh, the relay on the host, and who listens there.
@@ -29,9 +30,11 @@ class Connection(http.client.HTTPConnection):
     be seen `warn` hears why. An answer may be read piece by piece until close().
     """
 
-    def __init__(self, host: Host, bind: str, port: int, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, host: Host, bind: str, port: int, warn: Callable[[str], None], sessions: Lender | None = None
+    ) -> None:
         super().__init__(answering(bind), port)
-        self._host, self._bind, self._warn = host, bind, warn
+        self._host, self._bind, self._warn, self._sessions = host, bind, warn, sessions
         self._stream: Stream | None = None
         self._wire: Wire | None = None
         self._answering = self._ended = False
@@ -72,11 +75,21 @@ class Connection(http.client.HTTPConnection):
         return listener.judge(found) if isinstance(found, listener.Report) else cast(listener.Judgement, found)
 
     def _connect_there(self, budget: Budget) -> listener.Judgement:
-        self._stream = Stream(self._host, self._bind, self.port, budget)
+        self._stream = self._opened(budget)
         self._wire = self._stream.wire
         if self._ended:
             self._stream.cut()
         return self._stream.greet()
+
+    def _opened(self, budget: Budget) -> Stream:
+        """Over the session that is open, where there is one that lives; else over an ssh process."""
+        session = self._sessions.get(self._host.name) if self._sessions is not None else None
+        if session is not None:
+            try:
+                return SessionStream(session, self._host, self._bind, self.port, budget)
+            except ConnectionError:
+                pass  # it has ended meanwhile: ssh itself says why, or gets there
+        return ProcessStream(self._host, self._bind, self.port, budget)
 
     def _believe(self, found: listener.Judgement) -> None:
         if found.whose == "stranger":
@@ -134,18 +147,23 @@ class Connection(http.client.HTTPConnection):
             stream.close()
 
 
-def reaches(host: Host, password: str | None = None) -> bool:
+def reaches(host: Host, password: str | None = None, sessions: Lender | None = None) -> bool:
     """Whether a connection of this module gets there: to this machine, or over ssh without a password to type.
 
-    `password`: the command line's, for hosts of whose login the inventory says none.
+    `password`: the command line's, for hosts of whose login the inventory says none. A session that is open needs none.
     """
+    if sessions is not None and sessions.get(host.name) is not None:
+        return True
     return host.connection in _LOCAL or (host.over_ssh and not (host.ssh.password or password))
 
 
-def http_connection(host: Host, bind: str, port: int, warn: Callable[[str], None]) -> Connection:
+def http_connection(
+    host: Host, bind: str, port: int, warn: Callable[[str], None], sessions: Lender | None = None
+) -> Connection:
     """An HTTP connection to `bind:port` on the host, not open yet; a local host is reached without ssh.
 
-    `warn` hears what the operator should know and what stops nothing. connect(), request() and getresponse() raise
-    UnreachableError with ssh's own words, OverBudget for what is too long, and HostFailedError for a stranger.
+    `warn` hears what the operator should know and what stops nothing. `sessions`: taken where they have one. connect(),
+    request() and getresponse() raise UnreachableError with ssh's own words, OverBudget for what is too long, and
+    HostFailedError for a stranger.
     """
-    return Connection(host, bind, port, warn)
+    return Connection(host, bind, port, warn, sessions)

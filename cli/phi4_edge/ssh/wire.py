@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import math
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -36,6 +38,11 @@ class Budget:
         self._end = time.monotonic() + seconds
         self._left = most_bytes
         self.over = ""
+
+    @classmethod
+    def free(cls) -> Budget:
+        """One without an end, for what is bounded elsewhere: piece by piece, or by whoever reads."""
+        return cls(math.inf, sys.maxsize)
 
     @property
     def remaining(self) -> float:
@@ -131,7 +138,7 @@ class Wire:
     def _arm(self) -> None:
         wait = self.budget.wait(self._timeout)
         if self._socket.fileno() >= 0:  # closed by another thread: the call that follows says so
-            self._socket.settimeout(max(wait, 0.001))
+            self._socket.settimeout(None if wait == math.inf else max(wait, 0.001))
 
 
 class Cuttable(Protocol):

@@ -102,3 +102,34 @@ def test_a_program_ends_although_work_hangs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "['late']\n"
+
+
+def test_items_that_take_long_keep_no_other_waiting_up_to_a_limit() -> None:
+    """Two places, four that wait for a dead host: the others are through long before these."""
+    release, ended = threading.Event(), []
+
+    def work(number: int) -> int:
+        if number < 4:
+            release.wait(20)
+        return number
+
+    def tell(number: int) -> None:
+        ended.append(number)
+        if len(ended) == 20:
+            release.set()
+
+    limits: abreast.Limits[int, int] = abreast.Limits(20, lambda number: -1, patience=0.1, most=5)
+    assert abreast.each(work, range(24), 2, cut=nothing, limits=limits, tell=tell) == list(range(24))
+    assert sorted(ended[:20]) == list(range(4, 24))
+
+
+def test_what_has_more_time_is_given_up_later_and_what_begins_is_told() -> None:
+    begun: list[int] = []
+    limits = abreast.Limits(0.2, lambda number: -number, more=lambda number: 20.0 if number == 2 else 0.0)
+
+    def work(number: int) -> int:
+        time.sleep(1.0)
+        return number
+
+    assert abreast.each(work, [1, 2], 2, cut=nothing, limits=limits, begin=begun.append) == [-1, 2]
+    assert sorted(begun) == [1, 2]

@@ -58,8 +58,8 @@ class Server(paramiko.ServerInterface):
         stdin = b""
         while chunk := channel.recv(4096):
             stdin += chunk
-        self.commands.append((command, stdin.decode()))
-        status, text = self.answer(command, stdin.decode())
+        self.commands.append((command, stdin.decode("utf-8", "replace")))
+        status, text = self.answer(command, stdin.decode("utf-8", "replace"))
         # The client may hang up once it has read more than it takes: of the channel alone (OSError), or of everything.
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             channel.sendall(text.encode())
@@ -68,8 +68,10 @@ class Server(paramiko.ServerInterface):
 
 
 @contextlib.contextmanager
-def serving(answer: Answer = healthy) -> Iterator[tuple[int, Server]]:
-    server = Server(answer)
+def serving(
+    answer: Answer = healthy, made: type[Server] | None = None, **settings: Any
+) -> Iterator[tuple[int, Server]]:
+    server = (made or Server)(answer, **settings)
     transports: list[paramiko.Transport] = []
 
     def accept(listener: socket.socket) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,11 +11,9 @@ from typing import Any
 import pytest
 
 from phi4_edge.inventory import Host, SshSettings
-from phi4_edge.ssh import Refusal, interpreter
+from phi4_edge.ssh import Refusal, diagnosis, interpreter
 from tests.unit.ssh.test_check import found, host, serving
 
-# The package has a function of the same name.
-check: Any = importlib.import_module("phi4_edge.ssh.check")
 KILLED = "sh -c 'kill -ILL $$' -"  # stands for a Python of another CPU
 
 
@@ -92,7 +89,7 @@ def test_a_wrong_interpreter_of_the_inventory_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_how_python_ended_is_an_exit_status_also_for_a_signal(shell: str, python: str, status: int) -> None:
-    command = interpreter.ended(Host("gw1", ssh=SshSettings(python=python)), check._VERSION)
+    command = interpreter.ended(Host("gw1", ssh=SshSettings(python=python)), diagnosis._VERSION)
     done = subprocess.run([shell, "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == status
     if status == 0:

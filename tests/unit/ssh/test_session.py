@@ -7,7 +7,7 @@ import importlib
 import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from phi4_edge import ssh
 from phi4_edge.errors import InterruptedRunError
 from phi4_edge.inventory import Host, SshSettings
 from phi4_edge.ssh import session
+from phi4_edge.ssh.errand import Errand
 from tests.unit.ssh.standin_sshd import BEHAVIOURS, HOST_KEY, STAGES, Server, serving
 
-# The package has a function of the same name.
-check: Any = importlib.import_module("phi4_edge.ssh.check")
+# The module has a function of the same name.
+visits: Any = importlib.import_module("phi4_edge.ssh.visit")
 
 # In place of 30 s and 15 s; the machine of the tests may be busy with others.
 HOST_SECONDS, ANSWER_SECONDS = 6.0, 3.0
@@ -60,12 +61,26 @@ def host(name: str, port: int, settings: SshSettings) -> Host:
     return Host(name, "127.0.0.1", port, user="edge", ssh=settings)
 
 
+Visitor = Callable[[list[Host]], Sequence[ssh.Refusal]]
+ERRAND = Errand("true", b"x" * 20_000, 2.0, 8192, lambda output: True)
+
+
+def worked(hosts: list[Host]) -> list[ssh.Refusal]:
+    """The findings of a visit that does something at each host."""
+    wish: Any = visits.Wish(work=lambda guest: guest.do(ERRAND))
+    return [found.refusal for found in visits.visit(hosts, wish)]
+
+
 @pytest.fixture(scope="module")
 def columns(settings: SshSettings) -> dict[str, Column]:
-    return {behaviour: column(behaviour, settings) for behaviour in BEHAVIOURS}
+    return {
+        f"{behaviour}{kind}": column(behaviour, settings, visitor)
+        for behaviour in BEHAVIOURS
+        for kind, visitor in VISITORS.items()
+    }
 
 
-def column(behaviour: str, settings: SshSettings) -> Column:
+def column(behaviour: str, settings: SshSettings, visitor: Visitor) -> Column:
     hosts, innocent = [], {}
     with contextlib.ExitStack() as stack:
         for stage in STAGES:
@@ -75,7 +90,7 @@ def column(behaviour: str, settings: SshSettings) -> Column:
             hosts.append(host(f"beside {stage}", port, settings))
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.monotonic()
-        findings = ssh.check(hosts)
+        findings = visitor(hosts)
         took = time.monotonic() - start
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
         # The last thing that a host is asked is sudo.
@@ -83,8 +98,12 @@ def column(behaviour: str, settings: SshSettings) -> Column:
     return Column({finding.host: finding for finding in findings}, ended, took, memory)
 
 
+VISITORS: dict[str, Visitor] = {"": ssh.check, " at work": worked}
+COLUMNS = [f"{behaviour}{kind}" for behaviour in BEHAVIOURS for kind in VISITORS]
+
+
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+@pytest.mark.parametrize("behaviour", COLUMNS)
 def test_a_hostile_sshd_is_one_finding_and_its_neighbour_is_well(
     columns: dict[str, Column], behaviour: str, stage: str
 ) -> None:
@@ -100,13 +119,13 @@ def test_a_hostile_sshd_is_one_finding_and_its_neighbour_is_well(
     assert len(finding.message) < 1000
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+@pytest.mark.parametrize("behaviour", COLUMNS)
 def test_no_host_is_waited_for_longer_than_its_time_and_none_for_another(
     columns: dict[str, Column], behaviour: str
 ) -> None:
     seen = columns[behaviour]
-    assert seen.took < HOST_SECONDS + check.GRACE_SECONDS + 1
-    if behaviour in SLOW:  # else all are through at about the same time
+    assert seen.took < HOST_SECONDS + visits.GRACE_SECONDS + 1
+    if behaviour.split(maxsplit=1)[0] in SLOW:  # else all are through at about the same time
         assert max(seen.innocents.values()) < seen.took
         assert sorted(seen.innocents.values())[len(STAGES) // 2] < HOST_SECONDS - 1
     assert seen.memory < MOST_MEMORY
@@ -165,9 +184,9 @@ def test_a_check_that_hangs_where_no_budget_reaches_is_given_up(
 ) -> None:
     """As a name server would that never answers: the thread hangs, and nobody waits for it."""
     release = threading.Event()
-    monkeypatch.setattr(check, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(visits, "GRACE_SECONDS", 0.1)
     monkeypatch.setattr(session, "HOST_SECONDS", 0.5)
-    monkeypatch.setattr(check, "resolve", lambda host: release.wait(30))
+    monkeypatch.setattr(visits, "resolve", lambda host: release.wait(30))
     start = time.monotonic()
     found = ssh.check([host(name, 1, settings) for name in ("gw1", "gw2")])
     assert time.monotonic() - start < 3

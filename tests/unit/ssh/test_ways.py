@@ -54,7 +54,7 @@ def test_host_keys_are_not_asked_for_where_the_inventory_says_so(tmp_path: Path)
 def test_a_host_that_answers_late_is_tried_as_often_as_ansible_would(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("phi4_edge.ssh.check"), "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(importlib.import_module("phi4_edge.ssh.visit"), "RETRY_SECONDS", 0.2)
     tried: list[int] = []
     real = session.dial
 

@@ -1,0 +1,26 @@
+"""What the probe is asked on a host, and the facts document that its answer makes: the same over every way to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from phi4_edge.core.layout import STANDARD, Layout
+from phi4_edge.remote import answers
+
+OPERATION: answers.Key = ("probe", "probe", "probe")
+# For the files of the receipt whose size or time changed: 2.4 GB at the 40 MB/s of an SD card take 60 s.
+VERIFY_SECONDS = 120
+# Beside the verifying of files: the sources themselves, and a board that starts Python slowly.
+SPARE_SECONDS = 120.0
+
+
+def arguments(there: Layout, verify_seconds: int = VERIFY_SECONDS) -> dict[str, Any]:
+    """What the script is told."""
+    return {"verify_seconds": verify_seconds, "layout": there.to_dict()}
+
+
+def document(answer: Mapping[str, Any], host: str, there: Layout) -> dict[str, Any]:
+    """The facts document of `host`."""
+    found = {**answer, "host": host}
+    return found if there == STANDARD else {**found, "layout": there.to_dict()}
