@@ -13,6 +13,7 @@ from tests.ansible.plays import ROOT
 sys.path.insert(0, str(ROOT / "roles" / "health" / "files"))
 sys.path.insert(0, str(ROOT / "roles" / "service" / "files"))
 sys.path.insert(0, str(ROOT / "cli" / "phi4_edge" / "remote" / "host"))
+sys.path.append(str(ROOT / "roles" / "onnx" / "files"))
 import hostadmit
 import hostdocker
 import hostfact

@@ -51,7 +51,7 @@ STAIRS = ("", "facts", "engines", "catalog", "packages", "judge", "plan", "docto
 # The only rooms that may touch each heavy or effectful library.
 OWNERS = {
     "ansible_runner": {"runner"},
-    "ansible": {"inventory"},
+    "ansible": {"inventory", "runner"},
     "docker": {"lab"},
     "click": {"main", "commands", "view"},
     "paramiko": {"ssh"},

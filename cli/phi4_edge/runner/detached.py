@@ -15,7 +15,8 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-_POLL_SECONDS = 0.1  # how soon its end is seen where something that it left holds its output open
+# How soon its end is seen where something that it left holds its output open, and the system does not tell at once.
+_POLL_SECONDS = 0.1
 _NOT_FOUND = 127
 
 
@@ -55,16 +56,25 @@ def _passing(child: int) -> signal._HANDLER:
 
 def _copied(child: int, reading: int) -> int:
     """The status of the child as wait() has it; all that it wrote has been copied."""
+    ending = _ending(child)
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         # After its end only what is there already: a connection that tasks shared may live on.
-        while select.select([reading], [], [], 0 if ended else _POLL_SECONDS)[0]:
+        while reading in select.select([reading, *ending], [], [], 0 if ended else _POLL_SECONDS)[0]:
             if not (said := os.read(reading, 65536)):
                 return status if ended else os.waitpid(child, 0)[1]
             while said:
                 said = said[os.write(1, said) :]
         if ended:
             return status
+
+
+def _ending(child: int) -> list[int]:
+    """A descriptor that can be read once the child has ended; none where the system has no such thing."""
+    try:
+        return [os.pidfd_open(child)]
+    except (AttributeError, OSError):
+        return []
 
 
 def _exit_status(status: int) -> int:

@@ -61,7 +61,8 @@ def reap(directory: Path, grace: float = 0.5) -> set[int]:
     end = time.monotonic() + grace
     while left and time.monotonic() < end:
         time.sleep(0.02)
-        left = _alive(left) | _members(directory)
+        left = _alive(left) or _members(directory)
+    left |= _members(directory) if left else set()
     _signal(left, signal.SIGKILL)
     end = time.monotonic() + grace
     while left and time.monotonic() < end:

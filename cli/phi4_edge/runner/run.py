@@ -21,7 +21,7 @@ from typing import Any
 from phi4_edge import ansible_version, content
 from phi4_edge.core.inventory import Login, VaultSecret
 from phi4_edge.errors import RunnerError
-from phi4_edge.runner import detached
+from phi4_edge.runner import detached, playbook
 from phi4_edge.runner.environment import PRIVATE, build_env
 from phi4_edge.runner.events import Collector, HostEvent, HostOutcome
 from phi4_edge.runner.private import guarded, private_directory
@@ -39,6 +39,8 @@ MOST_VERBOSE = 4
 POLL_SECONDS = 0.2
 # ansible-runner's own terminal is one that nobody reads: what would ask there is to end instead.
 WITHOUT_TERMINAL = (sys.executable, "-I", "-S", detached.__file__)
+# -P: what lies beside the program is no module of Ansible's.
+ANSIBLE = (sys.executable, "-P", playbook.__file__)
 # A task that takes longer than it may is ended by Ansible itself; one that does not let itself be ended, by us so much
 # later.
 LATE_SECONDS = 60.0
@@ -242,7 +244,7 @@ def _ansible(
         suppress_env_files=True,
     )
     config.prepare()
-    config.command = [*WITHOUT_TERMINAL, *(place(word, private) for word in run.argv)]
+    config.command = [*WITHOUT_TERMINAL, *ANSIBLE, *(place(word, private) for word in run.argv)]
     config.env = {
         **{name: config.env[name] for name in _RUNNER_ENV if name in config.env},
         **{name: place(value, private) for name, value in run.env.items()},

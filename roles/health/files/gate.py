@@ -14,7 +14,7 @@ from typing import Any, Mapping
 import gatedocker
 import gateollama
 import gateport
-from gatehttp import POLL_SECONDS, StepError, ask, generating, listed, page
+from gatehttp import Pauses, StepError, ask, generating, listed, page
 from hostlib import JSON_LIMIT, HostError, Json, write_json
 from hostprivate import read_private
 from hostrun import clean, command, serve
@@ -90,7 +90,7 @@ def running(args: Json, end: float) -> dict[str, str]:
     Two restarts are a failure too: what fails twice fails again. What a client on its socket has started over, systemd
     does not count.
     """
-    seen = set()
+    seen, pauses = set(), Pauses()
     while True:
         state = now(args)
         seen.add(state.get("InvocationID"))
@@ -107,7 +107,7 @@ def running(args: Json, end: float) -> dict[str, str]:
             raise StepError(
                 "process", f"{args['unit']} is {state.get('ActiveState')} ({state.get('SubState')}){inside}"
             )
-        time.sleep(POLL_SECONDS)
+        pauses.rest()
 
 
 def now(args: Json) -> dict[str, str]:
@@ -125,6 +125,7 @@ def healthy(args: Json, before: dict[str, str], end: float) -> None:
     """The engine's health path says so; until then nothing may fail or start over."""
     if args["gpu"] and args["compose"] and (args["gpu_uuid"] or args["engine"] != "ollama"):
         gatedocker.sees_gpu(args)
+    pauses = Pauses()
     while True:
         good, found = probed(args)
         state = now(args)
@@ -138,7 +139,7 @@ def healthy(args: Json, before: dict[str, str], end: float) -> None:
             raise StepError("health", f"{what if checked != 'unhealthy' else 'the container is unhealthy'}: {found}")
         if time.monotonic() > end:
             raise StepError("health", f"not healthy after {args['start_seconds']:.0f} s: {found}")
-        time.sleep(POLL_SECONDS)
+        pauses.rest()
 
 
 def probed(args: Json, seconds: float = 10.0) -> tuple[bool, str]:
@@ -185,13 +186,14 @@ def placed(args: Json) -> None:
 
 def webui(args: Json, end: float) -> None:
     """The chat page beside the engine answers, where the plan has one."""
+    pauses = Pauses()
     while args["webui"]:
         found = page(args["webui"]) or gatedocker.page_of_another(args)
         if not found:
             return
         if time.monotonic() > end:
             raise StepError("webui", f"the chat page does not answer on port {args['webui']['port']}: {found}")
-        time.sleep(POLL_SECONDS)
+        pauses.rest()
 
 
 def steady(args: Json, before: dict[str, str]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from hostlib import Json
 from hostrun import clean
 
-POLL_SECONDS = 0.5
+# Between two looks, the first and the last ones. Most engines start within a second; a look costs a weak board 50 ms.
+FIRST_SECONDS, POLL_SECONDS = 0.1, 0.5
 PROMPT = "Say hello."
 
 
@@ -24,6 +25,18 @@ class StepError(Exception):
 
 class BusyError(StepError):
     """The engine said that it has no room for one more request just now: a sign of life."""
+
+
+class Pauses:
+    """Pauses between two looks at what starts: short ones at first."""
+
+    def __init__(self) -> None:
+        self.seconds = FIRST_SECONDS
+
+    def rest(self) -> None:
+        """One pause."""
+        time.sleep(min(self.seconds, POLL_SECONDS))
+        self.seconds *= 1.5
 
 
 def ask(

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any
 
-from gatehttp import POLL_SECONDS, StepError, ask, same
+from gatehttp import Pauses, StepError, ask, same
 from hostlib import Json, link_target, read_bytes, read_json, read_record
 from hostrun import clean
 from hostunit import LOAD, shown
@@ -77,6 +77,7 @@ def keeper(args: Json, end: float) -> None:
     installed = os.path.join(args["releases"], args["release"], LOAD)
     if args["rehearsal"] or not os.path.exists(installed):
         return
+    pauses = Pauses()
     while True:
         state = shown(LOAD, "ActiveState,NRestarts,Job")
         found, restarts = state.get("ActiveState"), state.get("NRestarts", "0")
@@ -85,7 +86,7 @@ def keeper(args: Json, end: float) -> None:
         starting = found == "activating" or (found == "inactive" and state.get("Job"))
         if not starting or restarts not in ("0", "1", "") or time.monotonic() > end:
             raise StepError("load", f"found {LOAD} {found}, needed it active; look at: journalctl -u {LOAD}")
-        time.sleep(POLL_SECONDS)
+        pauses.rest()
 
 
 def load(args: Json, end: float) -> None:

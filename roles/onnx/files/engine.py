@@ -1,9 +1,8 @@
 """Host side of the ONNX engine: an isolated Python environment, installed from pushed wheels alone.
 
-Each wheel, pip's first of all, is compared with the lock that the controller's installation sends with the request;
-what lies in the wheelhouse is never asked what it should be. The environment is built under another name and renamed
-when it is whole and its libraries load on this CPU, so that a running service never sees half of it. Nothing but the
-interpreter is kept in its bin/: scripts would name the other place.
+The environment is built under another name and renamed when it is whole and its libraries load on this CPU, so that a
+running service never sees half of it. Nothing but the interpreter is kept in its bin/: scripts would name the other
+place.
 """
 
 from __future__ import annotations
@@ -32,21 +31,27 @@ from hostlib import (
     write_atomic,
     write_record,
 )
-from hostrun import clean, command, serve
+from hostrun import command, serve
+from wheels import install_wheels
 
 # A wheel set of 53 MB installs in 5 s on one x86-64 core; an SD card and four slow cores take minutes.
 INSTALL_SECONDS = 1800.0
+# Imports all that the service does, and Python writes the bytecode of what it imports; then the parts that libraries
+# import only when they serve. The rest, eight files of ten, is never compiled: whoever imports it gets it uncompiled.
 # onnxruntime would leave a device id and a database in root's home, and report to its maker.
-PROBE = (
-    "import os; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; "
-    "import phi4_engine, numpy, onnxruntime, onnxruntime_genai; print(onnxruntime_genai.__version__)"
-)
-# Four fifths of the time to compile: tests and tools of libraries. Whoever imports one all the same gets it uncompiled.
-NEVER_IMPORTED = r"/(tests?|f2py|quantization|tools|transformers)/"
-REQUIREMENTS = "requirements.txt"
-REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)==([A-Za-z0-9][\w.!+-]*)((?:\s+--hash=sha256:[0-9a-f]{64})+)", re.ASCII)
-HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
-WHEEL = re.compile(r"([\w.]+)-([\w.!+]+)(?:-[0-9][\w.]*)?-[\w.]+-[\w.]+-[\w.]+\.whl", re.ASCII)
+PROBE = """
+import os
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import compileall, importlib, pkgutil, sys
+import numpy, onnxruntime, onnxruntime_genai, phi4_engine
+for module in pkgutil.iter_modules(phi4_engine.__path__):
+    if module.name != "__main__":
+        importlib.import_module("phi4_engine." + module.name)
+for name in sys.argv[1:]:
+    compileall.compile_dir(os.path.join(os.path.dirname(phi4_engine.__path__[0]), name), quiet=1)
+print(onnxruntime_genai.__version__)
+"""
+IMPORTED_LATE = ("phi4_engine", "pydantic/v1", "uvicorn")
 
 
 def inspect(args: Json, _payload: bytes) -> Json:
@@ -88,12 +93,11 @@ def build(args: Json, payload: bytes) -> Json:
     fresh = root + ".new"
     remove_tree(fresh)
     create(args["python"], fresh)
-    install_wheels(fresh, args["wheelhouse"], args["wheel_lock"])
-    unpack(payload, glob.glob(os.path.join(fresh, "lib", "python3.*", "site-packages"))[0])
+    packages = glob.glob(os.path.join(fresh, "lib", "python3.*", "site-packages"))[0]
+    install_wheels(packages, args["wheelhouse"], args["wheel_lock"])
+    unpack(payload, packages)
     python = os.path.join(fresh, "bin", "python")
-    compiled = ("-m", "compileall", "-q", "-f", "-x", NEVER_IMPORTED, os.path.join(fresh, "lib"))
-    must("compile the engine", python, "-I", *compiled)
-    version = must("load the engine's libraries on this host", python, "-I", "-c", PROBE)
+    version = must("load the engine's libraries on this host", python, "-I", "-c", PROBE, *IMPORTED_LATE)
     settle(fresh, root)
     os.sync()  # tens of thousands of small files: one sync is far cheaper than an fsync of each
     record = read_record(root)
@@ -149,82 +153,14 @@ def create(python: str, root: str) -> None:
     must("create a Python environment", program, "-I", "-m", "venv", "--without-pip", root)
 
 
-def install_wheels(root: str, wheelhouse: str, lock: str) -> None:
-    """What `lock` names is installed, from the wheelhouse alone and with every hash compared before anything runs."""
-    pip = locked_wheels(wheelhouse, lock)["pip"]
-    requirements = os.path.join(root, "requirements.txt")
-    write_atomic(requirements, lock.encode())
-    must(
-        "install the engine's wheels",
-        os.path.join(root, "bin", "python"), "-I", os.path.join(pip, "pip"), "--disable-pip-version-check",
-        "--isolated", "install", "--no-index", "--find-links", wheelhouse, "--require-hashes", "--only-binary", ":all:",
-        "--no-deps", "--no-cache-dir", "--no-compile", "--quiet", "--root-user-action=ignore", "-r", requirements,
-    )  # fmt: skip
-    os.unlink(requirements)
-
-
-def locked_wheels(wheelhouse: str, lock: str) -> dict[str, str]:
-    """Path of the wheel of each project in `lock`. Raises HostError for any file that is not one of its wheels.
-
-    The wheelhouse holds the wheels side by side, each a plain file whose version and SHA-256 are of the lock.
-    """
-    wanted = read_lock(lock)
-    found: dict[str, str] = {}
-    for name in sorted(os.listdir(wheelhouse)):
-        if name == REQUIREMENTS:  # the controller's text counts, never this one
-            continue
-        path, match = os.path.join(wheelhouse, name), WHEEL.fullmatch(name)
-        project = normalized(match.group(1)) if match else ""
-        version, hashes = wanted.get(project, ("", []))
-        if match is None or match.group(2) != version or project in found:
-            raise refused(path, "the lock of the controller's installation names no such wheel")
-        try:
-            digest = sha256_file(path)
-        except OSError:
-            raise refused(path, "it is no plain file") from None
-        if digest not in hashes:
-            raise refused(path, f"its SHA-256 {digest[:12]}... is not in the lock of the controller's installation")
-        found[project] = path
-    missing = sorted(set(wanted) - set(found))
-    if missing:
-        raise HostError(f"found no wheel of {', '.join(missing)} in {wheelhouse}: run the same command again")
-    return found
-
-
-def refused(path: str, why: str) -> HostError:
-    """Nothing of the wheelhouse was run."""
-    return HostError(
-        f"refusing {clean(path, 300)}: {why}. Nothing of it was run. Make the wheels anew on the controller: phi4-edge "
-        "provision, without --bundle or with one that you trust"
-    )
-
-
-def read_lock(text: str) -> dict[str, tuple[str, list[str]]]:
-    """Version and hashes by project. Raises HostError for anything else, and where pip is not among them."""
-    found: dict[str, tuple[str, list[str]]] = {}
-    for line in text.replace("\\\n", " ").splitlines():
-        match = REQUIREMENT.fullmatch(line.strip())
-        if match:
-            found[normalized(match.group(1))] = (match.group(2), HASH.findall(match.group(3)))
-        elif line.strip() and not line.startswith("#"):
-            raise HostError(f"the lock has a line that is not a requirement with hashes: {clean(line, 80)}")
-    if "pip" not in found:
-        raise HostError("the lock names no pip: install phi4-edge again on the controller")
-    return found
-
-
-def normalized(name: str) -> str:
-    """The one spelling of a project's name."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def unpack(archive: bytes, target: str) -> None:
-    """Our own package lies in `target`; the archive holds plain relative names only."""
+    """Our own package lies in `target`, not yet durably; the archive holds plain relative names only."""
     with zipfile.ZipFile(io.BytesIO(archive)) as packed:
         for name in packed.namelist():
             path = inside(target, name)
             own_directory(os.path.dirname(path), 0o755)
-            write_atomic(path, packed.read(name))
+            with open(path, "xb") as stream:
+                stream.write(packed.read(name))
 
 
 def settle(fresh: str, root: str) -> None:

@@ -73,11 +73,11 @@ def switched(args: Json) -> Json:
         halt(root, kept)
     install(wanted, changes)
     link_atomic(os.path.join("releases", args["release"]), os.path.join(root, "current"))
+    changes += [f"enabled {unit}" for unit, text in wanted.items() if enable(unit, text.decode("utf-8", "replace"))]
     if changes or any(shown(unit).get("NeedDaemonReload") == "yes" for unit in wanted):
         must("daemon-reload")
     if restart and kept:
         stop(MAIN, shown(MAIN))  # a client that came in between had the port start the old one again
-    changes += [f"enabled {unit}" for unit, text in wanted.items() if enable(unit, text.decode("utf-8", "replace"))]
     for unit in wanted if restart else ():
         command("systemctl", "reset-failed", unit)  # a unit that gave up would refuse to start; fails for a new one
         must("start", "--no-block", unit)

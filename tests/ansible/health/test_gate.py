@@ -237,7 +237,7 @@ def test_a_unit_that_waits_for_docker_or_the_network_is_waited_for(
     """It is inactive until then, like one that ended; only that one has no job."""
     said = [{"ActiveState": "inactive", "SubState": "dead", "Job": job}, {"ActiveState": "active", "Job": ""}]
     monkeypatch.setattr(gate, "shown", lambda unit, properties: said.pop(0))
-    monkeypatch.setattr(gate, "POLL_SECONDS", 0)
+    monkeypatch.setattr(gate.Pauses, "rest", lambda _pauses: None)
     question = {"unit": "phi4-edge.service", "compose": False}
     if passes:
         assert gate.running(question, time.monotonic() + 60)["ActiveState"] == "active"

@@ -56,7 +56,7 @@ def test_what_loads_the_model_may_still_be_starting(
     release = tmp_path / "releases" / ONE
     release.mkdir(parents=True)
     (release / gateollama.LOAD).write_text("[Service]")
-    monkeypatch.setattr(gateollama, "POLL_SECONDS", 0)
+    monkeypatch.setattr(gateollama.Pauses, "rest", lambda _pauses: None)
     given = iter(states)
     monkeypatch.setattr(gateollama, "shown", lambda _unit, _properties: next(given))
     with contextlib.nullcontext() if passes else pytest.raises(StepError, match="needed it active"):

@@ -113,7 +113,7 @@ def test_what_is_started_over_by_its_socket_counts_as_a_restart(monkeypatch: pyt
     """systemd counts its own restarts only; a client may have the service begin again and again."""
     said = iter([{"ActiveState": "activating", "NRestarts": "0", "InvocationID": str(n // 3)} for n in range(30)])
     monkeypatch.setattr(gate, "shown", lambda unit, properties: next(said))
-    monkeypatch.setattr(gate, "POLL_SECONDS", 0)
+    monkeypatch.setattr(gate.Pauses, "rest", lambda _pauses: None)
     with pytest.raises(gate.StepError, match="does not stay up: activating after 2 restarts"):
         gate.running({"unit": UNIT, "compose": False}, gate.time.monotonic() + 60)
 

@@ -1,4 +1,4 @@
-"""The host runs no pip and installs no wheel that the lock of the controller's installation does not name."""
+"""The host runs nothing of a wheelhouse, and unpacks no wheel that the lock of the installation does not name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ensurepip
 import hashlib
 import io
 import os
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -65,20 +66,70 @@ class Bench:
     def install(self) -> None:
         engine.install_wheels(str(self.root), str(self.wheels), self.lock)
 
+    def replaced(self, files: dict[str, str]) -> None:
+        """The sample is another wheel, which the lock names."""
+        before = self.line("sample", "1.0", SAMPLE)
+        (self.wheels / SAMPLE).write_bytes(archive(files))
+        self.lock = self.lock.replace(before, self.line("sample", "1.0", SAMPLE))
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def test_locked_wheels_are_installed_by_the_locked_pip(bench: Bench) -> None:
-    engine.must("make an environment", sys.executable, "-I", "-m", "venv", "--without-pip", str(bench.root))
+def test_locked_wheels_are_unpacked(bench: Bench) -> None:
     # What lies beside the wheels is not what is installed: the text of the lock came with the request.
     (bench.wheels / "requirements.txt").write_text("evil==1.0\n--index-url https://example.invalid/\n")
     bench.install()
-    (site,) = bench.root.glob("lib/python3.*/site-packages")
-    assert (site / "sample.py").read_text() == "VALUE = 1\n"
-    assert not (bench.root / "requirements.txt").exists()
+    assert (bench.root / "sample.py").read_text() == "VALUE = 1\n"
+    assert sorted(path.name for path in bench.root.iterdir()) == ["sample-1.0.dist-info", "sample.py"]  # and no pip
+
+
+def test_a_wheel_is_unpacked_as_pip_would(bench: Bench, tmp_path: Path) -> None:
+    bench.replaced({
+        "sample.py": "VALUE = 2\n", "sample/deep/er.py": "", "sample-1.0.data/platlib/sample/fast.so": "binary",
+        "sample-1.0.data/purelib/pure.py": "", "sample-1.0.dist-info/RECORD": RECORD,
+        "sample-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: sample\nVersion: 1.0\n",
+        "sample-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    })  # fmt: skip
+    bench.install()
+    theirs = tmp_path / "theirs"
+    pip = [sys.executable, "-I", str(PIP / "pip"), "--isolated", "--disable-pip-version-check"]
+    install = ["install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--root-user-action=ignore"]
+    subprocess.run([*pip, *install, "--target", str(theirs), str(bench.wheels / SAMPLE)], check=True, timeout=120)
+    notes = {"INSTALLER", "REQUESTED", "direct_url.json", "RECORD"}  # of pip about itself; it completes the record
+    assert tree(bench.root, notes) == tree(theirs, notes)
+
+
+def tree(root: Path, without: set[str]) -> dict[str, bytes]:
+    files = (path for path in root.rglob("*") if path.is_file() and path.name not in without)
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def test_programs_headers_and_manuals_of_a_wheel_are_left_out(bench: Bench) -> None:
+    left = ("scripts/run", "headers/sample.h", "data/share/man/sample.1")
+    bench.replaced({"sample.py": "", **{f"sample-1.0.data/{name}": bench.evil() for name in left}})
+    bench.install()
+    assert [path.name for path in bench.root.rglob("*")] == ["sample.py"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.py", "/etc/outside.py", "a/../../outside.py", "x.data/purelib/../../up.py"]
+)
+def test_a_wheel_stays_in_its_place(bench: Bench, name: str) -> None:
+    bench.replaced({"sample.py": "", name: bench.evil()})
+    with pytest.raises(hostlib.HostError, match="not a plain path"):
+        bench.install()
+    assert not list(bench.root.parent.rglob("outside.py")) + list(bench.root.parent.rglob("up.py"))
+
+
+def test_a_damaged_wheel_is_named(bench: Bench) -> None:
+    before = bench.line("sample", "1.0", SAMPLE)
+    (bench.wheels / SAMPLE).write_bytes(b"no archive")
+    bench.lock = bench.lock.replace(before, bench.line("sample", "1.0", SAMPLE))
+    with pytest.raises(hostlib.HostError, match=r"sample-1\.0.*cannot be unpacked"):
+        bench.install()
 
 
 def other_pip(bench: Bench) -> None:
@@ -161,9 +212,16 @@ def test_nothing_of_another_wheelhouse_is_run(bench: Bench, change: Callable[[Be
 
 @pytest.mark.parametrize(
     "text",
-    ["", "sample==1.0\n", "--index-url https://example.invalid/\n", "sample @ file:///tmp/x.whl\n", "-r other\n"],
+    [
+        "",
+        "# nothing\n",
+        "sample==1.0\n",
+        "--index-url https://example.invalid/\n",
+        "sample @ file:///tmp/x.whl\n",
+        "-r other\n",
+    ],
 )
 def test_a_lock_without_hashes_installs_nothing(bench: Bench, text: str) -> None:
     bench.lock = text
-    with pytest.raises(hostlib.HostError, match=r"not a requirement with hashes|names no pip"):
+    with pytest.raises(hostlib.HostError, match=r"not a requirement with hashes|names no wheel"):
         bench.install()

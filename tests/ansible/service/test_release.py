@@ -84,7 +84,7 @@ def test_a_unit_starts_with_what_its_text_names_and_nothing_else(
     assert hostunit.enable("phi4-edge.service", "[Install]\nWantedBy=multi-user.target\n") is False
     assert said == []
     assert hostunit.enable("phi4-edge.service", "[Install]\nWantedBy=multi-user.target docker.service\n") is True
-    assert said == [("enable", "--quiet", "phi4-edge.service")]
+    assert said == [("enable", "--quiet", "--no-reload", "phi4-edge.service")]
 
 
 def test_images_of_a_release_are_read_from_its_compose_files(tmp_path: Path) -> None:

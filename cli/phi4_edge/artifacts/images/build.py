@@ -129,7 +129,7 @@ def wheel_items(folder: Path, python: str) -> Iterator[Item]:
     """
     taken: dict[str, str] = {}
     for wheel in sorted(folder.glob("*.whl")):
-        if wheel.name.startswith("pip-"):  # it installs the others on a host without Docker
+        if wheel.name.startswith("pip-"):  # nothing is installed there later
             continue
         with zipfile.ZipFile(wheel) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]
