@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Where it is set, each of the many processes compiles our modules again.
+unexport PYTHONDONTWRITEBYTECODE
 # One store for demo and tests: the converter environment and the tiny model are made once.
 export PHI4_EDGE_STORE ?= $(CURDIR)/build/store
 # The engine is a project of its own, with an environment like the one it gets on a gateway.
