@@ -35,9 +35,9 @@ STOPPED = [
     (UNREACHABLE, UNHEALTHY, "1"),
     (TIMED_OUT, UNHEALTHY, "25%"),
 ]
-# Each outcome in one of these or in the one within the budget.
-ALWAYS = {(FAILED, GOOD, "0"), (UNREACHABLE, TIMED_OUT, "25%")}
-WITHIN = [(UNHEALTHY, GOOD, "25%"), (FAILED, GOOD, "1"), (UNREACHABLE, FAILED, "2")]
+# Each outcome in one of these or in the one within the budget; that a host which is down counts has a test of its own.
+ALWAYS = {(FAILED, GOOD, "0"), (TIMED_OUT, UNHEALTHY, "25%")}
+WITHIN = [(FAILED, GOOD, "1"), (UNREACHABLE, FAILED, "2"), (UNHEALTHY, GOOD, "25%")]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_wave_over_the_budget_is_the_last(truth: Fleet, first: str, second: st
     assert {name: truth.serving(name) for name in truth.names} == served
 
 
-@pytest.mark.parametrize(("first", "second", "budget"), rows(WITHIN, WITHIN[:1]))
+@pytest.mark.parametrize(("first", "second", "budget"), rows(WITHIN, WITHIN[1:2]))
 def test_a_wave_within_the_budget_is_not(truth: Fleet, first: str, second: str, budget: str) -> None:
     served = truth.releases()
     done = roll(truth, (first, second), budget)
