@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Where it is set, each of the many processes compiles our modules again.
+unexport PYTHONDONTWRITEBYTECODE
 # One store for demo and tests: the converter environment and the tiny model are made once.
 export PHI4_EDGE_STORE ?= $(CURDIR)/build/store
 # The engine is a project of its own, with an environment like the one it gets on a gateway.
@@ -72,14 +74,18 @@ demo: setup
 	@echo "The gateways stay up: $(BIN)/phi4-edge status $(DEMO_INVENTORY)"
 	@echo "Remove them with:  $(WITH_DOCKER) $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
 
+# The images of the lab's hosts take minutes of one core: they are built while something else is waited for.
 test: setup browser $(ENGINE_VENV)/.ready
-	@echo "==> Model for the tests: a tiny stand-in, made and converted by the real tools"
-	@$(BIN)/phi4-edge model tiny
-	@echo "==> Tests of the engine"
-	@model=$$($(BIN)/python -c 'from phi4_edge.artifacts import Store; s = Store(); print(s.path(s.digest("tiny/onnx-int4")))') && \
-	  cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q
-	@echo "==> Tests of phi4-edge"
-	@$(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+	@mkdir -p build
+	@$(WITH_DOCKER) $(BIN)/python -m tests.e2e.images >build/lab-images.log 2>&1 & images=$$!; \
+	  trap 'kill $$images 2>/dev/null || true' EXIT; set -e; \
+	  echo "==> Model for the tests: a tiny stand-in, made and converted by the real tools"; \
+	  $(BIN)/phi4-edge model tiny; \
+	  echo "==> Tests of the engine"; \
+	  model=$$($(BIN)/python -c 'from phi4_edge.artifacts import Store; s = Store(); print(s.path(s.digest("tiny/onnx-int4")))'); \
+	  (cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q); \
+	  echo "==> Tests of phi4-edge"; \
+	  $(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The truth table and the kill table of docs/rollout.md with every row, 20 races, Ctrl-C at ten moments, the table of
 # hostile hosts, Ollama's model after boots and kills, and every scenario of Molecule.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -11,8 +12,15 @@ from hypothesis import settings
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
-# Marks of tests that take minutes, the longest first.
+# Files of minutes, the longest first; then come the files of these marks, then all others.
+LONGEST = (
+    *("operating_systems", "fleet", "readme", "two_controllers", "kill_table", "switch_engine", "workers_lab"),
+    *("hostile_lab", "rollout_truth", "lifecycle", "trust_lab", "port", "collection_lab", "broken_release"),
+    *("rollout_commands", "molecule", "lock_kills", "fake_gpu", "offline", "kill_compose", "webui", "bad_input"),
+)
 LONG = ("heavy", "e2e", "convert", "packaging")
+# A worker runs a test when it knows the next one: it has to have two.
+AHEAD = 2
 
 
 @pytest.hookimpl(trylast=True)
@@ -25,10 +33,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         places: dict[Path, int] = {}
         for item in items:
-            places[item.path] = min(length(item), places.get(item.path, len(LONG)))
+            places[item.path] = min(place(item), places.get(item.path, len(LONGEST) + len(LONG)))
         items.sort(key=lambda item: places[item.path])
 
 
-def length(item: pytest.Item) -> int:
-    """Place of a test's kind among all kinds, the longest first."""
-    return next((place for place, mark in enumerate(LONG) if item.get_closest_marker(mark)), len(LONG))
+def place(item: pytest.Item) -> int:
+    """How early a test's file begins, 0 for the first one."""
+    name = item.path.stem.removeprefix("test_")
+    if item.path.parent.name == "e2e" and name in LONGEST:
+        return LONGEST.index(name)
+    return len(LONGEST) + next((at for at, mark in enumerate(LONG) if item.get_closest_marker(mark)), len(LONG))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    """`--dist loadfile`, in which no worker has a file in stock that another one could begin with.
+
+    pytest-xdist's own gives a worker its next file when two tests are left to it: they may take minutes, in which the
+    others are through with theirs.
+    """
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneFileAtATime(LoadFileScheduling):
+        def _pending_of(self, workload: dict[str, dict[str, bool]]) -> int:
+            left: int = super()._pending_of(workload)
+            return left if left < AHEAD else left + 1  # the caller hands out a file at two or less
+
+    return OneFileAtATime(config, log)

@@ -57,15 +57,25 @@ def test_a_tag_runs_what_is_deep_in_roles(tmp_path: Path, name: str, tags: str, 
     assert played.recap("gw1")["failed"] + played.recap("gw1").get("ignored", 0) > 0
 
 
+LISTED = {(): {"gw1", "gw2", "gw3"}, ("-e", "phi4_hosts=gw2:gw3"): {"gw2", "gw3"}}
+
+
+@pytest.mark.parametrize(("options", "named"), LISTED.items(), ids=["all", "some"])
+def test_every_playbook_is_for_phi4_hosts(options: tuple[str, ...], named: set[str], tmp_path: Path) -> None:
+    hosts = write_inventory(tmp_path, {"gw1": {}, "gw2": {}, "gw3": {}})
+    first, *others = map(str, PLAYBOOKS)
+    listed = play(Path(first), hosts, *others, "--list-hosts", *options)
+    said = re.split(r"^playbook: ", listed.output, flags=re.MULTILINE)[1:]
+    assert [text.splitlines()[0] for text in said] == [str(path) for path in PLAYBOOKS], listed.output
+    for text in said:
+        assert set(re.findall(r"^\s+(gw\d)$", text, re.MULTILINE)) == named, text
+
+
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
-def test_every_playbook_is_for_phi4_hosts(path: Path, tmp_path: Path) -> None:
+def test_every_playbook_says_so_and_has_tags(path: Path) -> None:
     [document] = yaml.safe_load(path.read_text())
     assert document["hosts"] == "{{ phi4_hosts | default('all') }}"
     assert set(document.get("tags", ["detect", "apply"])) <= {"detect", "plan", "apply"}
-    hosts = write_inventory(tmp_path, {"gw1": {}, "gw2": {}, "gw3": {}})
-    for options, named in (((), {"gw1", "gw2", "gw3"}), (("-e", "phi4_hosts=gw2:gw3"), {"gw2", "gw3"})):
-        listed = play(path, hosts, "--list-hosts", *options)
-        assert set(re.findall(r"^\s+(gw\d)$", listed.output, re.MULTILINE)) == named, listed.output
 
 
 def test_phi4_hosts_on_a_command_line_is_no_wish_of_a_host(tmp_path: Path) -> None:
@@ -87,7 +97,10 @@ def test_every_task_of_a_role_has_a_tag_and_hands_it_to_what_it_includes(path: P
             assert set(included["apply"]["tags"]) == tags, task["name"]
 
 
-@pytest.mark.parametrize("name", ["docker", "ollama", "webui", "service"])
+ROLES = ("docker", "ollama", "webui", "service")
+
+
+@pytest.mark.parametrize("name", ROLES)
 def test_a_role_of_a_play_is_selected_by_its_tag_down_to_what_it_includes(tmp_path: Path, name: str) -> None:
     playbook = tmp_path / "site.yml"
     playbook.write_text(f"- hosts: all\n  gather_facts: false\n  roles: [phi4_edge.edge.{name}]\n")
@@ -95,5 +108,12 @@ def test_a_role_of_a_play_is_selected_by_its_tag_down_to_what_it_includes(tmp_pa
     first = "Assert" if name != "docker" else ""
     chosen = tasks(play(playbook, hosts, "--tags", "apply"))
     assert [task for task in chosen if first in task and not task.startswith("Validating")], chosen
-    others = tasks(play(playbook, hosts, "--tags", "detect"))
-    assert [task for task in others if not task.startswith("Validating")] == []
+
+
+def test_a_role_of_a_play_is_left_out_by_another_tag(tmp_path: Path) -> None:
+    playbook = tmp_path / "site.yml"
+    plays = [{"hosts": "all", "gather_facts": False, "roles": [f"phi4_edge.edge.{name}"]} for name in ROLES]
+    playbook.write_text(yaml.safe_dump(plays))
+    others = play(playbook, write_inventory(tmp_path, {"gw1": MUTE}), "--tags", "detect")
+    assert others.output.count("\nPLAY [") == len(ROLES)
+    assert [task for task in tasks(others) if not task.startswith("Validating")] == []

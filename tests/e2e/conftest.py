@@ -1,4 +1,4 @@
-"""One lab for the whole session, and the journal of its hosts when a test fails."""
+"""Labs for the whole session, and the journal of a lab's hosts when a test fails."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from phi4_edge import lab as lab_room
+from tests.e2e.fleet import Fleets
 from tests.e2e.gateway import Cli, Gateway
 
 HOSTS = ("gateway-6gb", "gateway-8gb", "server-16gb")
@@ -45,6 +46,14 @@ def ready(cli: Cli) -> Cli:
     """The command, with the tiny model in its store."""
     cli.run("model", "tiny", timeout=1800).expect(0)
     return cli
+
+
+@pytest.fixture(scope="session")
+def fleets(ready: Cli) -> Iterator[Fleets]:
+    """Gateways that serve, for all files that are not about how they came to."""
+    found = Fleets(ready)
+    yield found
+    found.close()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -51,20 +52,25 @@ class Fleet:
     folder: Path
     variables: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     context: int = 1024
+    # So many hosts of the lab; 0 for all.
+    count: int = 0
 
     @property
     def names(self) -> list[str]:
-        return [host.name for host in self.lab.hosts]
+        return [host.name for host in self.lab.hosts][: self.count or None]
 
     @property
     def inventories(self) -> list[Path]:
-        return [self.lab.inventory, self.folder / "rollout.ini"]
+        return [self.folder / "gateways.ini", self.folder / "rollout.ini"]
 
     def host(self, name: str) -> Gateway:
         return Gateway(self.lab, name)
 
     def write(self) -> None:
-        """The inventory file says what is wanted."""
+        """The inventory files say which hosts there are and what is wanted of them."""
+        others = tuple(f"{host.name} " for host in self.lab.hosts if host.name not in self.names)
+        every = self.lab.inventory.read_text().splitlines()
+        self.inventories[0].write_text("\n".join(line for line in every if not line.startswith(others or ("\0",))))
         lines = ["[gateways]"]
         for name in self.names:
             wanted = {**QUICK_LOCK, "phi4_context_length": self.context, **self.variables.get(name, {})}
@@ -151,16 +157,54 @@ class Fleet:
                 faults.power_on(self.lab, name)
 
 
-@contextmanager
-def fleet(ready: Cli, folder: Path, name: str, profiles: Sequence[str]) -> Iterator[Fleet]:
-    """A lab of its own, provisioned once with the real engine of ours."""
-    made = lab_room.up(name, lab_room.load_profiles().choose(profiles))
-    try:
-        warm_engine.bring(ready, made)
-        found = Fleet(made, ready, folder)
+class Fleets:
+    """Gateways that serve, for whichever files of a test session want some: booted once, lent to one after the other.
+
+    A file finds them serving, and leaves them as it likes: those that cannot be provisioned any more are replaced.
+    """
+
+    def __init__(self, ready: Cli) -> None:
+        self.ready = ready
+        self.booted = 0
+        self.lab: Lab | None = None
+        self.context = 1024
+
+    @contextmanager
+    def lend(self, folder: Path, hosts: int) -> Iterator[Fleet]:
+        """So many gateways with one release of the tiny model and our real engine; `folder` is for what is said of
+        them."""
+        found = self._booted(folder, hosts)
+        if found is None or found.run("provision", "--yes").code:
+            found = self._boot(folder, hosts)
+            found.run("provision", "--yes").expect(0)
+        warm_engine.keep(self.ready, found.lab, found.names[0])
+        try:
+            yield found
+        finally:
+            self.context = found.context
+
+    def _booted(self, folder: Path, hosts: int) -> Fleet | None:
+        """Hosts of the lab that there is, if it has so many."""
+        if self.lab is None or len(self.lab.hosts) < hosts:
+            return None
+        return self._prepared(self.lab, folder, hosts)
+
+    def _boot(self, folder: Path, hosts: int) -> Fleet:
+        self.close()
+        self.booted += 1
+        name = f"lent-{os.getpid()}-{self.booted}"
+        self.lab = lab_room.up(name, lab_room.load_profiles().choose(["gateway-6gb"] * hosts))
+        return self._prepared(self.lab, folder, hosts)
+
+    def _prepared(self, lab: Lab, folder: Path, hosts: int) -> Fleet:
+        found = Fleet(lab, self.ready, folder, context=self.context, count=hosts)
+        found.unhook(found.names)
+        warm_engine.bring(self.ready, lab, *found.names)
         found.write()
-        found.run("provision", "--yes").expect(0)
-        warm_engine.keep(ready, made, made.hosts[0].name)
-        yield found
-    finally:
-        lab_room.down(name)
+        return found
+
+    def close(self) -> None:
+        """No host is left."""
+        if self.lab is not None:
+            lab_room.down(self.lab.name)
+            self.lab = None

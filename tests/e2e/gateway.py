@@ -106,20 +106,16 @@ class Cli:
         )
 
 
-def local_facts(cli: Cli, inventory: Path, name: str) -> dict[str, Any]:
-    """What Ansible itself finds in the folder of local facts."""
+def local_facts(cli: Cli, inventory: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """What Ansible itself finds in the folder of local facts, by host; `folder` is for its answers."""
     ansible = Path(sys.executable).parent / "ansible"
+    words = ["-m", "ansible.builtin.setup", "-a", "filter=ansible_local", "--tree", folder]
     done = subprocess.run(
-        [ansible, "-i", inventory, name, "-m", "ansible.builtin.setup", "-a", "filter=ansible_local"],
-        cwd=ROOT,
-        env=cli.env,
-        capture_output=True,
-        text=True,
-        check=False,
+        [ansible, "-i", inventory, "all", *words], cwd=ROOT, env=cli.env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    facts: dict[str, Any] = json.loads(done.stdout.partition("=> ")[2])["ansible_facts"]
-    return dict(facts.get("ansible_local") or {})
+    found = {path.name: json.loads(path.read_text()) for path in folder.iterdir()}
+    return {name: dict(told["ansible_facts"].get("ansible_local") or {}) for name, told in found.items()}
 
 
 def run_processes(pid: int) -> set[int]:

@@ -1,4 +1,4 @@
-"""Two lab gateways, one of which was taken over: its python3 is the hostile host's, which answers as it is told."""
+"""Lab gateways, all but one of which were taken over: the hostile host's python3 answers as it is told."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tests.hostile.doors import doors
 from tests.hostile.memory import measured
 from tests.hostile.table import index
 
-EVIL, INNOCENT = "gw1", "gw2"
+INNOCENT, EVIL = "gw2", ("gw1", "gw3", "gw4")
 MOST_MEMORY = 400 << 20
 PYTHON = "/usr/local/bin/hostile-python"
 HOME, CODE = "/var/lib/hostile", "/usr/local/lib/hostile"
@@ -59,24 +60,27 @@ class Ran:
 
 @dataclass
 class Site:
-    """The fleet of two, and a folder on the controller in which nothing may appear."""
+    """The fleet, and a folder on the controller in which nothing may appear."""
 
     fleet: Fleet
     folder: Path
 
     def prepare(self) -> None:
-        """The hostile host's Python is on the evil gateway, and the inventory says that it is the host's Python."""
+        """The hostile host's Python is on the evil gateways, and the inventory says that it is the host's Python."""
         (self.folder / "canary").mkdir()
-        host, here = self.fleet.host(EVIL), ROOT / "tests" / "hostile"
-        host.sh(
-            f"mkdir -p {CODE}/tests/hostile {HOME}; touch {HOME}/calls {HOME}/same {HOME}/taken; chmod -R a+rwX {HOME}"
-        )
-        for name in ("actor", "answers", "wire"):
-            host.sh(f"cat > {CODE}/tests/hostile/{name}.py", stdin=(here / f"{name}.py").read_text())
-        host.sh(f"cat > {HOME}/index.json", stdin=json.dumps(index(doors(self.folder / "known"))))
-        host.sh(f"cat > {PYTHON}; chmod 755 {PYTHON}", stdin=WRAPPER)
-        self.behave("honest", "*")
-        self.fleet.variables = {**self.fleet.variables, EVIL: {"ansible_python_interpreter": PYTHON}}
+        here, rows = ROOT / "tests" / "hostile", json.dumps(index(doors(self.folder / "known")))
+        for name in EVIL:
+            host = self.fleet.host(name)
+            host.sh(
+                f"mkdir -p {CODE}/tests/hostile {HOME}; touch {HOME}/calls {HOME}/same {HOME}/taken; "
+                f"chmod -R a+rwX {HOME}"
+            )
+            for file in ("actor", "answers", "wire"):
+                host.sh(f"cat > {CODE}/tests/hostile/{file}.py", stdin=(here / f"{file}.py").read_text())
+            host.sh(f"cat > {HOME}/index.json", stdin=rows)
+            host.sh(f"cat > {PYTHON}; chmod 755 {PYTHON}", stdin=WRAPPER)
+        self.all_honest()
+        self.fleet.variables = {name: {"ansible_python_interpreter": PYTHON} for name in EVIL}
         self.fleet.write()
         program = self.folder / "bin" / "ssh"
         program.parent.mkdir()
@@ -86,21 +90,27 @@ class Site:
     def row(self, behaviour: str, target: str) -> answers.Row:
         return answers.Row(behaviour, target, str(self.folder / "canary"))
 
-    def behave(self, behaviour: str, target: str, payload: dict[str, Any] | None = None, instead: bool = False) -> None:
-        """From now on the evil gateway answers `target` so; `payload`: with these keys in an honest answer, or with
+    def all_honest(self) -> None:
+        for name in EVIL:
+            self.behave(name, "honest", "*")
+
+    def behave(
+        self, name: str, behaviour: str, target: str, payload: dict[str, Any] | None = None, instead: bool = False
+    ) -> None:
+        """From now on this evil gateway answers `target` so; `payload`: with these keys in an honest answer, or with
         nothing else and without doing anything."""
-        host = self.fleet.host(EVIL)
+        host = self.fleet.host(name)
         if payload is not None:
             behaviour = f"{'instead' if instead else 'payload'}:{HOME}/payload"
             host.sh(f"cat > {HOME}/payload", stdin=json.dumps(payload))
         host.sh(f"cat > /etc/hostile; : > {HOME}/calls", stdin=f"{behaviour}\n{target}\n{self.folder}/canary\n")
 
-    def asked(self) -> bool:
-        """Whether the evil gateway has answered falsely since."""
-        return any(json.loads(line)[3] for line in self.fleet.host(EVIL).sh(f"cat {HOME}/calls").splitlines())
+    def asked(self, name: str) -> bool:
+        """Whether this evil gateway has answered falsely since."""
+        return any(json.loads(line)[3] for line in self.fleet.host(name).sh(f"cat {HOME}/calls").splitlines())
 
     def run(self, argv: list[str], cli: Cli, timeout: float = 240, stop: bool = False) -> Ran:
-        """The finished command. `stop`: SIGTERM a moment after the evil gateway was asked."""
+        """The finished command. `stop`: SIGTERM a moment after the first evil gateway was asked."""
         began, out = time.monotonic(), self.folder / "output"
         with out.open("wb") as stream:
             process = subprocess.Popen(
@@ -109,7 +119,7 @@ class Site:
             )  # fmt: skip
             with measured(process.pid) as memory:
                 try:
-                    while stop and process.poll() is None and not self.asked():
+                    while stop and process.poll() is None and not self.asked(EVIL[0]):
                         time.sleep(1)
                     ended = time.monotonic()
                     if stop:
@@ -123,21 +133,23 @@ class Site:
         now = time.monotonic()
         return Ran(process.returncode, out.read_text(errors="replace"), memory[0], now - began, now - ended)
 
-    def command(self, *words: str, timeout: float = 240, stop: bool = False) -> Ran:
-        """A phi4-edge command over the fleet."""
+    def command(self, *words: str, evil: Sequence[str] = EVIL[:1], timeout: float = 240, stop: bool = False) -> Ran:
+        """A phi4-edge command over the innocent gateway and these evil ones."""
         cli = self.fleet.cli
         path = f"{self.folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         near = Cli(cli.store, cli.home, {"PATH": path})
         verb, *more = words
-        argv = near.argv(verb, *map(str, self.fleet.inventories), *more)
+        limit = ",".join([INNOCENT, *evil])
+        argv = near.argv(verb, *map(str, self.fleet.inventories), *more, "--limit", limit)
         return self.run(argv, near, timeout, stop)
 
     def playbook(self, name: str) -> Ran:
-        """The plain playbook, without phi4-edge."""
+        """The plain playbook over the innocent gateway and the first evil one, without phi4-edge."""
         inventories = [word for path in self.fleet.inventories for word in ("-i", str(path))]
         program = Path(sys.executable).parent / "ansible-playbook"
         environment = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         argv = [sys.executable, str(program), *inventories, str(ROOT / "playbooks" / f"{name}.yml")]
+        argv += ["--limit", f"{INNOCENT},{EVIL[0]}"]
         return self.run(argv, Cli(self.fleet.cli.store, self.fleet.cli.home, environment))
 
     def unharmed(self, ran: Ran) -> None:

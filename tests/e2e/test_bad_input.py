@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store.store import Store
+from tests.e2e import warm_engine
 from tests.e2e.fleet import rows
 from tests.e2e.gateway import Cli, Gateway
 
@@ -26,10 +28,12 @@ FILLED = """
 cd /var/lib/phi4-edge; until [ -e staging ]; do sleep 0.02; done
 until mount -o remount,size=$(($(du -sk . | cut -f1) + 4))k . ; do sleep 0.02; done
 """
+# What the command has said when Ctrl-C is pressed.
+MOMENTS = ('"event": "phase"', '"role": "artifact"', '"role": "service"')
 
 
 @pytest.fixture(scope="module")
-def bad_lab(lab: lab_room.Lab) -> Iterator[lab_room.Lab]:
+def bad_lab() -> Iterator[lab_room.Lab]:
     """One gateway for ONNX, and one that is too small for anything that can be applied."""
     name = f"bad-{os.getpid()}"
     profiles = lab_room.load_profiles()
@@ -107,11 +111,16 @@ def test_a_host_that_is_down(ready: Cli, bad_lab: lab_room.Lab, host: Gateway, t
     assert host.name in done.out + done.err
 
 
+def new_key(folder: Path) -> Path:
+    """A private key that no host knows, with its public half beside it."""
+    made = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "stranger"]
+    subprocess.run(made, stdin=subprocess.DEVNULL, check=True)
+    return folder / "stranger"
+
+
 @pytest.mark.usefixtures("untouched")
-def test_a_key_that_is_refused(
-    ready: Cli, bad_lab: lab_room.Lab, lab: lab_room.Lab, host: Gateway, tmp_path: Path
-) -> None:
-    path = rewritten(bad_lab, tmp_path, str(bad_lab.key), str(lab.key), host.name)
+def test_a_key_that_is_refused(ready: Cli, bad_lab: lab_room.Lab, host: Gateway, tmp_path: Path) -> None:
+    path = rewritten(bad_lab, tmp_path, str(bad_lab.key), str(new_key(tmp_path)), host.name)
     done = ready.run("provision", path, "--yes").expect(5)
     assert "key" in (done.out + done.err).lower()
 
@@ -119,11 +128,11 @@ def test_a_key_that_is_refused(
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("known", ["", "changed"])
 def test_a_host_key_that_is_unknown_or_changed(
-    ready: Cli, bad_lab: lab_room.Lab, lab: lab_room.Lab, host: Gateway, tmp_path: Path, known: str
+    ready: Cli, bad_lab: lab_room.Lab, host: Gateway, tmp_path: Path, known: str
 ) -> None:
     hosts = tmp_path / "known_hosts"
-    others = [line.split(" ", 1)[1] for line in lab.known_hosts.read_text().splitlines() if line.strip()]
-    hosts.write_text("".join(f"{bad_lab.host(host.name).address} {key}\n" for key in others) if known else "")
+    other = new_key(tmp_path).with_suffix(".pub").read_text()
+    hosts.write_text(f"{bad_lab.host(host.name).address} {other}" if known else "")
     path = rewritten(bad_lab, tmp_path, str(bad_lab.known_hosts), str(hosts), host.name)
     for command in (["provision", path, "--yes"], ["detect", path], ["status", path], ["ask", path, "hello"]):
         done = ready.run(*command).expect(5)
@@ -172,9 +181,24 @@ def test_a_disk_that_fills_up_during_the_push(ready: Cli, bad_lab: lab_room.Lab,
         host.sh("systemctl stop filled; umount /var/lib/phi4-edge && rmdir /var/lib/phi4-edge")
 
 
-def test_the_good_hosts_are_finished_and_the_bad_ones_named(
-    ready: Cli, bad_lab: lab_room.Lab, host: Gateway, tmp_path: Path
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("moment", rows(MOMENTS, ('"role": "artifact"',)))
+def test_ctrl_c_is_safe_at_any_time_and_the_next_run_finishes_the_good_host_and_names_the_bad_one(
+    ready: Cli, bad_lab: lab_room.Lab, host: Gateway, tmp_path: Path, moment: str
 ) -> None:
+    warm_engine.bring(ready, bad_lab, host.name)
+    process = ready.start("provision", bad_lab.inventory, "--yes", "--limit", host.name, "--output", "json")
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if moment in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out = "".join(said) + process.communicate(timeout=240)[0]
+    assert process.returncode == 130, out
+    assert "Traceback" not in out
+    assert not left_over(process.pid), "processes of the interrupted run are still there"
     small = bad_lab.hosts[1]
     free = ".".join([*small.address.split(".")[:3], "250"])
     path = rewritten(bad_lab, tmp_path, small.address, free)
@@ -182,23 +206,6 @@ def test_the_good_hosts_are_finished_and_the_bad_ones_named(
     assert done.outcomes() == {host.name: "done", small.name: "unreachable"}
     assert host.chat("Hello")["choices"]
     ready.run("remove", path, "--yes", "--limit", host.name).expect(0)
-
-
-@pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize("seconds", rows((2.0, 6.0, 12.0), (6.0,)))
-def test_ctrl_c_is_safe_at_any_time_and_the_next_run_finishes(
-    ready: Cli, bad_lab: lab_room.Lab, host: Gateway, seconds: float
-) -> None:
-    process = ready.start("provision", bad_lab.inventory, "--yes", "--limit", host.name)
-    time.sleep(seconds)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=240)
-    assert process.returncode == 130, out
-    assert "Traceback" not in out
-    assert not left_over(process.pid), "processes of the interrupted run are still there"
-    ready.run("provision", bad_lab.inventory, "--yes", "--limit", host.name).expect(0)
-    assert host.chat("Hello")["choices"]
-    ready.run("remove", bad_lab.inventory, "--yes", "--limit", host.name).expect(0)
 
 
 def left_over(session: int) -> list[str]:

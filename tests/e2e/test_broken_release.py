@@ -16,7 +16,7 @@ import pytest
 from phi4_edge import content
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.store import Store
-from tests.e2e.fleet import Fleet, fleet
+from tests.e2e.fleet import Fleet, Fleets
 from tests.e2e.gateway import ROOT, Cli, Gateway
 
 pytestmark = pytest.mark.e2e
@@ -33,20 +33,20 @@ BROKEN = {
         CHAT,
         CHAT + "        import asyncio\n        await asyncio.sleep(3600)\n",
     ),
-    "dies after 20 s": (
+    "dies after 10 s": (
         "__main__.py",
         SERVE,
-        "        import threading\n        threading.Timer(20, os._exit, (1,)).start()\n" + SERVE,
+        "        import threading\n        threading.Timer(10, os._exit, (1,)).start()\n" + SERVE,
     ),
 }
 # The gate waits minutes for a slow board; these tests know that the lab is not one.
-IMPATIENT = {"health_start_seconds": 25, "health_generation_seconds": 15}
+IMPATIENT = {"health_start_seconds": 20, "health_generation_seconds": 10}
 
 
 @pytest.fixture(scope="module")
-def three(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def three(fleets: Fleets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("broken")
-    with fleet(ready, folder, f"broken-{os.getpid()}", ["gateway-6gb"] * 3) as found:
+    with fleets.lend(folder, 3) as found:
         found.variables = dict.fromkeys(found.names, IMPATIENT)
         found.write()
         yield found
@@ -72,7 +72,7 @@ def bad_version(folder: Path, name: str, place: str, instead: str) -> dict[str, 
 def contained(three: Fleet, cli: Cli, outcomes: set[str]) -> str:
     """The rollout ends in the canary, by the budget, with every host as before; the reason that it gives."""
     served, trees = three.releases(), {name: three.host(name).tree() for name in BEYOND}
-    options = ["--canary", "1", "--wave", "100%", "--bake", "30"]
+    options = ["--canary", "1", "--wave", "100%", "--bake", "20"]
     done = cli.run("provision", *three.inventories, "--yes", "--output", "json", *options).expect(4)
     assert done.outcomes()[CANARY] in outcomes, done.err
     assert {done.outcomes()[name] for name in BEYOND} == {"untouched"}

@@ -63,8 +63,23 @@ class Site:
 
 
 @pytest.fixture
-def site(ready: Cli, lab: lab_room.Lab, gateways: list[Gateway], tmp_path: Path) -> Iterator[Site]:
-    values, gateway = planted(), gateways[0]
+def gateway() -> Iterator[Gateway]:
+    name = f"canary-{os.getpid()}"
+    lab = lab_room.up(name, [lab_room.load_profiles().get("gateway-6gb")])
+    try:
+        yield Gateway(lab, "gw1")
+    finally:
+        lab_room.down(name)
+
+
+@pytest.fixture
+def gateways(gateway: Gateway) -> list[Gateway]:
+    return [gateway]
+
+
+@pytest.fixture
+def site(ready: Cli, gateway: Gateway, tmp_path: Path) -> Iterator[Site]:
+    values, lab = planted(), gateway.lab
     typed = f"{USER}:{values['become password']}\n"
     gateway.sh(f"chpasswd; echo '{USER} ALL=(ALL) ALL' > /etc/sudoers.d/canary", stdin=typed)
     asking, with_vault, password = tmp_path / "asking.ini", tmp_path / "vaulted/hosts.ini", tmp_path / "vault-password"
@@ -88,7 +103,6 @@ def site(ready: Cli, lab: lab_room.Lab, gateways: list[Gateway], tmp_path: Path)
         extra = {"HOME": str(home), "SSH_AUTH_SOCK": socket, **{name: values[name] for name in VARIABLES}}
         cli = replace(ready, home=tmp_path, extra=extra)
         yield Site(cli, gateway, values, with_vault, asking, password, (password, tmp_path / "agent" / "passphrase"))
-    gateway.sh(f"passwd -q -d {USER}; passwd -q -l {USER}; rm -f /etc/sudoers.d/canary", code=None)
 
 
 def leaks(seen: list[Sighting]) -> list[Sighting]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from phi4_edge import lab as lab_room
 from phi4_edge.data import schema
 from phi4_edge.lab import faults
-from tests.e2e.doctor_faults import ALWAYS, DOCKER, FAULTS, LOCK, SMALL, Fault
+from tests.e2e.doctor_faults import ALWAYS, DOCKER, FAULTS, IN_DOCKER, LOCK, SMALL, Fault
 from tests.e2e.gateway import Cli, Done, Gateway
 
 pytestmark = pytest.mark.e2e
@@ -58,27 +59,51 @@ def hit(found: list[dict[str, str]], fault: Fault) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-TURNS = sorted({(fault.host, fault.variables, fault.turn) for fault in FAULTS.values()})
+HOSTS = (SMALL, DOCKER)
+# The faults that each host has at one time, those that the same variables show in one after the other.
+TURNS = {
+    host: sorted({(fault.variables, fault.turn) for fault in FAULTS.values() if fault.host == host}) for host in HOSTS
+}
 
 
-@pytest.mark.parametrize(("host", "variables", "turn"), TURNS)
-def test_faults_are_named_with_their_fixes_and_gone_when_they_are(
-    cli: Cli, site: lab_room.Lab, host: str, variables: str, turn: int, tmp_path: Path
-) -> None:
-    together = (host, variables, turn)
-    here = {name: fault for name, fault in FAULTS.items() if (fault.host, fault.variables, fault.turn) == together}
-    more = tmp_path / "more.ini"
-    more.write_text(f"[all:vars]\n{variables.replace(' ', chr(10))}\n")
+def at_turn(host: str, turn: int) -> tuple[str, dict[str, Fault]]:
+    """Variables of the host at this turn, and its faults."""
+    variables, number = TURNS[host][turn]
+    together = (host, variables, number)
+    return variables, {name: one for name, one in FAULTS.items() if (one.host, one.variables, one.turn) == together}
+
+
+def seen_with(cli: Cli, site: lab_room.Lab, folder: Path, variables: Mapping[str, str]) -> Done:
+    """What is said of all hosts, each with its variables."""
+    more = folder / "more.ini"
+    more.write_text("[gateways]\n" + "".join(f"{host} {words}\n" for host, words in variables.items()))
+    return examine(cli, site.inventory, more, host=",".join(variables))
+
+
+@pytest.mark.parametrize("turn", range(max(map(len, TURNS.values()))))
+def test_faults_are_named_with_their_fixes(cli: Cli, site: lab_room.Lab, turn: int, tmp_path: Path) -> None:
+    """Both hosts have theirs at the same time."""
+    here = {host: at_turn(host, turn) for host in HOSTS}
     with ExitStack() as made:
-        for fault in here.values():
-            made.callback(run, site, host, fault.undo)
-            run(site, host, fault.make)
-        done = examine(cli, site.inventory, more, host=host)
-    found = told(done, host)
-    assert {name: len(hit(found, fault)) for name, fault in here.items()} == dict.fromkeys(here, 1), found
-    assert done.code == (3 if any(each["level"] == "problem" for each in found) else 0)
-    after = told(examine(cli, site.inventory, more, host=host), host)
-    assert [name for name, fault in here.items() if fault.make != ALWAYS and hit(after, fault)] == [], after
+        for host in HOSTS:
+            for fault in here[host][1].values():
+                made.callback(run, site, host, fault.undo)
+                run(site, host, fault.make)
+        done = seen_with(cli, site, tmp_path, {host: here[host][0] for host in HOSTS})
+    for host in HOSTS:
+        found, faulty = told(done, host), here[host][1]
+        assert {name: len(hit(found, fault)) for name, fault in faulty.items()} == dict.fromkeys(faulty, 1), found
+    every = [each for host in HOSTS for each in told(done, host)]
+    assert done.code == (3 if any(each["level"] == "problem" for each in every) else 0)
+
+
+@pytest.mark.parametrize("variables", ["", IN_DOCKER])
+def test_faults_are_gone_when_they_are(cli: Cli, site: lab_room.Lab, variables: str, tmp_path: Path) -> None:
+    done = seen_with(cli, site, tmp_path, dict.fromkeys(HOSTS, variables))
+    for host in HOSTS:
+        after = told(done, host)
+        gone = {name: fault for name, fault in FAULTS.items() if fault.host == host and fault.make != ALWAYS}
+        assert [name for name, fault in gone.items() if hit(after, fault)] == [], after
 
 
 def run(site: lab_room.Lab, host: str, words: str) -> None:
@@ -120,17 +145,27 @@ WAYS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", WAYS)
-def test_a_way_in_that_is_closed_is_named(cli: Cli, site: lab_room.Lab, name: str) -> None:
-    make, undo, check, fix, code = WAYS[name]
-    try:
-        run(site, SMALL, make)
-        found = told(examine(cli, site.inventory, code=code))
-    finally:
-        run(site, SMALL, undo)
-    assert [(each["check"], each["level"]) for each in found] == [(check, "problem")]
-    assert fix in found[0]["fix"]
-    assert [each for each in told(examine(cli, site.inventory, code=0)) if each["level"] == "problem"] == []
+PAIRS = (("sshd stopped", "requiretty"), ("sudo with a password", "no python"), ("key not accepted",))
+
+
+@pytest.mark.parametrize("names", PAIRS, ids=" and ".join)
+def test_a_way_in_that_is_closed_is_named(cli: Cli, site: lab_room.Lab, names: tuple[str, ...]) -> None:
+    """A way of each host at the same time; those that were opened again are not named any more."""
+    with ExitStack() as made:
+        for host, name in zip(HOSTS, names, strict=False):
+            made.callback(run, site, host, WAYS[name][1])
+            run(site, host, WAYS[name][0])
+        done = examine(cli, site.inventory, host=",".join(HOSTS), code=max(WAYS[name][-1] for name in names))
+    for host, name in itertools.zip_longest(HOSTS, names):
+        found = [each for each in told(done, host) if each["level"] == "problem"]
+        assert [each["check"] for each in found] == ([WAYS[name][2]] if name else []), (host, found)
+        assert not name or WAYS[name][3] in found[0]["fix"]
+        assert not name or told(done, host) == found, "a host that cannot be reached says nothing else"
+
+
+def test_every_way_that_was_opened_again_is_one(cli: Cli, site: lab_room.Lab) -> None:
+    done = examine(cli, site.inventory, host=",".join(HOSTS), code=0)
+    assert [each for host in HOSTS for each in told(done, host) if each["level"] == "problem"] == []
 
 
 def changed(site: lab_room.Lab, tmp_path: Path, *pairs: tuple[str, str]) -> Path:
@@ -180,21 +215,16 @@ def test_a_python_that_the_user_may_change_and_a_machine_with_two_names(
     faults.execute(site, SMALL, ["rm", "/home/gateway/python3"])
 
 
-def test_it_changes_nothing_and_leaves_nothing(cli: Cli, site: lab_room.Lab) -> None:
+def test_it_changes_nothing_leaves_nothing_and_is_read_at_any_width(cli: Cli, site: lab_room.Lab) -> None:
     gateway = Gateway(site, DOCKER)
     whole = "find /home /root /tmp /var/tmp /run/phi4* /var/lib/dpkg /var/lib/apt -xdev -type f -exec sha256sum {} +"
     examine(cli, site.inventory, host=DOCKER)
     before = (gateway.tree(), gateway.sh(whole, code=None), gateway.sh("docker ps -aq; docker images -q; uname -a"))
-    for _ in range(2):
-        examine(cli, site.inventory, host=DOCKER)
+    for width in (80, 200):
+        shown = Cli(cli.store, cli.home, {"COLUMNS": str(width)}).run("doctor", site.inventory)
+        assert shown.code == 0, shown.out + shown.err
+        assert max(map(len, shown.out.splitlines())) <= width
+        assert "nothing is in the way" in shown.out
     after = (gateway.tree(), gateway.sh(whole, code=None), gateway.sh("docker ps -aq; docker images -q; uname -a"))
     assert before == after
     assert "phi4-edge" not in gateway.sh("ps axww -o args | grep -v grep | grep phi4-edge || true")
-
-
-@pytest.mark.parametrize("width", [80, 200])
-def test_people_read_it_at_any_width(cli: Cli, site: lab_room.Lab, width: int) -> None:
-    shown = Cli(cli.store, cli.home, {"COLUMNS": str(width)}).run("doctor", site.inventory)
-    assert shown.code == 0, shown.out + shown.err
-    assert max(map(len, shown.out.splitlines())) <= width
-    assert "nothing is in the way" in shown.out

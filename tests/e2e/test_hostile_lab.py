@@ -1,4 +1,4 @@
-"""One gateway of two was taken over: what root of it answers stays there, in every command, over real SSH.
+"""Gateways beside one were taken over: what root of them answers stays there, in every command, over real SSH.
 
 The innocent gateway ends as it should, the controller is untouched, and the message names the host. The long table,
 every operation and behaviour, is in tests/hostile.
@@ -6,14 +6,13 @@ every operation and behaviour, is in tests/hostile.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from tests.e2e.fleet import fleet, rows
-from tests.e2e.gateway import ALL_AT_ONCE, Cli
+from tests.e2e.fleet import Fleets, rows
+from tests.e2e.gateway import ALL_AT_ONCE
 from tests.e2e.hostile_site import EVIL, INNOCENT, Ran, Site, answers
 
 pytestmark = pytest.mark.e2e
@@ -24,12 +23,13 @@ HOLDER = {
     "started": "2026-11-28T00:00:00Z", "age": 1.0, "left": 29.0, "state": "held", "present": True,
 }  # fmt: skip
 OURS = "found an invalid answer"
+FIRST = EVIL[0]
 
 
 @pytest.fixture(scope="module")
-def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(fleets: Fleets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("hostile")
-    with fleet(ready, folder, f"hostile-{os.getpid()}", ["gateway-6gb"] * 2) as found:
+    with fleets.lend(folder, 1 + len(EVIL)) as found:
         made = Site(found, folder)
         made.prepare()
         yield made
@@ -38,7 +38,7 @@ def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
 @pytest.fixture(autouse=True)
 def honest_again(site: Site) -> Iterator[None]:
     yield
-    site.behave("honest", "*")
+    site.all_honest()
 
 
 def payload(site: Site, target: str, *keys: str) -> dict[str, Any]:
@@ -47,24 +47,25 @@ def payload(site: Site, target: str, *keys: str) -> dict[str, Any]:
     return {key: answers.RESERVED[key](row) for key in keys}
 
 
-def rce(site: Site, target: str) -> dict[str, Any]:
-    """The evil gateway becomes the controller, on which its Python is a command."""
+def rce(site: Site, target: str, name: str = FIRST) -> dict[str, Any]:
+    """An evil gateway becomes the controller, on which its Python is a command."""
     variables = answers.local(site.row("rce", target))
-    return {"changed": True, "add_host": {"host_name": EVIL, "host_vars": variables}}
+    return {"changed": True, "add_host": {"host_name": name, "host_vars": variables}}
 
 
-def impersonating(site: Site, _target: str) -> dict[str, Any]:
+def impersonating(site: Site, _target: str, name: str) -> dict[str, Any]:
     """The innocent gateway is to be the evil one."""
-    address = site.fleet.lab.host(EVIL).address
+    address = site.fleet.lab.host(name).address
     return {"changed": True, "add_host": {"host_name": INNOCENT, "host_vars": {"ansible_host": address}}}
 
 
-def provisioned(site: Site, *words: str, timeout: float = 240, stop: bool = False) -> Ran:
-    """A new release for both; the innocent one has it and serves it, and the controller is unharmed."""
+def provisioned(site: Site, evil: Sequence[str], *words: str, timeout: float = 240, stop: bool = False) -> Ran:
+    """A new release for it and these; the innocent one has it and serves it, and the controller is unharmed."""
     before = site.fleet.releases()[INNOCENT]
     site.fleet.next_release()
-    ran = site.command("provision", "--yes", *ALL_AT_ONCE, *words, "--output", "json", timeout=timeout, stop=stop)
-    assert site.asked()
+    options = ("--yes", *ALL_AT_ONCE, *words, "--output", "json")
+    ran = site.command("provision", *options, evil=evil, timeout=timeout, stop=stop)
+    assert all(site.asked(name) for name in evil)
     site.unharmed(ran)
     if not stop:
         assert ran.host(INNOCENT)["outcome"] == "done", ran.out[-3000:]
@@ -73,78 +74,80 @@ def provisioned(site: Site, *words: str, timeout: float = 240, stop: bool = Fals
     return ran
 
 
-PAYLOADS = {
+def facts(site: Site, target: str, _name: str) -> dict[str, Any]:
+    return payload(site, target, "ansible_facts", "ansible_stats", "_ansible_notify")
+
+
+# What an evil gateway answers: where, and a payload or a behaviour of the long table.
+FALSE: dict[str, tuple[str, Callable[[Site, str, str], dict[str, Any]] | str]] = {
     "commands on the controller, at the lock": (TAKE, rce),
     "commands on the controller, at the switch": ("service/release/switch", rce),
     "the name of the other, at the artifact": ("artifact/push/survey", impersonating),
     "the name of the other, at the probe": ("probe/probe/probe", impersonating),
-    "facts, statistics and a handler that nobody has": (
-        "service/release/stage",
-        lambda site, target: payload(site, target, "ansible_facts", "ansible_stats", "_ansible_notify"),
-    ),
+    "facts, statistics and a handler that nobody has": ("service/release/stage", facts),
+    "no key": (TAKE, "no key"),
+    "other types": ("artifact/push/survey", "other types"),
+    "escape codes": ("receipt/receipt/commit", "escape codes"),
 }
+EVERY = tuple(FALSE)
+TOGETHER = (
+    tuple(EVERY[at] for at in (0, 2, 5)),
+    tuple(EVERY[at] for at in (1, 3, 4)),
+    tuple(EVERY[at] for at in (6, 7)),
+)
 
 
-ALWAYS = {"commands on the controller, at the lock", "the name of the other, at the artifact", "no key"}
-
-
-@pytest.mark.parametrize("name", rows(tuple(PAYLOADS), ALWAYS))
-def test_reserved_keys_do_nothing(site: Site, name: str) -> None:
-    target, make = PAYLOADS[name]
-    site.behave("", target, make(site, target))
-    ran = provisioned(site)
-    assert ran.code != 0
-    assert ran.host(EVIL)["outcome"] not in ("done", "unchanged")
-    assert OURS in ran.out, ran.out[-2000:]
-
-
-MALFORMED = {"no key": TAKE, "other types": "artifact/push/survey", "escape codes": "receipt/receipt/commit"}
-
-
-@pytest.mark.parametrize("behaviour", rows(tuple(MALFORMED), ALWAYS))
-def test_a_malformed_answer_is_told_as_what_it_is(site: Site, behaviour: str) -> None:
-    site.behave(behaviour, MALFORMED[behaviour])
-    ran = provisioned(site)
-    if behaviour != "escape codes":  # words for people are made harmless and may stand
-        assert ran.code == 4
-        assert OURS in ran.out, ran.out[-2000:]
-
-
-def test_a_flood_at_the_lock_ends_at_the_bound(site: Site) -> None:
-    site.behave("flood", TAKE)
-    ran = provisioned(site)
+@pytest.mark.parametrize("names", rows([(names,) for names in TOGETHER], {(TOGETHER[0],)}), ids=", ".join)
+def test_false_answers_do_nothing_and_are_told_as_what_they_are(site: Site, names: tuple[str, ...]) -> None:
+    """Each on a host of its own, in one run."""
+    evil = EVIL[: len(names)]
+    for host, name in zip(evil, names, strict=True):
+        target, how = FALSE[name]
+        if isinstance(how, str):
+            site.behave(host, how, target)
+        else:
+            site.behave(host, "", target, how(site, target, host))
+    ran = provisioned(site, evil)
     assert ran.code == 4
+    for host, name in zip(evil, names, strict=True):
+        if name != "escape codes":  # words for people are made harmless and may stand
+            assert ran.host(host)["outcome"] not in ("done", "unchanged"), name
+            assert OURS in str(ran.host(host)["reason"]), (name, ran.host(host))
+
+
+def test_a_flood_at_the_lock_ends_at_the_bound_and_a_lock_is_the_word_of_its_host_alone(site: Site) -> None:
+    flooding, held = EVIL[:2]
+    site.behave(flooding, "flood", TAKE)
+    site.behave(held, "", TAKE, {"state": "held", "holder": HOLDER, "waited": 0.0}, instead=True)
+    ran = provisioned(site, (flooding, held))
+    assert ran.code in (4, 6)
+    assert ran.host(flooding)["outcome"] == "failed"
     assert ran.seconds < 200
+    assert ran.host(held)["outcome"] == "locked"
+    assert "boss@hq" in str(ran.host(held))
+    assert not [host for host in (INNOCENT, flooding) if "boss@hq" in str(ran.host(host))]
 
 
 def test_an_interrupted_run_does_not_wait_for_a_flood(site: Site) -> None:
-    site.behave("drip", "lock")
-    ran = provisioned(site, stop=True)
+    site.behave(FIRST, "drip", "lock")
+    ran = provisioned(site, [FIRST], stop=True)
     assert ran.code in (130, 143)
     assert ran.stopped < 40  # the lock is asked back, with a deadline of 10 s
 
 
 @pytest.mark.full
 def test_silence_when_the_lock_is_given_back_holds_nobody_up(site: Site) -> None:
-    site.behave("silence", RELEASE)
-    ran = provisioned(site)
+    site.behave(FIRST, "silence", RELEASE)
+    ran = provisioned(site, [FIRST])
     assert ran.seconds < 150
 
 
-def test_a_lock_is_the_word_of_its_host_alone(site: Site) -> None:
-    site.behave("", TAKE, {"state": "held", "holder": HOLDER, "waited": 0.0}, instead=True)
-    ran = provisioned(site)
-    assert ran.code in (4, 6)
-    assert "boss@hq" in str(ran.host(EVIL))
-    assert "boss@hq" not in str(ran.host(INNOCENT))
-
-
 def test_check_mode_believes_no_more(site: Site) -> None:
-    site.behave("", "service/release/stage", rce(site, "service/release/stage"))
+    site.behave(FIRST, "", "service/release/stage", rce(site, "service/release/stage"))
     site.fleet.next_release()
     before = site.fleet.releases()
     ran = site.command("provision", "--yes", "--check", "--output", "json")
-    assert site.asked()
+    assert site.asked(FIRST)
     site.unharmed(ran)
     assert ran.code == 4
     assert ran.host(INNOCENT)["outcome"] not in ("failed", "unreachable"), ran.out[-2000:]
@@ -152,7 +155,7 @@ def test_check_mode_believes_no_more(site: Site) -> None:
 
 
 def test_a_drip_in_the_preflight_delays_nobody(site: Site) -> None:
-    site.behave("drip", "preflight")
+    site.behave(FIRST, "drip", "preflight")
     ran = site.command("plan", "--output", "json", timeout=90)
     site.unharmed(ran)
     assert ran.seconds < 45
@@ -160,18 +163,18 @@ def test_a_drip_in_the_preflight_delays_nobody(site: Site) -> None:
 
 
 def test_a_worker_believes_no_more(site: Site) -> None:
-    site.behave("", TAKE, rce(site, TAKE))
-    ran = provisioned(site, "--worker", "nearby")
+    site.behave(FIRST, "", TAKE, rce(site, TAKE))
+    ran = provisioned(site, [FIRST], "--worker", "nearby")
     assert ran.code == 4
     assert OURS in ran.out
 
 
 def test_the_plain_playbook_believes_no_more(site: Site) -> None:
-    site.behave("", "*", rce(site, "any"))
+    site.behave(FIRST, "", "*", rce(site, "any"))
     before = site.fleet.releases()[INNOCENT]
     site.fleet.next_release()
     ran = site.playbook("provision")
-    assert site.asked()
+    assert site.asked(FIRST)
     site.unharmed(ran)
     assert ran.code == 2
     assert OURS in " ".join(ran.out.split())
@@ -180,13 +183,12 @@ def test_the_plain_playbook_believes_no_more(site: Site) -> None:
 
 
 def test_going_back_believes_no_more(site: Site) -> None:
-    for _ in range(2):  # the evil gateway needs a release to go back to
-        site.fleet.next_release()
-        site.fleet.run("provision", "--yes", *ALL_AT_ONCE).expect(0)
-    site.behave("", "service/release/previous", rce(site, "previous"))
+    site.fleet.next_release()  # the evil gateway needs a release to go back to
+    site.fleet.run("provision", "--yes", *ALL_AT_ONCE, "--limit", f"{INNOCENT},{FIRST}").expect(0)
+    site.behave(FIRST, "", "service/release/previous", rce(site, "previous"))
     before = site.fleet.releases()[INNOCENT]
     ran = site.command("rollback", "--yes", "--output", "json")
-    assert site.asked()
+    assert site.asked(FIRST)
     site.unharmed(ran)
     assert ran.code == 4
     assert OURS in ran.out
@@ -195,9 +197,9 @@ def test_going_back_believes_no_more(site: Site) -> None:
 
 
 def test_removal_believes_no_more(site: Site) -> None:
-    site.behave("", "service/release/remove", rce(site, "remove"))
+    site.behave(FIRST, "", "service/release/remove", rce(site, "remove"))
     ran = site.command("remove", "--yes", "--output", "json")
-    assert site.asked()
+    assert site.asked(FIRST)
     site.unharmed(ran)
     assert ran.code == 4
     assert OURS in ran.out

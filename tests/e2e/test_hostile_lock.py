@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from phi4_edge.lab import faults
-from tests.e2e.fleet import Fleet, fleet, rows
-from tests.e2e.gateway import Cli, Gateway, run_processes
+from tests.e2e.fleet import Fleet, Fleets, rows
+from tests.e2e.gateway import Gateway, run_processes
 
 pytestmark = pytest.mark.e2e
 
@@ -39,9 +39,9 @@ SECONDS = 180  # for a run beside a host that is not waited for; an honest one t
 
 
 @pytest.fixture(scope="module")
-def pair(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def pair(fleets: Fleets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("hostile")
-    with fleet(ready, folder, f"hostile-{os.getpid()}", ["gateway-6gb"] * 2) as found:
+    with fleets.lend(folder, 2) as found:
         found.host(HOSTILE).sh(f"cat > {PYTHON}; chmod 755 {PYTHON}", stdin=STANDIN.read_text())
         behave(found, "")
         found.variables = {HOSTILE: {"ansible_python_interpreter": PYTHON}}

@@ -141,17 +141,20 @@ def test_list_shows_every_host(pair: Lab, shell: Shell) -> None:
     ]
 
 
-def test_a_second_lab_lives_beside_and_goes_alone(pair: Lab, shell: Shell) -> None:
+def test_a_second_lab_lives_beside_and_goes_alone_and_leaves_nothing(pair: Lab, shell: Shell) -> None:
     other = f"{NAME}-b"
     assert shell("up", "--name", other, "--hosts", "1").returncode == 0
     assert shell("up", "--name", other).returncode == 3  # a name is taken once
     lab = lab_room.load(other)
     assert ssh(lab, "gw1", "true").returncode == 0
+    assert len(objects(other)) == 3
     (lab.directory / "lab.json").unlink()  # labels alone must do
     assert shell("down", "--name", other).returncode == 0
     assert objects(other) == []
     assert not lab.directory.exists()
     assert ssh(pair, "gw1", "true").returncode == 0
+    again = shell("down", "--name", other)
+    assert (again.returncode, "nothing to remove" in again.stderr) == (0, True)
 
 
 def test_a_power_cut_keeps_address_and_key(pair: Lab) -> None:
@@ -217,14 +220,3 @@ def test_a_missing_engine_says_how_to_get_one(words: tuple[str, ...], shell: She
     assert done.returncode == 3
     assert "apt-get install docker.io" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_down_leaves_nothing(shell: Shell) -> None:
-    name = f"{NAME}-z"
-    assert shell("up", "--name", name, "--hosts", "1").returncode == 0
-    assert len(objects(name)) == 3
-    assert shell("down", "--name", name).returncode == 0
-    assert objects(name) == []
-    assert not (shell.state / "phi4-edge" / "labs" / name).exists()
-    again = shell("down", "--name", name)
-    assert (again.returncode, "nothing to remove" in again.stderr) == (0, True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,18 +17,27 @@ import pytest
 from phi4_edge import lab as lab_room
 from phi4_edge.lab import docker
 from phi4_edge.lab.model import LABEL, Lab
-from tests.e2e.gateway import Cli, Gateway
+from tests.e2e.gateway import ROOT, Cli, Gateway
 
 pytestmark = pytest.mark.e2e
 NAME = f"lab-site-{os.getpid()}"
 WEBUI = Path(__file__).parents[1] / "standins" / "webui_image.py"
-PROFILES = ("fake-gpu-rtx3060-16gb", "gateway-8gb")
+GOLDEN = ROOT / "tests" / "golden"
+DOCUMENTS = sorted(GOLDEN.glob("*/*/compose.yml"))
+CHECK = """
+mkdir /run/golden && cd /run/golden && tar -x
+for file in */*/compose.yml; do
+  said=$(docker compose --file "$file" config --quiet 2>&1)
+  if [ $? = 0 ] && [ -z "$said" ]; then echo "accepted $file"; else echo "$file: $said"; fi
+done
+"""
+PROFILES = ("fake-gpu-rtx3060-16gb", "gateway-8gb", "fake-gpu-no-driver-16gb")
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Lab]:
     chosen = lab_room.load_profiles().choose(PROFILES)
-    yield lab_room.up(NAME, chosen, kind=("bare", "docker"), offline=True, with_mirror=True)
+    yield lab_room.up(NAME, chosen, kind=("bare", "docker", "bare"), offline=True, with_mirror=True)
     lab_room.down(NAME)
     with docker.connect() as client:
         chosen = {"label": f"{LABEL}={NAME}"}
@@ -89,11 +100,29 @@ def test_docker_is_where_it_was_asked_for(gpu: Gateway, docked: Gateway) -> None
     assert docked.sh("docker info --format '{{.Driver}}'").strip() == "overlay2"
 
 
+def packed(documents: list[Path]) -> bytes:
+    """A tar of the documents, each with all its folders' names."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for document in documents:
+            archive.add(document, document.relative_to(GOLDEN))
+    return data.getvalue()
+
+
+def test_compose_of_a_host_accepts_every_golden_document_without_a_word(site: Lab) -> None:
+    argv = lab_room.ssh_command(site, site.host("gw2"), ["sudo", "sh", "-c", CHECK])
+    done = subprocess.run(argv, input=packed(DOCUMENTS), capture_output=True, timeout=300, check=False)
+    wanted = [f"accepted {document.relative_to(GOLDEN)}" for document in DOCUMENTS]
+    assert len(wanted) > 40
+    assert done.stdout.decode().splitlines() == wanted, done.stderr.decode()
+
+
 def test_the_mirror_is_listed_and_is_no_host_of_the_inventory(site: Lab, cli: Cli) -> None:
     (mine,) = [lab for lab in json.loads(cli.run("lab", "list", "--output", "json").out)["labs"] if lab["name"] == NAME]
     assert [(host["name"], host["state"]) for host in mine["hosts"]] == [
         ("gw1", "running"),
         ("gw2", "running"),
+        ("gw3", "running"),
         ("mirror", "running"),
     ]
     assert "mirror" not in site.inventory.read_text()
@@ -106,15 +135,10 @@ def test_a_simulated_gpu_is_planned_for_as_the_real_card_is(site: Lab, cli: Cli)
     assert chosen == ("production_gpu", "vllm", "bf16", "12.9")
 
 
-def test_a_card_without_a_driver_is_on_the_bus_alone(cli: Cli) -> None:
-    name = f"{NAME}-nodrv"
-    made = lab_room.up(name, lab_room.load_profiles().choose(["fake-gpu-no-driver-16gb"]))
-    try:
-        host = Gateway(made, "gw1")
-        assert host.sh("cat /sys/bus/pci/devices/*/vendor").split() == ["0x10de"]
-        assert host.sh("command -v nvidia-smi || echo none").strip() == "none"
-    finally:
-        lab_room.down(name)
+def test_a_card_without_a_driver_is_on_the_bus_alone(site: Lab) -> None:
+    host = Gateway(site, "gw3")
+    assert host.sh("cat /sys/bus/pci/devices/*/vendor").split() == ["0x10de"]
+    assert host.sh("command -v nvidia-smi || echo none").strip() == "none"
 
 
 def test_ssh_reaches_the_mirror_too(site: Lab) -> None:

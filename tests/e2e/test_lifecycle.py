@@ -19,6 +19,7 @@ import pytest
 from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store.manifest import NAME, describe
 from phi4_edge.artifacts.store.store import Store
+from tests.e2e import warm_engine
 from tests.e2e.fleet import rows
 from tests.e2e.gateway import ROOT, Cli, Gateway, local_facts
 
@@ -40,9 +41,11 @@ def inventory(lab: lab_room.Lab, clean: dict[str, dict[str, str]]) -> Path:
 
 @pytest.fixture(scope="module")
 def served(ready: Cli, inventory: Path, gateways: list[Gateway]) -> Cli:
-    """All hosts provisioned from clean."""
+    """All hosts provisioned from clean; the first one builds the engine as any new host does."""
+    warm_engine.bring(ready, gateways[0].lab, *(gateway.name for gateway in gateways[1:]))
     done = ready.run("provision", inventory, "--yes", "--output", "json").expect(0)
     assert set(done.outcomes().values()) == {"done"}
+    warm_engine.keep(ready, gateways[0].lab, gateways[0].name)
     return ready
 
 
@@ -113,9 +116,12 @@ def test_every_managed_file_equals_the_receipt(served: Cli, gateways: list[Gatew
         assert dict(reversed(line.split(maxsplit=1)) for line in lines) == recorded
 
 
-def test_other_peoples_plays_know_what_serves(served: Cli, inventory: Path, gateways: list[Gateway]) -> None:
+def test_other_peoples_plays_know_what_serves(
+    served: Cli, inventory: Path, gateways: list[Gateway], tmp_path: Path
+) -> None:
+    found = local_facts(served, inventory, tmp_path)
     for gateway in gateways:
-        receipt, fact = gateway.receipt(), local_facts(served, inventory, gateway.name)["phi4_edge"]
+        receipt, fact = gateway.receipt(), found[gateway.name]["phi4_edge"]
         assert (fact.pop("format"), fact.pop("version")) == ("phi4-edge/fact/1", receipt["phi4_edge_version"])
         assert {"release", "engine", "model", "port"} <= set(fact)
         assert fact == {name: receipt[name] for name in fact}
@@ -192,39 +198,47 @@ def test_one_variable_changes_only_what_depends_on_it(
     )
     assert model == host.sh("stat -Lc %Z.%i /opt/phi4-edge/current/model/*")
     assert pids == [gateway.properties()["MainPID"] for gateway in others]
-    served.run("provision", inventory, "--yes").expect(0)
+    served.run("provision", inventory, "--yes", "--limit", host.name).expect(0)
     assert host.chat("Hello")["choices"]
 
 
-@pytest.mark.parametrize("managed", rows(("environment", "model", "engine", "unit", "fact"), ("model", "unit")))
-def test_drift_is_named_and_repaired(served: Cli, inventory: Path, gateways: list[Gateway], managed: str) -> None:
-    host = gateways[1]
-    find = {
-        "environment": f"readlink -f {ENVIRONMENT}",
-        "model": "readlink -f /opt/phi4-edge/current/model/genai_config.json",
-        "engine": "readlink -f $(find -L /opt/phi4-edge/current/engine/  -path '*phi4_engine/app.py' -print -quit)",
-        "unit": "echo /etc/systemd/system/phi4-edge.service",
-        "fact": "echo /etc/ansible/facts.d/phi4_edge.fact",
-    }
-    path = host.sh(find[managed]).strip()
-    before = {entry["path"]: entry["sha256"] for entry in host.receipt()["files"]}
-    host.sh(f"printf '\\n# by hand\\n' >> {path}")
+# How the path of each managed file is found, and a service that was stopped by hand.
+MANAGED = {
+    "environment": f"readlink -f {ENVIRONMENT}",
+    "model": "readlink -f /opt/phi4-edge/current/model/genai_config.json",
+    "engine": "readlink -f $(find -L /opt/phi4-edge/current/engine/  -path '*phi4_engine/app.py' -print -quit)",
+    "unit": "echo /etc/systemd/system/phi4-edge.service",
+    "fact": "echo /etc/ansible/facts.d/phi4_edge.fact",
+}
+STOPPED = "stopped"
+HARMS = (("model", "unit", STOPPED), ("environment", "engine", "fact"))
+
+
+@pytest.mark.parametrize("harms", rows([(one,) for one in HARMS], {(HARMS[0],)}), ids=", ".join)
+def test_drift_is_named_and_repaired(
+    served: Cli, inventory: Path, gateways: list[Gateway], harms: tuple[str, ...]
+) -> None:
+    """Each on a host of its own."""
+    before = [{entry["path"]: entry["sha256"] for entry in gateway.receipt()["files"]} for gateway in gateways]
+    paths = []
+    for host, harm in zip(gateways, harms, strict=True):
+        paths.append("" if harm == STOPPED else host.sh(MANAGED[harm]).strip())
+        host.sh(f"printf '\\n# by hand\\n' >> {paths[-1]}" if paths[-1] else "systemctl disable --now phi4-edge")
     status = served.run("status", inventory).expect(2)
-    assert path in status.out
+    assert all(path in status.out for path in paths)
+    document = json.loads(served.run("status", inventory, "--output", "json").expect(2).out)
+    states = {entry["host"]: entry["state"] for entry in document["hosts"]}
+    assert states == {
+        host.name: STOPPED if harm == STOPPED else "drifted" for host, harm in zip(gateways, harms, strict=True)
+    }
     done = served.run("provision", inventory, "--yes", "--output", "json").expect(0)
-    assert done.outcomes()[host.name] == "done"
-    assert {name for name, outcome in done.outcomes().items() if outcome == "done"} == {host.name}
-    assert {entry["path"]: entry["sha256"] for entry in host.receipt()["files"]} == before
-    assert host.sh(f"sha256sum {path}").split()[0] == before[path]
+    assert set(done.outcomes().values()) == {"done"}
+    for host, recorded, path in zip(gateways, before, paths, strict=True):
+        assert {entry["path"]: entry["sha256"] for entry in host.receipt()["files"]} == recorded
+        assert not path or host.sh(f"sha256sum {path}").split()[0] == recorded[path]
+        assert host.sh("systemctl is-enabled phi4-edge").strip() == "enabled"
+        assert host.chat("Hello")["choices"]
     served.run("status", inventory).expect(0)
-
-
-def test_a_stopped_service_is_started_again(served: Cli, inventory: Path, gateways: list[Gateway]) -> None:
-    gateways[2].sh("systemctl disable --now phi4-edge")
-    served.run("status", inventory).expect(2)
-    served.run("provision", inventory, "--yes").expect(0)
-    assert gateways[2].sh("systemctl is-enabled phi4-edge").strip() == "enabled"
-    assert gateways[2].chat("Hello")["choices"]
 
 
 def cut_weights(folder: Path) -> None:
@@ -273,12 +287,12 @@ def test_a_broken_model_is_rolled_back(
 
 
 def test_remove_leaves_the_host_as_it_was(
-    served: Cli, inventory: Path, gateways: list[Gateway], clean: dict[str, dict[str, str]]
+    served: Cli, inventory: Path, gateways: list[Gateway], clean: dict[str, dict[str, str]], tmp_path: Path
 ) -> None:
     served.run("remove", inventory, "--yes").expect(0)
+    assert local_facts(served, inventory, tmp_path) == {gateway.name: {} for gateway in gateways}
     for gateway in gateways:
         assert gateway.tree() == clean[gateway.name]
-        assert local_facts(served, inventory, gateway.name) == {}
         assert gateway.properties()["ActiveState"] == "inactive"
         assert gateway.sh("systemctl --failed --no-legend").strip() == ""
     done = served.run("remove", inventory, "--yes").expect(0)

@@ -17,9 +17,10 @@ import pytest
 
 from phi4_edge import lab as lab_room
 from phi4_edge.lab import faults
+from tests.e2e import warm_engine
 from tests.e2e.fleet import rows
 from tests.e2e.gateway import Cli, Gateway
-from tests.e2e.port_users import HAMMER, SQUATTER
+from tests.e2e.port_users import ENOUGH, HAMMER, SQUATTER
 
 pytestmark = pytest.mark.e2e
 
@@ -54,7 +55,9 @@ def clean(host: Gateway) -> dict[str, str]:
 def served(ready: Cli, port_lab: lab_room.Lab, host: Gateway, clean: dict[str, str]) -> Cli:
     host.sh("cat > /home/nosudo/squatter.py", stdin=SQUATTER)
     host.sh("cat > /home/nosudo/hammer.py", stdin=HAMMER)
+    warm_engine.bring(ready, port_lab)
     ready.run("provision", port_lab.inventory, "--yes").expect(0)
+    warm_engine.keep(ready, port_lab, host.name)
     return ready
 
 
@@ -65,7 +68,8 @@ def gateways(host: Gateway) -> list[Gateway]:
 
 @contextmanager
 def by_a_user(host: Gateway, program: str, *words: object) -> Iterator[subprocess.Popen[str]]:
-    """A program of a user without rights runs there; its output is the process's."""
+    """A program of a user without rights runs there until the end of the block; its output is the process's."""
+    host.sh(f"rm -f {ENOUGH}")
     argv = ["sudo", "-u", "nosudo", "timeout", "120", "python3", f"/home/nosudo/{program}.py", *map(str, words)]
     process = subprocess.Popen(
         lab_room.ssh_command(host.lab, host.lab.host(host.name), argv),
@@ -74,6 +78,7 @@ def by_a_user(host: Gateway, program: str, *words: object) -> Iterator[subproces
     try:
         yield process
     finally:
+        host.sh(f"touch {ENOUGH}")
         process.wait(130)
         if process.stdout is not None:
             process.stdout.close()
@@ -91,8 +96,10 @@ def first_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def rest(process: subprocess.Popen[str]) -> str:
+def rest(host: Gateway, process: subprocess.Popen[str]) -> str:
+    """The last word of a program that is told to end."""
     assert process.stdout is not None
+    host.sh(f"touch {ENOUGH}")
     return process.stdout.read().strip()
 
 
@@ -111,7 +118,7 @@ def test_nobody_gets_the_port_while_the_engine_is_ended_in_every_way(
 ) -> None:
     """Case 05: 1,100 idle connections of a user who wants the port, and an engine that is killed meanwhile."""
     before = host.properties()
-    with by_a_user(host, "squatter", 8080, 1100, 45) as squatter:
+    with by_a_user(host, "squatter", 8080, 1100, 100) as squatter:
         assert first_line(squatter) == "held 1100"
         served.run("ask", port_lab.inventory, "Hello", *ASK).expect(0)
         assert host.properties()["MainPID"] == before["MainPID"], "idle connections end nothing"
@@ -121,7 +128,7 @@ def test_nobody_gets_the_port_while_the_engine_is_ended_in_every_way(
         assert json.loads(host.sh("curl -sS -m 30 http://127.0.0.1:8080/v1/models"))["object"] == "list"
         host.sh("systemctl stop phi4-edge; sleep 1; systemctl start phi4-edge")
         served.run("ask", port_lab.inventory, "Hello", *ASK).expect(0)
-        assert rest(squatter) == "no luck"
+        assert rest(host, squatter) == "no luck"
     served.run("status", port_lab.inventory).expect(0)
 
 
@@ -154,12 +161,13 @@ def test_an_engine_that_cannot_start_keeps_its_port_and_starts_no_loop(
     path = "/opt/phi4-edge/current/environment"
     host.sh(f"sed -i s/^PHI4_QUEUE=.*/PHI4_QUEUE=none/ {path}; systemctl restart phi4-edge", code=None)
     assert units(host)[:2] == ["active", "failed"]
-    with by_a_user(host, "squatter", 8080, 5, 20) as squatter:
+    with by_a_user(host, "squatter", 8080, 5, 100) as squatter:
         refused = host.sh("curl -sS -m 20 http://127.0.0.1:8080/v1/models")
         assert json.loads(refused)["error"]["code"] == "engine_failed"
         assert "held" in first_line(squatter)
-        assert rest(squatter) == "no luck"
-    said = host.sh("journalctl -u phi4-edge --since=-25s -o cat --no-pager")
+        time.sleep(20)  # a loop would have told of itself by then
+        assert rest(host, squatter) == "no luck"
+    said = host.sh("journalctl -u phi4-edge --since=-40s -o cat --no-pager")
     assert 1 <= said.count("PHI4_QUEUE is 'none'") <= 2, said
     served.run("status", port_lab.inventory).expect(2)
     served.run("provision", port_lab.inventory, "--yes").expect(0)
@@ -169,7 +177,7 @@ def test_an_engine_that_cannot_start_keeps_its_port_and_starts_no_loop(
 def test_a_switch_goes_through_while_clients_start_the_old_release_again_and_again(
     served: Cli, port_lab: lab_room.Lab, host: Gateway, tmp_path: Path
 ) -> None:
-    with by_a_user(host, "hammer", 8080, 40):
+    with by_a_user(host, "hammer", 8080, 100):
         done = served.run("provision", other(port_lab, tmp_path, "phi4_threads=1"), "--yes", "--output", "json").expect(
             0
         )
@@ -183,8 +191,8 @@ def test_a_switch_goes_through_while_clients_start_the_old_release_again_and_aga
 def test_another_port_is_taken_and_the_old_one_is_free(
     served: Cli, port_lab: lab_room.Lab, host: Gateway, tmp_path: Path
 ) -> None:
-    served.run("provision", port_lab.inventory, "--yes").expect(0)
-    served.run("provision", other(port_lab, tmp_path, "phi4_port=8099", "phi4_bind=127.0.0.2"), "--yes").expect(0)
+    elsewhere = ("phi4_threads=1", "phi4_port=8099", "phi4_bind=127.0.0.2")
+    served.run("provision", other(port_lab, tmp_path, *elsewhere), "--yes").expect(0)
     assert units(host) == GOOD
     listening = host.sh("ss -Hltn")
     assert "127.0.0.2:8099" in listening
@@ -195,10 +203,9 @@ def test_another_port_is_taken_and_the_old_one_is_free(
 
 
 def test_releases_with_and_without_a_socket_follow_each_other(
-    served: Cli, port_lab: lab_room.Lab, host: Gateway, tmp_path: Path
+    served: Cli, port_lab: lab_room.Lab, host: Gateway
 ) -> None:
-    wanted = other(port_lab, tmp_path, "phi4_threads=1")
-    served.run("provision", wanted, "--yes").expect(0)
+    served.run("provision", port_lab.inventory, "--yes").expect(0)
     old = host.receipt()["previous_release"]
     host.sh(WITHOUT_SOCKET.format(release=old))
     served.run("rollback", port_lab.inventory, "--yes").expect(0)
@@ -206,7 +213,7 @@ def test_releases_with_and_without_a_socket_follow_each_other(
     assert host.sh("ls /etc/systemd/system/*/phi4-edge.socket /etc/systemd/system/phi4-edge.socket", code=None) == ""
     assert host.properties()["ActiveState"] == "active"
     served.run("status", port_lab.inventory).expect(0)
-    served.run("provision", wanted, "--yes").expect(0)
+    served.run("provision", port_lab.inventory, "--yes").expect(0)
     assert units(host) == GOOD
 
 
@@ -237,7 +244,7 @@ def test_after_a_boot_the_port_is_there_before_anybody(served: Cli, port_lab: la
 def test_a_port_that_somebody_else_has_is_named(
     served: Cli, port_lab: lab_room.Lab, host: Gateway, tmp_path: Path
 ) -> None:
-    with by_a_user(host, "squatter", 8111, 0, 45) as squatter:
+    with by_a_user(host, "squatter", 8111, 0, 100) as squatter:
         assert first_line(squatter) == "held 0"
         assert first_line(squatter) == "bound"
         done = served.run("provision", other(port_lab, tmp_path, "phi4_port=8111"), "--yes", "--output", "json").expect(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from phi4_edge import lab as lab_room
+from tests.e2e import warm_engine
 from tests.e2e.gateway import Cli, Gateway
 
 pytestmark = pytest.mark.e2e
@@ -61,6 +62,7 @@ def typed(gateway: Gateway, question: str) -> dict[str, object]:
 def test_the_page_comes_with_the_engine_and_goes_with_it(ready: Cli, site: tuple[Gateway, Path]) -> None:
     gateway, inventory = site
     before = gateway.tree()
+    warm_engine.bring(ready, gateway.lab)
     first = ready.run("provision", inventory, "--yes").expect(0)
     shown = re.findall(
         r"administrator is admin@localhost, password (\S+) \(shown this once only", first.out + first.err
@@ -99,6 +101,7 @@ def test_the_page_comes_with_the_engine_and_goes_with_it(ready: Cli, site: tuple
 
 def test_without_the_page_its_container_goes_and_its_chats_stay(ready: Cli, site: tuple[Gateway, Path]) -> None:
     gateway, inventory = site
+    warm_engine.bring(ready, gateway.lab)
     secret = inventory.with_name("secret.yml")
     secret.write_text('{"all": {"vars": {"webui_admin_password": "of the inventory"}}}')
     done = ready.run("provision", inventory, secret, "--yes").expect(0)

@@ -27,6 +27,8 @@ def bring(cli: Cli, lab: lab_room.Lab, *names: str) -> None:
         return
     with docker.connect() as client:
         for host in [lab.host(name) for name in names] or lab.hosts:
+            if faults.execute(lab, host.name, ["test", "-e", f"{PLACE}/engines"]).returncode == 0:
+                continue
             faults.execute(lab, host.name, ["mkdir", "-p", "-m", "755", PLACE])
             with archive(cli).open("rb") as packed:
                 client.containers.get(host.container).put_archive(PLACE, packed)

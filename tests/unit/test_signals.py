@@ -87,11 +87,18 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
     process.send_signal(number)
     said, _ = process.communicate(timeout=20)
     took = time.monotonic() - start
-    assert took < MOST_SECONDS, said
+    assert took < MOST_SECONDS or took < MOST_SECONDS + 10 * moment(), said
     assert process.returncode == 130, said
     assert "interrupted" in said
     assert "Traceback" not in said
     return said
+
+
+def moment() -> float:
+    """Seconds that a program which does nothing takes here and now: 0.02 of them where nobody else is at work."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-ISc", ""], check=True)
+    return time.monotonic() - start
 
 
 def wait_for(what: Path | Server) -> None:

@@ -32,10 +32,12 @@ _TAIL = 2000  # characters of a failed build's output worth showing
 def ensure(client: DockerClient, kind: str, system: str, lock: Path, progress: Callable[[str], None]) -> str:
     """The tag of an image made from the present recipe; builds it when the engine has none, and drops outdated ones.
 
-    Of several runs at once one builds: each holds the directory `lock` meanwhile. Raises LabError when the image cannot
-    be built here.
+    Of several runs at once one builds: each holds the directory `lock` meanwhile. Who finds his image waits for nobody.
+    Raises LabError when the image cannot be built here.
     """
     wanted = recipe.recipe(kind, machine.local_certificates(), system)
+    if client.images.list(name=wanted.tag):
+        return wanted.tag
     with _locked(lock):
         for one in (wanted.lender, wanted):
             if one and not client.images.list(name=one.tag):

@@ -142,14 +142,14 @@ def test_an_engine_that_drips_runs_into_the_deadline_too() -> None:
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
         with contextlib.suppress(OSError):
-            for _ in range(100):
+            for _ in range(1000):
                 handler.chunk(b"data: ")  # never a whole line
                 time.sleep(0.02)
 
     start = time.monotonic()
     got = run(behave, seconds=0.4)
     assert got.error == "no complete answer within 0.4 s"
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 10  # also on a busy machine
 
 
 def test_an_answer_with_more_pieces_than_tokens_is_cut() -> None:
@@ -173,7 +173,7 @@ def test_stopping_ends_what_is_under_way() -> None:
             stopper.join()
         release.set()
     assert not got.answered
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10  # also on a busy machine
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,11 @@ def test_a_question_goes_there_and_its_answer_comes_back_with_the_hosts_own_time
     with serving(streamed) as server:
         way = connection(access, server.server_address[1])
         assert client.model(way, MODEL, strictly=True) == MODEL
+        began = time.monotonic()
         answer = client.ask(way, PROMPT, MODEL, stream=True, seconds=30)
+        whole = time.monotonic() - began
         assert (answer.answered, answer.text) == (True, "4 hours")
-        assert answer.seconds is not None and 0 <= answer.seconds < 2  # Ansible alone takes longer to start
+        assert answer.seconds is not None and 0 <= answer.seconds < whole  # of which Ansible is no part
         way.close()
 
 

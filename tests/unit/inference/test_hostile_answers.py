@@ -47,6 +47,8 @@ from tests.unit.inference.standin_hostile_http import (
 pytestmark = pytest.mark.usefixtures("believed")
 
 SECONDS = 2.0  # of each answer, in place of minutes
+# Seconds that a busy machine adds; what is not cut has no end.
+BUSY = 20.0
 MOST_MEMORY = 128 * 1024  # KiB more than before, for a whole table
 MOST_OUTPUT = 2 * 1024 * 1024
 TRAIN = choose(parse_prompts(load_prompts()[1], "ours"), ["train"], 20)
@@ -88,7 +90,7 @@ def test_ask(kind: str, name: str, tmp_path: Path) -> None:
         start = time.monotonic()
         done = ask_of(tmp_path, {"gw1": port})
         took = time.monotonic() - start
-    assert took < 2 * SECONDS + 3
+    assert took < 2 * SECONDS + BUSY
     assert done.exit_code in (4, 5), done.output
     assert "error: gw1: " in done.stderr
     assert "Traceback" not in done.output
@@ -151,7 +153,7 @@ def test_verify_all_rows_side_by_side_with_innocents(facts: HostFacts) -> None:
         start = time.monotonic()
         found = verify.ask_all(hosts, Questions(TRAIN, SECONDS), 32, heard.append, pytest.fail)
         took = time.monotonic() - start
-    assert took < len(ROWS) / 16 * 2 * SECONDS + 10
+    assert took < len(ROWS) / 16 * 2 * SECONDS + 2 * BUSY
     assert {verdict.host for verdict in heard} == set(hosts)
     for verdict in found:
         (answer,) = verdict.answers
@@ -193,7 +195,7 @@ def test_status_all_rows_side_by_side_with_innocents(facts: HostFacts) -> None:
         start = time.monotonic()
         found = health.ask_all(hosts)
         took = time.monotonic() - start
-    assert took < len(PLAIN) / 8 * SECONDS + 10
+    assert took < len(PLAIN) / 8 * SECONDS + 2 * BUSY
     assert found.pop("idle") == Health("loading")
     for name, said in found.items():
         assert (said.status == "healthy") == name.startswith("good"), (name, said)

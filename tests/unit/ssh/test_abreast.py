@@ -89,7 +89,7 @@ def test_a_wish_to_stop_is_heard_even_where_nothing_can_be_cut(cuttable: bool) -
     start = time.monotonic()
     with pytest.raises(InterruptedRunError):
         abreast.each(lambda _: release.wait(20), range(4), 2, release.set if cuttable else nothing, wish.is_set)
-    assert time.monotonic() - start < 0.3 + abreast.LEAVE_SECONDS + 1
+    assert time.monotonic() - start < 0.3 + abreast.LEAVE_SECONDS + 5  # on a busy machine; the work takes 20 s
     release.set()
 
 
