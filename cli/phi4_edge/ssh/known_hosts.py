@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import hmac
 import re
@@ -35,10 +36,47 @@ def names(address: str, port: int, alias: str) -> tuple[str, ...]:
 
 def entries(paths: Iterable[Path], name: str) -> list[Entry]:
     """All keys that the files hold for a name; files that cannot be read and lines that make no sense hold none."""
-    return [entry for path in paths for entry in _read(path, name)]
+    return [entry for path in paths for entry in _book(path).of(name)]
 
 
-def _read(path: Path, name: str) -> Iterator[Entry]:
+class _Book:
+    """A file's keys, found by name: a fleet's file has a line for each of its hosts, and each host is looked up."""
+
+    def __init__(self, lines: Iterable[tuple[str, Entry]] = ()) -> None:
+        self._plain: dict[str, list[Entry]] = {}
+        self._others: list[tuple[str, Entry]] = []
+        for field, entry in lines:
+            if _OTHER.search(field):
+                self._others.append((field, entry))
+            else:
+                for plain in set(field.lower().split(",")):
+                    self._plain.setdefault(plain, []).append(entry)
+
+    def of(self, name: str) -> list[Entry]:
+        """The keys for a name, in the order of the file."""
+        found = [*self._plain.get(name, ()), *(entry for field, entry in self._others if matches(field, name))]
+        return sorted(found, key=lambda entry: entry.line)
+
+
+# Hashed names, wildcards and negations.
+_OTHER = re.compile(r"^\||[*?!]")
+
+
+def _book(path: Path) -> _Book:
+    try:
+        status = path.stat()
+    except OSError:
+        return _Book()
+    return _opened(path, status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@functools.lru_cache(maxsize=16)
+def _opened(path: Path, *_stamp: int) -> _Book:
+    """The file as it is with this stamp."""
+    return _Book(_read(path))
+
+
+def _read(path: Path) -> Iterator[tuple[str, Entry]]:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -46,10 +84,10 @@ def _read(path: Path, name: str) -> Iterator[Entry]:
     for number, line in enumerate(lines, 1):
         words = line.split()
         marker = words.pop(0) if words and words[0].startswith("@") else ""
-        if len(words) < 3 or words[0].startswith("#") or not matches(words[0], name):
+        if len(words) < 3 or words[0].startswith("#"):
             continue
         try:
-            yield Entry(path, number, marker, words[1], base64.b64decode(words[2], validate=True))
+            yield words[0], Entry(path, number, marker, words[1], base64.b64decode(words[2], validate=True))
         except (binascii.Error, ValueError):
             continue
 
