@@ -28,11 +28,12 @@ from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.runner import run as runner_run
 from phi4_edge.ssh.errand import Errand
 from phi4_edge.ssh.guest import Guest
-from phi4_edge.ssh.visit import Visit, Wish, visit
+from phi4_edge.ssh.visit import Purpose, Visit, visit
 from phi4_edge.view.view import View
 
 # The scripts of role doctor, and the commands that are measured.
 DOCTOR_SECONDS = 120.0
+TASK = "Look for what would be in the way"
 NOTHING = Errand("true", b"", 60.0, 64 * 1024, lambda _: True)
 
 
@@ -57,25 +58,19 @@ class Examined:
 def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
     """Everything that can be seen without changing a host. Raises InterruptedRunError after Ctrl-C."""
     view.phase(f"Examining {count(len(fleet.hosts), 'host')}")
-    findings: list[examine.Finding] = []
-    unreachable: list[str] = []
     with Interrupts() as asked:
         visits = _visited(fleet, view, asked)
-        outcomes: dict[str, Examined] = {}
-        for host, visit in zip(fleet.hosts, visits, strict=True):
-            if visit.result is not None:
-                outcomes[host.name] = visit.result
-            elif not visit.refusal.ok:
-                found = visit.refusal
-                findings.append(
-                    access.refusal(found.host, found.kind, found.reason, found.next_step, found.system, found.user)
-                )
-                unreachable += [found.host] if found.exit_code == UnreachableError.exit_code else []
-        refused = {found.host for found in (visit.refusal for visit in visits) if not found.ok}
+        refused = {found.host: found for found in (visit.refusal for visit in visits) if not found.ok}
+        outcomes = {one.refusal.host: one.result for one in visits if one.result is not None}
         reached = [host for host in fleet.hosts if host.name not in refused]
         outcomes |= _by_ansible(fleet, [host.name for host in reached if host.name not in outcomes], view, asked)
         if asked.stopping:
             raise InterruptedRunError("interrupted while checking the hosts; nothing was changed on any host")
+    findings = [
+        access.refusal(found.host, found.kind, found.reason, found.next_step, found.system, found.user)
+        for found in refused.values()
+    ]
+    unreachable = [found.host for found in refused.values() if found.exit_code == UnreachableError.exit_code]
     cases = []
     for host in reached:
         case, troubles, lost = _case(fleet, planner, host, outcomes.get(host.name))
@@ -90,15 +85,19 @@ def look(fleet: Fleet, planner: Planner, view: View) -> Looked:
 def _visited(fleet: Fleet, view: View, asked: Interrupts) -> list[Visit[Examined]]:
     """Every host's examination over a connection of ours, where one can be had."""
     one = threading.Lock()
-    wish: Wish[Examined] = Wish(
+    purpose: Purpose[Examined] = Purpose(
         work=lambda guest: _examined(guest, one),
         seconds=lambda _: SECONDS + DOCTOR_SECONDS,
         become_password=fleet.access.become_password or "",
         password=fleet.access.connection_password or "",
         through=False,  # what a command costs would be what OpenSSH costs
     )
+
+    def begin(host: Host) -> None:
+        view.event(runner_run.HostEvent(host.name, "start", "doctor", TASK))
+
     with narrowed(Need.SSH):  # `Match exec` of an ssh configuration runs programs
-        return visit(fleet.hosts, wish, lambda: asked.stopping)
+        return visit(fleet.hosts, purpose, lambda: asked.stopping, begin)
 
 
 def _examined(guest: Guest, one: threading.Lock) -> Examined:

@@ -23,7 +23,7 @@ from phi4_edge.ssh.errand import Errand
 from phi4_edge.ssh.finding import Refusal
 from phi4_edge.ssh.guest import Guest
 from phi4_edge.ssh.kept import Sessions
-from phi4_edge.ssh.visit import Visit, Wish, visit
+from phi4_edge.ssh.visit import Purpose, Visit, visit
 
 SECONDS = probe.VERIFY_SECONDS + probe.SPARE_SECONDS
 ROLE, TASK = "probe", "Read what the host says about itself"
@@ -53,7 +53,7 @@ class Look:
 
         Raises InterruptedRunError after Ctrl-C (nothing was changed), and RunnerError when Ansible itself cannot run.
         """
-        wish: Wish[Document | str] = Wish(
+        purpose: Purpose[Document | str] = Purpose(
             work=self._ask,
             seconds=lambda _: SECONDS + self.then_seconds,
             become_password=self.access.become_password or "",
@@ -61,7 +61,7 @@ class Look:
             keep=self.keep,
         )
         with narrowed(Need.SSH):  # `Match exec` of an ssh configuration runs programs
-            visits = visit(hosts, wish, lambda: self.interrupts.stopping, self._begin, self._tell)
+            visits = visit(hosts, purpose, lambda: self.interrupts.stopping, self._begin, self._tell)
         settled: dict[str, Document | HostResult] = {}
         for host, found in zip(hosts, visits, strict=True):
             if isinstance(found.result, str):

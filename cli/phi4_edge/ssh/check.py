@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from phi4_edge.core.inventory import Host
 from phi4_edge.ssh.finding import Refusal
-from phi4_edge.ssh.visit import Wish, visit
+from phi4_edge.ssh.visit import Purpose, visit
 
 
 def check(
@@ -21,5 +21,5 @@ def check(
     `become`: root rights will be wanted on hosts that do not say otherwise. The passwords are the operator's, for hosts
     whose inventory names none. Raises InterruptedRunError soon after `stopping()` turned true.
     """
-    wish: Wish[None] = Wish(become=become, become_password=become_password or "", password=password or "")
-    return tuple(found.refusal for found in visit(hosts, wish, stopping))
+    purpose: Purpose[None] = Purpose(become=become, become_password=become_password or "", password=password or "")
+    return tuple(found.refusal for found in visit(hosts, purpose, stopping))

@@ -73,14 +73,14 @@ class Channel(Protocol):
 
 
 @dataclass(frozen=True)
-class Call:
+class CommandLine:
     """An errand as the login shell of the host gets it. Sudo asks with `mark`, and what it lets in begins with it."""
 
     command: str
     mark: str = ""
 
     @classmethod
-    def of(cls, errand: Errand, rights: Rights) -> Call:
+    def of(cls, errand: Errand, rights: Rights) -> CommandLine:
         """The call with these rights. No secret is in it."""
         if not rights.sudo:
             return cls(f"/bin/sh -c {shlex.quote(errand.line)}")
@@ -89,7 +89,7 @@ class Call:
         return cls(f"{sudo} /bin/sh -c {shlex.quote(f'echo {mark}:IN; {errand.line}')}", mark)
 
 
-def converse(channel: Channel, call: Call, errand: Errand, rights: Rights) -> Said:
+def converse(channel: Channel, call: CommandLine, errand: Errand, rights: Rights) -> Said:
     """What the errand's command said to its end.
 
     Raises Refused where sudo wants another password, OverBudget for more than may come, and OSError where the

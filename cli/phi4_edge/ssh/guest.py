@@ -11,7 +11,7 @@ from phi4_edge.core import remedies
 from phi4_edge.core.inventory import Host
 from phi4_edge.core.text import printable
 from phi4_edge.ssh.channel import ProcessChannel, SessionChannel
-from phi4_edge.ssh.errand import Call, Errand, Rights, Said, converse
+from phi4_edge.ssh.errand import CommandLine, Errand, Rights, Said, converse
 from phi4_edge.ssh.finding import Refused
 from phi4_edge.ssh.wire import OverBudget
 
@@ -76,7 +76,7 @@ class SessionGuest:
         import paramiko
 
         rights = self._rights if sudo else Rights(sudo=False)
-        call, channel = Call.of(errand, rights), None
+        call, channel = CommandLine.of(errand, rights), None
         began = time.monotonic()
         try:
             channel = SessionChannel(
@@ -118,7 +118,7 @@ class ProcessGuest:
     def do(self, errand: Errand, sudo: bool = True) -> Said:
         """As of Guest; Refused also in ssh's own words where it did not get there."""
         rights = self._rights if sudo else Rights(sudo=False)
-        call = Call.of(errand, rights)
+        call = CommandLine.of(errand, rights)
         began = time.monotonic()
         try:
             with self._opened(self._host, call.command) as channel:

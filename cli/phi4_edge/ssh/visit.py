@@ -35,7 +35,7 @@ _ASKING = frozenset({"paramiko", "paramiko_ssh", "libssh", "network_cli", "netco
 
 
 @dataclass(frozen=True)
-class Wish(Generic[Result]):
+class Purpose(Generic[Result]):
     """`work` is done at every host that lets us in, over its own session; `seconds` of it go over a host's budget.
 
     `become`: root rights will be wanted on hosts that do not say otherwise. The passwords are the operator's, for hosts
@@ -61,7 +61,7 @@ class Visit(Generic[Result]):
 
 def visit(
     hosts: Sequence[Host],
-    wish: Wish[Result],
+    purpose: Purpose[Result],
     stopping: Callable[[], bool] = lambda: False,
     begin: Callable[[Host], None] = lambda _: None,
     tell: Callable[[Visit[Result]], None] = lambda _: None,
@@ -73,7 +73,7 @@ def visit(
     """
     if any(host.over_ssh for host in hosts):
         library.load()
-    party = _Party(wish)
+    party = _Party(purpose)
     longest = max((seconds_for(host) for host in hosts), default=0.0)
     limits: abreast.Limits[Host, Visit[Result]] = abreast.Limits(
         longest + GRACE_SECONDS, _late, lambda host: party.more.get(host.name, 0.0), PATIENCE_SECONDS, MOST_THREADS
@@ -104,8 +104,8 @@ def _late(host: Host) -> Visit[Result]:
 class _Party(Generic[Result]):
     """Who goes to all hosts. `more`: seconds that hosts have which let us in."""
 
-    def __init__(self, wish: Wish[Result]) -> None:
-        self._wish, self.open = wish, Open()
+    def __init__(self, purpose: Purpose[Result]) -> None:
+        self._purpose, self.open = purpose, Open()
         self.more: dict[str, float] = {}
 
     def at(self, host: Host) -> Visit[Result]:
@@ -143,17 +143,17 @@ class _Party(Generic[Result]):
                 found = self._visit(host, target, wire)
             return replace(found, refusal=_left_to_ssh(found.refusal, target))
         finally:
-            if self._wish.keep is None or not self._wish.keep.has(wire):
+            if self._purpose.keep is None or not self._purpose.keep.has(wire):
                 wire.close()
 
     def _visit(self, host: Host, target: Target, wire: Wire) -> Visit[Result]:
-        transport, wish = None, self._wish
-        rights = rights_at(host, target.user, wish.become, wish.become_password)
+        transport, purpose = None, self._purpose
+        rights = rights_at(host, target.user, purpose.become, purpose.become_password)
         try:
             transport = session.connect(target, wire)
-            session.authenticate(transport, target, host.ssh.password or wish.password)
-            if wish.work is None or rights is None:
-                diagnosis.check(transport, host, target, wish.become, wish.become_password)
+            session.authenticate(transport, target, host.ssh.password or purpose.password)
+            if purpose.work is None or rights is None:
+                diagnosis.check(transport, host, target, purpose.become, purpose.become_password)
                 return Visit(Refusal(host.name, "ok"))
             return self._work(host, target, transport, wire, rights)
         except Refused as refused:
@@ -162,18 +162,18 @@ class _Party(Generic[Result]):
                 return Visit(replace(finding, user=target.user, system=diagnosis.system(transport)))
             return Visit(_used_up(finding, wire.budget.over) if wire.budget.over else finding)
         finally:
-            if transport is not None and (wish.keep is None or not wish.keep.has(wire)):
+            if transport is not None and (purpose.keep is None or not purpose.keep.has(wire)):
                 transport.close()
 
     def _work(self, host: Host, target: Target, transport: Transport, wire: Wire, rights: Rights) -> Visit[Result]:
         """The work at a host that let us in; where it gives no answer, what is wrong there."""
-        wish = self._wish
-        assert wish.work is not None  # noqa: S101
-        before, seconds = wire.budget, wish.seconds(host)
+        purpose = self._purpose
+        assert purpose.work is not None  # noqa: S101
+        before, seconds = wire.budget, purpose.seconds(host)
         self.more[host.name] = seconds
         try:
             wire.budget = Budget.free()  # each command has its own
-            result = wish.work(SessionGuest(host, transport, rights))
+            result = purpose.work(SessionGuest(host, transport, rights))
         except Unanswered as unanswered:
             wire.budget = Budget(session.HOST_SECONDS, session.HOST_BYTES)
             self.more[host.name] = seconds + session.HOST_SECONDS
@@ -182,20 +182,20 @@ class _Party(Generic[Result]):
         except Refused:
             wire.budget = before
             raise
-        if wish.keep is not None:
-            wish.keep.add(host.name, transport, wire)
+        if purpose.keep is not None:
+            purpose.keep.add(host.name, transport, wire)
         return Visit(Refusal(host.name, "ok"), result)
 
     def _through(self, host: Host, target: Target, left: Visit[Result]) -> Visit[Result]:
         """Through OpenSSH, where that may be and the work is one that it can do; else it is `left` to Ansible."""
-        wish = self._wish
-        rights = rights_at(host, target.user, wish.become, wish.become_password)
-        settled = host.ssh.password or wish.password or host.ssh.private_key or host.ssh.pkcs11_provider
-        if wish.work is None or rights is None or not wish.through or settled:
+        purpose = self._purpose
+        rights = rights_at(host, target.user, purpose.become, purpose.become_password)
+        settled = host.ssh.password or purpose.password or host.ssh.private_key or host.ssh.pkcs11_provider
+        if purpose.work is None or rights is None or not purpose.through or settled:
             return left
-        self.more[host.name] = wish.seconds(host)
+        self.more[host.name] = purpose.seconds(host)
         try:
-            return Visit(Refusal(host.name, "ok"), wish.work(ProcessGuest(host, rights, self._process)))
+            return Visit(Refusal(host.name, "ok"), purpose.work(ProcessGuest(host, rights, self._process)))
         except Unanswered:
             return left  # Ansible says why
         except Refused as refused:

@@ -67,8 +67,8 @@ ERRAND = Errand("true", b"x" * 20_000, 2.0, 8192, lambda output: True)
 
 def worked(hosts: list[Host]) -> list[ssh.Refusal]:
     """The findings of a visit that does something at each host."""
-    wish: Any = visits.Wish(work=lambda guest: guest.do(ERRAND))
-    return [found.refusal for found in visits.visit(hosts, wish)]
+    purpose: Any = visits.Purpose(work=lambda guest: guest.do(ERRAND))
+    return [found.refusal for found in visits.visit(hosts, purpose)]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from phi4_edge.ssh import tunnel
 from phi4_edge.ssh.errand import Errand, Said
 from phi4_edge.ssh.guest import Guest
 from phi4_edge.ssh.kept import Sessions
-from phi4_edge.ssh.visit import Visit, Wish, visit
+from phi4_edge.ssh.visit import Purpose, Visit, visit
 from tests.unit.ssh.shell_sshd import ShellServer
 from tests.unit.ssh.shell_sshd import sudo as sudo_there
 from tests.unit.ssh.test_check import healthy, host, serving
@@ -35,7 +35,7 @@ def went(target: Host, what: Errand, **wishes: Any) -> Visit[Said]:
     def work(guest: Guest) -> Said:
         return guest.do(what)
 
-    return visit([target], Wish(work=work, **wishes))[0]
+    return visit([target], Purpose(work=work, **wishes))[0]
 
 
 def shell(folder: Path, rule: str = "nopasswd") -> Any:
@@ -162,7 +162,7 @@ def test_where_only_openssh_gets_in_it_does_the_same(tmp_path: Path) -> None:
 def test_what_only_ansible_obeys_is_left_to_it(tmp_path: Path) -> None:
     with shell(tmp_path) as (port, server):
         target = host(tmp_path, port, only_ansible="ansible_shell_type")
-        found = visit([target], Wish(work=lambda guest: guest.do(errand()), become=False))[0]
+        found = visit([target], Purpose(work=lambda guest: guest.do(errand()), become=False))[0]
         assert (found.refusal.kind, found.result) == ("ok", None)
         assert not any("READ" in command for command in cast(ShellServer, server).ran)
 
