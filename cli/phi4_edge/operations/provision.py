@@ -6,10 +6,9 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phi4_edge import content
-from phi4_edge.artifacts.bundle.bundle import Bundle
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.engines import administrator
@@ -33,6 +32,9 @@ from phi4_edge.rollout.apply import Play
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.view.telling import teller
 from phi4_edge.view.view import View
+
+if TYPE_CHECKING:
+    from phi4_edge.artifacts.bundle.bundle import Bundle
 
 NOTHING_MORE = "interrupted after the driver; nothing else was changed"
 
@@ -81,6 +83,8 @@ class Provisioning:
 
         Raises ArtifactError when it is not as it was written; the store is as it was then.
         """
+        from phi4_edge.artifacts.bundle.bundle import Bundle  # with all that may fetch and make things
+
         gate = trust.gate()
         self.bundle = Bundle.open(path, content, teller(view), gate=gate)
         view.note(f"{path} is {self.bundle.passed.note}")

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from phi4_edge import content
-from phi4_edge.artifacts.bundle import handover
 from phi4_edge.core.plan.model import Plan
 from phi4_edge.errors import ArtifactError, RunnerError
 from phi4_edge.runner.workers.link import connect
@@ -24,6 +23,8 @@ def supply(pool: Pool, plans: Iterable[Plan], store: Store, view: View) -> None:
     Every worker gets everything, because each may have to take over the hosts of another. One that is lost meanwhile
     takes no part. Raises ArtifactError when a worker that can be reached does not take it.
     """
+    from phi4_edge.artifacts.bundle import handover  # with all that may make things
+
     wanted = [plan for plan in plans if plan.fits]
     for worker in tuple(pool.workers) if wanted else ():
         try:
