@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"artifacts", "content", "environment", "inference", "inventory", "lab", "operations", "report", "rollout"}
     | {"runner", "ssh", "view", "__init__"},
     "view": {"report", "runner", "core", "progress"},
-    "inference": {"ssh", "rollout", "core", "errors"},
+    "inference": {"runner", "rollout", "ssh", "core", "errors"},
     "rollout": {"runner", "core", "content", "data", "documents", "errors", "__init__"},
     "runner": {"ansible_version", "content", "core", "documents", "environment", "errors", "__init__"},
     "artifacts": EDGE | {"environment", "__init__"},

@@ -228,7 +228,7 @@ PREFLIGHT = """
 import sys
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.core.inventory import Host, SshSettings
-from phi4_edge.rollout.access import Access
+from phi4_edge.runner.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 host = Host("gw1", address="127.0.0.1", port=9, ssh=SshSettings(extra_args=f"-F {sys.argv[1]}"))
 Fleet((host,), Access(("x",)), {}).refused(Interrupts())

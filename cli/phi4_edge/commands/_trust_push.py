@@ -22,9 +22,9 @@ def run(inventory: tuple[str, ...], reach: Reach, keys: Mapping[str, str], rotat
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.operations.rollout import lock_variables, new_id
     from phi4_edge.rollout.apply import Play, apply
-    from phi4_edge.rollout.executor import Local
     from phi4_edge.rollout.interrupt import Interrupts
     from phi4_edge.rollout.result import document
+    from phi4_edge.runner.executor import Local
     from phi4_edge.view.view import STEPS
 
     fleet = Fleet.open(inventory, reach)

@@ -79,8 +79,8 @@ def _ask(inventory: tuple[str, ...], reach: Reach, take_away: bool = False, forc
     """Who holds each host, or held it until now."""
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.operations.lock import ask
-    from phi4_edge.rollout.executor import Local
     from phi4_edge.rollout.interrupt import Interrupts
+    from phi4_edge.runner.executor import Local
 
     fleet = Fleet.open(inventory, reach)
 

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from phi4_edge.core.inventory import Host
 from phi4_edge.errors import HostFailedError, RunnerError, UnreachableError
-from phi4_edge.rollout.access import Access
-from phi4_edge.rollout.executor import Call, Local
+from phi4_edge.runner.access import Access
+from phi4_edge.runner.executor import Call, Local
 from phi4_edge.ssh import stream, tunnel
 from phi4_edge.ssh.kept import Lender
 from phi4_edge.ssh.wire import Budget, Bytes

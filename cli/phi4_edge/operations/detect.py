@@ -10,10 +10,10 @@ from typing import Any
 from phi4_edge.core.packages.commands import see
 from phi4_edge.core.remedies import remedy
 from phi4_edge.errors import InterruptedRunError
-from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner import run as runner_run
+from phi4_edge.runner.access import Access
 
 # Of one task on one host. A look takes seconds; the slowest boards, busy with others, need two minutes.
 LOOK_SECONDS = 240

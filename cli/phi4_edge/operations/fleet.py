@@ -20,9 +20,9 @@ from phi4_edge.operations.look import Look, Then, refused
 from phi4_edge.operations.options import Reach
 from phi4_edge.operations.plan import Planned, Planner, PlanSet, Seen, Source, check_variables
 from phi4_edge.report.text import count
-from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult
+from phi4_edge.runner.access import Access
 from phi4_edge.ssh.kept import Sessions
 from phi4_edge.view.detail import Detail
 from phi4_edge.view.view import STEPS, View, progress_view

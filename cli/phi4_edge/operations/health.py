@@ -14,7 +14,7 @@ from phi4_edge.errors import FactsError, Phi4EdgeError
 from phi4_edge.inference import client, exchange
 from phi4_edge.inference.exchange import Connect
 from phi4_edge.inventory import Host
-from phi4_edge.rollout.access import Access
+from phi4_edge.runner.access import Access
 from phi4_edge.ssh import abreast, tunnel
 from phi4_edge.ssh.guest import Guest
 from phi4_edge.ssh.wire import Open

@@ -8,9 +8,9 @@ from typing import Any
 
 from phi4_edge.core.facts import lock
 from phi4_edge.errors import LockedError
-from phi4_edge.rollout.executor import Call, Executor
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner import run as runner_run
+from phi4_edge.runner.executor import Call, Executor
 
 FORMAT = "phi4-edge/locks/1"
 # For the question to one host; a board under load takes seconds.

@@ -15,9 +15,9 @@ from phi4_edge.operations.detect import Survey, survey, unanswered
 from phi4_edge.remote import probe
 from phi4_edge.remote.answers import Key
 from phi4_edge.remote.inquiry import Inquiry
-from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner.access import Access
 from phi4_edge.runner.events import HostEvent
 from phi4_edge.ssh.errand import Errand
 from phi4_edge.ssh.finding import Refusal

@@ -9,9 +9,9 @@ from phi4_edge.operations.options import Waving
 from phi4_edge.operations.rollout import connected, lock_variables, new_id
 from phi4_edge.report.text import count
 from phi4_edge.rollout.apply import Play, apply
-from phi4_edge.rollout.executor import Local
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult
+from phi4_edge.runner.executor import Local
 from phi4_edge.view.view import View
 
 

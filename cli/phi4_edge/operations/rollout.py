@@ -26,17 +26,17 @@ from phi4_edge.report import diff
 from phi4_edge.report.text import count
 from phi4_edge.rollout.apply import Play
 from phi4_edge.rollout.drive import Driver, NoLog, stopped
-from phi4_edge.rollout.executor import Executor, Local
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.journal import Journal, state_root
 from phi4_edge.rollout.result import HostResult, Outcome, document
 from phi4_edge.rollout.resume import Resumed, newest
 from phi4_edge.rollout.start import held, says_held, too_many_down
+from phi4_edge.runner.executor import Executor, Local
 from phi4_edge.runner.run import HostEvent
 from phi4_edge.view.view import View
 
 if TYPE_CHECKING:
-    from phi4_edge.rollout.workers import Pool
+    from phi4_edge.runner.workers.pool import Pool
 
 # After that time a host has noticed that the run which has it was killed just before: its connection has ended, and
 # what watches that looks once a second.
@@ -278,7 +278,7 @@ class Rolling:
 
 def connected(fleet: Fleet, waving: Waving, view: View, store: str = "") -> Pool:
     """The workers that were named. Raises PreflightError for one that cannot be used."""
-    from phi4_edge.rollout.workers import pool
+    from phi4_edge.runner.workers.pool import pool
 
     return pool(fleet.access, waving.workers, fleet.hosts, store, view.note)
 

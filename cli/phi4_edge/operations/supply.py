@@ -13,7 +13,7 @@ from phi4_edge.view.telling import teller
 
 if TYPE_CHECKING:
     from phi4_edge.artifacts import Store
-    from phi4_edge.rollout.workers import Pool
+    from phi4_edge.runner.workers.pool import Pool
     from phi4_edge.view.view import View
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from phi4_edge.errors import RunnerError
-from phi4_edge.rollout.executor import Call, Executor
 from phi4_edge.rollout.interpret import Track, result_of, untouched
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult
 from phi4_edge.runner import run as runner_run
+from phi4_edge.runner.executor import Call, Executor
 
 UNLOCK = "unlock"
 # For giving back the locks of all hosts together, and for one host of them. What is not given back by then becomes free

@@ -11,9 +11,9 @@ from phi4_edge.core.rollout.outcome import GOOD
 from phi4_edge.core.rollout.waves import Wave
 from phi4_edge.rollout import reasons
 from phi4_edge.rollout.apply import Play, apply
-from phi4_edge.rollout.executor import Executor
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner.executor import Executor
 from phi4_edge.runner.run import HostEvent
 
 BAKE, ROLLBACK = "bake", "rollback"

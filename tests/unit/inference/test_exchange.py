@@ -20,7 +20,7 @@ from phi4_edge.errors import HostFailedError, RunnerError, UnreachableError
 from phi4_edge.inference import client, exchange
 from phi4_edge.inference.exchange import AnsibleConnection
 from phi4_edge.inference.prompts import choose, parse
-from phi4_edge.rollout.access import Access
+from phi4_edge.runner.access import Access
 from phi4_edge.ssh import tunnel
 from tests.unit.inference.standin_openai import MODEL, Handler, delta, serving, usage
 

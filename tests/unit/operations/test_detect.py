@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from phi4_edge.operations.detect import asked_for, survey
-from phi4_edge.rollout import access
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner import access
 from phi4_edge.runner import run as runner_run
 from phi4_edge.runner.run import HostOutcome, RunResult
 
@@ -16,7 +16,7 @@ def told(monkeypatch: pytest.MonkeyPatch, status: str, message: str) -> HostResu
     """What becomes of a host of which Ansible says this."""
     end = HostOutcome("gw1", status, message)  # type: ignore[arg-type]
     monkeypatch.setattr(runner_run, "execute", lambda *_: RunResult({"gw1": end}, False, 2))
-    found = survey(access.Access(("gw1,",)), ["gw1"], (), Interrupts(), lambda event: None)
+    found = survey(access.Access(("gw1,",)), ["gw1"], {}, Interrupts(), lambda event: None)
     (result,) = found.problems
     return result
 

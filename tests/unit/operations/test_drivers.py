@@ -14,8 +14,8 @@ from phi4_edge.operations import drivers
 from phi4_edge.operations.detect import Survey
 from phi4_edge.operations.options import Waving
 from phi4_edge.operations.rollout import Rolling
-from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner.access import Access
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 
 from phi4_edge.operations import lock as operations_lock
 from phi4_edge.report import locks
-from phi4_edge.rollout.executor import Call
 from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner.executor import Call
 from phi4_edge.runner.run import HostEvent, HostOutcome, RunResult
 
 HOLDER = {

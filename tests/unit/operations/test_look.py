@@ -19,8 +19,8 @@ from phi4_edge.core.inventory import Host
 from phi4_edge.operations import look as looks
 from phi4_edge.operations.detect import Survey
 from phi4_edge.operations.look import Look
-from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.interrupt import Interrupts
+from phi4_edge.runner.access import Access
 from phi4_edge.runner.events import HostEvent
 from phi4_edge.ssh.guest import Guest
 from tests.unit.ssh.shell_sshd import ShellServer, sudo

@@ -14,10 +14,10 @@ from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.plan.model import Plan, PlannedModel
 from phi4_edge.errors import ArtifactError
 from phi4_edge.operations import supply as operations_supply
-from phi4_edge.rollout.access import Access
-from phi4_edge.rollout.workers import Pool, Worker
+from phi4_edge.runner.access import Access
 from phi4_edge.runner.workers.link import Hello, Link, connect
-from tests.unit.rollout.local_workers import argv
+from phi4_edge.runner.workers.pool import Pool, Worker
+from tests.unit.runner.local_workers import argv
 
 PLAN = Plan(
     "gw1", fits=True, bind="127.0.0.1", port=8080, forced=False, stability_seconds=1.0, engine="onnx",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phi4_edge.rollout.executor import Call, OnEvent
+from phi4_edge.runner.executor import Call, OnEvent
 from phi4_edge.runner.run import HostEvent, HostOutcome, RunResult
 
 BACK = {"phi4_rollback": {"to": "r-0", "restarted": True, "kept": False, "removed": []}}

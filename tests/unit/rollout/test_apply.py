@@ -12,12 +12,12 @@ from phi4_edge.errors import InterruptedRunError, RunnerError
 from phi4_edge.operations import detect
 from phi4_edge.operations.detect import survey
 from phi4_edge.rollout import apply as rollout_apply
-from phi4_edge.rollout.access import Access
 from phi4_edge.rollout.apply import Play, apply
-from phi4_edge.rollout.executor import Call, OnEvent
 from phi4_edge.rollout.interpret import Track, result_of
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner.access import Access
+from phi4_edge.runner.executor import Call, OnEvent
 from phi4_edge.runner.run import HostEvent, HostOutcome, Run, RunResult
 from tests.unit.rollout.fake_executor import BACK, FakeExecutor
 
@@ -205,7 +205,7 @@ def test_a_survey_tells_unreachable_from_not_usable(monkeypatch: pytest.MonkeyPa
     }
     fake = FakeRunner(ends)
     monkeypatch.setattr(detect.runner_run, "execute", fake)
-    refused = [HostResult("gw3", Outcome.UNREACHABLE, "down")]
+    refused = {"gw3": HostResult("gw3", Outcome.UNREACHABLE, "down")}
     seen = survey(Access(("gw1,gw2,gw3",)), HOSTS, refused, Interrupts(), lambda event: None)
     assert fake.hosts == ["gw1", "gw2"]
     assert seen.documents == {"gw1": {"host": "gw1", "sources": {}}}
@@ -219,7 +219,7 @@ def test_ctrl_c_during_a_survey_says_that_nothing_was_changed(monkeypatch: pytes
     interrupts = Interrupts()
     monkeypatch.setattr(detect.runner_run, "execute", FakeRunner({}, interrupts.request))
     with pytest.raises(InterruptedRunError, match="nothing was changed on any host"):
-        survey(Access(("gw1,",)), ["gw1"], [], interrupts, lambda event: None)
+        survey(Access(("gw1,",)), ["gw1"], {}, interrupts, lambda event: None)
 
 
 @pytest.mark.parametrize(

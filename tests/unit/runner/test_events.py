@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.rollout.access import Access
 from phi4_edge.runner import run as runner_run
+from phi4_edge.runner.access import Access
 from phi4_edge.runner.events import Collector, HostOutcome
 
 ENV = {"PATH": "/usr/bin", "HOME": "/nonexistent"}

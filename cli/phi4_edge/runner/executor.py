@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from phi4_edge.rollout.access import Access
 from phi4_edge.runner import run as runner_run
+from phi4_edge.runner.access import Access
 from phi4_edge.runner.run import HostEvent, RunResult
 
 OnEvent = Callable[[HostEvent], None]

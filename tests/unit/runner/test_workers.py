@@ -13,15 +13,15 @@ import pytest
 
 from phi4_edge.core.inventory import Host, SshSettings
 from phi4_edge.errors import PreflightError
-from phi4_edge.rollout import workers
-from phi4_edge.rollout.access import Access
-from phi4_edge.rollout.executor import Call, Executor, Local
-from phi4_edge.rollout.workers import Pool, Worker, spread
+from phi4_edge.runner.access import Access
+from phi4_edge.runner.executor import Call, Executor, Local
 from phi4_edge.runner.run import HostEvent
 from phi4_edge.runner.workers import link as workers_link
+from phi4_edge.runner.workers import pool as workers
 from phi4_edge.runner.workers.client import WorkerJob
 from phi4_edge.runner.workers.link import Link, WorkerLostError
-from tests.unit.rollout.local_workers import argv, install
+from phi4_edge.runner.workers.pool import Pool, Worker, spread
+from tests.unit.runner.local_workers import argv, install
 
 PLAYBOOK = """\
 - hosts: all

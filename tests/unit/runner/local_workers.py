@@ -40,6 +40,6 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Link]:
         links.append(link)
         return link, hello
 
-    monkeypatch.setattr("phi4_edge.rollout.workers.connect", connect)
+    monkeypatch.setattr("phi4_edge.runner.workers.pool.connect", connect)
     monkeypatch.setattr("phi4_edge.content.playbook", lambda name: folder / f"{name}.yml")
     return links

@@ -17,8 +17,8 @@ from typing import Any
 
 from phi4_edge.core.inventory import Host
 from phi4_edge.errors import PreflightError, RunnerError
-from phi4_edge.rollout.access import Access
-from phi4_edge.rollout.executor import Call, Local, OnEvent
+from phi4_edge.runner.access import Access
+from phi4_edge.runner.executor import Call, Local, OnEvent
 from phi4_edge.runner.run import HostEvent, HostOutcome, RunResult
 from phi4_edge.runner.workers import client, inventory
 from phi4_edge.runner.workers.inventory import Portable

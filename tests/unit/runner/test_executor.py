@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.rollout.access import Access
-from phi4_edge.rollout.executor import Call, Executor, Local
+from phi4_edge.runner.access import Access
+from phi4_edge.runner.executor import Call, Executor, Local
 from phi4_edge.runner.run import HostEvent
 
 

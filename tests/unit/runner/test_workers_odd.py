@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.rollout import workers
-from phi4_edge.rollout.access import Access
-from phi4_edge.rollout.executor import Call
-from phi4_edge.rollout.workers import Pool, Worker
+from phi4_edge.runner.access import Access
+from phi4_edge.runner.executor import Call
 from phi4_edge.runner.run import RunResult
 from phi4_edge.runner.workers import client
+from phi4_edge.runner.workers import pool as workers
 from phi4_edge.runner.workers.client import WorkerJob
 from phi4_edge.runner.workers.link import Hello, Link, WorkerLostError
+from phi4_edge.runner.workers.pool import Pool, Worker
 
 DEAF = ["sleep", "600"]
 
