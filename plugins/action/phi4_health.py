@@ -44,6 +44,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of files/gate.py or files/watch.py on the host."""
         super().run(tmp, task_vars)
+        if not self._task.args["plan"]:
+            return action.unplanned()
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "check mode: nothing was started"}
         do = "watch" if "watch_seconds" in self._task.args else "gate"

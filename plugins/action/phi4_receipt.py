@@ -32,6 +32,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         images = args.pop("images", None) or {}
         if do == "sweep" and check:
             return {"changed": False, "skipped": True, "msg": "check mode: nothing was removed"}
+        if do == "commit" and not plan:
+            return action.unplanned()
         if do == "commit":
             if not check and gate.get("release") != plan["release"]:
                 return {"changed": False, "failed": True, "msg": receipt.without_gate(plan["release"])}

@@ -51,6 +51,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if self._task.check_mode and do in CHECK:
             return {**why, "changed": False, "skipped": True, "msg": f"check mode: {CHECK[do]}"}
         plan, images = args.pop("plan", None), args.pop("images", None) or {}
+        if plan == {}:
+            return action.unplanned()
         args |= {"check": self._task.check_mode, "diff": self._task.diff, "receipt": f"{args['state']}/receipt.json"}
         try:
             if plan is not None:

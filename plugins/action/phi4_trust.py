@@ -27,6 +27,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """What the host says that it trusts."""
         super().run(tmp, task_vars)
         args = self._task.args
+        if args["do"] == "present" and not args["plan"]:
+            return action.unplanned()
         try:
             told = {
                 "state": args["state"], "check": self._task.check_mode, "wanted": trust.wanted(args.get("plan") or {}),

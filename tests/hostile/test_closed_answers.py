@@ -24,7 +24,7 @@ NONCE = "0123456789abcdef"
 OPERATIONS = sorted(remote_answers.OPERATIONS)
 PLUGINS = sorted((content.root() / "plugins" / "action").glob("*.py"))
 # They ask no host.
-ALONE = {"phi4_plan", "phi4_report", "phi4_status"}
+ALONE = {"phi4_arguments", "phi4_plan", "phi4_report", "phi4_status"}
 
 
 @pytest.fixture(scope="module")

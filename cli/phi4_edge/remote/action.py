@@ -39,6 +39,8 @@ RETRY_SECONDS = 2.0
 # For a command that does nothing, over the slowest line that is still one.
 NOTHING_SECONDS = 60.0
 _CORRECT = "Correct the inventory; nothing was changed."
+# Of a role that is included without what finds it out.
+NO_PLAN = "found no fact phi4_plan, needed it; include phi4_edge.edge.probe and phi4_edge.edge.plan before this role"
 
 
 class HostRefusedError(HostFailedError):
@@ -165,6 +167,11 @@ def result(answer: Mapping[str, Any]) -> dict[str, Any]:
     diff = {"diff": answer["diff"]} if answer.get("diff") else {}
     shown = {name: value for name, value in answer.items() if name not in ("diff", "changed")}
     return {"changed": bool(answer.get("changed")), "answer": shown, **diff}
+
+
+def unplanned() -> dict[str, Any]:
+    """A failed task on a host without a plan, before anything was done."""
+    return {"changed": False, "failed": True, "msg": NO_PLAN}
 
 
 def failure(error: Exception) -> dict[str, Any]:
