@@ -167,7 +167,7 @@ def test_a_lock_is_shown_and_released(pair: Fleet) -> None:
     pair.run("provision", "--yes").expect(0)
 
 
-@pytest.mark.parametrize("moment", rows(tuple(MOMENTS), ("switching", "second wave")))
+@pytest.mark.parametrize("moment", rows(tuple(MOMENTS), ("second wave",)))
 def test_ctrl_c_and_resume(pair: Fleet, moment: str) -> None:
     pair.next_release()
     process = pair.cli.start("provision", *pair.inventories, "--yes", "--output", "json", *SMALL_WAVES)
