@@ -38,8 +38,8 @@ Seen = dict[str, tuple[str, int, int]]  # host → architecture, CPUs, memory in
 
 
 def main() -> None:
-    chosen = harness.options("Detect", hosts=4)
-    ansible, pyinfra = harness.peer(harness.ANSIBLE) / "ansible", harness.peer(harness.PYINFRA) / "pyinfra"
+    chosen = harness.options("Detect", hosts=8)
+    ansible = harness.peer(harness.ANSIBLE) / "ansible"
     with harness.lab("detect", chosen.hosts) as lab, harness.workplace() as folder:
         inventory = str(lab.inventory)
         facts, seen = folder / "facts", folder / "seen"
@@ -60,13 +60,13 @@ def main() -> None:
             ),
             Side(
                 "pyinfra facts",
-                [str(pyinfra), "-y", str(harness.pyinfra_inventory(lab, folder)), str(deploy)],
+                harness.pyinfra_command(harness.pyinfra_inventory(lab, folder), deploy),
                 check=lambda _: _compare(_pyinfra(seen), lab),
             ),
         ]
         samples = harness.take_turns(sides, chosen.pairs, lab, before=lambda _: _clear(facts, seen))
     goals = [Goal("phi4-edge detect", "ansible -m setup", 4), Goal("phi4-edge detect", "pyinfra facts", 1.5)]
-    report("detect", f"B4 detect, {chosen.hosts} hosts", samples, goals, chosen.hosts)
+    report("detect", f"B4 detect, {chosen.hosts} hosts", samples, goals, chosen.hosts, full=chosen.full)
 
 
 def _clear(*folders: Path) -> None:
