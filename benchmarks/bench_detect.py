@@ -34,6 +34,7 @@ found = {
 Path(OUT, host.data.lab_name).write_text(json.dumps([found["arch"], found["cpus"], found["memory"]]))
 """
 
+MACHINE = "uname -m; nproc; sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"
 Seen = dict[str, tuple[str, int, int]]  # host → architecture, CPUs, memory in MiB
 
 
@@ -65,6 +66,7 @@ def main() -> None:
             ),
         ]
         samples = harness.take_turns(sides, chosen.pairs, lab, before=lambda _: _clear(facts, seen))
+        _half_is_seen(lab)
     goals = [Goal("phi4-edge detect", "ansible -m setup", 4), Goal("phi4-edge detect", "pyinfra facts", 1.5)]
     report("detect", f"B4 detect, {chosen.hosts} hosts", samples, goals, chosen.hosts, full=chosen.full)
 
@@ -94,14 +96,26 @@ def _pyinfra(folder: Path) -> Seen:
 
 def _compare(seen: Seen, lab: Lab) -> None:
     """Every side must have seen the same machine: what the host says itself, read past SSH."""
-    script = "uname -m; nproc; sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo"
-    for host, text in harness.on_all(lab, script).items():
+    for host, text in harness.on_all(lab, MACHINE).items():
         arch, cpus, kib = text.split()
         wanted = (arch, int(cpus), int(kib) // 1024)
         found = seen.get(host)
         # Megabytes are rounded differently, and pyinfra counts CPUs of the machine.
         if found is None or found[0] != arch or found[1] < wanted[1] or abs(found[2] - wanted[2]) > 8:
             raise BenchError(f"{host} is {wanted}, a side found {found}")
+
+
+def _half_is_seen(lab: Lab) -> None:
+    """A side that found half of the memory is objected to."""
+    halves = {}
+    for host, text in harness.on_all(lab, MACHINE).items():
+        arch, cpus, kib = text.split()
+        halves[host] = (arch, int(cpus), int(kib) // 2048)
+    try:
+        _compare(halves, lab)
+    except BenchError:
+        return
+    raise BenchError("the check passes on half of the memory")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main() -> None:
         goals = [Goal(ours.name, pyinfra.name, 3), Goal(ours.name, ansible.name, 15)]
         for name, loss in (("far", 0), ("far-loss", LOSS)):
             with far.far(lab, DELAY, loss) as how:
-                samples = harness.take_turns(sides, chosen.pairs, lab, damage=noop.DAMAGE)
+                samples = harness.take_turns(sides, chosen.pairs, lab, damage=noop.DAMAGE, warm_up=not loss)
                 limits = [] if loss else _round_trips(lab, folder, sides)
             lossy = f" and {loss} % loss" if loss else ""
             title = f"B5 nothing to do, {chosen.hosts} hosts at {DELAY} ms{lossy} ({how})"

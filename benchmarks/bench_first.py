@@ -55,7 +55,8 @@ cp -a model "/var/lib/phi4-edge/models/MODEL"
 new=/opt/phi4-edge/engines/ENGINE
 mkdir -p /opt/phi4-edge/engines /opt/phi4-edge/releases
 /usr/bin/python3 -I -m venv --without-pip $new
-$new/bin/python -I wheels/pip-*.whl/pip --disable-pip-version-check --isolated install --no-index --find-links wheels \\
+$new/bin/python -I "$(echo wheels/pip-*.whl)/pip" --disable-pip-version-check --isolated install --no-index \\
+  --find-links wheels \\
   --require-hashes --only-binary :all: --no-deps --no-cache-dir --no-compile --quiet --root-user-action=ignore \\
   -r wheels/requirements.txt
 cp -r code/* $new/lib/python3*/site-packages/

@@ -60,7 +60,7 @@ def _options() -> argparse.Namespace:
                         "once (default: %(default)s)")  # fmt: skip
     chosen = parser.parse_args()
     chosen.addresses = sorted(int(size) for size in chosen.addresses.split(","))
-    chosen.full = set(FULL) <= set(chosen.addresses) and chosen.pairs >= 3
+    chosen.full = set(FULL) <= set(chosen.addresses)
     return chosen
 
 

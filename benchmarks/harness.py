@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -50,6 +51,7 @@ SHARED = "PHI4_BENCH_LAB"
 Done = subprocess.CompletedProcess[str]
 _TIMEOUT = 1800.0
 _END = "END-OF-OUTPUT"
+_AT_ONCE = 4  # hosts that are looked at past SSH at a time
 
 
 class BenchError(Exception):
@@ -89,7 +91,7 @@ class Damage:
 
 
 def options(description: str, pairs: int = 5, **sizes: int) -> argparse.Namespace:
-    """--pairs and an option for each size; `full` is whether nothing is smaller than by default."""
+    """--pairs and an option for each size; `full` is whether no size is smaller than by default."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--pairs", type=int, default=pairs, help=f"counted runs of each side (default: {pairs})")
     for name, default in sizes.items():
@@ -97,7 +99,7 @@ def options(description: str, pairs: int = 5, **sizes: int) -> argparse.Namespac
     chosen = parser.parse_args()
     if any(getattr(chosen, name) < 1 for name in ("pairs", *sizes)):
         parser.error("needed numbers above 0")
-    chosen.full = all(getattr(chosen, name) >= default for name, default in (*sizes.items(), ("pairs", pairs)))
+    chosen.full = all(getattr(chosen, name) >= default for name, default in sizes.items())
     return chosen
 
 
@@ -147,7 +149,9 @@ def on_host(lab_: labs.Lab, host: str, script: str, once: bool = False) -> str:
 
 def on_all(lab_: labs.Lab, script: str) -> dict[str, str]:
     """`on_host` for every host."""
-    return {host.name: on_host(lab_, host.name, script) for host in lab_.hosts}
+    names = [host.name for host in lab_.hosts]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(names, pool.map(lambda name: on_host(lab_, name, script), names), strict=True))
 
 
 def provisioned(lab_: labs.Lab) -> None:

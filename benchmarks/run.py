@@ -2,6 +2,7 @@
 
     run.py                       all, full size
     run.py noop push             these
+    run.py --brief               full size, with as few turns as make sense (about half an hour)
     run.py --pairs 2 --hosts 2   all, smaller: figures for trying out, without verdicts
 
 A benchmark that fails does not keep the others from running. After Ctrl-C the one that runs takes its lab down, and so
@@ -30,6 +31,11 @@ HERE = Path(__file__).parent
 ORDER = ("startup", "detect", "noop", "far", "change", "first", "push", "resume", "fleet", "view")
 SHARING = frozenset({"detect", "noop", "far", "change", "push", "fleet"})
 FILES = {"noop": ("noop",), "far": ("far", "far-loss"), "push": ("push", "push-again")}
+# Turns of each side with --brief: fewer where one takes minutes.
+BRIEF = {
+    "startup": 5, "detect": 5, "noop": 3, "far": 2, "change": 3, "first": 2, "push": 1, "resume": 1, "fleet": 1,
+    "view": 1,
+}  # fmt: skip
 LEAVE_SECONDS = 120.0
 
 
@@ -61,6 +67,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(ORDER)} (default: all)")
+    parser.add_argument("--brief", action="store_true", help="few turns")
     parser.add_argument("--pairs", type=int, help="counted runs of each side")
     parser.add_argument("--hosts", type=int, help="lab hosts (default: 8; the first provision: at most 4)")
     parser.add_argument("--size", type=int, help="MiB of the artifact (default: 256)")
@@ -75,7 +82,7 @@ def _options() -> argparse.Namespace:
 def _words(name: str, chosen: argparse.Namespace) -> list[str]:
     """The options of a benchmark: those that were given and that it has."""
     hosts = min(chosen.hosts, 4) if chosen.hosts and name == "first" else chosen.hosts
-    given = {"pairs": chosen.pairs}
+    given = {"pairs": chosen.pairs or (BRIEF[name] if chosen.brief else None)}
     if name in SHARING or name == "first":
         given["hosts"] = hosts
     if name in ("push", "resume"):
