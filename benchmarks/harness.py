@@ -50,7 +50,7 @@ AT_ONCE = ("--canary", "0", "--wave", "100%", "--bake", "0")
 SHARED = "PHI4_BENCH_LAB"
 Done = subprocess.CompletedProcess[str]
 _TIMEOUT = 1800.0
-_END = "END-OF-OUTPUT"
+_BEGIN, _END = "BEGIN-OF-OUTPUT", "END-OF-OUTPUT"
 _AT_ONCE = 4  # hosts that are looked at past SSH at a time
 
 
@@ -135,16 +135,16 @@ def workplace() -> Iterator[Path]:
 def on_host(lab_: labs.Lab, host: str, script: str, once: bool = False) -> str:
     """What a shell script prints on a host, past SSH and every tool that is measured. Raises BenchError if it fails.
 
-    On a busy machine Docker may lose what a command printed; the script is then run again, unless it may run `once`.
+    On a busy machine the head of what a command printed may be lost, where it came together with the headers of
+    Docker's answer. The script is then run again, unless it may run `once`.
     """
     for _ in range(5):
-        done = execute(lab_, host, ["sh", "-euc", f"(\n{script}\n)\nprintf {_END}"])
+        done = execute(lab_, host, ["sh", "-euc", f"printf {_BEGIN}\n(\n{script}\n)\nprintf {_END}"])
         if done.returncode != 0:
             raise BenchError(f"{host}: {script[:300]!r} failed: {done.text.strip()}")
-        if done.text.endswith(_END) or once:
-            return done.text.removesuffix(_END)
-        say(f"{host}: Docker lost what a script printed")
-    raise BenchError(f"{host}: Docker lost what {script[:300]!r} printed, five times")
+        if (done.text.startswith(_BEGIN) and done.text.endswith(_END)) or once:
+            return done.text.removeprefix(_BEGIN).removesuffix(_END)
+    raise BenchError(f"{host}: what {script[:300]!r} printed was lost, five times")
 
 
 def on_all(lab_: labs.Lab, script: str) -> dict[str, str]:

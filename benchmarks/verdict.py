@@ -140,7 +140,7 @@ def _judge(
         return {**asdict(goal), "what": goal.measure, "found": numbers, "met": met}, [row]
     found = {
         what: ratio(samples[goal.theirs], samples[goal.ours], what)
-        for what in MEASURES
+        for what in ((goal.what,) if goal.what else MEASURES)
         if any(getattr(run, what) for run in samples[goal.ours])
     }
     met = found[goal.measure]["median"] >= goal.least if goal.least and full else None
