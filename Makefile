@@ -32,7 +32,7 @@ help:
 	@echo "make tables  every row of the long tables, every scenario of Molecule; make test runs a part of them"
 	@echo "make webui-real  install the real Open WebUI (2 GB) and ask it questions in a browser"
 	@echo "make lint    ruff, mypy --strict, ansible-lint (production), yamllint"
-	@echo "make bench   run the benchmarks"
+	@echo "make bench   run the benchmarks and write docs/performance.md"
 	@echo "make lock    resolve and lock the dependencies again"
 
 host:
@@ -143,8 +143,11 @@ format: $(VENV)/.ready
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+# All, full size; or some of them, or smaller: make bench BENCH="noop push --pairs 2 --hosts 2".
+BENCH ?=
 bench: setup
-	@set -e; for script in benchmarks/bench_*.py; do echo "==> $$script"; $(WITH_DOCKER) $(BIN)/python "$$script"; done
+	@$(BIN)/phi4-edge model tiny
+	@$(WITH_DOCKER) $(BIN)/python benchmarks/run.py $(BENCH); status=$$?; $(BIN)/python benchmarks/report.py; exit $$status
 
 # uv resolves; pip installs. Run after changing a dependency, then review the difference.
 UV := env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate

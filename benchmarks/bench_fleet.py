@@ -1,184 +1,198 @@
-"""B10: rollouts over a fleet of many addresses on few real hosts: time per host and memory of the controller.
+"""B10: commands over a fleet of many addresses on few real hosts: time per host, and memory of the controller.
 
-Each host of the inventory is one more address of a lab host. Two rollouts are run on 25, 50 and 100 of them, in turn:
-nothing to do (every host is as planned, so it is looked at and left alone), and a failing canary (every host is to get
-a new release, the first one fails, no other host is touched). What cannot be seen here: many hosts that change at once,
-for their engines would be one and the same.
+Each host of the inventory is one more address of a lab host (tests/e2e/crowd.py). `detect`, `status` and `provision`
+with nothing to do run over the smaller fleets in turn; a rollout with a failing canary (every host is to get a new
+release, the first one fails, no other is touched) over one of them; and `status` over the largest, of which a tenth is
+dead, slow or hostile. What cannot be seen here: many hosts that change at once, for their engines are one and the same.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import platform
-import subprocess
-import threading
-import time
-from collections.abc import Iterator
+import statistics
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import harness
+import processes
 from harness import BenchError
-from verdict import RESULTS
+from verdict import Limit, limits_document, show_limits, table, write
 
-from phi4_edge.lab import Lab, LabHost
+from phi4_edge.lab import Lab
 
-REAL = 4
-SIZES = (25, 50, 100)
+sys.path.insert(0, str(harness.ROOT))
+from tests.e2e import crowd
+
+FULL = (50, 100, 200, 1000)
+CROWDED = 1000  # from here on: once, `status` alone, and a tenth of the hosts is bad
+CANARY_AT_MOST = 100
 HOOK = """printf '{"at": "stage:before", "do": "fail"}' > /run/phi4-edge-hook"""
+DETECT, STATUS, NOTHING, CANARY, BAD = (
+    "detect", "status", "nothing to do", "failing canary", "status, a tenth of them bad",
+)  # fmt: skip
 MB = 1_000_000
-# Design of B10: the controller's own process, in bytes.
-LIMIT, LIMIT_PER_HOST = 120 * MB, MB // 2
+# Design of B10: the controller's own process, in bytes; and what a host may cost more than in the smallest fleet.
+LIMIT, LIMIT_PER_HOST, FLAT = 120 * MB, MB // 2, 1.1
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """One run: seconds, and the greatest memory (bytes) of the command itself and of everything it started."""
+class Run:
+    """One run: seconds, CPU seconds here, and the greatest memory (bytes) of the command and of all it started."""
 
-    hosts: int
     what: str
+    hosts: int
     seconds: float
+    cpu: float
     own: int
     tree: int
 
 
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Commands over many addresses")
+    parser.add_argument("--pairs", type=int, default=3, help="runs over each of the smaller fleets (default: 3)")
+    parser.add_argument("--hosts", type=int, default=8, help="real lab hosts (default: 8)")
+    parser.add_argument("--addresses", default=",".join(map(str, FULL)), help="sizes of fleets (default: %(default)s)")
+    parser.add_argument("--crowded", type=int, default=CROWDED, help="fleets from this size on have bad hosts, and run "
+                        "once (default: %(default)s)")  # fmt: skip
+    chosen = parser.parse_args()
+    chosen.addresses = sorted(int(size) for size in chosen.addresses.split(","))
+    chosen.full = set(FULL) <= set(chosen.addresses)
+    return chosen
+
+
 def main() -> None:
-    chosen = harness.options("Rollouts over many addresses", hosts=0)
-    runs: list[Rollout] = []
-    with harness.lab("fleet", REAL) as lab, harness.workplace() as folder:
-        addresses = _addresses(lab, max(SIZES))
-        inventories = {size: _inventory(lab, addresses[:size], folder / f"{size}.ini") for size in SIZES}
-        harness.say("provisioning the real hosts")
-        _run([str(lab.inventory), "--yes", *harness.AT_ONCE], 0, folder)
-        for turn in range(chosen.pairs):
-            for size, path in inventories.items():
-                for what in ("nothing to do", "failing canary"):
-                    runs.append(_rollout(lab, path, size, what, folder))
-                    harness.say(f"{turn + 1}/{chosen.pairs}  {size} hosts, {what}: {runs[-1].seconds:.1f} s")
-    _report(runs)
+    chosen = _options()
+    few = [size for size in chosen.addresses if size < chosen.crowded]
+    with harness.lab("fleet", chosen.hosts) as lab, harness.workplace() as folder:
+        harness.provisioned(lab)
+        runs = _well(lab, few, chosen.pairs, folder) if few else []
+        for size in (size for size in chosen.addresses if size >= chosen.crowded):
+            runs.append(_crowded(lab, size, folder))
+    _report(runs, chosen.hosts, chosen.full)
 
 
-def _addresses(lab: Lab, count: int) -> list[tuple[LabHost, str]]:
-    """Real host and address of every host of the fleet: further addresses in the lab's own network."""
-    found = []
-    for number in range(count):
-        host = lab.hosts[number % REAL]
-        first, second, _, _ = host.address.split(".")
-        address = f"{first}.{second}.250.{number + 1}"
-        harness.on_host(lab, host.name, f"ip address add {address}/16 dev eth0")
-        found.append((host, address))
-    return found
+def _sh(lab: Lab) -> crowd.Sh:
+    return lambda host, script: harness.on_host(lab, host, script)
 
 
-def _inventory(lab: Lab, addresses: list[tuple[LabHost, str]], path: Path) -> Path:
-    """An inventory with these hosts, and the keys of the real ones under each of their addresses."""
-    keys = {line.split()[0]: line.split(maxsplit=1)[1] for line in lab.known_hosts.read_text().splitlines()}
-    known = path.with_suffix(".known_hosts")
-    known.write_text("".join(f"{address} {keys[host.address].strip()}\n" for host, address in addresses))
-    args = f"-o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes"
-    settings = (
-        f"phi4_model=tiny ansible_user=gateway ansible_become=true ansible_ssh_private_key_file={lab.key} "
-        f"ansible_ssh_common_args='{args}'"
-    )
-    lines = [f"h{number:03d} ansible_host={found[1]} {settings}" for number, found in enumerate(addresses)]
-    path.write_text("[gateways]\n" + "\n".join(lines) + "\n")
-    return path
+def _well(lab: Lab, sizes: Sequence[int], pairs: int, folder: Path) -> list[Run]:
+    """Runs over fleets of which all hosts are well."""
+    runs = []
+    addresses = crowd.plan(lab, max(sizes))
+    with crowd.crowd(lab, addresses, _sh(lab)):
+        inventories = {size: crowd.inventory(lab, addresses[:size], folder / f"{size}.ini") for size in sizes}
+        for turn in range(pairs):
+            for what, run in ((DETECT, _looked), (STATUS, _looked), (NOTHING, _nothing)):
+                for size, path in inventories.items():
+                    runs.append(run(path, size, what, folder))
+                    harness.say(f"{turn + 1}/{pairs}  {what}, {size} hosts: {runs[-1].seconds:.1f} s")
+        size = max((size for size in sizes if size <= CANARY_AT_MOST), default=min(sizes))
+        runs.append(_canary(lab, inventories[size], size, folder))
+        harness.say(f"{CANARY}, {size} hosts: {runs[-1].seconds:.1f} s")
+    return runs
 
 
-def _rollout(lab: Lab, inventory: Path, hosts: int, what: str, folder: Path) -> Rollout:
-    if what == "nothing to do":
-        seconds, own, tree, text = _run([str(inventory), "--yes", "--output", "json"], 0, folder)
-        counts = {"unchanged": hosts}
-    else:
-        harness.on_all(lab, HOOK)
-        wanted = inventory.with_suffix(".changed.ini")
-        wanted.write_text(inventory.read_text() + "\n[gateways:vars]\nphi4_context_length=1024\n")
-        arguments = [str(wanted), "--yes", "--output", "json", "--canary", "1", "--bake", "0"]
-        seconds, own, tree, text = _run(arguments, 4, folder)
-        harness.on_all(lab, "rm -f /run/phi4-edge-hook*")
-        counts = {"failed": 1, "untouched": hosts - 1}
-    found = json.loads(text.strip().splitlines()[-1])["counts"]
-    if found != counts:
-        raise BenchError(f"{what} on {hosts} hosts came to {found}, needed {counts}")
-    return Rollout(hosts, what, seconds, own, tree)
-
-
-def _run(arguments: list[str], code: int, folder: Path) -> tuple[float, int, int, str]:
-    """Seconds, greatest memory of the command and of its whole tree in bytes, and what it printed."""
+def _run(words: Sequence[str], code: int, folder: Path) -> processes.Watched:
     env = {**os.environ, "PHI4_EDGE_STATE": str(folder / "state")}
     env.setdefault("PHI4_EDGE_STORE", str(harness.ROOT / "build" / "store"))
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        [str(harness.OURS), "provision", *arguments],
-        env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    peak = [0, 0]
-    watcher = threading.Thread(target=_watch, args=(process, peak))
-    watcher.start()
-    out, err = process.communicate()
-    seconds = time.perf_counter() - begun
-    watcher.join()
-    if process.returncode != code:
-        raise BenchError(f"provision ended with {process.returncode}, needed {code}:\n{out[-2000:]}{err[-2000:]}")
-    return seconds, peak[0], peak[1], out
+    done = processes.watched([str(harness.OURS), *words], env, folder)
+    if done.code != code:
+        raise BenchError(f"{words[0]} ended with {done.code}, needed {code}:\n{done.out[-2000:]}{done.err[-2000:]}")
+    return done
 
 
-def _watch(process: subprocess.Popen[str], peak: list[int]) -> None:
-    """`peak` holds the greatest memory that was seen, looked at ten times a second."""
-    while process.poll() is None:
-        tree = list(_family(process.pid))
-        peak[0] = max(peak[0], _memory(process.pid))
-        peak[1] = max(peak[1], sum(_memory(pid) for pid in tree))
-        time.sleep(0.1)
+def _looked(inventory: Path, hosts: int, what: str, folder: Path) -> Run:
+    """`detect` and `status`: a row for every host."""
+    done = _run([what, str(inventory), "--output", "json"], 0, folder)
+    document = json.loads(done.out)
+    rows = {host["host"] for host in document["hosts"]}
+    if len(rows) != hosts or any(host.get("state", "serving") != "serving" for host in document["hosts"]):
+        raise BenchError(f"{what} of {hosts} hosts came to {len(rows)} rows:\n{done.out[:2000]}")
+    return Run(what, hosts, done.seconds, done.cpu, done.own, done.tree)
 
 
-def _family(pid: int) -> Iterator[int]:
-    yield pid
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = task.read_text().split()
-        except OSError:
-            continue  # it ended meanwhile
-        for child in children:
-            yield from _family(int(child))
+def _nothing(inventory: Path, hosts: int, what: str, folder: Path) -> Run:
+    done = _run(["provision", str(inventory), "--yes", "--output", "json"], 0, folder)
+    _counts(done, {"unchanged": hosts}, what)
+    return Run(what, hosts, done.seconds, done.cpu, done.own, done.tree)
 
 
-def _memory(pid: int) -> int:
-    """Proportional set size in bytes: what is shared by forks counts once; 0 for a process that has ended."""
+def _canary(lab: Lab, inventory: Path, hosts: int, folder: Path) -> Run:
+    harness.on_all(lab, HOOK)
+    wanted = inventory.with_suffix(".changed.ini")
+    wanted.write_text(inventory.read_text() + "\nphi4_context_length=1024\n")
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+        done = _run(["provision", str(wanted), "--yes", "--output", "json", "--canary", "1", "--bake", "0"], 4, folder)
+    finally:
+        harness.on_all(lab, "rm -f /run/phi4-edge-hook*")
+    _counts(done, {"failed": 1, "untouched": hosts - 1}, CANARY)
+    return Run(CANARY, hosts, done.seconds, done.cpu, done.own, done.tree)
 
 
-def _report(runs: list[Rollout]) -> None:
-    print(f"\nB10 fleets of many addresses on {REAL} hosts ({platform.machine()}, {os.cpu_count()} cores)")
-    print(f"{'rollout':<16}{'hosts':>6}{'seconds':>9}{'ms per host':>13}{'own MB':>8}{'all MB':>8}")
+def _counts(done: processes.Watched, wanted: dict[str, int], what: str) -> None:
+    found = json.loads(done.out.strip().splitlines()[-1])["counts"]
+    if found != wanted:
+        raise BenchError(f"{what} came to {found}, needed {wanted}")
+
+
+def _crowded(lab: Lab, hosts: int, folder: Path) -> Run:
+    """`status` of a fleet of which a tenth is bad: every good host has its row, every bad one the right reason."""
+    addresses = crowd.plan(lab, hosts, hosts // 10)
+    with crowd.crowd(lab, addresses, _sh(lab)):
+        path = crowd.inventory(lab, addresses, folder / "crowded.ini")
+        harness.say(f"{BAD}, {hosts} hosts")
+        done = _run(["status", str(path), "--output", "json"], 5, folder)
+    document = json.loads(done.out)
+    looked_at = {host["host"] for host in document["hosts"] if host["state"] == "serving"}
+    problems = {line["host"]: line["reason"] or "" for line in document["problems"]}
+    if wrong := crowd.wrong_rows(addresses, looked_at, problems):
+        raise BenchError(f"{len(wrong)} rows of {hosts} are wrong:\n" + "\n".join(wrong[:20]))
+    # A document that is one host short is seen.
+    if not crowd.wrong_rows(addresses, looked_at - {addresses[0].name}, problems):
+        raise BenchError("the check of rows passes although one is missing")
+    harness.say(f"{BAD}: {done.seconds:.1f} s, {len(looked_at)} looked at, {len(problems)} with a reason")
+    return Run(BAD, hosts, done.seconds, done.cpu, done.own, done.tree)
+
+
+def _report(runs: Sequence[Run], real: int, full: bool) -> None:
     rows = []
-    for what in ("nothing to do", "failing canary"):
-        for size in SIZES:
-            some = sorted((run for run in runs if (run.hosts, run.what) == (size, what)), key=lambda run: run.seconds)
-            middle = some[len(some) // 2]
-            own, tree = max(run.own for run in some), max(run.tree for run in some)
-            per = middle.seconds / size * 1000
-            print(f"{what:<16}{size:>6}{middle.seconds:>9.1f}{per:>13.0f}{own / MB:>8.0f}{tree / MB:>8.0f}")
-            rows.append({"what": what, "hosts": size, "seconds": middle.seconds, "own": own, "tree": tree})
-    last = max(row["own"] for row in rows if row["hosts"] == SIZES[-1])
-    limit = LIMIT + LIMIT_PER_HOST * SIZES[-1]
-    print(
-        f"\ncontroller's own process: {last / MB:.0f} MB, goal {limit / MB:.0f} MB: "
-        + ("met" if last <= limit else "not met")
-    )
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    document = {
-        "format": "phi4-edge/bench/1",
-        "benchmark": "fleet",
-        "rows": rows,
-        "runs": [asdict(run) for run in runs],
-    }
-    (RESULTS / "fleet.json").write_text(json.dumps(document, indent=2) + "\n")
+    for what, size in dict.fromkeys((run.what, run.hosts) for run in runs):
+        some = [run for run in runs if (run.what, run.hosts) == (what, size)]
+        seconds, cpu = (statistics.median(getattr(run, name) for run in some) for name in ("seconds", "cpu"))
+        rows.append({
+            "what": what, "hosts": size, "s": round(seconds, 1), "ms per host": round(seconds / size * 1000),
+            "CPU ms per host": round(cpu / size * 1000), "own MB": round(max(run.own for run in some) / MB),
+            "all MB": round(max(run.tree for run in some) / MB),
+        })  # fmt: skip
+    limits = _limits(runs)
+    title = f"B10 fleets of many addresses on {real} lab hosts"
+    print(f"\n{title}")
+    table([tuple(rows[0]), *(tuple(str(value) for value in row.values()) for row in rows)])
+    show_limits(limits, full)
+    write("fleet", {
+        "title": title, "hosts": real, "full": full, "rows": rows, "runs": [asdict(run) for run in runs],
+        "limits": limits_document(limits, full),
+    })  # fmt: skip
+
+
+def _limits(runs: Sequence[Run]) -> list[Limit]:
+    found = []
+    for what in (DETECT, STATUS, NOTHING):
+        per = {
+            size: statistics.median(run.seconds for run in runs if (run.what, run.hosts) == (what, size)) / size
+            for size in sorted({run.hosts for run in runs if run.what == what})
+        }
+        if len(per) > 1:
+            least, most = min(per), max(per)
+            name = f"{what}: time per host with {most} hosts, of that with {least}"
+            found.append(Limit(name, per[most] / per[least], FLAT))
+    worst = max(runs, key=lambda run: run.own / (LIMIT + LIMIT_PER_HOST * run.hosts))
+    name = f"memory of the command itself, {worst.what}, {worst.hosts} hosts"
+    return [*found, Limit(name, worst.own / MB, (LIMIT + LIMIT_PER_HOST * worst.hosts) / MB, " MB")]
 
 
 if __name__ == "__main__":

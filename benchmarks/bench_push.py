@@ -1,121 +1,150 @@
-"""B7, small: an artifact of 64 MiB to two hosts, then again with nothing to do, against `copy` and `files.put`."""
+"""B7: an artifact of 256 MiB to eight hosts, then again with nothing to do, against `copy` and `files.put`.
+
+Ours is `provision` of hosts that lack the model: it looks, delivers, starts the engine again and has it generate. The
+peers bring the one file to its place and do nothing else; `files.put` does not look at what arrived.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
+import statistics
+import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import big_model
 import harness
-from harness import BenchError, Done, Side
-from verdict import Goal, report
+from big_model import FILE, BigModel
+from harness import AT_ONCE, BenchError, Damage, Done, Sample, Side
+from verdict import Goal, Limit, report
 
-from phi4_edge.core import manifest as core_manifest
 from phi4_edge.lab import Lab
 
-SIZE = 64 * 1024**2
-FILE = "model.bin"
-COLLECTIONS = str(harness.ROOT / "cli")
-# Below it each side has a place of its own, so that "again" finds what the same side made.
 BASE = "/var/lib/phi4-bench"
-NAMES = ("artifact role", "ansible copy", "pyinfra put")
-ROLE = """\
-- hosts: all
-  gather_facts: false
-  tasks:
-    - ansible.builtin.include_role: {name: phi4_edge.edge.artifact, tasks_from: install}
-      vars:
-        __artifact_name: bench
-        __artifact_source: SOURCE
-        __artifact_digest: DIGEST
-        __artifact_destination: PLACE
-        artifact_staging: BASE/staging
-"""
-COPY = """\
-- hosts: all
-  gather_facts: false
-  tasks:
-    - ansible.builtin.file: {path: PLACE, state: directory, mode: "0755"}
-    - ansible.builtin.copy: {src: SOURCE/FILE, dest: PLACE/FILE, mode: "0644"}
-"""
+MIB = 1 << 20
+# What the artifact may add to a run that has nothing to do, for each host.
+MOST_SECONDS, MOST_BYTES, MOST_OF_HASHING = 0.05, 20_000, 0.25
 PUT = """\
 from pyinfra.operations import files
-files.put(src="SOURCE/FILE", dest="PLACE/FILE", mode="644")
+files.put(src=SOURCE, dest=PLACE, mode="644")
 """
 
 
 def main() -> None:
-    chosen = harness.options("Push an artifact", hosts=2)
+    chosen = harness.options("Push an artifact", hosts=8, size=256)
     with harness.lab("push", chosen.hosts) as lab, harness.workplace() as folder:
-        digest, sha256 = _artifact(folder / "artifact")
-        sides = _sides(folder, lab, digest, sha256)
-        samples = harness.take_turns(sides, chosen.pairs, lab, lambda side: _empty(lab, side.name))
-        _report("push", f"B7 {SIZE >> 20} MiB to {chosen.hosts} hosts", samples, (5, 2), chosen.hosts)
-        again = harness.take_turns(sides, chosen.pairs, lab)
-        _report("push-again", f"B7 again, {chosen.hosts} hosts, nothing to do", again, (0, 0), chosen.hosts)
+        model = big_model.make(folder, chosen.size * MIB)
+        harness.provisioned(lab)
+        small = harness.take_turns([_nothing(lab)], chosen.pairs, lab)["phi4-edge provision"]
+        sides = _sides(folder, lab, model)
+        # The first push of our side changes the release too, which no later one does.
+        harness.finish(sides[0])
+        samples = harness.take_turns(
+            sides, chosen.pairs, lab, lambda side: _empty(lab, model, side.name), _damage(model), warm_up=False
+        )
+        goals = _goals(sides, (5, 2))
+        title = f"B7 {chosen.size} MiB to {chosen.hosts} hosts"
+        size = {"mebibytes": chosen.size}
+        report("push", title, samples, goals, chosen.hosts, full=chosen.full, sizes=size)
+        again = harness.take_turns(sides, chosen.pairs, lab, warm_up=False)
+        limits = _limits(again[sides[0].name], small, _hashing(lab, model), chosen.hosts)
+        title = f"B7 again, {chosen.hosts} hosts, nothing to do"
+        report("push-again", title, again, _goals(sides, (0, 0)), chosen.hosts, full=chosen.full, limits=limits)
+        harness.provisioned(lab)
+        harness.on_all(lab, f"rm -rf {BASE} {model.on_host} {model.on_host}.json")
 
 
-def _place(name: str) -> str:
-    return f"{BASE}/{name.replace(' ', '-')}"
+def _goals(sides: Sequence[Side], least: tuple[float, float]) -> list[Goal]:
+    return [Goal(sides[0].name, side.name, wanted) for side, wanted in zip(sides[1:], least, strict=True)]
 
 
-def _empty(lab: Lab, name: str) -> None:
-    harness.on_all(lab, f"mkdir -p {BASE}; rm -rf {_place(name)} {BASE}/staging")
+def _limits(big: Sequence[Sample], small: Sequence[Sample], hashing: float, hosts: int) -> list[Limit]:
+    """What the large file adds to a run that has nothing to do, for each host."""
 
+    def more(what: str) -> float:
+        middle = [statistics.median(getattr(run, what) for run in runs) for runs in (big, small)]
+        return (middle[0] - middle[1]) / hosts
 
-def _check(lab: Lab, name: str, sha256: str, _done: Done) -> None:
-    for host, text in harness.on_all(lab, f"sha256sum {_place(name)}/{FILE}").items():
-        if text.split()[0] != sha256:
-            raise BenchError(f"{host} does not hold what {name} pushed: {text}")
-
-
-def _report(
-    name: str, title: str, samples: dict[str, list[harness.Sample]], least: tuple[float, float], hosts: int
-) -> None:
-    goals = [Goal("artifact role", "ansible copy", least[0]), Goal("artifact role", "pyinfra put", least[1])]
-    report(name, title, samples, goals, hosts)
-
-
-def _artifact(folder: Path) -> tuple[str, str]:
-    """An artifact of one file of random bytes with its manifest; returns its digest and the file's SHA-256."""
-    folder.mkdir()
-    content = os.urandom(SIZE)
-    sha256 = hashlib.sha256(content).hexdigest()
-    (folder / FILE).write_bytes(content)
-    file = core_manifest.File(FILE, SIZE, sha256)
-    digest = core_manifest.digest([file])
-    about = {"artifact": "bench", "size": SIZE, "digest": digest}
-    manifest = {"format": core_manifest.FORMAT, "files": [file.to_dict()], **about}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return digest, sha256
-
-
-def _sides(folder: Path, lab: Lab, digest: str, sha256: str) -> list[Side]:
-    values = {"SOURCE": str(folder / "artifact"), "DIGEST": digest, "FILE": FILE, "BASE": BASE}
-    files = [folder / "role.yml", folder / "copy.yml", folder / "put.py"]
-    for name, path, text in zip(NAMES, files, (ROLE, COPY, PUT), strict=True):
-        path.write_text(_fill(text, {**values, "PLACE": _place(name)}))
-    tuned = harness.ansible_settings(len(lab.hosts))
-    ours = harness.OURS.with_name("ansible-playbook")  # it must find the package that the role's plugins use
-    theirs = harness.peer(harness.ANSIBLE) / "ansible-playbook"
-    pyinfra = harness.peer(harness.PYINFRA) / "pyinfra"
-    commands: list[tuple[list[str], dict[str, str]]] = [
-        ([str(ours), "-i", str(lab.inventory), str(files[0])], {**tuned, "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS}),
-        ([str(theirs), "-i", str(lab.inventory), str(files[1])], tuned),
-        ([str(pyinfra), "-y", str(harness.pyinfra_inventory(lab, folder)), str(files[2])], {}),
-    ]
     return [
-        Side(name, command, environment, partial(_check, lab, name, sha256))
-        for name, (command, environment) in zip(NAMES, commands, strict=True)
+        Limit("nothing to do: seconds that the artifact adds per host", more("wall"), MOST_SECONDS, " s"),
+        Limit("nothing to do: bytes that the artifact adds per host", more("bytes"), MOST_BYTES, " B"),
+        Limit("nothing to do: CPU on a host, as a share of hashing the artifact there", more("host_cpu") / hashing,
+              MOST_OF_HASHING),
+    ]  # fmt: skip
+
+
+def _hashing(lab: Lab, model: BigModel) -> float:
+    """Seconds that hashing the file once takes on a host, the best of three."""
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        harness.on_host(lab, lab.hosts[0].name, f"sha256sum {model.on_host}/{FILE}")
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def _place(name: str, model: BigModel) -> str:
+    """Each side has a place of its own, so that "again" finds what the same side made."""
+    return model.on_host if name.startswith("phi4-edge") else f"{BASE}/{name.replace(' ', '-')}"
+
+
+def _empty(lab: Lab, model: BigModel, name: str) -> None:
+    """The host lacks what the side brings."""
+    place = _place(name, model)
+    harness.on_all(lab, f"rm -rf {place} {place}.json /var/lib/phi4-edge/staging/*; mkdir -p {BASE}; sync")
+
+
+def _damage(model: BigModel) -> Damage:
+    """Nothing is where anybody brought it."""
+    places = " ".join(_place(name, model) for name in ("phi4-edge", "ansible copy", "pyinfra put"))
+    each = f"for place in {places}; do test ! -e $place{{0}} || mv $place{{0}} $place{{1}}; done"
+    return Damage(each.format("", ".away"), each.format(".away", ""))
+
+
+def _check(lab: Lab, model: BigModel, name: str, _done: Done) -> None:
+    """Raises BenchError unless every host has the bytes, and of ours that it serves with them."""
+    for host, text in harness.on_all(lab, f"sha256sum {_place(name, model)}/{FILE}").items():
+        if text.split()[0] != model.sha256:
+            raise BenchError(f"{host} does not hold what {name} pushed: {text}")
+    if name.startswith("phi4-edge"):
+        ready = "curl -sf --retry 30 --retry-connrefused -o /dev/null http://127.0.0.1:8080/health"
+        look = f"readlink -f /opt/phi4-edge/current/model; {ready}"
+        for host, text in harness.on_all(lab, look).items():
+            if text.strip() != model.on_host:
+                raise BenchError(f"{host} serves {text.strip()}, needed {model.on_host}")
+
+
+def _nothing(lab: Lab) -> Side:
+    """Provision again with the small model."""
+    return Side("phi4-edge provision", [str(harness.OURS), "provision", str(lab.inventory), "--yes", *AT_ONCE])
+
+
+def provision(lab: Lab, model: BigModel) -> Side:
+    """Provision with the big model, without waiting behind the first answer."""
+    command = [str(harness.OURS), "provision", str(lab.inventory), "--yes", *AT_ONCE, "--lock-wait", "120"]
+    command += ["-e", "phi4_stability_seconds=0"]
+    check = partial(_check, lab, model, "phi4-edge provision")
+    return Side("phi4-edge provision", command, {"PHI4_EDGE_STORE": str(model.store)}, check)
+
+
+def _sides(folder: Path, lab: Lab, model: BigModel) -> list[Side]:
+    copy, put = "ansible copy", "pyinfra put"
+    place = _place(copy, model)
+    tasks: list[Mapping[str, object]] = [
+        {"ansible.builtin.file": {"path": place, "state": "directory", "mode": "0755"}},
+        {"ansible.builtin.copy": {"src": str(model.file), "dest": f"{place}/{FILE}", "mode": "0644"}},
     ]
-
-
-def _fill(text: str, values: dict[str, str]) -> str:
-    for word, value in values.items():
-        text = text.replace(word, value)
-    return text
+    (folder / "copy.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    values = f"SOURCE = {str(model.file)!r}\nPLACE = {f'{_place(put, model)}/{FILE}'!r}\n"
+    (folder / "put.py").write_text(values + PUT)
+    playbook = [harness.playbook_command(), "-i", str(lab.inventory), str(folder / "copy.yml")]
+    deploy = harness.pyinfra_command(harness.pyinfra_inventory(lab, folder), folder / "put.py")
+    return [
+        provision(lab, model),
+        Side(copy, playbook, harness.ansible_settings(len(lab.hosts)), partial(_check, lab, model, copy)),
+        Side(put, deploy, {}, partial(_check, lab, model, put)),
+    ]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ FACTS = harness.ROOT / "tests" / "fixtures" / "hosts" / "gateway-6gb.json"
 
 
 def main() -> None:
-    chosen = harness.options("Start-up of the command line", hosts=0)
+    chosen = harness.options("Start-up of the command line")
     ansible = harness.peer(harness.ANSIBLE) / "ansible"
     sides = [
         Side("phi4-edge --help", [str(harness.OURS), "--help"], check=lambda done: _contains(done.stdout, "provision")),
@@ -26,7 +26,7 @@ def main() -> None:
         Goal("phi4-edge --help", "ansible --version"),
         Goal("plan --facts", "ansible --version"),
     ]
-    report("startup", "B12 start-up", samples, goals)
+    report("startup", "B12 start-up", samples, goals, full=chosen.full)
 
 
 def _contains(text: str, wanted: str) -> None:

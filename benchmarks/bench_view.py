@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import BenchError, Sample, peer, say, start
-from verdict import RESULTS, Goal, report
+from verdict import RESULTS, Goal, Limit, limits_document, report
 
 PLAYER = Path(__file__).with_name("view_player.py")
 RICH = "rich==15.0.0"
@@ -158,6 +158,7 @@ def benchmark() -> None:
         f"a rollout of {chosen.hosts} hosts at once, played for {chosen.seconds:g} s",
         {name: found.samples for name, found in turns.items()},
         [*(Goal(name, most=most) for name in list(turns)[:2]), Goal("live, all rows", "rich, all rows")],
+        full=chosen.hosts >= 200 and chosen.seconds >= 20,
     )
     _latencies(turns)
 
@@ -172,10 +173,16 @@ def _latencies(turns: dict[str, Turns]) -> None:
             shown = "".join(f"{1000 * number:>8.0f}" for number in numbers)
             print(f"{name:<24}{shown}{len(side.latencies):>8}  {'met' if numbers[1] <= LATENCY else 'not met'}")
             found[name] = dict(zip(("p50", "p95", "max"), numbers, strict=True)) | {"events": len(side.latencies)}
+    limits = [
+        Limit(f"{name}: from event to screen, p95", numbers["p95"], LATENCY, " s")
+        for name, numbers in found.items()
+        if name.startswith("live")
+    ]
     path = RESULTS / "view.json"
     document = json.loads(path.read_text())
     kilobytes = {name: statistics.median(side.bytes) / 1000 for name, side in turns.items() if any(side.bytes)}
-    path.write_text(json.dumps({**document, "latency": found, "kilobytes": kilobytes}, indent=2) + "\n")
+    whole = {**document, "latency": found, "kilobytes": kilobytes, "limits": limits_document(limits, document["full"])}
+    path.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every benchmark shares: peers, a lab of its own, fair turns, CPU of all processes.
+"""What every benchmark shares: a lab, fair turns, CPU of all processes, an independent check after every run.
 
 A side is a command. The sides of one benchmark take turns (A B C A B C …) after one run each that is not counted, so
 that what else the machine does falls on all of them. Each run starts without SSH connections from the one before.
@@ -8,34 +8,50 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import os
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import processes
+from peers import (
+    ANSIBLE,
+    PYINFRA,
+    ROOT,
+    ansible_settings,
+    peer,
+    playbook_command,
+    pyinfra_command,
+    pyinfra_inventory,
+    say,
+)
 
 from phi4_edge import lab as labs
 from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.lab import docker
 from phi4_edge.lab.faults import execute
 
-ROOT = Path(__file__).resolve().parents[1]
-BENCH = ROOT / "build" / "bench"
+__all__ = [
+    "ANSIBLE", "AT_ONCE", "OURS", "PYINFRA", "ROOT", "BenchError", "Damage", "Done", "Sample", "Side",
+    "ansible_settings", "finish", "lab", "on_all", "on_host", "options", "peer", "playbook_command", "provisioned",
+    "pyinfra_command", "pyinfra_inventory", "run_once", "say", "start", "take_turns", "workplace",
+]  # fmt: skip
+
 OURS = Path(sys.executable).parent / "phi4-edge"
-# Exact versions: the core that this project pins, and the newest pyinfra when the benchmarks were written.
-ANSIBLE = "ansible-core==2.19.14"
-PYINFRA = "pyinfra==3.10.0"
 # Benchmarks of hosts are not about waiting for a canary.
 AT_ONCE = ("--canary", "0", "--wave", "100%", "--bake", "0")
+# Name of a lab that is up and may be used, so that several benchmarks need not boot and provision hosts of their own.
+SHARED = "PHI4_BENCH_LAB"
 Done = subprocess.CompletedProcess[str]
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-_TIMEOUT = 900.0
+_TIMEOUT = 1800.0
+_BEGIN, _END = "BEGIN-OF-OUTPUT", "END-OF-OUTPUT"
+_AT_ONCE = 4  # hosts that are looked at past SSH at a time
 
 
 class BenchError(Exception):
@@ -54,46 +70,53 @@ class Sample:
 
 @dataclass(frozen=True)
 class Side:
-    """A command that takes part. `check` gets what it printed and raises BenchError unless it did what is measured."""
+    """A command that takes part. `check` gets what it printed and raises BenchError unless it did what is measured.
+
+    `opening`: run before it and not counted; the SSH connections that it leaves are there for the run.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Done], None] = lambda _: None
+    opening: Sequence[str] = ()
 
 
-def options(description: str, hosts: int) -> argparse.Namespace:
-    """--pairs, and --hosts for a benchmark whose default of them is not 0."""
+@dataclass(frozen=True)
+class Damage:
+    """What makes the state of the first host wrong, and what undoes it: no check may pass in between."""
+
+    do: str
+    undo: str
+
+
+def options(description: str, pairs: int = 5, **sizes: int) -> argparse.Namespace:
+    """--pairs and an option for each size; `full` is whether no size is smaller than by default."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--pairs", type=int, default=5, help="counted runs of each side (default: 5)")
-    if hosts:
-        parser.add_argument("--hosts", type=int, default=hosts, help=f"lab hosts (default: {hosts})")
+    parser.add_argument("--pairs", type=int, default=pairs, help=f"counted runs of each side (default: {pairs})")
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
     chosen = parser.parse_args()
-    if chosen.pairs < 1 or getattr(chosen, "hosts", 1) < 1:
-        parser.error("--pairs and --hosts need a number above 0")
+    if any(getattr(chosen, name) < 1 for name in ("pairs", *sizes)):
+        parser.error("needed numbers above 0")
+    chosen.full = all(getattr(chosen, name) >= default for name, default in sizes.items())
     return chosen
-
-
-def say(text: str) -> None:
-    """Progress."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def peer(requirement: str) -> Path:
-    """The bin directory of an environment that holds just `requirement` (NAME==VERSION), made once from PyPI."""
-    place = BENCH / requirement.replace("==", "-")
-    ready = place / ".ready"
-    if not ready.exists():
-        say(f"installing {requirement} into {place.relative_to(ROOT)}")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-        subprocess.run([place / "bin" / "pip", "install", "--quiet", requirement], check=True)
-        ready.touch()
-    return place / "bin"
 
 
 @contextlib.contextmanager
 def lab(name: str, hosts: int) -> Iterator[labs.Lab]:
-    """Fresh lab hosts of one kind, gone afterwards."""
+    """Fresh lab hosts of one kind, gone afterwards; or those of the lab that is shared, when it has as many."""
+    shared = labs.load(os.environ[SHARED]) if SHARED in os.environ else None
+    if shared and len(shared.hosts) == hosts:
+        yield shared
+        return
+    with own_lab(name, hosts) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def own_lab(name: str, hosts: int) -> Iterator[labs.Lab]:
+    """Fresh lab hosts of one kind that nobody else uses, gone afterwards."""
     profiles = labs.load_profiles().choose(["gateway-6gb"], hosts)
     made = labs.up(f"bench-{name}-{os.getpid()}", profiles, progress=say)
     try:
@@ -109,55 +132,72 @@ def workplace() -> Iterator[Path]:
         yield Path(folder)
 
 
-def on_host(lab_: labs.Lab, host: str, script: str) -> str:
-    """What a shell script prints on a host, past SSH and every tool that is measured. Raises BenchError if it fails."""
-    done = execute(lab_, host, ["sh", "-euc", script])
-    if done.returncode != 0:
-        raise BenchError(f"{host}: {script!r} failed: {done.text.strip()}")
-    return done.text
+def on_host(lab_: labs.Lab, host: str, script: str, once: bool = False) -> str:
+    """What a shell script prints on a host, past SSH and every tool that is measured. Raises BenchError if it fails.
+
+    On a busy machine the head of what a command printed may be lost, where it came together with the headers of
+    Docker's answer. The script is then run again, unless it may run `once`.
+    """
+    for _ in range(5):
+        done = execute(lab_, host, ["sh", "-euc", f"printf {_BEGIN}\n(\n{script}\n)\nprintf {_END}"])
+        if done.returncode != 0:
+            raise BenchError(f"{host}: {script[:300]!r} failed: {done.text.strip()}")
+        if (done.text.startswith(_BEGIN) and done.text.endswith(_END)) or once:
+            return done.text.removeprefix(_BEGIN).removesuffix(_END)
+    raise BenchError(f"{host}: what {script[:300]!r} printed was lost, five times")
 
 
 def on_all(lab_: labs.Lab, script: str) -> dict[str, str]:
     """`on_host` for every host."""
-    return {host.name: on_host(lab_, host.name, script) for host in lab_.hosts}
+    names = [host.name for host in lab_.hosts]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(names, pool.map(lambda name: on_host(lab_, name, script), names), strict=True))
 
 
-def ansible_settings(forks: int) -> dict[str, str]:
-    """Ansible tuned by a careful operator: pipelining, shared connections, no compression, no facts, enough forks."""
-    return {
-        "ANSIBLE_FORKS": str(forks),
-        "ANSIBLE_GATHERING": "explicit",
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_PIPELINING": "True",
-        "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s -o Compression=no",
-    }
-
-
-def pyinfra_inventory(lab_: labs.Lab, folder: Path) -> Path:
-    """The lab's hosts as an inventory of pyinfra."""
-    data = {
-        "ssh_user": "gateway", "ssh_key": str(lab_.key), "ssh_known_hosts_file": str(lab_.known_hosts),
-        "ssh_strict_host_key_checking": "yes", "_sudo": True,
-    }  # fmt: skip
-    path = folder / "hosts.py"
-    path.write_text(f"hosts = {[(host.address, {**data, 'lab_name': host.name}) for host in lab_.hosts]!r}\n")
-    return path
+def provisioned(lab_: labs.Lab) -> None:
+    """The hosts serve what their inventory wants."""
+    say(f"provisioning {len(lab_.hosts)} hosts")
+    finish(Side("provision", [str(OURS), "provision", str(lab_.inventory), "--yes", *AT_ONCE]))
+    on_all(lab_, "timeout 60 sh -c 'until systemctl is-active -q phi4-edge.service; do sleep 1; done'")
 
 
 def take_turns(
-    sides: Sequence[Side], pairs: int, lab_: labs.Lab | None = None, before: Callable[[Side], None] = lambda _: None
+    sides: Sequence[Side],
+    pairs: int,
+    lab_: labs.Lab | None = None,
+    before: Callable[[Side], None] = lambda _: None,
+    damage: Damage | None = None,
+    warm_up: bool = True,
 ) -> dict[str, list[Sample]]:
-    """Samples of every side; `before` makes the state that a run of the side starts from, and is not measured."""
+    """Samples of every side; `before` makes the state that a run of the side starts from, and is not measured.
+
+    With `damage` each side's check is shown once that it objects to a state that is wrong.
+    """
     samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
-    for turn in range(pairs + 1):
+    for turn in range(0 if warm_up else 1, pairs + 1):
         for side in sides:
             before(side)
-            sample = _measure(side, lab_)
+            sample, done = _measure(side, lab_)
             label = "warm-up" if turn == 0 else f"{turn}/{pairs}"
             say(f"{label}  {side.name}: {sample.wall:.2f} s, CPU {sample.cpu:.2f} s")
+            if lab_ and damage and turn == (0 if warm_up else 1):
+                _must_object(side, done, lab_, damage)
             if turn:
                 samples[side.name].append(sample)
     return samples
+
+
+def _must_object(side: Side, done: Done, lab_: labs.Lab, damage: Damage) -> None:
+    """A check that passes whatever the state is checks nothing."""
+    host = lab_.hosts[0].name
+    on_host(lab_, host, damage.do, once=True)
+    try:
+        side.check(done)
+    except BenchError:
+        return
+    finally:
+        on_host(lab_, host, damage.undo, once=True)
+    raise BenchError(f"the check of {side.name} passes on a host on which {damage.do!r} was run")
 
 
 def run_once(side: Side) -> Done:
@@ -167,6 +207,7 @@ def run_once(side: Side) -> Done:
         env["ANSIBLE_CONFIG"] = f"{private}/ansible.cfg"  # empty: nobody's own settings take part
         Path(env["ANSIBLE_CONFIG"]).touch()
         env.setdefault("PHI4_EDGE_STORE", str(ROOT / "build" / "store"))
+        env["PHI4_EDGE_STATE"] = f"{private}/state"  # no rollout of before is known
         return subprocess.run(
             side.command, cwd=private, env={**env, **side.environment}, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, check=False, timeout=_TIMEOUT,
@@ -176,7 +217,7 @@ def run_once(side: Side) -> Done:
 def finish(side: Side) -> Done:
     """Like `run_once`, and nothing of it runs any more. Raises BenchError unless it ended with 0."""
     done = run_once(side)
-    _end_leftovers()
+    processes.end_leftovers()
     return _ended_well(side, done)
 
 
@@ -186,37 +227,18 @@ def _ended_well(side: Side, done: Done) -> Done:
     return done
 
 
-def _measure(side: Side, lab_: labs.Lab | None) -> Sample:
+def _measure(side: Side, lab_: labs.Lab | None) -> tuple[Sample, Done]:
+    if side.opening:
+        _ended_well(side, run_once(replace(side, command=side.opening)))
     first = _host_counters(lab_)
-    cpu, wall = _children_cpu(), time.perf_counter()
+    cpu, wall = processes.cpu(), time.perf_counter()
     done = run_once(side)
     wall = time.perf_counter() - wall
-    _end_leftovers()
-    cpu = _children_cpu() - cpu
+    processes.end_leftovers()
+    cpu = processes.cpu() - cpu
     last = _host_counters(lab_)
     side.check(_ended_well(side, done))
-    return Sample(wall, cpu, last[0] - first[0], last[1] - first[1])
-
-
-def _children_cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _end_leftovers() -> None:
-    """End what a side left running (SSH connections that were to persist): its CPU counts, the next run starts cold.
-
-    We are the subreaper of all that was started, so what has lost its parent is a child of ours.
-    """
-    while True:
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                if int(path.read_text().rpartition(")")[2].split()[1]) == os.getpid():
-                    os.kill(int(path.parent.name), signal.SIGTERM)
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
+    return Sample(wall, cpu, last[0] - first[0], last[1] - first[1]), done
 
 
 def _host_counters(lab_: labs.Lab | None) -> tuple[float, int]:
@@ -227,15 +249,18 @@ def _host_counters(lab_: labs.Lab | None) -> tuple[float, int]:
             for host in lab_.hosts:
                 stats = client.api.stats(host.container, stream=False, one_shot=True)
                 seconds += stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
-                moved += sum(net["rx_bytes"] + net["tx_bytes"] for net in stats["networks"].values())
+                # Another interface than the first is the benchmark's own (a slow link), and its bytes are on both.
+                moved += sum(stats["networks"]["eth0"][way] for way in ("rx_bytes", "tx_bytes"))
     return seconds, moved
 
 
 def start(benchmark: Callable[[], None]) -> None:
     """Run a benchmark; what goes wrong ends the program with a message and exit status 1."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    processes.adopt()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the lab goes down
     try:
         benchmark()
     except (BenchError, Phi4EdgeError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
