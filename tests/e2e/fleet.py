@@ -22,6 +22,7 @@ from tests.e2e.gateway import Cli, Done, Gateway
 
 T = TypeVar("T")
 HOOK = "/run/phi4-edge-hook"
+MOST_LENT = 4  # hosts that a file can borrow
 # A dead run's lock frees itself after this time here, so that a table of many kills does not wait half a minute each.
 QUICK_LOCK = {"lock_stale_seconds": 3, "lock_heartbeat_seconds": 1}
 # As soon as the committed release is another one: wait until the bake looks, then kill the engine like the kernel does
@@ -173,9 +174,9 @@ class Fleets:
     def lend(self, folder: Path, hosts: int) -> Iterator[Fleet]:
         """So many gateways with one release of the tiny model and our real engine; `folder` is for what is said of
         them."""
-        found = self._booted(folder, hosts)
+        found = self._prepared(self.lab, folder, hosts) if self.lab else None
         if found is None or found.run("provision", "--yes").code:
-            found = self._boot(folder, hosts)
+            found = self._prepared(self._boot(), folder, hosts)
             found.run("provision", "--yes").expect(0)
         warm_engine.keep(self.ready, found.lab, found.names[0])
         try:
@@ -183,20 +184,16 @@ class Fleets:
         finally:
             self.context = found.context
 
-    def _booted(self, folder: Path, hosts: int) -> Fleet | None:
-        """Hosts of the lab that there is, if it has so many."""
-        if self.lab is None or len(self.lab.hosts) < hosts:
-            return None
-        return self._prepared(self.lab, folder, hosts)
-
-    def _boot(self, folder: Path, hosts: int) -> Fleet:
+    def _boot(self) -> Lab:
+        """New hosts, enough for every file; those that nobody has asked for yet only run."""
         self.close()
         self.booted += 1
         name = f"lent-{os.getpid()}-{self.booted}"
-        self.lab = lab_room.up(name, lab_room.load_profiles().choose(["gateway-6gb"] * hosts))
-        return self._prepared(self.lab, folder, hosts)
+        self.lab = lab_room.up(name, lab_room.load_profiles().choose(["gateway-6gb"] * MOST_LENT))
+        return self.lab
 
     def _prepared(self, lab: Lab, folder: Path, hosts: int) -> Fleet:
+        assert hosts <= MOST_LENT
         found = Fleet(lab, self.ready, folder, context=self.context, count=hosts)
         found.unhook(found.names)
         warm_engine.bring(self.ready, lab, *found.names)
