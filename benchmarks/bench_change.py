@@ -163,7 +163,7 @@ def _ansible(change: Change, model: Sequence[str]) -> Side:
         {"ansible.builtin.copy": {"src": f"{here}/settings", "dest": SETTINGS, "mode": "0644"}, "notify": "Restart"},
         {"ansible.builtin.systemd_service": {"name": OTHER, "state": "started", "enabled": True}},
     ]
-    handlers = [
+    handlers: list[dict[str, object]] = [
         {"name": "Restart it", "ansible.builtin.systemd_service": {"name": OTHER, "state": "restarted"}},
         {"name": "Wait", "ansible.builtin.command": f"{ASK} {PORTS[OTHER]}", "changed_when": False},
     ]

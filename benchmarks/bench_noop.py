@@ -33,7 +33,7 @@ def _all_notice(lab: Lab, sides: list[Side]) -> None:
     """A side that would not see a damaged file measures nothing: each must object to one, or repair it."""
     host = lab.hosts[0].name
     for side in sides:
-        harness.on_host(lab, host, noop.DAMAGE.do, once=True)
+        harness.on_host(lab, host, noop.DAMAGE.do)
         try:
             side.check(harness.finish(side))
         except BenchError:
@@ -41,7 +41,7 @@ def _all_notice(lab: Lab, sides: list[Side]) -> None:
         else:
             raise BenchError(f"{side.name} did not notice a damaged file: its time means nothing")
         finally:
-            harness.on_host(lab, host, noop.DAMAGE.undo, once=True)
+            harness.on_host(lab, host, noop.DAMAGE.undo)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def _limits(big: Sequence[Sample], small: Sequence[Sample], hashing: float, host
 
     def more(what: str) -> float:
         middle = [statistics.median(getattr(run, what) for run in runs) for runs in (big, small)]
-        return (middle[0] - middle[1]) / hosts
+        return float(middle[0] - middle[1]) / hosts
 
     return [
         Limit("nothing to do: seconds that the artifact adds per host", more("wall"), MOST_SECONDS, " s"),

@@ -108,7 +108,7 @@ def _run(argv: Sequence[str], size: tuple[int, int] | None, out: Path) -> tuple[
                 os.dup2(1, 2)
             else:
                 fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
-            os.execve(argv[0], argv, {**os.environ, "TERM": "xterm-256color"})
+            os.execve(argv[0], list(argv), {**os.environ, "TERM": "xterm-256color"})
         finally:
             os._exit(127)
     chunks: Chunks = []

@@ -132,19 +132,22 @@ def workplace() -> Iterator[Path]:
         yield Path(folder)
 
 
-def on_host(lab_: labs.Lab, host: str, script: str, once: bool = False) -> str:
+def on_host(lab_: labs.Lab, host: str, script: str) -> str:
     """What a shell script prints on a host, past SSH and every tool that is measured. Raises BenchError if it fails.
 
-    On a busy machine the head of what a command printed may be lost, where it came together with the headers of
-    Docker's answer. The script is then run again, unless it may run `once`.
+    On a busy machine Docker may lose a part of it; it is kept on the host, and asked for again.
     """
+    kept = f"/run/bench-{os.getpid()}.out"
+    show = f"printf {_BEGIN}; cat {kept}; printf {_END}"
+    done = execute(lab_, host, ["sh", "-uc", f"(set -e\n{script}\n) > {kept} 2>&1\ncode=$?\n{show}\nexit $code"])
     for _ in range(5):
-        done = execute(lab_, host, ["sh", "-euc", f"printf {_BEGIN}\n(\n{script}\n)\nprintf {_END}"])
-        if done.returncode != 0:
-            raise BenchError(f"{host}: {script[:300]!r} failed: {done.text.strip()}")
-        if (done.text.startswith(_BEGIN) and done.text.endswith(_END)) or once:
-            return done.text.removeprefix(_BEGIN).removesuffix(_END)
-    raise BenchError(f"{host}: what {script[:300]!r} printed was lost, five times")
+        if done.text.startswith(_BEGIN) and done.text.endswith(_END):
+            text = done.text.removeprefix(_BEGIN).removesuffix(_END)
+            if done.returncode != 0:
+                raise BenchError(f"{host}: {script[:300]!r} failed: {text.strip()}")
+            return text
+        done = replace(execute(lab_, host, ["sh", "-c", show]), returncode=done.returncode)
+    raise BenchError(f"{host}: Docker lost what {script[:300]!r} printed, and lost it again")
 
 
 def on_all(lab_: labs.Lab, script: str) -> dict[str, str]:
@@ -190,13 +193,13 @@ def take_turns(
 def _must_object(side: Side, done: Done, lab_: labs.Lab, damage: Damage) -> None:
     """A check that passes whatever the state is checks nothing."""
     host = lab_.hosts[0].name
-    on_host(lab_, host, damage.do, once=True)
+    on_host(lab_, host, damage.do)
     try:
         side.check(done)
     except BenchError:
         return
     finally:
-        on_host(lab_, host, damage.undo, once=True)
+        on_host(lab_, host, damage.undo)
     raise BenchError(f"the check of {side.name} passes on a host on which {damage.do!r} was run")
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from harness import BenchError
 
-from phi4_edge.lab import Lab, LabHost
+from phi4_edge.lab import Lab
 
 # Connects and authenticates with the SSH library that we use, and does nothing more.
 CONNECT = """\
@@ -32,9 +32,9 @@ transport.close()
 
 @dataclass
 class Relay:
-    """Listens on `port` of this machine and relays to a host; counts connections and round trips in them."""
+    """Listens on `port` of this machine and relays to `there`; counts connections and round trips in them."""
 
-    host: LabHost
+    there: tuple[str, int]
     listener: socket.socket
     connections: int = 0
     trips: int = 0
@@ -60,7 +60,7 @@ class Relay:
             thread.start()
 
     def _relay(self, client: socket.socket) -> None:
-        with client, socket.create_connection((self.host.address, 22), timeout=30) as host:
+        with client, socket.create_connection(self.there, timeout=30) as host:
             host.settimeout(None)
             for one in (client, host):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -84,7 +84,7 @@ def relay(lab: Lab, name: str) -> Iterator[Relay]:
     """A relay to one host, whose key is known under the relay's address meanwhile."""
     host, known = lab.host(name), lab.known_hosts.read_text()
     listener = socket.create_server(("127.0.0.1", 0))
-    made = Relay(host, listener)
+    made = Relay((host.address, 22), listener)
     threading.Thread(target=made.accept, daemon=True).start()
     key = next(line.split(maxsplit=1)[1] for line in known.splitlines() if line.split()[0] == host.address)
     lab.known_hosts.write_text(f"{known}[127.0.0.1]:{made.port} {key}\n")

@@ -1,0 +1,121 @@
+"""The instruments of the benchmarks: what they count, and when they say that a goal is met."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+from tests.unit.test_performance_page import BENCHMARKS
+
+
+@pytest.fixture(scope="module")
+def room() -> Iterator[dict[str, ModuleType]]:
+    """Modules of benchmarks/, which import each other by their bare names, and are gone afterwards."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        yield {name: importlib.import_module(name) for name in ("verdict", "trips", "far_link", "harness", "run")}
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+        for name in set(sys.modules) - before:
+            if (BENCHMARKS / f"{name}.py").exists():
+                del sys.modules[name]
+
+
+@pytest.mark.parametrize(("hosts_are_all", "ours", "met"), [(True, 1.0, True), (True, 2.0, False), (False, 1.0, None)])
+def test_a_goal_is_met_or_missed_or_too_small(
+    room: dict[str, ModuleType], hosts_are_all: bool, ours: float, met: bool | None
+) -> None:
+    verdict, sample = room["verdict"], room["harness"].Sample
+    samples = {"ours": [sample(ours, 1.0)] * 3, "theirs": [sample(2.0, 1.0), sample(2.2, 1.0), sample(9.0, 1.0)]}
+    document, rows = verdict._judge(verdict.Goal("ours", "theirs", 2), samples, 0, hosts_are_all)
+    assert document["met"] is met
+    assert document["ratios"]["wall"]["median"] == 2.2 / ours
+    assert verdict.verdict(met) in rows[0][-1]
+
+
+def test_a_budget_of_bytes_is_for_each_host(room: dict[str, ModuleType]) -> None:
+    verdict, sample = room["verdict"], room["harness"].Sample
+    goal = verdict.Goal("ours", most=100, what="bytes")
+    for used, met in ((400, True), (404, False)):
+        document, _ = verdict._judge(goal, {"ours": [sample(1.0, 1.0, 1.0, used)]}, 4, True)
+        assert (document["found"]["median"], document["met"]) == (used / 4, met)
+
+
+def test_the_relay_counts_round_trips(room: dict[str, ModuleType]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as host:
+
+        def echo() -> None:
+            with host.accept()[0] as client:
+                while data := client.recv(100):
+                    client.sendall(data)
+
+        threading.Thread(target=echo, daemon=True).start()
+        relay = room["trips"].Relay(host.getsockname(), socket.create_server(("127.0.0.1", 0)))
+        threading.Thread(target=relay.accept, daemon=True).start()
+        with socket.create_connection(("127.0.0.1", relay.port)) as client:
+            for word in (b"one", b"two", b"three"):
+                client.sendall(word)
+                assert client.recv(100) == word
+        relay.listener.shutdown(socket.SHUT_RDWR)
+        relay.listener.close()
+    assert (relay.connections, relay.trips) == (1, 3)
+
+
+def test_the_far_link_delays_and_loses(room: dict[str, ModuleType]) -> None:
+    class Enough(Exception):  # noqa: N818
+        pass
+
+    def run(loss: float, count: int) -> list[float]:
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # a packet for each read, as from a tunnel
+        inside, outside = (end.fileno() for end in ends)
+        arrived: list[float] = []
+
+        def send(packet: bytes) -> None:
+            if packet == b"\x45end":
+                raise Enough
+            arrived.append(time.monotonic() - float(packet[1:]))
+
+        def feed() -> None:
+            for _ in range(count):
+                os.write(outside, b"\x45" + str(time.monotonic()).encode())
+                time.sleep(0.003)
+            while not ended.wait(0.02):
+                os.write(outside, b"\x45end")
+
+        ended = threading.Event()
+        thread = threading.Thread(target=feed)
+        thread.start()
+        with pytest.raises(Enough):
+            room["far_link"].forward(inside, send, 0.05, loss)
+        ended.set()
+        thread.join()
+        for end in ends:
+            end.close()
+        return arrived
+
+    whole = run(0.0, 20)
+    assert len(whole) == 20 and min(whole) >= 0.05
+    assert 20 <= len(run(0.5, 120)) <= 100
+
+
+def test_options_go_to_the_benchmarks_that_have_them(
+    room: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = room["run"]
+    words = {}
+    for name in run.ORDER:
+        monkeypatch.setattr(sys, "argv", ["run.py", "--brief", "--hosts", "8", "--size", "256"])
+        words[name] = run._words(name, run._options())
+    assert words["startup"] == ["--pairs", "5"]
+    assert words["first"] == ["--pairs", "2", "--hosts", "4"]
+    assert words["push"] == ["--pairs", "1", "--hosts", "8", "--size", "256"]
+    assert words["resume"] == ["--pairs", "1", "--size", "256"]
