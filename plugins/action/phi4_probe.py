@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 try:
@@ -25,7 +26,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _requires_connection = True
-    _VALID_ARGS = frozenset({"verify_seconds", "root", "state"})
+    _VALID_ARGS = frozenset({"verify_seconds", "deep", "root", "state"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The facts document, under its own key and as a fact. A host without an answer is a failed host."""
@@ -35,7 +36,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         look = ("probe", "probe", "probe")
         try:
             there = action.placed(self._task.args)
-            args = {"verify_seconds": verify, "layout": there.to_dict()}
+            deep = boolean(self._task.args.get("deep", False))
+            args = {"verify_seconds": verify, "deep": deep, "layout": there.to_dict()}
             document = action.on_host(self, variables, look, args, seconds=verify + SPARE_SECONDS)
         except Phi4EdgeError as error:
             return action.failure(error)

@@ -28,11 +28,15 @@ from phi4_edge.view.view import STEPS, View, progress_view
 
 @dataclass(frozen=True)
 class Fleet:
-    """Hosts in inventory order, how they are reached, and variables from the command line that go over theirs."""
+    """Hosts in inventory order, how they are reached, and variables from the command line that go over theirs.
+
+    `deep`: a look hashes every managed file, and trusts no stamp.
+    """
 
     hosts: tuple[Host, ...]
     access: Access
     settings: Mapping[str, Any]
+    deep: bool = False
 
     @classmethod
     def open(cls, inventory: Sequence[str], reach: Reach, settings: Mapping[str, Any] | None = None) -> Fleet:
@@ -72,7 +76,7 @@ class Fleet:
         view.phase(f"Looking at {count(len(self.hosts), 'host')}")
         with contextlib.nullcontext(interrupts) if interrupts is not None else Interrupts() as asked:
             names = [host.name for host in self.hosts]
-            return survey(self.access, names, self.refused(asked), asked, view.event)
+            return survey(self.access, names, self.refused(asked), asked, view.event, deep=self.deep)
 
     def refused(self, interrupts: Interrupts) -> list[HostResult]:
         """Hosts that do not let us in, or not do what is needed there. Raises InterruptedRunError after Ctrl-C."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import itertools
 import json
 import os
 import re
@@ -16,6 +17,9 @@ import stat
 import time
 import urllib.parse
 from typing import Any, Dict, Iterator, Tuple
+
+import hostaround
+from hostseal import intact
 
 Json = Dict[str, Any]
 
@@ -36,30 +40,67 @@ CONTAINER_GROUPS = (
     "/sys/fs/cgroup/memory/system.slice/docker-%s.scope/memory.oom_control",
     "/sys/fs/cgroup/memory/docker/%s/memory.oom_control",
 )
-NOFOLLOW = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+NOFOLLOW = hostaround.NOFOLLOW
+EDITED = "the receipt was edited: it is not as it was written, so nothing in it can be relied on"
+HEAL_LIMIT = 32 * 1024
 
 
-def verify(ours: Tuple[str, str], root: str, seconds: float) -> Json:
+def verify(ours: Tuple[str, str], root: str, seconds: float, deep: bool = False) -> Json:
     """{"present", "receipt" without its files, "file_count", "drift": [{"path", "problem"}], "error" if any}.
 
     "containers": [{"service", "image", "state", "health", "memory_kills"}], where the release runs some and Docker may
-    be asked.
+    be asked. "edited": true for a receipt that is not as it was written. "general": drop-ins for every service of the host. "heal": what the host's own check has found last.
+    `deep`: every file is hashed, whatever its stamp says.
     """
     place = root + ours[1] + "/receipt.json"
+    healed = hostaround.document(root + ours[1] + "/heal.json", HEAL_LIMIT)
+    told: Json = {} if healed is None else {"heal": healed}
     if not os.path.lexists(place):
-        return {"present": False}
-    answer: Json = {"present": True, "receipt": {}, "file_count": 0, "drift": []}
+        return {"present": False, **told}
+    answer: Json = {"present": True, "receipt": {}, "file_count": 0, "drift": [], **told}
     try:
         files, links = load(os.open(place, NOFOLLOW), answer)
         answer["file_count"] = len(files)
-        for path, problem in problems(Inside(ours, root), files, links, time.monotonic() + seconds):
+        found = problems(Inside(ours, root), files, links, time.monotonic() + seconds, deep)
+        for path, problem in itertools.chain(found, around(ours[1], root, answer["receipt"])):
             answer["drift"].append({"path": path, "problem": problem})
             if len(answer["drift"]) >= DRIFT_LIMIT:
                 raise ValueError("more than %d files differ" % DRIFT_LIMIT)
     except (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
         answer["error"] = ("%s: %s" % (type(error).__name__, error))[:300]
-    found = containers(root, answer["receipt"])
-    return answer if found is None else dict(answer, containers=found)
+    general = hostaround.general(root)
+    if general:
+        answer["general"] = general
+    return contained(root, answer)
+
+
+def around(state: str, root: str, receipt: Json) -> Iterator[Tuple[str, str]]:
+    """What is not as committed, and no file of the receipt."""
+    for path in hostaround.added(root):
+        yield path, "added"
+    yield from hostaround.docker_settings(state, root, receipt.get("steps"))
+    if in_containers(receipt):
+        yield from hostaround.group(root)
+
+
+def in_containers(receipt: Json) -> bool:
+    return receipt.get("service_manager") == "compose" or bool(receipt.get("webui_image"))
+
+
+def contained(root: str, answer: Json) -> Json:
+    """The answer with what Docker says of the release's containers and images, where it has any and may be asked."""
+    if not in_containers(answer["receipt"]):
+        return answer
+    way = Local(root + DOCKER)
+    try:
+        answer = dict(answer, containers=containers(way, root, answer["receipt"]))
+        lost = [{"path": name, "problem": problem} for name, problem in hostaround.images(way, answer["receipt"])]
+        answer["drift"] = (answer["drift"] + lost)[:DRIFT_LIMIT]
+    except (AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, http.client.HTTPException):
+        return answer  # what cannot be asked is nothing against the release: its unit says whether it runs
+    finally:
+        way.close()
+    return answer
 
 
 class Local(http.client.HTTPConnection):
@@ -75,32 +116,24 @@ class Local(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def containers(root: str, receipt: Json) -> list[Json] | None:
-    """The containers of the receipt's release; None where it has none, or where this user may not ask Docker."""
-    if receipt.get("service_manager") != "compose" and not receipt.get("webui_image"):
-        return None
+def containers(way: Local, root: str, receipt: Json) -> list[Json]:
+    """The containers of the receipt's release. Raises ValueError where this user may not ask Docker."""
     wanted = json.dumps({"label": ["phi4-edge.release=%.100s" % receipt.get("release")]})
-    way = Local(root + DOCKER)
-    try:
-        way.request("GET", "/containers/json?all=1&filters=" + urllib.parse.quote(wanted))
-        response = way.getresponse()
-        listed = json.loads(response.read(DOCKER_LIMIT).decode("utf-8", "replace"))
-        if response.status != 200:
-            return None
-        return [
-            {
-                "service": str((item.get("Labels") or {}).get("phi4-edge.service"))[:40],
-                "image": str(item.get("ImageID"))[:80],
-                "state": str(item.get("State"))[:40],
-                "health": health(str(item.get("Status"))),
-                "memory_kills": memory_kills(root, str(item.get("Id"))),
-            }
-            for item in listed[:50]
-        ]
-    except (AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, http.client.HTTPException):
-        return None  # what cannot be asked is nothing against the release: its unit says whether it runs
-    finally:
-        way.close()
+    way.request("GET", "/containers/json?all=1&filters=" + urllib.parse.quote(wanted))
+    response = way.getresponse()
+    listed = json.loads(response.read(DOCKER_LIMIT).decode("utf-8", "replace"))
+    if response.status != 200:
+        raise ValueError("Docker answers %d" % response.status)
+    return [
+        {
+            "service": str((item.get("Labels") or {}).get("phi4-edge.service"))[:40],
+            "image": str(item.get("ImageID"))[:80],
+            "state": str(item.get("State"))[:40],
+            "health": health(str(item.get("Status"))),
+            "memory_kills": memory_kills(root, str(item.get("Id"))),
+        }
+        for item in listed[:50]
+    ]
 
 
 def health(status: str) -> str:
@@ -138,10 +171,15 @@ def load(handle: int, answer: Json) -> Any:
     if len(json.dumps(receipt)) > HEAD_LIMIT:
         raise ValueError("the receipt without its files is larger than %d bytes" % HEAD_LIMIT)
     answer["receipt"] = receipt
+    receipt.pop("seal", None)
+    if not intact(raw):
+        answer["error"], answer["edited"] = EDITED, True
     return files, links
 
 
-def problems(inside: Inside, files: list[Any], links: list[Any], end: float) -> Iterator[tuple[str, str]]:
+def problems(
+    inside: Inside, files: list[Any], links: list[Any], end: float, deep: bool
+) -> Iterator[Tuple[str, str]]:
     root = inside.root
     for entry in links:
         path = inside.check(entry["path"])
@@ -151,7 +189,7 @@ def problems(inside: Inside, files: list[Any], links: list[Any], end: float) -> 
             yield path, "link"
     for entry in files:
         path = inside.check(entry["path"])
-        found = problem(root + path, entry, path.startswith(inside.bulk), end)
+        found = problem(root + path, entry, path.startswith(inside.bulk), end, deep)
         if found:
             yield path, found
 
@@ -180,8 +218,9 @@ class Inside:
         return path
 
 
-def problem(path: str, entry: Json, bulk: bool, end: float) -> str | None:
-    """What is wrong with one file, or None. Bulk and large files are hashed only when their stamp has changed."""
+def problem(path: str, entry: Json, bulk: bool, end: float, deep: bool) -> str | None:
+    """What is wrong with one file, or None. Bulk and large files are hashed only when their stamp has changed, or all
+    are (`deep`): a disk that loses bits, and who sets the time back, leave the stamp as it was."""
     try:
         handle = os.open(path, NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
@@ -193,7 +232,7 @@ def problem(path: str, entry: Json, bulk: bool, end: float) -> str | None:
         if not stat.S_ISREG(status.st_mode) or status.st_size != entry["size"]:
             return "changed"
         stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
-        cheap = not bulk and status.st_size < ALWAYS_HASHED
+        cheap = deep or (not bulk and status.st_size < ALWAYS_HASHED)
         if (cheap or stamp != entry.get("stamp")) and digest(stream, end) != entry["sha256"]:
             return "changed"
     # Receipts of older versions name no owner.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from phi4_edge.core.facts import activity, cgroup, cpu, gpu, installed, memory, system
@@ -62,7 +63,7 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
     system = _system(sources)
     display, board, limits = gpu.displays(sources), gpu.jetson(sources), cgroup.limits(sources, system["init"])
     ram = min(total - found.huge_pages, limits.memory or total)
-    return HostFacts(
+    facts = HostFacts(
         host=sources.host or clean(sources.text("hostname"), 253) or "unnamed",
         hostname=clean(sources.text("hostname"), 253),
         architecture=architecture,
@@ -94,6 +95,8 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
         gaps=sources.gaps,
         truncated=sources.truncated,
     )
+    lost = installed.lost(facts)
+    return replace(facts, receipt=replace(facts.receipt, drift=(*facts.receipt.drift, *lost))) if lost else facts
 
 
 def _essentials(sources: Sources, images: Images) -> tuple[str, str, int, memory.MemInfo, tuple[Disk, ...]]:
