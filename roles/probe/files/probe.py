@@ -27,8 +27,8 @@ import machine
 import mounts
 from hostlockstate import LOCK_BEAT, lock_journal, lock_status
 from hostsources import SOURCE_SECONDS, collect
+from hostreceipt import verify
 from hosttools import Gap, Once, ranges, run, standing, tool
-from receipt import verify
 from rooted import TEXT_LIMIT, Root
 
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's

@@ -57,13 +57,19 @@ def loads(text: str) -> HostFacts:
 
 def parse(document: Mapping[str, Any]) -> HostFacts:
     """Return the facts of one raw document; raises FactsError that names what is missing and what to do."""
-    sources = Sources(document)
+    facts = _parsed(Sources(document))
+    lost = installed.lost(facts)
+    return replace(facts, receipt=replace(facts.receipt, drift=(*facts.receipt.drift, *lost))) if lost else facts
+
+
+def _parsed(sources: Sources) -> HostFacts:
+    """Return the facts as the host told them."""
     images = memory.images(sources)
     kernel, architecture, total, found, disks = _essentials(sources, images)
     system = _system(sources)
     display, board, limits = gpu.displays(sources), gpu.jetson(sources), cgroup.limits(sources, system["init"])
     ram = min(total - found.huge_pages, limits.memory or total)
-    facts = HostFacts(
+    return HostFacts(
         host=sources.host or clean(sources.text("hostname"), 253) or "unnamed",
         hostname=clean(sources.text("hostname"), 253),
         architecture=architecture,
@@ -95,8 +101,6 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
         gaps=sources.gaps,
         truncated=sources.truncated,
     )
-    lost = installed.lost(facts)
-    return replace(facts, receipt=replace(facts.receipt, drift=(*facts.receipt.drift, *lost))) if lost else facts
 
 
 def _essentials(sources: Sources, images: Images) -> tuple[str, str, int, memory.MemInfo, tuple[Disk, ...]]:

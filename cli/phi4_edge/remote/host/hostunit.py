@@ -17,8 +17,8 @@ FOLDER = "/etc/systemd/system"
 SOCKET, MAIN, WEBUI = "phi4-edge.socket", "phi4-edge.service", "phi4-edge-webui.service"
 LOAD = "phi4-edge-load.service"
 # What looks after the release by itself: the timer starts the other one, which runs for some seconds.
-HEAL, HEAL_TIMER = "phi4-edge-heal.service", "phi4-edge-heal.timer"
-HEALING = (HEAL, HEAL_TIMER)
+HEALING = ("phi4-edge-heal.service", "phi4-edge-heal.timer")
+HEAL, HEAL_TIMER = HEALING
 # In the order in which they start. A socket is the port of an engine that can be handed one; LOAD keeps a model loaded
 # that its engine would load with the first request. Other releases have neither.
 UNITS = (SOCKET, MAIN, LOAD, WEBUI, *HEALING)
