@@ -98,7 +98,9 @@ Exit codes: 0 done or nothing to do, 1 usage or not confirmed, 3 preflight or no
     metavar="TAG,...",
     help="How far to go: detect (look), plan (and decide) or apply (all of it).  [default: apply]",
 )
-@click.option("--deep", is_flag=True, help="Hash every managed file, and repair bytes that changed unseen (see status --deep).")
+@click.option(
+    "--deep", is_flag=True, help="Hash every managed file, and repair bytes that changed unseen (see status --deep)."
+)
 @click.option("--allow-reboot", is_flag=True, help="Reboot hosts that get an NVIDIA driver, if needed.")
 @wave_options()
 @_options.yes_option

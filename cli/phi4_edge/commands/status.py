@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 @click.command("status")
 @_options.inventory_argument
-@click.option("--deep", is_flag=True, help="Read every managed byte on the hosts instead of trusting what files look like.")
+@click.option(
+    "--deep", is_flag=True, help="Read every managed byte on the hosts instead of trusting what files look like."
+)
 @_options.output_option
 @_options.reach_options
 def command(inventory: tuple[str, ...], deep: bool, output: str, reach: Reach) -> None:

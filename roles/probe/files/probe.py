@@ -26,8 +26,8 @@ import hostport
 import machine
 import mounts
 from hostlockstate import LOCK_BEAT, lock_journal, lock_status
-from hostsources import SOURCE_SECONDS, collect
 from hostreceipt import verify
+from hostsources import SOURCE_SECONDS, collect
 from hosttools import Gap, Once, ranges, run, standing, tool
 from rooted import TEXT_LIMIT, Root
 

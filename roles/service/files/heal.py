@@ -16,12 +16,21 @@ from typing import Dict, List, Optional, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # isolated Python looks nowhere else than in its own
 
-from hostlib import (  # noqa: E402 - found there
-    HostError, Json, lines_of, link_atomic, own_directory, read_bytes, read_json, remove_tree, write_atomic, write_json,
+from hostlib import (
+    HostError,
+    Json,
+    lines_of,
+    link_atomic,
+    own_directory,
+    read_bytes,
+    read_json,
+    remove_tree,
+    write_atomic,
+    write_json,
 )  # fmt: skip
-from hostlockstate import LOCK_BEAT, lock_status  # noqa: E402
-from hostprivate import lock_file  # noqa: E402
-from hostreceipt import verify  # noqa: E402
+from hostlockstate import LOCK_BEAT, lock_status
+from hostprivate import lock_file
+from hostreceipt import verify
 
 FORMAT = "phi4-edge/heal/1"
 UNITS = (
@@ -221,7 +230,15 @@ def note(state: str, before: Json, did: List[str], left: List[str], held: str) -
             "did": before.get("did", [])}  # fmt: skip
     if did:
         told.update(at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)), did=did[:MOST])
-    if {**told, "attempts": 0} != {**before, "attempts": 0}:
+    if {**told, "attempts": 0} != {
+        "format": FORMAT,
+        "left": [],
+        "held": "",
+        "at": "",
+        "did": [],
+        **before,
+        "attempts": 0,
+    }:
         write_json(os.path.join(state, "heal.json"), told)
 
 
@@ -233,7 +250,7 @@ def recent(before: Json, now: float) -> List[float]:
 
 
 def main(root: str, state: str) -> int:
-    """One look. Exit status 1 where something is left that it cannot put right."""
+    """One look, unless a run of a controller has this host. Always 0: what is left is noted, and no failed unit."""
     noted = read_json(os.path.join(state, "heal.json"))
     before: Json = noted if isinstance(noted, dict) and noted.get("format") == FORMAT else {}
     if os.path.lexists(HOLD):
@@ -245,10 +262,10 @@ def main(root: str, state: str) -> int:
         if taken(state):
             return 0
         did, left = look(root, state, len(recent(before, time.time())))
-        for text in did:
-            print("healed: %s" % text, flush=True)
-        for text in left if left != before.get("left") else ():
-            print("left: %s; phi4-edge provision puts it right" % text, flush=True)
+        lines = ["healed: %s\n" % text for text in did]
+        if left != before.get("left"):
+            lines += ["left: %s; phi4-edge provision puts it right\n" % text for text in left]
+        sys.stdout.write("".join(lines))
         note(state, before, did, left, "")
     except BlockingIOError:
         return 0  # a script of a controller is at work

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from phi4_edge import __version__
-from phi4_edge.core.facts.units import Healing, Service
+from phi4_edge.core.facts.units import NOT_HEALING, Healing, Service
 from phi4_edge.core.text import LARGEST, clean
 
 FORMAT = "phi4-edge/receipt/1"
@@ -102,7 +102,7 @@ class Receipt:
     error: str = ""
     edited: bool = False
     general: tuple[str, ...] = ()
-    healing: Healing = Healing()
+    healing: Healing = NOT_HEALING
 
     @property
     def missing_containers(self) -> tuple[str, ...]:

@@ -58,8 +58,8 @@ class Healing:
         if not isinstance(data, Mapping) or data.get("format") != HEAL_FORMAT:
             return cls()
         at = clean(data.get("at"), 20)
-        return cls(at if _MOMENT.fullmatch(at) else "", *map(_texts, (data.get("did"), data.get("left"))),
-                   clean(data.get("held"), 100))  # fmt: skip
+        did, left = _texts(data.get("did")), _texts(data.get("left"))
+        return cls(at if _MOMENT.fullmatch(at) else "", did, left, clean(data.get("held"), 100))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; `from_dict` of it is equal."""
@@ -74,6 +74,9 @@ class Healing:
             found.append(f"its self-heal is on hold: {self.held} is there")
         found += [f"its self-heal leaves to others: {text}" for text in self.left]
         return tuple(found)
+
+
+NOT_HEALING = Healing()
 
 
 @dataclass(frozen=True, slots=True)

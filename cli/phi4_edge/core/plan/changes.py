@@ -15,7 +15,7 @@ from phi4_edge.core.plan.model import Install
 Change = dict[str, Any]
 # Role service takes a repair for which only this is to be done for no reason to restart.
 JOURNAL = "half-done run"
-# What a process of ours does not read: to put it right is no reason to start one anew. Modes and owners are none either.
+# What a process of ours does not read: to put it right is no reason to start one anew. Modes and owners are none.
 _UNREAD = (DAEMON_JSON, LOCAL_FACT)
 _AFTER = {"added": "removed", "stopped": STANDING}
 _READ_AGAIN = ("changed", "missing", "link", "added")

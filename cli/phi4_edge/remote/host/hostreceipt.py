@@ -49,7 +49,8 @@ def verify(ours: Tuple[str, str], root: str, seconds: float, deep: bool = False)
     """{"present", "receipt" without its files, "file_count", "drift": [{"path", "problem"}], "error" if any}.
 
     "containers": [{"service", "image", "state", "health", "memory_kills"}], where the release runs some and Docker may
-    be asked. "edited": true for a receipt that is not as it was written. "general": drop-ins for every service of the host. "heal": what the host's own check has found last.
+    be asked. "edited": true for a receipt that is not as it was written. "general": drop-ins for every service of the
+    host. "heal": what the host's own check has found last.
     `deep`: every file is hashed, whatever its stamp says.
     """
     place = root + ours[1] + "/receipt.json"
@@ -177,9 +178,7 @@ def load(handle: int, answer: Json) -> Any:
     return files, links
 
 
-def problems(
-    inside: Inside, files: list[Any], links: list[Any], end: float, deep: bool
-) -> Iterator[Tuple[str, str]]:
+def problems(inside: Inside, files: list[Any], links: list[Any], end: float, deep: bool) -> Iterator[Tuple[str, str]]:
     root = inside.root
     for entry in links:
         path = inside.check(entry["path"])

@@ -104,7 +104,8 @@ def serve(
     The payload is read whole first: a script that stopped reading would look like a lost connection. `changes`: the
     operations are for one script at a time. `ARGS["seconds_left"]`: how long the controller will wait for the answer.
     One whose connection is lost is ended soon, with what it started, except for those in `uncut`.
-    `ARGS["doubted"]`: files that are read although their stamps are as recorded. `ARGS["lock"]`: the lock of the run, which must still be its own; the journal has the operation then.
+    `ARGS["doubted"]`: files that are read although their stamps are as recorded. `ARGS["lock"]`: the lock of the run,
+    which must still be its own; the journal has the operation then.
     """
     os.umask(0o022)
     args, began = scope["ARGS"], time.monotonic()

@@ -45,7 +45,8 @@ def test_every_host_has_a_line(path: Path) -> None:
 def entry(**changes: Any) -> dict[str, Any]:
     found = {
         "host": "gw1", "state": "serving", "detail": "", "release": "r-1", "engine": "onnx", "quantization": "int4",
-        "address": "127.0.0.1:8080", "model": "phi-4-mini-instruct", "committed_at": "", "drift": [], "endings": [], "notes": [],
+        "address": "127.0.0.1:8080", "model": "phi-4-mini-instruct", "committed_at": "", "drift": [], "endings": [],
+        "notes": [],
     }  # fmt: skip
     return {**found, **changes}
 
