@@ -230,15 +230,8 @@ def note(state: str, before: Json, did: List[str], left: List[str], held: str) -
             "did": before.get("did", [])}  # fmt: skip
     if did:
         told.update(at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)), did=did[:MOST])
-    if {**told, "attempts": 0} != {
-        "format": FORMAT,
-        "left": [],
-        "held": "",
-        "at": "",
-        "did": [],
-        **before,
-        "attempts": 0,
-    }:
+    nothing = {"format": FORMAT, "left": [], "held": "", "at": "", "did": []}
+    if did or {**told, "attempts": 0} != {**nothing, **before, "attempts": 0}:
         write_json(os.path.join(state, "heal.json"), told)
 
 

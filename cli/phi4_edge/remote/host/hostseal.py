@@ -24,7 +24,7 @@ def intact(text: bytes) -> bool:
     """Whether a receipt is as it was written; one of an older version has no seal, and nobody knows."""
     at = text.find(MARK)
     if at < 0:
-        return True
+        return b'"seal"' not in text
     start, end = at + len(MARK), at + len(MARK) + DIGITS
     return text[start:end] == digest(text[:start] + OPEN.encode() + text[end:]).encode()
 
