@@ -84,17 +84,21 @@ PROGRAMS = {
     "load.py": "roles/ollama/files/load.py",
     "journal.sed": "roles/ollama/files/journal.sed",
     "start.py": "roles/webui/files/start.py",
+    "heal.py": "roles/service/files/heal.py",
     **{name: f"{PLUGINS}/{name}" for name in ("tool_parser.py", "tool_calls.py", "chat_template.jinja")},
 }
-# What units of containers run before them is part of the package, beside what else works on hosts.
-PORT, _PORT_FILE = "port.py", _PACKAGE / "remote" / "host" / "hostport.py"
+# What units of containers run before them, and what a gateway that looks after itself imports, is part of the package,
+# beside what else works on hosts.
+PORT, _HOST = "port.py", _PACKAGE / "remote" / "host"
+HEALING = ("hostaround.py", "hostlib.py", "hostlockstate.py", "hostprivate.py", "hostreceipt.py", "hostseal.py")
+PACKAGED = {PORT: "hostport.py", **{name: name for name in HEALING}}
 # Those that are code, and no part of another file.
-_CODE = ("load.py", "tool_parser.py", "tool_calls.py", PORT)
+_CODE = ("load.py", "tool_parser.py", "tool_calls.py", "heal.py", *PACKAGED)
 
 
 def program(name: str) -> Path:
     """Path of the program of ours that a gateway has under this name."""
-    return _PORT_FILE if name == PORT else root() / PROGRAMS[name]
+    return _HOST / PACKAGED[name] if name in PACKAGED else root() / PROGRAMS[name]
 
 
 def runtimes() -> dict[str, str]:
@@ -103,7 +107,7 @@ def runtimes() -> dict[str, str]:
     "phi4-edge/onnx": our engine and its image; "ollama store": Ollama's folder of models.
     """
     built = {"phi4-edge/onnx": digest(*ONNX_ENGINE), "ollama store": digest(*OLLAMA_STORE)}
-    return built | {name: _sha256(program(name)) for name in (*PROGRAMS, PORT)}
+    return built | {name: _sha256(program(name)) for name in (*PROGRAMS, *PACKAGED)}
 
 
 def code() -> dict[str, str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 try:
@@ -21,7 +22,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _requires_connection = True
-    _VALID_ARGS = frozenset({"verify_seconds", "root", "state"})
+    _VALID_ARGS = frozenset({"verify_seconds", "deep", "root", "state"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The facts document, under its own key and as a fact. A host without an answer is a failed host."""
@@ -30,7 +31,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         verify = int(self._task.args.get("verify_seconds", probe.VERIFY_SECONDS))
         try:
             there = action.placed(self._task.args)
-            args, seconds = probe.arguments(there, verify), verify + probe.SPARE_SECONDS
+            deep = boolean(self._task.args.get("deep", False))
+            args, seconds = probe.arguments(there, verify, deep), verify + probe.SPARE_SECONDS
             answer = action.on_host(self, variables, probe.OPERATION, args, seconds=seconds)
         except Phi4EdgeError as error:
             return action.failure(error)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from phi4_edge import content
-from phi4_edge.core.engines import container_unit, release_files
+from phi4_edge.core.engines import container_unit, heal_unit, release_files
 from phi4_edge.core.engines.table import ENGINES
 
 
 def test_every_file_that_a_release_is_made_of_is_there() -> None:
     built = [content.root() / path for path in (*content.ONNX_ENGINE, *content.OLLAMA_STORE)]
-    named = [content.program(name) for name in (*content.PROGRAMS, content.PORT)]
+    named = [content.program(name) for name in (*content.PROGRAMS, *content.PACKAGED)]
     assert [path for path in (*built, *named) if not path.exists()] == []
 
 
@@ -22,8 +22,9 @@ def test_every_program_of_a_release_has_a_digest() -> None:
     named = {name for engine in ENGINES.values() for name in engine.programs} | {
         release_files.PAGE_START,
         container_unit.PORT,
+        *heal_unit.PROGRAMS,
     }
-    assert named == {*content.PROGRAMS, content.PORT}
+    assert named == {*content.PROGRAMS, *content.PACKAGED}
     assert named < content.runtimes().keys()
 
 

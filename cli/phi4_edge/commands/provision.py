@@ -98,6 +98,9 @@ Exit codes: 0 done or nothing to do, 1 usage or not confirmed, 3 preflight or no
     metavar="TAG,...",
     help="How far to go: detect (look), plan (and decide) or apply (all of it).  [default: apply]",
 )
+@click.option(
+    "--deep", is_flag=True, help="Hash every managed file, and repair bytes that changed unseen (see status --deep)."
+)
 @click.option("--allow-reboot", is_flag=True, help="Reboot hosts that get an NVIDIA driver, if needed.")
 @wave_options()
 @_options.yes_option
@@ -145,8 +148,8 @@ def _check(wishes: Mapping[str, bool], plan_path: Path | None, tags: str) -> Non
         raise click.UsageError("found --check and --resume, needed one of them: --check changes nothing")
     if wishes["resume"] and plan_path:
         raise click.UsageError("found --resume and --plan, needed one of them: a resumed rollout has its own plans")
-    if tags != APPLY and (wishes["resume"] or plan_path):
-        option = "--resume" if wishes["resume"] else "--plan"
+    if tags != APPLY and (wishes["resume"] or plan_path or wishes["deep"]):
+        option = "--resume" if wishes["resume"] else "--plan" if plan_path else "--deep"
         raise click.UsageError(f"found --tags {tags} and {option}, needed one of them: {option} is for what is applied")
 
 

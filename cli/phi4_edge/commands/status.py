@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,14 +22,23 @@ if TYPE_CHECKING:
 
 @click.command("status")
 @_options.inventory_argument
+@click.option(
+    "--deep", is_flag=True, help="Read every managed byte on the hosts instead of trusting what files look like."
+)
 @_options.output_option
 @_options.reach_options
-def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
-    """Show what each host serves, whether it answers, and which of its files are not as committed.
+def command(inventory: tuple[str, ...], deep: bool, output: str, reach: Reach) -> None:
+    """Show what each host serves, whether it answers, and what of it is not as committed.
+
+    Files of models, engines and stores, and all above 256 KiB, are read again only where size, time of the last change
+    or inode differ. --deep hashes them too, and so finds bytes that changed while all three stayed: a disk that loses
+    bits, or somebody who set the time back. It costs a read of everything that is installed, 2.4 GB for Phi-4-mini: a
+    minute at the 40 MB/s of an SD card, two seconds on an NVMe. What it finds is repaired by provision --deep.
 
     \b
     Examples:
       phi4-edge status inventory/gateways.ini
+      phi4-edge status inventory/gateways.ini --deep --limit gw1
       phi4-edge status inventory/gateways.ini -o json | jq '.hosts[] | select(.state != "serving")'
 
     \b
@@ -38,7 +48,7 @@ def command(inventory: tuple[str, ...], output: str, reach: Reach) -> None:
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.operations.status import status_code, status_document
 
-    hosts, problems = _look(Fleet.open(inventory, reach))
+    hosts, problems = _look(replace(Fleet.open(inventory, reach), deep=deep))
     document = status_document(hosts, problems)
     if output == "table":
         entries = document["hosts"]
@@ -75,4 +85,5 @@ def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
                 found[host.name] = (host, facts)
         left = {name: pair for name, pair in found.items() if name not in said}
         said |= health.ask_all(left, exchange.connector(fleet.access))
-    return [classify(facts, said.get(name, Health())) for name, (_, facts) in found.items()], problems
+    states = [classify(facts, said.get(name, Health()), fleet.deep) for name, (_, facts) in found.items()]
+    return states, problems

@@ -9,13 +9,17 @@ from typing import Any
 DOCKER_PATH = "/var/lib/docker"
 DPKG_PATH = "/var/lib/dpkg"
 SYSTEM_PATH = "/etc"
+# What Ansible tells other people's plays of the release.
+LOCAL_FACT = "/etc/ansible/facts.d/phi4_edge.fact"
 
 UNIT, WEBUI_UNIT, REHEARSAL_UNIT = "phi4-edge.service", "phi4-edge-webui.service", "phi4-edge-rehearsal.service"
 # The port of an engine that systemd can hand it to; others bind it themselves.
 SOCKET_UNIT = "phi4-edge.socket"
 # Keeps the model loaded of an engine that would load it with the first request.
 LOAD_UNIT = "phi4-edge-load.service"
-UNITS = (SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT)
+# Look after the release where the inventory wants it; the timer starts the other one.
+HEAL_UNIT, HEAL_TIMER = "phi4-edge-heal.service", "phi4-edge-heal.timer"
+UNITS = (SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, HEAL_UNIT, HEAL_TIMER)
 PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT = "phi4-edge", "phi4-edge-rehearsal", "phi4-edge-webui"
 
 LOOPBACK = "127.0.0.1"
@@ -65,8 +69,8 @@ STANDARD = Layout()
 # What lies in each: neither directory may lie in something of the other's.
 IN_ROOT = ("current", "engines", "releases")
 IN_STATE = (
-    *("docker.json", "fact.json", "journal.json", "lock", "models", "receipt.json", "staging", "stores", "trust"),
-    "webui",
+    *("docker.json", "fact.json", "heal", "heal.json", "journal.json", "lock", "models", "receipt.json", "staging"),
+    *("stores", "trust", "webui"),
 )
 
 

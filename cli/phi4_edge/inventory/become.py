@@ -14,6 +14,7 @@ _ANSIBLES = (
     "ansible_shell_executable",
     "ansible_sudo_chdir",
     "probe_become",
+    "probe_deep",
     "probe_verify_seconds",
     "probe_timeout_seconds",
     "doctor_become",

@@ -15,8 +15,12 @@ from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner import run as runner_run
 from phi4_edge.runner.access import Access
 
+# The variable of role probe that asks for a look at every byte.
+DEEP = "probe_deep"
 # Of one task on one host. A look takes seconds; the slowest boards, busy with others, need two minutes.
 LOOK_SECONDS = 240
+# The same where every managed byte is read: 2.4 GB at the 4 MB/s of a worn-out SD card take ten minutes.
+DEEP_SECONDS = 1020
 # What Python, Ansible and ssh say to who asks where there is no terminal. What a host says of its own has other words.
 _ASKED = re.compile(r"EOFError|EOF when reading|I/O operation on closed file|'/dev/tty'|stdin is not interactive")
 
@@ -35,15 +39,19 @@ def survey(
     settled: Mapping[str, Mapping[str, Any] | HostResult],
     interrupts: Interrupts,
     on_event: Callable[[runner_run.HostEvent], None],
+    deep: bool = False,
 ) -> Survey:
     """Every host is in exactly one part of the survey; Ansible looks at those that are not `settled`.
+
+    `deep`: every managed file is hashed, whatever its stamp says.
 
     Raises InterruptedRunError after Ctrl-C (nothing was changed) and RunnerError when Ansible itself cannot run.
     """
     found = dict(settled)
     left = [host for host in hosts if host not in found]
     if left and not interrupts.stopping:
-        run = access.run("detect", left, task_timeout=LOOK_SECONDS)
+        wanted = {DEEP: True} if deep else {}
+        run = access.run("detect", left, wanted, task_timeout=DEEP_SECONDS if deep else LOOK_SECONDS)
         outcome = runner_run.execute(run, on_event, lambda: interrupts.must_end(critical=False))
         found |= {host: _document(host, outcome.hosts.get(host)) for host in left}
     if interrupts.stopping:

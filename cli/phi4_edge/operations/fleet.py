@@ -30,11 +30,15 @@ from phi4_edge.view.view import STEPS, View, progress_view
 
 @dataclass(frozen=True)
 class Fleet:
-    """Hosts in inventory order, how they are reached, and variables from the command line that go over theirs."""
+    """Hosts in inventory order, how they are reached, and variables from the command line that go over theirs.
+
+    `deep`: a look hashes every managed file, and trusts no stamp.
+    """
 
     hosts: tuple[Host, ...]
     access: Access
     settings: Mapping[str, Any]
+    deep: bool = False
 
     @classmethod
     def open(cls, inventory: Sequence[str], reach: Reach, settings: Mapping[str, Any] | None = None) -> Fleet:
@@ -83,7 +87,8 @@ class Fleet:
         """
         view.phase(f"Looking at {count(len(self.hosts), 'host')}")
         with contextlib.nullcontext(interrupts) if interrupts is not None else Interrupts() as asked:
-            return Look(self.access, asked, view.event, keep, *(then or ())).at(self.hosts)
+            what, seconds = then or (None, 0.0)
+            return Look(self.access, asked, view.event, keep, what, seconds, self.deep).at(self.hosts)
 
     def refused(self, interrupts: Interrupts) -> list[HostResult]:
         """Hosts that do not let us in, or not do what is needed there. Raises InterruptedRunError after Ctrl-C."""

@@ -26,6 +26,7 @@ from phi4_edge.ssh.kept import Sessions
 from phi4_edge.ssh.visit import Purpose, Visit, visit
 
 SECONDS = probe.VERIFY_SECONDS + probe.SPARE_SECONDS
+DEEP_SECONDS = probe.DEEP_SECONDS + probe.SPARE_SECONDS
 ROLE, TASK = "probe", "Read what the host says about itself"
 
 OnEvent = Callable[[HostEvent], None]
@@ -37,7 +38,8 @@ Then = Callable[[Guest, Document], None]
 class Look:
     """Looks at hosts; changes nothing on them. `keep`: their sessions stay open there.
 
-    `then` is called for each document while its host's session is open; it may take `then_seconds`.
+    `then` is called for each document while its host's session is open; it may take `then_seconds`. `deep`: every
+    managed file is hashed, whatever its stamp says.
     """
 
     access: Access
@@ -46,6 +48,7 @@ class Look:
     keep: Sessions | None = None
     then: Then | None = None
     then_seconds: float = 0.0
+    deep: bool = False
     _one: threading.Lock = field(default_factory=threading.Lock)
 
     def at(self, hosts: Sequence[Host]) -> Survey:
@@ -55,7 +58,7 @@ class Look:
         """
         purpose: Purpose[Document | str] = Purpose(
             work=self._ask,
-            seconds=lambda _: SECONDS + self.then_seconds,
+            seconds=lambda _: self._seconds + self.then_seconds,
             become_password=self.access.become_password or "",
             password=self.access.connection_password or "",
             keep=self.keep,
@@ -70,13 +73,19 @@ class Look:
                 settled[host.name] = found.result
             elif not found.refusal.ok:
                 settled[host.name] = refused(found.refusal)
-        return survey(self.access, [host.name for host in hosts], settled, self.interrupts, self.on_event)
+        return survey(self.access, [host.name for host in hosts], settled, self.interrupts, self.on_event, self.deep)
+
+    @property
+    def _seconds(self) -> float:
+        return DEEP_SECONDS if self.deep else SECONDS
 
     def _ask(self, guest: Guest) -> Document | str:
         """The host's document, or why what it sent is none."""
         there = Overrides.from_vars(guest.host.name, guest.host.vars).layout
         try:
-            answer = ask(guest, self._one, probe.OPERATION, probe.arguments(there), SECONDS)
+            verify = probe.DEEP_SECONDS if self.deep else probe.VERIFY_SECONDS
+            args = probe.arguments(there, verify, self.deep)
+            answer = ask(guest, self._one, probe.OPERATION, args, self._seconds)
         except FactsError as error:
             return str(error)
         document = probe.document(answer, guest.host.name, there)

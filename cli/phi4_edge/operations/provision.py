@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from phi4_edge.core.rollout.waves import Wave, kind_of
 from phi4_edge.errors import AGAIN
 from phi4_edge.operations import drivers, plan_file, supply, trust
 from phi4_edge.operations.artifacts import Making
-from phi4_edge.operations.detect import Survey
+from phi4_edge.operations.detect import DEEP, Survey
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.options import Reach, Waving
 from phi4_edge.operations.plan import Planned, Planner, PlanSet
@@ -41,12 +41,16 @@ NOTHING_MORE = "interrupted after the driver; nothing else was changed"
 
 @dataclass(frozen=True)
 class Wish:
-    """What the operator wants beside the waves. `check`: nothing is changed. `resume`: go on with the last rollout."""
+    """What the operator wants beside the waves. `check`: nothing is changed. `resume`: go on with the last rollout.
+
+    `deep`: each look hashes every managed file, so that bytes are repaired whose stamp says nothing.
+    """
 
     check: bool = False
     diff: bool = False
     allow_reboot: bool = False
     resume: bool = False
+    deep: bool = False
 
 
 @dataclass
@@ -76,7 +80,7 @@ class Provisioning:
         rolling = Rolling.open(
             inventory, reach, waving, "provision", resume=wish.resume, check=wish.check, diff=wish.diff
         )
-        return cls(rolling.left, Store(), rolling, allow_reboot=wish.allow_reboot)
+        return cls(replace(rolling.left, deep=wish.deep), Store(), rolling, allow_reboot=wish.allow_reboot)
 
     def unpack(self, path: Path, view: View) -> None:
         """Everything that this run pushes comes from the bundle `path`; the network of this controller is not used.
@@ -232,6 +236,7 @@ class Provisioning:
         variables: dict[str, Any] = {
             "plan_expected": {host: plan.fingerprint for host, plan in plans.items()},
             **dict.fromkeys(stores, str(self.store.root)),
+            **({DEEP: True} if self.fleet.deep else {}),
         }
         # For pages that get their administrator in this run, where the inventory has no password for him.
         self.rolling.passwords = {host: secrets.token_urlsafe(15) for host, plan in plans.items() if plan.webui}

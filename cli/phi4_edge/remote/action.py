@@ -26,7 +26,7 @@ from phi4_edge.core.layout import STANDARD, Layout
 from phi4_edge.core.text import clean
 from phi4_edge.errors import FactsError, HostFailedError, InventoryError, Phi4EdgeError
 from phi4_edge.remote import answers, collection
-from phi4_edge.remote.call import call, held
+from phi4_edge.remote.call import call, doubted, held
 from phi4_edge.remote.inquiry import NEXT
 from phi4_edge.remote.inquiry import held as held_to_schema
 from phi4_edge.remote.scripts import composed
@@ -132,8 +132,9 @@ def _exchanged(
         found: Mapping[str, Any] = action._low_level_execute_command(line, in_data=in_data, sudoable=sudoable)
         return found
 
-    text, given = composed(role, script), {**args, "do": do}
-    lock = held(action._templar.available_variables)
+    text, given, known = composed(role, script), {**args, "do": do}, action._templar.available_variables
+    lock, paths = held(known), doubted(known)
+    given |= {"doubted": paths} if paths else {}
     size = answers.OPERATIONS[operation].size
     return call(execute, secrets.token_hex(8), python, text, given, payload, seconds, lock, size)
 

@@ -226,7 +226,7 @@ OPERATIONS: Mapping[Key, Operation] = {
     ("receipt", "receipt", "sweep"): Operation(
         record({"changed": flag, "pruned": listing(text(1000), MOST_FILES)}), HOUR, size=LARGE
     ),
-    ("service", "release", "stage"): Operation(record({**_CHANGES, "diff": DIFF}), size=LARGE),
+    ("service", "release", "stage"): Operation(record({**_CHANGES, "diff": DIFF, "reread": flag}), size=LARGE),
     ("service", "release", "verify"): Operation(record({"verified": flag})),
     ("service", "release", "rehearse"): Operation(record({"changed": flag})),
     ("service", "release", "rest"): Operation(record({"changed": flag, "ended": flag})),

@@ -31,6 +31,18 @@ def held(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {**texts, "controller": dict(lock.get("controller") or {})}
 
 
+def doubted(variables: Mapping[str, Any]) -> list[str]:
+    """Files that a look found changed on the host and the run repairs: no stamp of theirs is believed there.
+
+    `variables` are those of a task.
+    """
+    facts = variables.get("ansible_facts")
+    plan = facts.get("phi4_plan") if isinstance(facts, Mapping) else None
+    changes = plan.get("changes") if isinstance(plan, Mapping) else None
+    paths = [str(each.get("what")) for each in changes or () if each.get("before") == "changed"]
+    return [path for path in paths if path.startswith("/")]
+
+
 def call(
     execute: Execute,
     nonce: str,

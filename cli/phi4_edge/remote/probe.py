@@ -11,13 +11,15 @@ from phi4_edge.remote import answers
 OPERATION: answers.Key = ("probe", "probe", "probe")
 # For the files of the receipt whose size or time changed: 2.4 GB at the 40 MB/s of an SD card take 60 s.
 VERIFY_SECONDS = 120
+# Where every managed byte is read: models, engine and stores.
+DEEP_SECONDS = 900
 # Beside the verifying of files: the sources themselves, and a board that starts Python slowly.
 SPARE_SECONDS = 120.0
 
 
-def arguments(there: Layout, verify_seconds: int = VERIFY_SECONDS) -> dict[str, Any]:
-    """What the script is told."""
-    return {"verify_seconds": verify_seconds, "layout": there.to_dict()}
+def arguments(there: Layout, verify_seconds: int = VERIFY_SECONDS, deep: bool = False) -> dict[str, Any]:
+    """What the script is told. `deep`: to hash every managed file, whatever its stamp says."""
+    return {"verify_seconds": verify_seconds, "deep": deep, "layout": there.to_dict()}
 
 
 def document(answer: Mapping[str, Any], host: str, there: Layout) -> dict[str, Any]:

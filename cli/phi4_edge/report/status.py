@@ -33,13 +33,13 @@ def overview(hosts: Sequence[Mapping[str, Any]], width: int) -> list[str]:
 
 
 def troubles(hosts: Sequence[Mapping[str, Any]], width: int) -> list[str]:
-    """Why a host does not serve, each file that drifted, what to do next; and of every host what was killed on it."""
+    """Why a host does not serve, each thing that drifted, what to do next; of every host what was killed or healed."""
     lines: list[str] = []
     for host in hosts:
-        if host["state"] == "serving" and not host["endings"]:
+        if host["state"] == "serving" and not host["endings"] and not host["notes"]:
             continue
         lines += ["", *wrap(f"{host['host']}: {words.why(host)}", width, rest="    ")]
-        for text in host["endings"]:
+        for text in (*host["endings"], *host["notes"]):
             lines += wrap(text, width, first="    ", rest="        ")
         for item in host["drift"][:MOST_FILES]:
             lines += wrap(words.drifted(item), width, first="    ", rest="        ")

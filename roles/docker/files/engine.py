@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
 import time
 
@@ -10,6 +12,8 @@ from hostlib import HostError, Json
 from hostrun import command, serve
 
 UNIT = "docker.service"
+# Whom Docker's socket belongs to; units of ours ask Docker with its rights.
+GROUP, SOCKET = "docker", "/run/docker.sock"
 ANSWER_SECONDS = 90.0
 RELOAD_SECONDS = 10.0
 
@@ -92,11 +96,38 @@ def back(args: Json, known: Json) -> None:
     command("systemctl", "restart", UNIT, timeout=180.0)
 
 
+def group_there() -> bool:
+    """Whether the group exists that may use Docker's socket."""
+    with contextlib.suppress(KeyError):
+        return bool(grp.getgrnam(GROUP))
+    return False
+
+
+def add_group() -> None:
+    """The group exists, with the number that Docker's socket still has where that is nobody else's."""
+    number: list[str] = []
+    with contextlib.suppress(OSError):
+        owner = os.stat(SOCKET).st_gid
+        number = ["--gid", str(owner)] if owner and not named(owner) else []
+    status, output = command("groupadd", "--system", *number, GROUP)
+    if status and not group_there():
+        raise HostError(f"groupadd {GROUP} failed with exit status {status}: {output[-300:]}")
+
+
+def named(number: int) -> bool:
+    """Whether a group has this number."""
+    with contextlib.suppress(KeyError):
+        return bool(grp.getgrgid(number))
+    return False
+
+
 def run(args: Json, _payload: bytes) -> Json:
     """Docker is enabled, runs with the configuration on disk, and answers, and so does Compose."""
     known, found, changes = recall(args), state(), []
     if found.get("LoadState") == "masked":
         raise HostError(f"{UNIT} is masked: run `systemctl unmask {UNIT}` on the host")
+    if not group_there():
+        changes.append(f"group {GROUP} added")
     if found.get("UnitFileState") != "enabled":
         changes.append("enabled")
     pending, active = bool(known.get("pending")), found.get("ActiveState") == "active"
@@ -104,6 +135,8 @@ def run(args: Json, _payload: bytes) -> Json:
         changes.append("restarted" if active else "started")
     if args["check"]:
         return {"changed": bool(changes), "changes": changes}
+    if f"group {GROUP} added" in changes:
+        add_group()
     if "enabled" in changes:
         systemctl("enable", "--quiet", UNIT)
     if pending:

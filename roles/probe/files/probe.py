@@ -25,9 +25,9 @@ import hostpool
 import machine
 import mounts
 from hostlockstate import LOCK_BEAT, lock_journal, lock_status
+from hostreceipt import verify
 from hostsources import SOURCE_SECONDS, collect
 from hosttools import Gap, Once, ranges, run, standing, tool
-from receipt import verify
 from rooted import TEXT_LIMIT, Root
 
 ARGS, EMIT = globals()["ARGS"], globals()["EMIT"]  # the bootstrap's
@@ -37,10 +37,10 @@ FILES = Root(ROOT)
 read, read_bytes, first = FILES.read, FILES.read_bytes, FILES.first
 VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
-UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service", "docker.service")
+UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service", "docker.service", "phi4-edge-heal.timer")
 UNIT_FIELDS = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description,StatusText,"
-    "ActiveEnterTimestampMonotonic"
+    "ActiveEnterTimestampMonotonic,NeedDaemonReload"
 )
 DOCKER_FIELDS = "{{.Driver}} {{.DriverStatus}}\n{{.DockerRootDir}}"
 PORT_LOOKS = 2
@@ -279,7 +279,7 @@ SOURCES: Dict[str, Callable[[], str]] = {
     "service": lambda: tool("systemctl", "show", *UNITS, "-p", UNIT_FIELDS),
     "clock": lambda: "%d %d" % (time.time(), time.monotonic() * 1e6),
     "memory_kills": memory_kills,
-    "receipt": lambda: json.dumps(verify(OURS, ROOT, VERIFY_SECONDS)),
+    "receipt": lambda: json.dumps(verify(OURS, ROOT, VERIFY_SECONDS, ARGS.get("deep", False))),
     "lock": lambda: json.dumps(lock_status(OURS[1], LOCK_BEAT, ROOT)),
     "journal": journal,
     "installed": installed,

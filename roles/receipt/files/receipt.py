@@ -15,29 +15,46 @@ from hostlib import (
     lines_of,
     link_target,
     own_directory,
+    read_bytes,
     read_json,
     read_record,
     recorded_links,
     regular_files,
     remove_tree,
+    write_atomic,
     write_json,
 )
 from hostowner import our_owner, owner
 from hostrun import serve
+from hostseal import intact, sealed
 from hostunit import PASSED
 
+# The program of a release that looks after itself, and what it leaves in the state.
+HEALER, HEALED = "heal.py", ("heal", "heal.json")
 # Kept as they are while nothing else in the receipt changes, so that a second commit is no change.
 VOLATILE = ("committed_at", "phi4_edge_version")
 
 
 def known_files(args: Json) -> dict[str, Json]:
     """Hashes that somebody verified before, by path: a file whose stamp still matches is not read again."""
-    receipt = read_json(args["receipt"])
-    found = lines_of(receipt) if isinstance(receipt, dict) else {}
+    found = lines_of(receipt_of(args))
     for tree in trees(args):
         for name, line in read_record(tree).items():
             found[os.path.join(tree, name)] = line
     return found
+
+
+def receipt_of(args: Json) -> Json:
+    """The receipt on the host; {} where there is none, or one that was edited: none of its lines can be relied on."""
+    found = read_json(args["receipt"]) if intact(read_bytes(args["receipt"]) or b"") else None
+    return found if isinstance(found, dict) else {}
+
+
+def remembered(args: Json) -> Json:
+    """Which release was committed, and the one before: of the local fact, where no receipt tells any more."""
+    fact, there = read_json(hostfact.path()), listed(os.path.join(args["root"], "releases"))
+    known = fact if isinstance(fact, dict) else {}
+    return {name: known[name] for name in ("release", "previous_release") if known.get(name) in there}
 
 
 def release_of(args: Json) -> str:
@@ -85,8 +102,7 @@ def commit(args: Json, _payload: bytes) -> Json:
 
     `check`: only says whether the receipt would change.
     """
-    before = read_json(args["receipt"])
-    before = before if isinstance(before, dict) else {}
+    before = receipt_of(args) or remembered(args)
     # A release that was taken back because it is bad is nothing to go back to.
     previous = None if args.get("forget") else before_this(before, args["body"]["release"])
     receipt = dict(args["body"], previous_release=previous)
@@ -102,15 +118,19 @@ def commit(args: Json, _payload: bytes) -> Json:
     take_back(foreign)
     receipt["files"] = managed(args)
     receipt["links"] = [{"path": path, "target": link_target(path)} for path in links(args)]
-    same = {key: value for key, value in receipt.items() if key not in VOLATILE}
-    if same == {key: value for key, value in before.items() if key not in VOLATILE}:
+    if lasting(receipt) == lasting(before):
         write_json(PASSED, gate, 0o600)
         return {"changed": bool(prune(args, before)) or bool(foreign), "file_count": len(receipt["files"])}
     receipt["committed_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     renew(args, receipt)
-    write_json(args["receipt"], receipt)
+    write_atomic(args["receipt"], sealed(receipt))
     write_json(PASSED, gate, 0o600)
     return {"changed": True, "file_count": len(receipt["files"]), "pruned": prune(args, receipt)}
+
+
+def lasting(receipt: Json) -> Json:
+    """What two receipts of the same state have in common."""
+    return {key: value for key, value in receipt.items() if key not in (*VOLATILE, "seal")}
 
 
 def renew(args: Json, receipt: Json) -> None:
@@ -189,6 +209,8 @@ def prune(args: Json, receipt: Json) -> list[str]:
         paths = [os.path.join(os.path.realpath(folder), name) for name in listed(folder)]
         old += [path for path in paths if path not in needed and path[: -len(".json")] not in needed]
     old += [os.path.join(state, "staging", name) for name in listed(os.path.join(state, "staging"))]
+    if not os.path.lexists(os.path.join(releases, str(receipt.get("release")), HEALER)):
+        old += [os.path.join(state, name) for name in HEALED]
     return gone + [path for path in old if remove_tree(path)]
 
 

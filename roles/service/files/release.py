@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Callable, Collection, Mapping
 
 import hostadmit
+import hostaround
 import hostdocker
 import hostjournal
 import hostlayout
@@ -23,6 +25,9 @@ from hostlib import (
 from hostrun import command, serve
 from hostunit import (
     FOLDER,
+    HEAL,
+    HEAL_TIMER,
+    HEALING,
     MAIN,
     PROJECTS,
     REHEARSAL,
@@ -59,7 +64,7 @@ def switched(args: Json) -> Json:
     release, root = release_of(args), str(args["root"])
     wanted = units_of(release)
     changes = pending(args, wanted)
-    restart = bool(args["restart"] or changes or cut() or not all(active(unit) for unit in wanted))
+    restart = bool(args["restart"] or due(root, changes) or cut() or not all(map(active, lasting(wanted))))
     if args["check"]:
         return {"changed": bool(changes) or restart, "changes": changes, "restarted": False}
     if MAIN not in wanted:
@@ -73,16 +78,31 @@ def switched(args: Json) -> Json:
         halt(root, kept)
     install(wanted, changes)
     link_atomic(os.path.join("releases", args["release"]), os.path.join(root, "current"))
-    changes += [f"enabled {unit}" for unit, text in wanted.items() if enable(unit, text.decode("utf-8", "replace"))]
+    enabled = {unit: text.decode("utf-8", "replace") for unit, text in wanted.items() if unit != HEAL}
+    changes += [f"enabled {unit}" for unit, text in enabled.items() if enable(unit, text)]
     if changes or any(shown(unit).get("NeedDaemonReload") == "yes" for unit in wanted):
         must("daemon-reload")
     if restart and kept:
         stop(MAIN, shown(MAIN))  # a client that came in between had the port start the old one again
-    for unit in wanted if restart else ():
+    for unit in lasting(wanted) if restart else ():
         command("systemctl", "reset-failed", unit)  # a unit that gave up would refuse to start; fails for a new one
         must("start", "--no-block", unit)
+    if HEAL_TIMER in wanted and not active(HEAL_TIMER):
+        must("start", "--no-block", HEAL_TIMER)
+        changes.append(f"started {HEAL_TIMER}")
     remove_tree(SWITCHING)
     return {"changed": bool(changes) or restart, "changes": changes, "restarted": restart}
+
+
+def lasting(wanted: Mapping[str, bytes]) -> list[str]:
+    """The units that run as long as the release serves: those that look after it come and go."""
+    return [unit for unit in wanted if unit not in HEALING]
+
+
+def due(root: str, changes: list[str]) -> list[str]:
+    """The changes that are a reason to start the service anew: no process reads the others."""
+    unread = (os.path.join(root, "current"), *(os.path.join(FOLDER, unit) for unit in HEALING))
+    return [path for path in changes if path not in unread]
 
 
 def active(unit: str) -> bool:
@@ -114,13 +134,19 @@ def install(wanted: Mapping[str, bytes], changes: list[str]) -> None:
             write_atomic(os.path.join(FOLDER, unit), wanted[unit])
     for unit in surplus:
         drop(unit)
+    for path in hostaround.added(""):
+        remove_tree(path)
+        with contextlib.suppress(OSError):  # it holds something else of somebody's
+            os.rmdir(os.path.dirname(path))
 
 
 def pending(args: Json, wanted: dict[str, bytes]) -> list[str]:
-    """Paths that differ from what the release wants: its units, those that it has no use for, the current link."""
+    """Paths that differ from what the release wants: its units, those that it has no use for or that somebody added,
+    what others have added to them, the current link."""
     changes = [os.path.join(FOLDER, unit) for unit in wanted if not holds(os.path.join(FOLDER, unit), wanted[unit])]
     surplus = [unit for unit in UNITS if unit not in wanted]
     changes += [path for unit in surplus for path in traces(unit) if os.path.lexists(path)]
+    changes += [path for path in hostaround.added("") if path not in changes]
     current = os.path.join(str(args["root"]), "current")
     if link_target(current) != os.path.join("releases", args["release"]):
         changes.append(current)
@@ -219,7 +245,7 @@ def runs(args: Json) -> bool:
     """Whether the host runs the release `args["release"]`, and no run was cut behind a switch to another one."""
     journal, wanted = read_json(os.path.join(str(args["state"]), hostjournal.NAME)), units_of(release_of(args))
     half_done = cut() or (isinstance(journal, dict) and hostjournal.switched(journal))
-    return not half_done and all(active(unit) for unit in wanted) and not pending(args, wanted)
+    return not half_done and all(map(active, lasting(wanted))) and not pending(args, wanted)
 
 
 def rollback(args: Json, _payload: bytes) -> Json:

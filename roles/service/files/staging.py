@@ -20,6 +20,8 @@ from hostowner import our_owner, owner
 from hostrun import clean, command
 from hostunit import UNITS
 
+# What the release keeps of its plan; no process reads it.
+PLAN = "plan.json"
 RELEASE = re.compile(r"r-[0-9a-f]{12}")
 # Of every file of a release, with its owner.
 WANTED = "mode 0644, owner %s\n"
@@ -48,18 +50,21 @@ def rights(path: str) -> str:
 def stage(args: Json, _payload: bytes) -> Json:
     """The release directory holds the given files and links; only what differs is written. `check`: nothing is.
 
+    `reread`: something of it that a process of the release reads had another content, or none.
+
     Raises HostError where this host trusts keys and the release is not made of what one of them signed. An engine's
     role stages its part first, without `state`; what the service's stages behind it is held to all of it.
     """
     root = release_of(args)
     if "state" in args:
         hostadmit.guard_release(args, root, args["files"], args["links"], stage=True)
-    changes, diff = [], []
+    changes, diff, reread = [], [], False
     for name, text in sorted(args["files"].items()):
         path, wanted = inside(root, name), text.encode()
         if holds(path, wanted):
             continue
         changes.append(path)
+        reread = reread or (name != PLAN and read_bytes(path) != wanted)
         before = clean((read_bytes(path) or b"").decode("utf-8", "replace"), 20000)
         before += "\n" if before else ""
         headers = {"before_header": path, "after_header": path}
@@ -78,7 +83,9 @@ def stage(args: Json, _payload: bytes) -> Json:
         if not args["check"]:
             own_directory(root, 0o755)
             link_atomic(target, path)
-    return {"changed": bool(changes), "changes": changes, "diff": diff if args["diff"] else []}
+    return {
+        "changed": bool(changes), "changes": changes, "diff": diff if args["diff"] else [], "reread": reread
+    }  # fmt: skip
 
 
 def verify(args: Json, _payload: bytes) -> Json:

@@ -108,7 +108,14 @@ def test_every_role_that_uses_one_specifies_it() -> None:
         (f"{HOST}/hostjournal.py", "REHEARSAL", layout.REHEARSAL_UNIT),
         ("cli/phi4_edge/ssh/relay.py", "UNIT", layout.UNIT),
         ("cli/phi4_edge/ssh/relay.py", "SOCKET_UNIT", layout.SOCKET_UNIT),
-        ("roles/probe/files/probe.py", "UNITS", (layout.UNIT, layout.SOCKET_UNIT, layout.LOAD_UNIT, "docker.service")),
+        (f"{HOST}/hostunit.py", "HEALING", (layout.HEAL_UNIT, layout.HEAL_TIMER)),
+        (f"{HOST}/hostaround.py", "UNITS", layout.UNITS),
+        ("roles/service/files/heal.py", "UNITS", layout.UNITS),
+        (
+            "roles/probe/files/probe.py",
+            "UNITS",
+            (layout.UNIT, layout.SOCKET_UNIT, layout.LOAD_UNIT, "docker.service", layout.HEAL_TIMER),
+        ),
         ("roles/ollama/files/load.py", "UNIT", layout.UNIT),
     ],
 )

@@ -72,6 +72,7 @@ STATUS: list[dict[str, Any]] = [
         "next_step": step,
         "drift": drift,
         "endings": endings,
+        "notes": [],
     }
     for name, state, detail, step, drift, endings in (
         ("gw1", "serving", "", "", [], []),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi4_edge.core import layout
-from phi4_edge.core.engines import compose, container_unit, units
+from phi4_edge.core.engines import compose, container_unit, heal_unit, units
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.text import canonical
 
@@ -25,7 +25,8 @@ _UNNAMED = "r-000000000000"
 def programs(plan: Plan) -> tuple[str, ...]:
     """Return the names of the programs that lie in the release of a plan."""
     contained = plan["service_manager"] == "compose" or plan.get("webui")
-    return (*ENGINES[plan["engine"]].programs, *((container_unit.PORT,) if contained else ()))
+    healing = heal_unit.PROGRAMS if heal_unit.wanted(plan) else ()
+    return (*ENGINES[plan["engine"]].programs, *((container_unit.PORT,) if contained else ()), *healing)
 
 
 def unit_files(plan: Plan, release: str) -> dict[str, str]:
@@ -37,6 +38,8 @@ def unit_files(plan: Plan, release: str) -> dict[str, str]:
         found[layout.LOAD_UNIT] = units.loader(plan, release)
     if plan["service_manager"] == "systemd":
         found[units.ENVIRONMENT_FILE] = units.environment(plan, release)
+    if heal_unit.wanted(plan):
+        found |= {layout.HEAL_UNIT: heal_unit.service(plan, release), layout.HEAL_TIMER: heal_unit.timer()}
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from phi4_edge.core.facts.journal import Journal, Lock
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.facts.units import ModelState, Service, model_state
-from phi4_edge.core.layout import LOAD_UNIT, SOCKET_UNIT, UNIT
+from phi4_edge.core.layout import HEAL_TIMER, LOAD_UNIT, SOCKET_UNIT, UNIT
 from phi4_edge.core.text import clean, integer
 
 # Seconds since 1970 that a date of four digits has.
@@ -43,6 +43,8 @@ def service(sources: Sources) -> Service | None:
         since=_moment(sources.text_or_none("clock"), values.get("ActiveEnterTimestampMonotonic")),
         memory_kills=integer(sources.text_or_none("memory_kills")) or 0,
         model=model_state(loader.get("StatusText")) if loader.get("ActiveState") == "active" else ModelState(),
+        healer=_standing(units.get(HEAL_TIMER, {})),
+        outdated=any(units.get(name, {}).get("NeedDaemonReload") == "yes" for name in (UNIT, SOCKET_UNIT, LOAD_UNIT)),
     )
 
 

@@ -1,13 +1,20 @@
-"""Where on a host lies what is installed there, as its unit says, and what is said of one that shall be elsewhere."""
+"""Where on a host lies what is installed there, as its unit says, and what it needs there and has no longer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.facts.receipt import Drift
 from phi4_edge.core.facts.sources import Sources
-from phi4_edge.core.layout import Layout
+from phi4_edge.core.facts.units import STANDING
+from phi4_edge.core.inventory import EVERYWHERE
+from phi4_edge.core.layout import HEAL_TIMER, Layout
 from phi4_edge.core.values import directory
 
 UNKNOWN = "-"
+# States of the NVIDIA hardware in which the driver has said which GPUs there are.
+_COUNTED = ("usable", "none", "no_driver", "no_devices", "unusable")
 REMOVE = "remove it there first (phi4-edge remove with those values), then provision"
 
 
@@ -41,3 +48,39 @@ def misplaced(facts: HostFacts) -> tuple[str, str]:
     found = " and ".join(f"{name}={there.variables[name]}" for name in differ)
     wanted = " and ".join(f"{name}={facts.layout.variables[name]}" for name in differ)
     return f"found what serves installed with {found}, needed {wanted}", f"set {found} again, or {REMOVE}"
+
+
+def lost(facts: HostFacts) -> tuple[Drift, ...]:
+    """Return what the committed release needs of its host, and what of that is not there any more."""
+    return tuple(_lost(facts)) if facts.receipt.present else ()
+
+
+def _lost(facts: HostFacts) -> Iterator[Drift]:
+    receipt, gone = facts.receipt, {gap.source for gap in facts.gaps if gap.kind == "missing"}
+    if receipt.service_manager == "compose" or receipt.webui_image.key:
+        if not facts.docker and ("docker" in gone or facts.system.docker_unit == "missing"):
+            yield Drift("Docker Engine", "missing")
+        elif not facts.compose and "compose" in gone:
+            yield Drift("Docker Compose", "missing")
+    if receipt.gpu and receipt.service_manager == "compose" and not facts.toolkit and "nvidia_ctk" in gone:
+        yield Drift("NVIDIA Container Toolkit", "missing")
+    if receipt.gpu and facts.nvidia.state in _COUNTED and receipt.gpu not in {gpu.uuid for gpu in facts.nvidia.gpus}:
+        yield Drift(f"GPU {receipt.gpu}", "missing")
+    if facts.service is not None and facts.service.healer not in ("", STANDING):
+        yield Drift(HEAL_TIMER, "stopped")
+
+
+def taken(facts: HostFacts) -> str:
+    """Return the address and port of the committed release where another program listens, "" where none does.
+
+    Ours is who listens while systemd has the port, a process of the unit runs, or the engine's container does.
+    """
+    receipt, service = facts.receipt, facts.service
+    if not receipt.port or service is None or service.socket.startswith("active") or facts.orphaned:
+        return ""
+    ours = service.main_pid != 0
+    if receipt.service_manager == "compose" and receipt.containers is not None:
+        ours = "engine" not in receipt.missing_containers
+    places = ((at, port) for at, port in facts.listening if port == receipt.port and not ours)
+    found = [at for at, _ in places if at in (receipt.bind, *EVERYWHERE) or receipt.bind in EVERYWHERE]
+    return f"{found[0]}:{receipt.port}" if found else ""

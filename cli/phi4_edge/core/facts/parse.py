@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from phi4_edge.core.facts import activity, cgroup, cpu, gpu, installed, memory, system
@@ -56,7 +57,13 @@ def loads(text: str) -> HostFacts:
 
 def parse(document: Mapping[str, Any]) -> HostFacts:
     """Return the facts of one raw document; raises FactsError that names what is missing and what to do."""
-    sources = Sources(document)
+    facts = _parsed(Sources(document))
+    lost = installed.lost(facts)
+    return replace(facts, receipt=replace(facts.receipt, drift=(*facts.receipt.drift, *lost))) if lost else facts
+
+
+def _parsed(sources: Sources) -> HostFacts:
+    """Return the facts as the host told them."""
     images = memory.images(sources)
     kernel, architecture, total, found, disks = _essentials(sources, images)
     system = _system(sources)

@@ -7,22 +7,27 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from phi4_edge import __version__
-from phi4_edge.core.facts.units import Service
+from phi4_edge.core.facts.units import NOT_HEALING, Healing, Service
 from phi4_edge.core.text import LARGEST, clean
 
 FORMAT = "phi4-edge/receipt/1"
-PROBLEMS = ("missing", "changed", "mode", "owner", "link")
+PROBLEMS = ("missing", "changed", "mode", "owner", "link", "added", "untagged", "stopped")
+DAEMON_JSON = "/etc/docker/daemon.json"
 # A release of one engine has some thousands of files; more findings than this say nothing new.
-MOST_DRIFT = 1000
-MOST_CONTAINERS = 50
+MOST_DRIFT, MOST_CONTAINERS = 1000, 50
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One managed file that is not as the receipt says; problem is one of `PROBLEMS`."""
+    """One thing that is not as committed: a file, or what the release needs (a group, a GPU); see `PROBLEMS`."""
 
     path: str
     problem: str
+
+    @property
+    def managed(self) -> bool:
+        """True for a file that the receipt names."""
+        return self.path.startswith("/") and self.path != DAEMON_JSON and self.problem != "added"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class Receipt:
 
     `memory_need` and `vram_need` (bytes) are what the release takes while it serves. `containers` are those that the
     probe found, None where nobody could look.
+
+    `edited`: it is not as it was written. `general`: drop-ins of an administrator's for every service of the host.
 
     `vram_held_by_others` (bytes) and `gpu` (UUID) are what the plan saw before our engine took its share, and
     `image_disk` (bytes) is what its image takes, so that a second look at a serving host decides the same.
@@ -93,6 +100,9 @@ class Receipt:
     file_count: int = 0
     drift: tuple[Drift, ...] = ()
     error: str = ""
+    edited: bool = False
+    general: tuple[str, ...] = ()
+    healing: Healing = NOT_HEALING
 
     @property
     def missing_containers(self) -> tuple[str, ...]:
@@ -128,10 +138,11 @@ class Receipt:
         body |= {name: plain.pop(name) for name in _NUMBERS}
         body["model"] = {theirs: plain.pop(ours) for theirs, ours in _MODEL.items()}
         body |= {theirs: plain.pop(ours) for theirs, ours in _IMAGES.items()}
+        del plain["healing"]
         found = plain.pop("containers")
         if found is not None:
             plain["containers"] = list(found)
-        return plain | {"receipt": {"format": FORMAT} | body}
+        return plain | {"receipt": {"format": FORMAT} | body, "heal": self.healing.to_dict()}
 
 
 ABSENT = Receipt(present=False)
@@ -168,12 +179,12 @@ def from_dict(data: object) -> Receipt:
     """
     if not isinstance(data, Mapping):
         return Receipt(present=True, error="the verification is not an object")
-    error = clean(data.get("error"), 300)
+    error, healing = clean(data.get("error"), 300), Healing.from_dict(data.get("heal"))
     if data.get("present") is not True:
-        return Receipt(present=bool(error), error=error)
+        return Receipt(present=bool(error), error=error, healing=healing)
     body = data.get("receipt")
     if not isinstance(body, Mapping) or body.get("format") != FORMAT:
-        return Receipt(present=True, error=error or f"not a receipt of format {FORMAT}")
+        return Receipt(present=True, error=error or f"not a receipt of format {FORMAT}", healing=healing)
     model = body.get("model")
     model = model if isinstance(model, Mapping) else {}
     values: dict[str, Any] = {ours: clean(body.get(theirs)) for theirs, ours in _TEXTS.items()}
@@ -186,6 +197,9 @@ def from_dict(data: object) -> Receipt:
         file_count=_count(data.get("file_count")),
         drift=_drift(data.get("drift")),
         error=error,
+        edited=data.get("edited") is True,
+        general=tuple(clean(path, 512) for path in _most(data.get("general"), MOST_CONTAINERS)),
+        healing=healing,
         **values,
     )
 
@@ -196,7 +210,7 @@ def status(receipt: Receipt, service: Service | None) -> str:
         return "absent"
     if receipt.error:
         return "unreadable"
-    if receipt.drift or receipt.foreign_containers:
+    if receipt.drift or receipt.foreign_containers or (service is not None and service.outdated):
         return "drifted"
     return "serving" if service is not None and service.up and not receipt.missing_containers else "stopped"
 
@@ -210,7 +224,6 @@ def _image(data: object) -> CommittedImage:
 def _containers(data: object) -> tuple[Container, ...] | None:
     if not isinstance(data, list):
         return None
-    found = (item for item in data[:MOST_CONTAINERS] if isinstance(item, Mapping))
     return tuple(
         Container(
             clean(item.get("service"), 40),
@@ -219,19 +232,21 @@ def _containers(data: object) -> tuple[Container, ...] | None:
             clean(item.get("health"), 40),
             _count(item.get("memory_kills")),
         )
-        for item in found
+        for item in data[:MOST_CONTAINERS]
+        if isinstance(item, Mapping)
     )
 
 
 def _drift(data: object) -> tuple[Drift, ...]:
-    if not isinstance(data, list):
-        return ()
-    found = (item for item in data[:MOST_DRIFT] if isinstance(item, Mapping))
     return tuple(
         Drift(clean(item.get("path"), 512), problem if problem in PROBLEMS else "changed")
-        for item in found
-        if (problem := item.get("problem")) is not None
+        for item in _most(data, MOST_DRIFT)
+        if isinstance(item, Mapping) and (problem := item.get("problem")) is not None
     )
+
+
+def _most(data: object, most: int) -> list[Any]:
+    return data[:most] if isinstance(data, list) else []
 
 
 def _count(value: object) -> int:

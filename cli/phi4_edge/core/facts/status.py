@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from phi4_edge.core.facts.installed import misplaced
+from phi4_edge.core.facts.installed import misplaced, taken
 from phi4_edge.core.facts.parse import HostFacts
 from phi4_edge.core.facts.receipt import Drift, status
 from phi4_edge.core.facts.units import ModelState, Service
@@ -29,6 +29,11 @@ _WAIT = "wait: it loads by itself; if it stays so, see journalctl -u phi4-edge -
 _ORPHANED = "Docker holds {place} for no container, and nothing else can use it"
 _RESTART = "restart Docker on it, which frees the port (sudo systemctl restart docker); see phi4-edge doctor"
 _REPAIR = "repair it: phi4-edge provision INVENTORY --limit {host}"
+# Who trusts stamps does not see what a look at every byte has found.
+_DEEP = f"{_REPAIR} --deep"
+_TAKEN = "stop what listens there (see it: sudo ss -ltnp 'sport = :{port}'), then phi4-edge provision INVENTORY"
+# What else than files is named in one line; all of it is below.
+_MOST_NAMED = 3
 _NEXT = {
     State.SERVING: "",
     State.LOADING: _WAIT,
@@ -46,6 +51,7 @@ class HostStatus:
 
     `restarts` counts the service, `runner_kills` the process that holds the model, `memory_kills` what the kernel ended
     for want of memory; each with when it was last, where anybody knows. `endings` says all of it in sentences.
+    `notes`: what is good to know besides: what the host has put right by itself, what changes each of its services.
     """
 
     host: str
@@ -68,6 +74,7 @@ class HostStatus:
     next_step: str
     file_count: int
     drift: tuple[Drift, ...]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The host's entry of a status document."""
@@ -83,11 +90,17 @@ class Health:
     problem: str = ""
 
 
-def classify(facts: HostFacts, health: Health | None) -> HostStatus:
-    """Return the status of a host that could be looked at; `health` is None where nobody asked its service."""
+def classify(facts: HostFacts, health: Health | None, deep: bool = False) -> HostStatus:
+    """Return the status of a host that could be looked at; `health` is None where nobody asked its service.
+
+    `deep`: every byte was looked at, so that what repairs the host must do that too.
+    """
     receipt, service = facts.receipt, facts.service
     state, detail = _state(facts, health)
-    next_step = _NEXT[state].format(host=facts.host)
+    step = _DEEP if deep and state is State.DRIFTED else _NEXT[state]
+    next_step = step.format(host=facts.host)
+    if state is not State.SERVING and (place := taken(facts)):
+        detail, next_step = f"another program listens on {place}; {detail}", _TAKEN.format(port=receipt.port)
     if facts.orphaned and state is not State.SERVING:
         detail, next_step = f"{_ORPHANED.format(place=facts.orphaned)}; {detail}", _RESTART
     wrong, step = misplaced(facts)
@@ -115,6 +128,7 @@ def classify(facts: HostFacts, health: Health | None) -> HostStatus:
         next_step=next_step,
         file_count=receipt.file_count,
         drift=receipt.drift,
+        notes=(*receipt.healing.notes, *(f"{path} changes every service of the host" for path in receipt.general)),
     )
 
 
@@ -140,17 +154,32 @@ def _not_serving(facts: HostFacts, committed: State) -> tuple[State, str]:
     receipt, service = facts.receipt, facts.service
     up, how = service is not None and service.up, _how(service)
     if committed is State.DRIFTED:
-        drift = f"{len(receipt.drift)} of {receipt.file_count} managed files are not as committed"
-        if receipt.foreign_containers and not receipt.drift:
-            drift = f"another image than was committed runs as {', '.join(receipt.foreign_containers)}"
+        drift = _drifted(facts)
         return committed, drift if up else f"{drift}; the service is {how}"
     if committed is State.STOPPED and service is not None and service.starting and not receipt.missing_containers:
         return State.LOADING, "the service starts, and is ready once its model is loaded"
     stopped = f"the service is {how}, needed active and enabled"
     if up and receipt.missing_containers:
         stopped = f"no container runs as {', '.join(receipt.missing_containers)}"
-    reasons = {State.ABSENT: "nothing was provisioned here", State.UNREADABLE: receipt.error}
+    nothing = "nothing was provisioned here"
+    if service is not None and service.load == "loaded" and not service.foreign:
+        nothing = f"its receipt is gone, and the service is {how}"
+    reasons = {State.ABSENT: nothing, State.UNREADABLE: receipt.error}
     return committed, reasons.get(committed, stopped)
+
+
+def _drifted(facts: HostFacts) -> str:
+    """Return what is not as committed: how many files, and each other thing by its name."""
+    receipt, service = facts.receipt, facts.service
+    files = sum(item.managed for item in receipt.drift)
+    found = [f"{files} of {receipt.file_count} managed files are not as committed"] if files else []
+    if receipt.foreign_containers:
+        found.append(f"another image than was committed runs as {', '.join(receipt.foreign_containers)}")
+    others = [f"{item.path} is {item.problem}" for item in receipt.drift if not item.managed]
+    found += others[:_MOST_NAMED]
+    if service is not None and service.outdated and not found:
+        found.append("systemd has not read the units again since they were changed")
+    return "; ".join(found)
 
 
 def _how(service: Service | None) -> str:

@@ -1,9 +1,11 @@
-"""What systemd says of our units on a host, and what the one that keeps the model loaded says of the model."""
+"""What systemd says of our units on a host, what the one that loads the model says of it, and the one that heals."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from phi4_edge.core.text import clean
 
@@ -15,6 +17,11 @@ _LINE = re.compile(
     r"(loaded|loading); runner killed ([0-9]{1,9}) times, ([0-9]{1,9}) for want of memory, "
     r"last (never|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)(?:; (.*))?"
 )
+
+# roles/service/files/heal.py writes it; a test holds one to the other.
+HEAL_FORMAT = "phi4-edge/heal/1"
+MOST_HEALED = 20
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +40,52 @@ class ModelState:
 
 
 @dataclass(frozen=True, slots=True)
+class Healing:
+    """What the host's own check has done and found last, where there is one; all of it empty where there is none.
+
+    `at`: when it last put something right (UTC), `did`: what that was. `left`: what it has found and cannot put right,
+    or must not. `held`: the file that told it to do nothing, "" without one.
+    """
+
+    at: str = ""
+    did: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    held: str = ""
+
+    @classmethod
+    def from_dict(cls, data: object) -> Healing:
+        """Return what a host's note says, nothing for one that is none of ours."""
+        if not isinstance(data, Mapping) or data.get("format") != HEAL_FORMAT:
+            return cls()
+        at = clean(data.get("at"), 20)
+        did, left = _texts(data.get("did")), _texts(data.get("left"))
+        return cls(at if _MOMENT.fullmatch(at) else "", did, left, clean(data.get("held"), 100))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; `from_dict` of it is equal."""
+        return {"format": HEAL_FORMAT, "at": self.at, "did": list(self.did), "left": list(self.left),
+                "held": self.held}  # fmt: skip
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of it, in sentences."""
+        found = [f"healed itself at {self.at}: {', '.join(self.did)}"] if self.at and self.did else []
+        if self.held:
+            found.append(f"its self-heal is on hold: {self.held} is there")
+        found += [f"its self-heal leaves to others: {text}" for text in self.left]
+        return tuple(found)
+
+
+NOT_HEALING = Healing()
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """What systemd says about the unit of our name.
 
-    `socket` is "" where the port is not systemd's, `loader` is "" where no unit keeps the model loaded. `since`: when
-    it became active last (UTC). `memory_kills`: what the kernel ended in its control group for want of memory.
+    `socket` is "" where the port is not systemd's, `loader` is "" where no unit keeps the model loaded, `healer` where
+    the host does not look after itself. `since`: when it became active last (UTC). `memory_kills`: what the kernel
+    ended in its control group for want of memory. `outdated`: systemd has not read our units as they lie there now.
     """
 
     load: str
@@ -52,6 +100,8 @@ class Service:
     since: str = ""
     memory_kills: int = 0
     model: ModelState = ModelState()
+    healer: str = ""
+    outdated: bool = False
 
     @property
     def up(self) -> bool:
@@ -92,3 +142,8 @@ def model_state(line: object) -> ModelState:
         return ModelState()
     last = "" if found[4] == "never" else found[4]
     return ModelState(found[1], clean(found[5], 200), int(found[2]), int(found[3]), last)
+
+
+def _texts(data: object) -> tuple[str, ...]:
+    found = data[:MOST_HEALED] if isinstance(data, list) else []
+    return tuple(text for item in found if (text := clean(item, 300)))

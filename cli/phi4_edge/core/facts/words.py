@@ -94,5 +94,5 @@ def serving(entry: Entry) -> str:
         drift.append(f"and {len(entry['drift']) - _MOST_FILES} more")
     cells = (entry["release"], engine(entry), entry["address"], entry["model"])
     serves = ", ".join(str(cell) for cell in cells if cell and cell != NONE)
-    parts = [why(entry), serves, *drift, *entry["endings"]]
+    parts = [why(entry), serves, *drift, *entry["endings"], *entry["notes"]]
     return joined(entry["host"], *(part for part in parts if part))

@@ -7,14 +7,18 @@ from typing import Any
 
 from phi4_edge.core.facts.journal import Recovery, recovery
 from phi4_edge.core.facts.model import HostFacts
-from phi4_edge.core.facts.receipt import status
+from phi4_edge.core.facts.receipt import DAEMON_JSON, Drift, status
 from phi4_edge.core.facts.units import STANDING
-from phi4_edge.core.layout import LOAD_UNIT, SOCKET_UNIT, UNIT
+from phi4_edge.core.layout import HEAL_UNIT, LOAD_UNIT, LOCAL_FACT, SOCKET_UNIT, UNIT
 from phi4_edge.core.plan.model import Install
 
 Change = dict[str, Any]
 # Role service takes a repair for which only this is to be done for no reason to restart.
 JOURNAL = "half-done run"
+# What a process of ours does not read: to put it right is no reason to start one anew. Modes and owners are none.
+_UNREAD = (DAEMON_JSON, LOCAL_FACT)
+_AFTER = {"added": "removed", "stopped": STANDING}
+_READ_AGAIN = ("changed", "missing", "link", "added")
 # What some releases have and others have not; receipts tell it since they name the service manager.
 _NOT_ALWAYS = ("engine files", "image", "web page")
 
@@ -98,7 +102,9 @@ def _put_right(facts: HostFacts, kind: str) -> list[Change]:
     found = [("receipt", receipt.error, "as committed")] if receipt.error else []
     found += [(f"{name} container", "not running", "running") for name in receipt.missing_containers]
     found += [(f"{name} container", "of another image", "as committed") for name in receipt.foreign_containers]
-    found += [(item.path, item.problem, "as committed") for item in receipt.drift]
+    found += [(item.path, item.problem, _AFTER.get(item.problem, "as committed")) for item in receipt.drift]
+    if service is not None and service.outdated and kind == "repair":
+        found.append((UNIT, "read by systemd before it was changed", "read again"))
     if kind == "repair" and (service is None or not service.up):
         before = f"{service.active}, {service.enabled or 'not installed'}" if service else "unknown"
         if service is None or service.active != "active" or service.enabled != "enabled":
@@ -108,3 +114,19 @@ def _put_right(facts: HostFacts, kind: str) -> list[Change]:
         if service is not None and not service.keeps_loaded:
             found.append((LOAD_UNIT, service.loader, STANDING))
     return [{"what": what, "before": before, "after": after} for what, before, after in found]
+
+
+def restarts(facts: HostFacts) -> bool:
+    """Return whether a process of the release may have read, or run with, what a repair of the host puts right."""
+    receipt, service = facts.receipt, facts.service
+    unknown = receipt.error != "" and not receipt.edited
+    containers = receipt.foreign_containers or receipt.missing_containers
+    outdated = service is not None and service.outdated
+    return bool(unknown or containers or outdated or any(_was_read(facts, item) for item in receipt.drift))
+
+
+def _was_read(facts: HostFacts, item: Drift) -> bool:
+    """Return whether it is something that processes of the release read, and its content may have been another."""
+    top, name = facts.layout.root, item.path.rpartition("/")[2]
+    unread = item.path in (*_UNREAD, f"{top}/current") or name == "plan.json" or name.startswith(HEAL_UNIT[:-8])
+    return item.path.startswith("/") and item.problem in _READ_AGAIN and not unread

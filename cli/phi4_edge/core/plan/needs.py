@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.facts.installed import taken
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.judge import flaws
 from phi4_edge.core.judge.condition import Level
@@ -74,7 +75,7 @@ def _ours(facts: HostFacts) -> bool:
 
 def _ports(plan: Plan, facts: HostFacts) -> tuple[tuple[int, str, str], ...]:
     """Return the ports that must be free: (port, address, variable)."""
-    own = () if _ours(facts) else ((plan.port, plan.bind, "phi4_port"),)
+    own = () if _ours(facts) and not taken(facts) else ((plan.port, plan.bind, "phi4_port"),)
     if plan.webui is None or facts.receipt.webui_image.key:
         return own
     return ((plan.webui.port, LOOPBACK, "webui_port"), *own)

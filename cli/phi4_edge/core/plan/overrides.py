@@ -78,6 +78,7 @@ class Overrides:
     webui_follow_ups: bool = False
     webui_tags: bool = False
     docker_root: str = ""
+    selfheal: bool = False
 
     @classmethod
     def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
@@ -207,6 +208,7 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_allowed_hosts": _hosts,
     "phi4_force": flag,
     "phi4_model": one_of(*MODELS),
+    "phi4_selfheal": flag,
     "phi4_threads": auto_or(whole(1, 1024)),
     "phi4_max_tokens": auto_or(whole(1, LONGEST_CONTEXT)),
     "phi4_stability_seconds": seconds,

@@ -37,6 +37,8 @@ def knobs(it: Chosen, model: PlannedModel) -> dict[str, Any]:
         found["umask"] = "0022"
     if it.manager == "compose":
         found |= {"container_port": it.engine.container_port, "shm_size": it.engine.shm_size}
+    if it.overrides.selfheal:
+        found["selfheal"] = True
     found |= ENGINES[it.engine.name].knobs(_deployment(it, model))
     if it.evaluation.pool.kind == "unified" and (share := taken_at_once(found, it.evaluation.pool.total)):
         # Its own process takes memory of the same pool beside the share.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.receipt import status
+from phi4_edge.core.plan.changes import restarts
 from phi4_edge.core.plan.context import Chosen
 from phi4_edge.core.plan.model import Memory, Switch
 from phi4_edge.core.plan.overrides import Overrides
@@ -21,6 +22,8 @@ def switch(it: Chosen, memory: Memory, kind: str, same: bool) -> Switch:
     reading = int(memory.weights / it.catalog.speed.disk_read(it.facts.board)) + 1
     if not serving(it.facts):
         return Switch("first", port, 0, "no release of ours serves on the host now")
+    if kind == "repair" and not restarts(it.facts):
+        return Switch()
     why = "the same release is repaired in place" if same else _not_beside(it, memory)
     if why:
         seconds = start + reading

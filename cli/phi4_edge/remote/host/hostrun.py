@@ -16,7 +16,7 @@ from typing import Any, Callable, Container, Iterator, Mapping
 import hostjournal
 import hostlock
 from hostjournal import unprivileged
-from hostlib import HostError, Json, disk_full
+from hostlib import DOUBTED, HostError, Json, disk_full
 from hostpath import search_path
 from hostprivate import lock_file
 from hosttime import Lost, OutOfTime, bounded, late
@@ -104,10 +104,12 @@ def serve(
     The payload is read whole first: a script that stopped reading would look like a lost connection. `changes`: the
     operations are for one script at a time. `ARGS["seconds_left"]`: how long the controller will wait for the answer.
     One whose connection is lost is ended soon, with what it started, except for those in `uncut`.
-    `ARGS["lock"]`: the lock of the run, which must still be its own; the journal has the operation then.
+    `ARGS["doubted"]`: files that are read although their stamps are as recorded. `ARGS["lock"]`: the lock of the run,
+    which must still be its own; the journal has the operation then.
     """
     os.umask(0o022)
     args, began = scope["ARGS"], time.monotonic()
+    DOUBTED.update(args.get("doubted") or ())
     do, seconds = args["do"], float(args.get("seconds_left") or 0)
     payload = scope["PAYLOAD"].read()
     try:

@@ -16,11 +16,14 @@ from hostrun import command
 FOLDER = "/etc/systemd/system"
 SOCKET, MAIN, WEBUI = "phi4-edge.socket", "phi4-edge.service", "phi4-edge-webui.service"
 LOAD = "phi4-edge-load.service"
+# What looks after the release by itself: the timer starts the other one, which runs for some seconds.
+HEALING = ("phi4-edge-heal.service", "phi4-edge-heal.timer")
+HEAL, HEAL_TIMER = HEALING
 # In the order in which they start. A socket is the port of an engine that can be handed one; LOAD keeps a model loaded
 # that its engine would load with the first request. Other releases have neither.
-UNITS = (SOCKET, MAIN, LOAD, WEBUI)
-# In the order in which they stop: the socket would start the service again.
-STOPPING = (SOCKET, WEBUI, LOAD, MAIN)
+UNITS = (SOCKET, MAIN, LOAD, WEBUI, *HEALING)
+# In the order in which they stop: the timer and the socket would start others again.
+STOPPING = (HEAL_TIMER, HEAL, SOCKET, WEBUI, LOAD, MAIN)
 # Compose project of each; the rehearsal's is its own, so that it can be taken down beside the one that serves.
 PROJECTS = ("phi4-edge", "phi4-edge-webui", "phi4-edge-rehearsal")
 REHEARSAL = "phi4-edge-rehearsal.service"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.engines import units
+from phi4_edge.core.engines import heal_unit, units
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "units"
 PLAN: dict[str, Any] = {
@@ -46,7 +46,9 @@ LOADERS = {
 }  # fmt: skip
 
 
-RELEASE = f"/opt/phi4-edge/releases/{PLAN['release']}"
+NAME = PLAN["release"]
+RELEASE = f"/opt/phi4-edge/releases/{NAME}"
+ELSEWHERE = {"root": "/data/phi4", "state": "/data/phi4-state"}
 
 
 def rendered() -> Iterator[tuple[str, str]]:
@@ -57,6 +59,9 @@ def rendered() -> Iterator[tuple[str, str]]:
         yield f"{name}.socket", units.socket({**PLAN, **changes})
     for name, changes in LOADERS.items():
         yield f"{name}.service", units.loader({**PLAN, **changes}, RELEASE)
+    yield "heal.service", heal_unit.service(PLAN, RELEASE)
+    yield "heal-elsewhere.service", heal_unit.service({**PLAN, "layout": ELSEWHERE}, f"/data/phi4/releases/{NAME}")
+    yield "heal.timer", heal_unit.timer()
 
 
 @pytest.mark.parametrize(("name", "text"), [*rendered()])

@@ -221,7 +221,8 @@ def in_containers(document: Make, named: Make, containers: Any, **more: Any) -> 
     fingerprint = named(document("n150-8gb"), **wishes).fingerprint
     body = {"format": "phi4-edge/receipt/1", "plan_fingerprint": fingerprint, "service_manager": "compose"}
     found = {"present": True, "receipt": body | {"image": IMAGE} | more, "containers": containers}
-    made: Plan = named(document("n150-8gb", receipt=json.dumps(found), service=UP), **wishes)
+    there = {"docker": "28.5.2", "compose": "2.40.3"}
+    made: Plan = named(document("n150-8gb", receipt=json.dumps(found), service=UP, **there), **wishes)
     return made
 
 

@@ -46,6 +46,7 @@ def entry(**changes: Any) -> dict[str, Any]:
     found = {
         "host": "gw1", "state": "serving", "detail": "", "release": "r-1", "engine": "onnx", "quantization": "int4",
         "address": "127.0.0.1:8080", "model": "phi-4-mini-instruct", "committed_at": "", "drift": [], "endings": [],
+        "notes": [],
     }  # fmt: skip
     return {**found, **changes}
 

@@ -23,6 +23,7 @@ TEXTS = {
     "phi4_model": "tiny",
     **{"phi4_threads": "auto", "phi4_max_tokens": "512"},
     "phi4_stability_seconds": "2.5",
+    "phi4_selfheal": "yes",
     **{"phi4_root": "/data/phi4", "phi4_state": "/data/phi4-state"},
     "phi4_variants": '{"terse": {"system": "Be brief."}, "phi4-mini-coder": null}',
     "phi4_image_delivery": "Registry",
@@ -55,7 +56,7 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         {"terse": {"from": "phi-4-mini-instruct", "parameters": {}, "system": "Be brief."}, "phi4-mini-coder": None},
         "registry", "mirror.example:5000/edge", ("docker", "runc"), True, 3001, False,
         "ops@jump.example:2222", "/data/phi4", "/data/phi4-state", ("gw1.example", "192.0.2.7"),
-        500, True, False, True, True, docker_root="/mnt/nvme/docker",
+        500, True, False, True, True, docker_root="/mnt/nvme/docker", selfheal=True,
     )  # fmt: skip
     assert found.asks == (
         "phi4_profile=edge_optimized",

@@ -7,12 +7,16 @@ own paths are opened, and everything that goes back is bounded.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
 import stat
 import time
 from typing import Any, Dict, Iterator, Tuple
+
+import hostaround
+from hostseal import intact
 
 Json = Dict[str, Any]
 
@@ -30,55 +34,91 @@ CONTAINER_GROUPS = (
     "/sys/fs/cgroup/memory/system.slice/docker-%s.scope/memory.oom_control",
     "/sys/fs/cgroup/memory/docker/%s/memory.oom_control",
 )
-NOFOLLOW = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+DOCKER = "/run/docker.sock"
+DOCKER_SECONDS = 5
+DOCKER_LIMIT = 1024 * 1024  # some KiB for each container, and ours are two
+NOFOLLOW = hostaround.NOFOLLOW
+EDITED = "the receipt was edited: it is not as it was written, so nothing in it can be relied on"
+HEAL_LIMIT = 32 * 1024
 
 
-def verify(ours: Tuple[str, str], root: str, seconds: float) -> Json:
+def verify(ours: Tuple[str, str], root: str, seconds: float, deep: bool = False) -> Json:
     """{"present", "receipt" without its files, "file_count", "drift": [{"path", "problem"}], "error" if any}.
 
     "containers": [{"service", "image", "state", "health", "memory_kills"}], where the release runs some and Docker may
-    be asked.
+    be asked. "edited": true for a receipt that is not as it was written. "general": drop-ins for every service of the
+    host. "heal": what the host's own check has found last.
+    `deep`: every file is hashed, whatever its stamp says.
     """
     place = root + ours[1] + "/receipt.json"
+    healed = hostaround.document(root + ours[1] + "/heal.json", HEAL_LIMIT)
+    told: Json = {} if healed is None else {"heal": healed}
     if not os.path.lexists(place):
-        return {"present": False}
-    answer: Json = {"present": True, "receipt": {}, "file_count": 0, "drift": []}
+        return {"present": False, **told}
+    answer: Json = {"present": True, "receipt": {}, "file_count": 0, "drift": [], **told}
     try:
         files, links = load(os.open(place, NOFOLLOW), answer)
         answer["file_count"] = len(files)
-        for path, problem in problems(Inside(ours, root), files, links, time.monotonic() + seconds):
+        found = problems(Inside(ours, root), files, links, time.monotonic() + seconds, deep)
+        for path, problem in itertools.chain(found, around(ours[1], root, answer["receipt"])):
             answer["drift"].append({"path": path, "problem": problem})
             if len(answer["drift"]) >= DRIFT_LIMIT:
                 raise ValueError("more than %d files differ" % DRIFT_LIMIT)
     except (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
         answer["error"] = ("%s: %s" % (type(error).__name__, error))[:300]
-    found = containers(root, answer["receipt"])
-    return answer if found is None else dict(answer, containers=found)
+    general = hostaround.general(root)
+    if general:
+        answer["general"] = general
+    return contained(root, answer)
 
 
-def containers(root: str, receipt: Json) -> list[Json] | None:
-    """The containers of the receipt's release; None where it has none, or where this user may not ask Docker."""
-    if receipt.get("service_manager") != "compose" and not receipt.get("webui_image"):
-        return None
-    import urllib.parse
+def around(state: str, root: str, receipt: Json) -> Iterator[Tuple[str, str]]:
+    """What is not as committed, and no file of the receipt."""
+    for path in hostaround.added(root):
+        yield path, "added"
+    yield from hostaround.docker_settings(state, root, receipt.get("steps"))
+    if in_containers(receipt):
+        yield from hostaround.group(root)
 
-    import hostport
 
-    wanted = json.dumps({"label": ["phi4-edge.release=%.100s" % receipt.get("release")]})
+def in_containers(receipt: Json) -> bool:
+    return receipt.get("service_manager") == "compose" or bool(receipt.get("webui_image"))
+
+
+def contained(root: str, answer: Json) -> Json:
+    """The answer with what Docker says of the release's containers and images, where it has any and may be asked."""
+    if not in_containers(answer["receipt"]):
+        return answer
+    import hostsocket
+
+    way = hostsocket.Way(root + DOCKER, DOCKER_SECONDS)
     try:
-        listed = hostport.docker(root, "/containers/json?all=1&filters=" + urllib.parse.quote(wanted))
-        return [
-            {
-                "service": str((item.get("Labels") or {}).get("phi4-edge.service"))[:40],
-                "image": str(item.get("ImageID"))[:80],
-                "state": str(item.get("State"))[:40],
-                "health": health(str(item.get("Status"))),
-                "memory_kills": memory_kills(root, str(item.get("Id"))),
-            }
-            for item in listed[:50]
-        ]
-    except (*hostport.UNKNOWN, RecursionError):
-        return None  # what cannot be asked is nothing against the release: its unit says whether it runs
+        answer = dict(answer, containers=containers(way, root, answer["receipt"]))
+        lost = [{"path": name, "problem": problem} for name, problem in hostaround.images(way, answer["receipt"])]
+        answer["drift"] = (answer["drift"] + lost)[:DRIFT_LIMIT]
+    except hostsocket.UNKNOWN:
+        return answer  # what cannot be asked is nothing against the release: its unit says whether it runs
+    finally:
+        way.close()
+    return answer
+
+
+def containers(way: Any, root: str, receipt: Json) -> list[Json]:
+    """The containers of the receipt's release. Raises ValueError where this user may not ask Docker."""
+    wanted = json.dumps({"label": ["phi4-edge.release=%.100s" % receipt.get("release")]})
+    status, listed = way.ask("/containers/json?all=1&filters=" + hostaround.quoted(wanted), DOCKER_LIMIT)
+    if status != 200:
+        raise ValueError("Docker answers %d" % status)
+    return [
+        {
+            "service": str((item.get("Labels") or {}).get("phi4-edge.service"))[:40],
+            "image": str(item.get("ImageID"))[:80],
+            "state": str(item.get("State"))[:40],
+            "health": health(str(item.get("Status"))),
+            "memory_kills": memory_kills(root, str(item.get("Id"))),
+        }
+        for item in listed[:50]
+    ]
 
 
 def health(status: str) -> str:
@@ -116,10 +156,13 @@ def load(handle: int, answer: Json) -> Any:
     if len(json.dumps(receipt)) > HEAD_LIMIT:
         raise ValueError("the receipt without its files is larger than %d bytes" % HEAD_LIMIT)
     answer["receipt"] = receipt
+    receipt.pop("seal", None)
+    if not intact(raw):
+        answer["error"], answer["edited"] = EDITED, True
     return files, links
 
 
-def problems(inside: Inside, files: list[Any], links: list[Any], end: float) -> Iterator[tuple[str, str]]:
+def problems(inside: Inside, files: list[Any], links: list[Any], end: float, deep: bool) -> Iterator[Tuple[str, str]]:
     root = inside.root
     for entry in links:
         path = inside.check(entry["path"])
@@ -129,7 +172,7 @@ def problems(inside: Inside, files: list[Any], links: list[Any], end: float) -> 
             yield path, "link"
     for entry in files:
         path = inside.check(entry["path"])
-        found = problem(root + path, entry, path.startswith(inside.bulk), end)
+        found = problem(root + path, entry, path.startswith(inside.bulk), end, deep)
         if found:
             yield path, found
 
@@ -158,12 +201,13 @@ class Inside:
         return path
 
 
-def problem(path: str, entry: Json, bulk: bool, end: float) -> str | None:
-    """What is wrong with one file, or None. Bulk and large files are hashed only when their stamp has changed.
+def problem(path: str, entry: Json, bulk: bool, end: float, deep: bool) -> str | None:
+    """What is wrong with one file, or None. Bulk and large files are hashed only when their stamp has changed, or all
+    are (`deep`): a disk that loses bits, and who sets the time back, leave the stamp as it was.
 
     An engine has thousands of files: one that has its stamp is not opened.
     """
-    if bulk and (seen := untouched(path, entry)) is not None:
+    if bulk and not deep and (seen := untouched(path, entry)) is not None:
         return standing(seen, entry)
     try:
         handle = os.open(path, NOFOLLOW)
@@ -176,7 +220,7 @@ def problem(path: str, entry: Json, bulk: bool, end: float) -> str | None:
         if not stat.S_ISREG(status.st_mode) or status.st_size != entry["size"]:
             return "changed"
         stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
-        cheap = not bulk and status.st_size < ALWAYS_HASHED
+        cheap = deep or (not bulk and status.st_size < ALWAYS_HASHED)
         if (cheap or stamp != entry.get("stamp")) and digest(stream, end) != entry["sha256"]:
             return "changed"
     return standing(status, entry)
