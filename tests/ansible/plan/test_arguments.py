@@ -8,7 +8,8 @@ import pytest
 
 from tests.ansible.plays import Played, play, write_inventory, write_playbook
 
-STEPS = ["artifact", "service", "health", "receipt"]
+# The last is no role of ours: what a host kept as its plan names none but ours.
+STEPS = ["artifact", "service", "health", "receipt", "../../../etc"]
 HOSTS: dict[str, dict[str, Any]] = {
     "well": {"health_start_seconds": 30, "artifact_retries": "4"},
     "word": {"health_start_seconds": "soon", "artifact_retries": "many"},
