@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +37,6 @@ from peers import (
 from phi4_edge import lab as labs
 from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.lab import docker
-from phi4_edge.lab.faults import execute
 
 __all__ = [
     "ANSIBLE", "AT_ONCE", "OURS", "PYINFRA", "ROOT", "BenchError", "Damage", "Done", "Sample", "Side",
@@ -50,7 +51,7 @@ AT_ONCE = ("--canary", "0", "--wave", "100%", "--bake", "0")
 SHARED = "PHI4_BENCH_LAB"
 Done = subprocess.CompletedProcess[str]
 _TIMEOUT = 1800.0
-_BEGIN, _END = "BEGIN-OF-OUTPUT", "END-OF-OUTPUT"
+_POLL = 0.02
 _AT_ONCE = 4  # hosts that are looked at past SSH at a time
 
 
@@ -135,19 +136,23 @@ def workplace() -> Iterator[Path]:
 def on_host(lab_: labs.Lab, host: str, script: str) -> str:
     """What a shell script prints on a host, past SSH and every tool that is measured. Raises BenchError if it fails.
 
-    On a busy machine Docker may lose a part of it; it is kept on the host, and asked for again.
+    It is fetched as a file: of a stream Docker's client loses the head where that comes together with the headers of
+    the answer, as it does on a busy machine.
     """
-    kept = f"/run/bench-{os.getpid()}.out"
-    show = f"printf {_BEGIN}; cat {kept}; printf {_END}"
-    done = execute(lab_, host, ["sh", "-uc", f"(set -e\n{script}\n) > {kept} 2>&1\ncode=$?\n{show}\nexit $code"])
-    for _ in range(5):
-        if done.text.startswith(_BEGIN) and done.text.endswith(_END):
-            text = done.text.removeprefix(_BEGIN).removesuffix(_END)
-            if done.returncode != 0:
-                raise BenchError(f"{host}: {script[:300]!r} failed: {text.strip()}")
-            return text
-        done = replace(execute(lab_, host, ["sh", "-c", show]), returncode=done.returncode)
-    raise BenchError(f"{host}: Docker lost what {script[:300]!r} printed, and lost it again")
+    kept, container = f"/var/tmp/bench-{os.getpid()}.out", lab_.host(host).container
+    command = ["sh", "-uc", f"(set -e\n{script}\n) > {kept} 2>&1"]
+    with docker.connect() as client:
+        run = client.api.exec_create(container, command)["Id"]
+        client.api.exec_start(run, detach=True)
+        while (state := client.api.exec_inspect(run))["Running"] or state["ExitCode"] is None:
+            time.sleep(_POLL)
+        packed, _ = client.api.get_archive(container, kept)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(packed))) as archive:
+            found = archive.extractfile(archive.getmembers()[0])
+            text = found.read().decode("utf-8", errors="replace") if found else ""
+    if state["ExitCode"] != 0:
+        raise BenchError(f"{host}: {script[:300]!r} failed: {text.strip()}")
+    return text
 
 
 def on_all(lab_: labs.Lab, script: str) -> dict[str, str]:
