@@ -24,6 +24,11 @@ options:
       - Longest time for verifying the files that the host's receipt names.
     type: int
     default: 120
+  deep:
+    description:
+      - Whether every managed file is hashed, whatever its size, time and inode say.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""

@@ -14,7 +14,7 @@ import pytest
 
 from phi4_edge import lab as lab_room
 from tests.e2e import warm_engine
-from tests.e2e.drift_rows import ETC, STATE, Row, files, repaired, told
+from tests.e2e.drift_rows import ETC, STATE, Row, contents, files, repaired, told
 from tests.e2e.fleet import rows
 from tests.e2e.gateway import Cli, Gateway
 from tests.e2e.site import Site
@@ -105,6 +105,7 @@ def test_drift_is_named_and_repaired_and_nothing_else_is_touched(site: Site, row
     repaired(site, site.host("gw1"), [row])
 
 
+@pytest.mark.full
 def test_who_has_the_port_is_told_and_left_alone(site: Site) -> None:
     """Nobody's program is ended: the run says what to do, and repairs the host once that was done."""
     host = site.host("gw1")
@@ -139,3 +140,28 @@ def test_what_changes_every_service_is_told_and_no_drift(site: Site) -> None:
         assert json.loads(site.run("plan", "-o", "json").expect(0).out)["plans"][0]["action"] == "none"
     finally:
         host.sh(f"rm -r {general}; systemctl daemon-reload")
+
+
+@pytest.mark.full
+def test_a_gateway_puts_itself_right_and_says_so(site: Site) -> None:
+    """Without a controller; what it has for that goes with the variable."""
+    host, settings = site.host("gw1"), site.folder / "vars.ini"
+    named = host.sh(f"readlink {CURRENT}")
+    settings.write_text("[gateways]\ngw1 phi4_engine=onnx phi4_selfheal=true\n")
+    site.run("provision", "--yes").expect(0)
+    assert host.sh(f"readlink {CURRENT}") != named
+    assert host.sh("systemctl is-active phi4-edge-heal.timer").strip() == "active"
+    before = contents(host)
+    host.sh("systemctl start phi4-edge-heal.service")
+    host.sh(f"{HERE}; rm $R/environment; echo '# x' >> {UNIT}; chmod 666 $R/plan.json; ln -sfn /tmp {CURRENT}; "
+            "systemctl stop phi4-edge.socket phi4-edge; systemctl start phi4-edge-heal.service")  # fmt: skip
+    host.sh("for i in $(seq 100); do systemctl -q is-active phi4-edge && exit 0; sleep 0.2; done; exit 1")
+    said = told(site)
+    assert "healed itself at" in said and "started phi4-edge.service (it was inactive)" in said
+    assert contents(host) == before
+    score = host.sh("systemd-analyze security --no-pager phi4-edge-heal | tail -1")
+    assert float(score.split("phi4-edge-heal.service:")[1].split()[0]) <= 2.5, score
+    settings.write_text("[gateways]\ngw1 phi4_engine=onnx\n")
+    site.run("provision", "--yes").expect(0)
+    assert host.sh(f"readlink {CURRENT}") == named
+    assert "heal" not in host.sh("ls /etc/systemd/system /etc/systemd/system/timers.target.wants /var/lib/phi4-edge")

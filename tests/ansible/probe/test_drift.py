@@ -7,13 +7,16 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 from tests.ansible.plays import ROOT
 from tests.ansible.probe.test_receipt import entry
 from tests.ansible.probe_run import place, probe
 
 sys.path.insert(0, str(ROOT / "cli" / "phi4_edge" / "remote" / "host"))
+import hostaround
 import hostseal
 
 RECEIPT = "/var/lib/phi4-edge/receipt.json"
@@ -106,3 +109,31 @@ def test_what_the_host_noted_of_itself_comes_along_as_data(tmp_path: Path) -> No
     assert verified(tmp_path)["heal"] == {"format": "x"}
     place(tmp_path, "/var/lib/phi4-edge/heal.json", "[" * 100_000)
     assert verified(tmp_path)["heal"] == {}
+
+
+class Docker:
+    """Docker's answers about images, by id."""
+
+    def __init__(self, told: dict[str, tuple[int, Any]]) -> None:
+        self.told, self.asked = told, ""
+
+    def request(self, _method: str, path: str) -> None:
+        self.asked = unquote(path).split("/")[2]
+
+    def getresponse(self) -> SimpleNamespace:
+        status, body = self.told[self.asked]
+        return SimpleNamespace(status=status, read=lambda _most: json.dumps(body).encode())
+
+
+def test_an_image_that_is_gone_or_has_lost_our_name_is_told() -> None:
+    gone, bare, ours = ("sha256:" + letter * 64 for letter in "abc")
+    docker = Docker(
+        {
+            gone: (404, {"message": "No such image"}),
+            bare: (200, {"RepoTags": ["other:1"]}),
+            ours: (200, {"RepoTags": ["x:1", "phi4-edge/ollama:1"]}),
+        }
+    )
+    for image, found in ((gone, [("image k", "missing")]), (bare, [("image k", "untagged")]), (ours, [])):
+        assert list(hostaround.images(docker, {"image": {"id": image, "key": "k"}})) == found
+    assert list(hostaround.images(docker, {"image": {"id": "../containers"}, "webui_image": 7})) == []
