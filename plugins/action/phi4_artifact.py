@@ -12,9 +12,11 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 try:
+    from phi4_edge.core import values
     from phi4_edge.errors import Phi4EdgeError
     from phi4_edge.remote import action
     from phi4_edge.remote.push import Order, push
+    from phi4_edge.remote.ranges import Carrier
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -27,7 +29,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _VALID_ARGS = frozenset(
         {
             "name", "source", "digest", "wheels", "skip", "destination", "staging", "piece_bytes", "reserve_bytes",
-            "retries",
+            "retries", "depot", "bandwidth",
         }
     )  # fmt: skip
 
@@ -40,19 +42,32 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             staging=str(args["staging"]), piece_bytes=int(args["piece_bytes"]), digest=str(args.get("digest") or ""),
             reserve_bytes=int(args["reserve_bytes"]), skip=frozenset(args.get("skip") or ()),
             wheels={name: str(value) for name, value in (args.get("wheels") or {}).items()},
+            rate=values.rate(args.get("bandwidth")),
         )  # fmt: skip
-        host = self._variables.get("inventory_hostname")
+        host = str(self._variables.get("inventory_hostname"))
+
+        def say(words: str) -> None:
+            Display().display(f"{host}: {words}")
+
+        depot = str(args.get("depot") or "")
+        carrier = Carrier(depot, host, order.rate, order.piece_bytes, self._fetch, say)
         try:
-            return push(order, self._ask, lambda words: Display().display(f"{host}: {words}"), self._task.check_mode)
+            return push(order, self._ask, say, self._task.check_mode, carrier)
         except OSError as error:
             raise AnsibleActionFail(f"cannot read {order.name} on the controller: {error}") from None
         except Phi4EdgeError as error:
             return action.failure(error)
 
     def _ask(self, what: str, args: Mapping[str, Any], payload: bytes) -> Mapping[str, Any]:
+        return self._asked(("artifact", "push", what), args, payload)
+
+    def _fetch(self, what: str, args: Mapping[str, Any], payload: bytes) -> Mapping[str, Any]:
+        return self._asked(("artifact", "fetch", what), args, payload)
+
+    def _asked(self, operation: tuple[str, str, str], args: Mapping[str, Any], payload: bytes) -> Mapping[str, Any]:
         """The host's answer; a lost connection is tried again, for every request may be repeated without harm."""
         return action.repeated(
-            lambda: action.on_host(self, self._variables, ("artifact", "push", what), args, payload),
+            lambda: action.on_host(self, self._variables, operation, args, payload),
             AnsibleConnectionFailure,
             int(self._task.args["retries"]),
         )

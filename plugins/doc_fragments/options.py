@@ -31,6 +31,14 @@ options:
       - How often a lost connection is tried again.
     type: int
     required: true
+  bandwidth:
+    description:
+      - Most bits per second that the host is sent, such as 20Mbit; none for no limit.
+    type: str
+  depot:
+    description:
+      - Socket on the controller at which the run says where the host may fetch from; empty where there is none.
+    type: str
 """
 
     STAGE = r"""

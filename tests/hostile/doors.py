@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.hostile.depot import depot
 from tests.hostile.honest import IMAGE_ID, RELEASE, SURVEYED, answers
 from tests.hostile.material import Material, fixture, planned
 
@@ -69,6 +70,7 @@ def _looking() -> list[Door]:
 def _pushing(made: Material) -> list[Door]:
     sent = {"staging": "/none/staging", "piece_bytes": 65536, "reserve_bytes": 0, "retries": 0}
     push = {"phi4_artifact": {"name": "a model", "source": str(made.artifact()), "destination": "/none/model", **sent}}
+    ranges = {"phi4_artifact": {**push["phi4_artifact"], "piece_bytes": 4096, "depot": depot()}}
     pushed, pulled, own = made.images()
     image = {"store": str(made.store), "delivery": "push", "mirror": "", **sent}
     load = {"phi4_image": {**image, "images": {"engine": pushed}}}
@@ -80,6 +82,7 @@ def _pushing(made: Material) -> list[Door]:
         Door(("artifact", "push", "survey"), push, checked=True),
         Door(("artifact", "push", "store"), push),
         Door(("artifact", "push", "finish"), push, optional={"changed"}),
+        Door(("artifact", "fetch", "fetch"), ranges),
         Door(("artifact", "image", "survey"), load, before=there, checked=True),
         Door(("artifact", "image", "load"), load, before=there),
         Door(("artifact", "image", "tag"), load, before=named),

@@ -55,6 +55,7 @@ def _of_looking() -> dict[str, Json]:
         "artifact/push/survey": {"complete": False, "have": {"weights": 0}, "missing": 4096, "free": 1 << 40},
         "artifact/push/store": {},
         "artifact/push/finish": {"changed": True, "bad": []},
+        "artifact/fetch/fetch": {"done": True, "received": 4096, "why": ""},
         "artifact/image/survey": SURVEYED,
         "artifact/image/load": {"changed": True, "id": IMAGE_ID},
         "artifact/image/tag": {"changed": True, "id": IMAGE_ID},

@@ -97,6 +97,42 @@ def address(value: Any) -> str:
     return str(found)
 
 
+_RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?) ?(kbit|Mbit|Gbit)", re.ASCII)
+_BYTES = {"kbit": 125, "Mbit": 125_000, "Gbit": 125_000_000}
+SLOWEST_RATE = 8_000  # bytes per second: below it a piece would not arrive within its time
+
+
+def rate(value: Any) -> int:
+    """Bytes per second of a bandwidth in bits per second, such as 20Mbit; 0 where none is named."""
+    text = "" if value is None else str(value).strip()
+    if text.lower() in ("", "none"):
+        return 0
+    found = _RATE.fullmatch(text)
+    bytes_a_second = int(float(found[1]) * _BYTES[found[2]]) if found else 0
+    if bytes_a_second < SLOWEST_RATE:
+        raise ValueError("none, or bits per second as 64kbit (the least), 20Mbit or 1Gbit")
+    return bytes_a_second
+
+
+def endpoint(value: Any) -> tuple[str, int]:
+    """Address and port of `192.0.2.5`, `192.0.2.5:8700` or `[2001:db8::5]:8700`; port 0, and "", where none is named.
+
+    An address that means every one of a machine is refused: nobody can be told to connect to it.
+    """
+    text = "" if value is None else str(value).strip()
+    if text.lower() in ("", "none"):
+        return "", 0
+    found = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{1,5}))?|([0-9.]+):([0-9]{1,5})", text, re.ASCII)
+    host, port = (found[1] or found[3], int(found[2] or found[4] or 0)) if found else (text, 0)
+    try:
+        known = address(host)
+    except ValueError:
+        known = ""
+    if not known or ipaddress.ip_address(known).is_unspecified or port > 65535:
+        raise ValueError("none, or an IP address of the controller with or without a port, such as 192.0.2.5:8700")
+    return known, port
+
+
 def seconds(value: Any) -> float:
     """Seconds, an hour at most."""
     try:

@@ -17,7 +17,7 @@ from phi4_edge.core.plan.decide import Plan
 from phi4_edge.core.rollout.outcome import COUNTED
 from phi4_edge.core.rollout.waves import Wave, kind_of
 from phi4_edge.errors import AGAIN
-from phi4_edge.operations import drivers, plan_file, supply, trust
+from phi4_edge.operations import depot, drivers, plan_file, supply, trust
 from phi4_edge.operations.artifacts import Making
 from phi4_edge.operations.detect import DEEP, Survey
 from phi4_edge.operations.fleet import Fleet
@@ -222,11 +222,17 @@ class Provisioning:
             supply.supply(self.rolling.workers, list(plans.values()), self.store, view)
         self.rolling.begin(self.documents())
         view.phase(f"{'Checking' if self.rolling.check else 'Provisioning'} {count(len(plans), 'host')}")
-        play = Play("provision", variables, releases={host: plan.release or "" for host, plan in plans.items()})
+        releases = {host: plan.release or "" for host, plan in plans.items()}
         serves = {host: self.planned[host].facts.receipt.release for host in plans}
         settled = {result.host: result for result in self.sorted.settled}
         self.rolling.ready = {host: one for host, one in settled.items() if one.outcome is Outcome.UNCHANGED}
-        return self.rolling.drive(waves, self._bad(), play, serves, view)
+        folders = depot.delivered(self.store, plans.values())
+        with depot.opened(self.store.root, self.fleet.hosts, folders) as (place, asked):
+            play = Play("provision", {**variables, depot.VARIABLE: asked}, releases=releases)
+            aloud = depot.Aloud(view, place.told)
+            results = self.rolling.drive(waves, self._bad(), play, serves, aloud)
+            aloud.tell()
+        return results
 
     def _variables(self, plans: Mapping[str, Plan]) -> dict[str, Any]:
         """What the playbook is told: which plan each host must come to, where the store is, and made passwords."""

@@ -134,6 +134,9 @@ OPERATIONS: Mapping[Key, Operation] = {
     ),
     ("artifact", "push", "store"): Operation(record({}, {"damaged": PATH}), HOUR, {"disk_full": flag}),
     ("artifact", "push", "finish"): Operation(record({"bad": _DAMAGED}, {"changed": flag}), HOUR, size=LARGE),
+    ("artifact", "fetch", "fetch"): Operation(
+        record({"done": flag, "received": integer(), "why": text(300)}), HOUR, {"disk_full": flag}
+    ),
     ("artifact", "image", "survey"): Operation(cases("docker", {"": record(_NO_DOCKER)}, record(_DOCKER)), HOUR),
     ("artifact", "image", "load"): Operation(
         record({"changed": flag, "id": IMAGE_ID}), HOUR, {"disk_full": flag, "refused": flag}

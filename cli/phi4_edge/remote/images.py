@@ -12,13 +12,17 @@ from phi4_edge.remote import image_push
 from phi4_edge.remote.action import HostRefusedError
 from phi4_edge.remote.image_push import ImageToPush
 from phi4_edge.remote.push import Ask, Order, push
+from phi4_edge.remote.ranges import Carrier
 
 _NO_DOCKER = "found no running Docker on the host{why}, needed one for {names}: the role docker installs and starts it"
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """How images reach one host: `ask` its image.py, `ask_push` its push.py; sizes in bytes; `check`: only said."""
+    """How images reach one host: `ask` its image.py, `ask_push` its push.py; sizes in bytes; `check`: only said.
+
+    `rate` and `carrier` are those of `push`.
+    """
 
     staging: str
     piece_bytes: int
@@ -27,6 +31,8 @@ class Delivery:
     ask: Ask
     ask_push: Ask
     say: Callable[[str], None]
+    rate: int = 0
+    carrier: Carrier | None = None
 
     def deliver(self, wanted: Mapping[str, ImageToPush]) -> dict[str, Any]:
         """`images`: the id of each image on the host by what it is for; `changed` and `msg`.
@@ -75,9 +81,9 @@ class Delivery:
         order = Order(
             name=f"the image {image.key}", source=Path(image.folder), skip=skip, staging=self.staging,
             destination=f"{self.staging}/image-{image.digest.removeprefix('sha256:')}",
-            piece_bytes=self.piece_bytes, reserve_bytes=self.reserve_bytes, digest=image.content,
+            piece_bytes=self.piece_bytes, reserve_bytes=self.reserve_bytes, digest=image.content, rate=self.rate,
         )  # fmt: skip
-        sent = push(order, self.ask_push, self.say, check=False)["sent"]
+        sent = push(order, self.ask_push, self.say, False, self.carrier)["sent"]
         return self._asked("load", {"image": image.to_dict(), "folder": order.destination}), sent
 
     def _done(self, image: ImageToPush, what: str, words: str, expected: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from phi4_edge.core.manifest import File
 from phi4_edge.errors import ArtifactError, FactsError, HostFailedError
 from phi4_edge.remote.engine import lock
 from phi4_edge.remote.pieces import Piece, batches
+from phi4_edge.remote.ranges import Carrier
 
 PROGRESS_SECONDS = 5.0
 # One operation of the host's push.py: (what, arguments, payload) → its answer.
@@ -24,6 +25,7 @@ Ask = Callable[[str, Mapping[str, Any], bytes], Mapping[str, Any]]
 class Order:
     """What shall be where: `source` on the controller, `destination` and `staging` on the host; sizes in bytes.
 
+    `rate`: bytes per second that are sent at most; 0 sets no limit.
     `digest`: of the content that is wanted, "" for what the manifest says. `skip`: files that the host does without.
     `wheels`: {"python": "3.13", "architecture": uname's} where they are the engine's, and held to its lock.
     """
@@ -34,13 +36,16 @@ class Order:
     staging: str
     piece_bytes: int
     reserve_bytes: int
+    rate: int = 0
     digest: str = ""
     skip: frozenset[str] = field(default_factory=frozenset)
     wheels: Mapping[str, str] = field(default_factory=dict)
 
 
-def push(order: Order, ask: Ask, say: Callable[[str], None], check: bool) -> dict[str, Any]:
-    """What was sent: `changed`, `sent` in bytes, `msg`. `check`: nothing is.
+def push(
+    order: Order, ask: Ask, say: Callable[[str], None], check: bool, carrier: Carrier | None = None
+) -> dict[str, Any]:
+    """What was sent: `changed`, `sent` in bytes, `msg`. `check`: nothing is. `carrier`: tried before the pieces.
 
     Raises ArtifactError where the artifact is not whole on the controller, HostFailedError where the host has no room
     or does not keep what it is given, FactsError where it speaks of files that it was not told of.
@@ -59,8 +64,12 @@ def push(order: Order, ask: Ask, say: Callable[[str], None], check: bool) -> dic
     room(order, missing, int(there["free"]))
     if check:
         return {"changed": True, "sent": 0, "msg": f"{order.name}: {missing} bytes would be sent"}
+    lacking = [file for file in files if file.path in have]
+    if carrier is not None and carrier.carry(order.source, common, lacking, missing):
+        have = told(files, ask("survey", common, b"")["have"])
+    carried = missing - sum(file.size - have.get(file.path, file.size) for file in files)
     sending = Sending(order, common, ask, say)
-    sent = sending.send(files, have)
+    sent = carried + sending.send(files, have)
     bad = told(files, dict.fromkeys(ask("finish", common, b"")["bad"], 0))
     if bad:  # what an earlier, interrupted run had left was damaged; it was removed and is sent once more
         sent += sending.send(files, bad)
@@ -134,17 +143,25 @@ class Sending:
         reader = _Reader(self.order.source, have)
         total = sum(file.size - have[file.path] for file in files if file.path in have)
         sent, shown = 0, time.monotonic()
-        for batch in batches(files, have, self.order.piece_bytes):
+        for batch in batches(files, have, self._request_bytes()):
+            began = time.monotonic()
             blocks = [reader.read(piece) for piece in batch]
             pieces = [
                 piece.to_dict(hashlib.sha256(block).hexdigest()) for piece, block in zip(batch, blocks, strict=True)
             ]
             self._store(pieces, b"".join(blocks))
-            sent += sum(piece.length for piece in batch)
+            length = sum(piece.length for piece in batch)
+            sent += length
+            if self.order.rate:
+                time.sleep(max(0.0, length / self.order.rate - (time.monotonic() - began)))
             if time.monotonic() - shown >= PROGRESS_SECONDS:
                 shown = time.monotonic()
                 self.say(f"{self.order.name} {sent * 100 // max(total, 1)} % of {total} bytes")
         return sent
+
+    def _request_bytes(self) -> int:
+        """Bytes of one request: with a bandwidth no more than a second of it, for within a request nothing waits."""
+        return min(self.order.piece_bytes, self.order.rate) if self.order.rate else self.order.piece_bytes
 
     def _store(self, pieces: list[dict[str, Any]], payload: bytes) -> None:
         for _attempt in range(3):

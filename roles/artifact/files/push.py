@@ -133,7 +133,7 @@ def take(args: Json, payload: bytes) -> Json:
     return {}
 
 
-def append(path: str, offset: int, data: bytes) -> None:
+def append(path: str, offset: int, data: bytes | bytearray) -> None:
     """`path` ends with `data` at `offset`. Raises HostError when what comes before is not there."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb", buffering=0) as stream:
@@ -209,8 +209,8 @@ def finish(args: Json, _payload: bytes) -> Json:
         else:
             files.append(entry(path, wanted["path"], {"stamp": stamp(os.lstat(path)), "sha256": wanted["sha256"]}))
     write_record(args["destination"], files, args["links"])
-    remove_tree(partial(args))
-    remove_tree(partial(args) + ".json")
+    for kept in ("", ".json", ".fetched.json"):
+        remove_tree(partial(args) + kept)
     return {"changed": True, "bad": []}
 
 

@@ -78,3 +78,41 @@ def test_each_has_its_standard_place() -> None:
     assert Overrides.from_vars("gw1", {}).layout == STANDARD == Layout("/opt/phi4-edge", "/var/lib/phi4-edge")
     assert Overrides.from_vars("gw1", {"phi4_state": "/data/phi4"}).layout == Layout("/opt/phi4-edge", "/data/phi4")
     assert values.layout(STANDARD.root, STANDARD.state) == STANDARD
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("none", 0), ("", 0), (None, 0), ("64kbit", 8_000), ("20Mbit", 2_500_000), ("1.5 Mbit", 187_500),
+        ("1Gbit", 125_000_000),
+    ],
+)  # fmt: skip
+def test_a_bandwidth_is_bits_per_second(text: object, found: int) -> None:
+    assert values.rate(text) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["20", 20, "20M", "20mbit", "20MB/s", "-1Mbit", "63kbit", "1e3Mbit", "Mbit", True, "2Mbit/s"]
+)
+def test_another_spelling_of_a_bandwidth_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="bits per second as 64kbit"):
+        values.rate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("none", ("", 0)), (None, ("", 0)), ("192.0.2.5", ("192.0.2.5", 0)), ("192.0.2.5:8700", ("192.0.2.5", 8700)),
+        ("2001:DB8::5", ("2001:db8::5", 0)), ("[2001:db8::5]:8700", ("2001:db8::5", 8700)), ("[::1]", ("::1", 0)),
+    ],
+)  # fmt: skip
+def test_an_endpoint_is_an_address_with_or_without_a_port(text: object, found: tuple[str, int]) -> None:
+    assert values.endpoint(text) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["0.0.0.0", "::", "[::]:80", "gw1", "gw1:80", "192.0.2.5:99999", "192.0.2.5:", "1.2.3:80", 7]
+)
+def test_what_nobody_can_be_told_to_connect_to_is_no_endpoint(text: object) -> None:
+    with pytest.raises(ValueError, match="an IP address of the controller"):
+        values.endpoint(text)

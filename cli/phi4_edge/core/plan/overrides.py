@@ -19,7 +19,20 @@ from phi4_edge.core.engines import modelfile
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.layout import LOOPBACK, STANDARD, Layout
 from phi4_edge.core.text import clean, closest
-from phi4_edge.core.values import AUTO, address, auto_or, directory, flag, line, mapping, one_of, seconds, whole
+from phi4_edge.core.values import (
+    AUTO,
+    address,
+    auto_or,
+    directory,
+    endpoint,
+    flag,
+    line,
+    mapping,
+    one_of,
+    rate,
+    seconds,
+    whole,
+)
 from phi4_edge.core.values import layout as apart
 from phi4_edge.errors import ArtifactError, InventoryError
 
@@ -232,6 +245,9 @@ PASSED: Mapping[str, Callable[[Any], Any]] = {
     "phi4_docker_containerd_version": line,
     "phi4_docker_compose_version": line,
     "phi4_docker_lock_timeout": whole(1, 86400),
+    "phi4_artifact_bandwidth": rate,
+    "phi4_artifact_address": endpoint,
+    "phi4_artifact_seed": line,
 }
 # Variables of roles that the plan depends on: name here, and the check. Others of these roles are not looked at.
 EXTRA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
