@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from phi4_edge import inventory, ssh
+from phi4_edge import inventory
 from phi4_edge.core.inventory import Host, Login
-from phi4_edge.operations import fleet
+from phi4_edge.operations import doctor, fleet, look
 from phi4_edge.operations.options import Reach
 from phi4_edge.ssh.finding import Refusal
+from phi4_edge.ssh.visit import Purpose, Visit
 from tests.cli.conftest import Invoke
 from tests.unit.runner.test_prompts import ASKING
 
@@ -27,14 +28,15 @@ OPTIONS = ["-u", "typed", "--private-key", "keys/k", "--jump", "me@hop:2222"]
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Host, ...], dict[str, Any]]]:
-    """The hosts and passwords that each preflight is asked about; it refuses them all."""
+    """The hosts and passwords of each look; it finds nobody."""
     calls: list[tuple[tuple[Host, ...], dict[str, Any]]] = []
 
-    def check(hosts: tuple[Host, ...], **given: Any) -> tuple[Refusal, ...]:
-        calls.append((hosts, given))
-        return tuple(Refusal(host.name, "unreachable", "found nobody, needed a host", "wait") for host in hosts)
+    def visit(hosts: tuple[Host, ...], purpose: Purpose[Any], *_: Any) -> list[Visit[Any]]:
+        calls.append((hosts, vars(purpose)))
+        return [Visit(Refusal(host.name, "unreachable", "found nobody, needed a host", "wait")) for host in hosts]
 
-    monkeypatch.setattr(ssh, "check", check)
+    for module in (look, doctor):
+        monkeypatch.setattr(module, "visit", visit)
     return calls
 
 
@@ -84,11 +86,11 @@ def test_what_ssh_takes_as_a_jump_host(
 @pytest.mark.parametrize(
     ("options", "typed", "passwords"),
     [
-        (["-k"], "c4nary\n", ("c4nary", None)),
+        (["-k"], "c4nary\n", ("c4nary", "")),
         (["-k", "-K"], "c4nary\nother\n", ("c4nary", "other")),
         (["-k", "-K"], "c4nary\n\n", ("c4nary", "c4nary")),
-        (["-K"], "other\n", (None, "other")),
-        ([], "", (None, None)),
+        (["-K"], "other\n", ("", "other")),
+        ([], "", ("", "")),
     ],
 )
 def test_passwords_reach_the_preflight_and_nobody_sees_them(

@@ -56,7 +56,7 @@ def test_own_prompts_that_are_wrong_are_named_by_file_and_field(
 
 
 def looked_at(monkeypatch: pytest.MonkeyPatch, documents: dict[str, Any], *problems: HostResult) -> None:
-    monkeypatch.setattr(Fleet, "survey", lambda *_: Survey(documents, problems))
+    monkeypatch.setattr(Fleet, "survey", lambda *_, **__: Survey(documents, problems))
 
 
 def test_hosts_that_serve_nothing_are_told_how_to(

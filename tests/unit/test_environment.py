@@ -19,7 +19,7 @@ from phi4_edge.errors import PreflightError
 from phi4_edge.runner.environment import scrub
 from phi4_edge.runner.workers.inventory import opened
 from phi4_edge.runner.workers.link import Link
-from phi4_edge.ssh.stream import Stream
+from phi4_edge.ssh.stream import ProcessStream
 from phi4_edge.ssh.wire import Budget
 
 # Names that a deny list has to guess. Each is a secret somewhere.
@@ -214,7 +214,7 @@ def test_ssh_of_ask_and_of_a_worker_see_no_secret(
     program, written = teller
     (tmp_path / "ssh").symlink_to(program)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    stream = Stream(Host("gw1", address="192.0.2.1"), "127.0.0.1", 8080, Budget(20.0, 1 << 16))
+    stream = ProcessStream(Host("gw1", address="192.0.2.1"), "127.0.0.1", 8080, Budget(20.0, 1 << 16))
     stream._process.wait(20)
     stream.close()
     clean(written)

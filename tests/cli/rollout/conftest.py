@@ -19,7 +19,7 @@ from tests.cli.rollout.played_site import Site
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     made = Site()
 
-    def look(fleet: Fleet, view: object) -> Survey:
+    def look(fleet: Fleet, view: object, **_: object) -> Survey:
         return made.survey(fleet)
 
     monkeypatch.setenv("PHI4_EDGE_STATE", str(tmp_path / "state"))

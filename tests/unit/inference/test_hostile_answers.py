@@ -65,7 +65,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(client, "LIST_SECONDS", SECONDS)
     monkeypatch.setattr(health, "SECONDS", SECONDS)
     lost = HostResult("gw1", Outcome.UNREACHABLE, "down", "check that it is on")
-    monkeypatch.setattr(Fleet, "survey", lambda *_: Survey({}, (lost,)))
+    monkeypatch.setattr(Fleet, "survey", lambda *_, **__: Survey({}, (lost,)))
     before = peak()
     yield
     assert peak() - before < MOST_MEMORY
