@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_what_keeps_ansible_from_starting_is_not_the_inventory(
         raise SystemExit(said)
 
     (tmp_path / "hosts").write_text("a\n")
-    monkeypatch.setattr("phi4_edge.inventory.loader.importlib.import_module", ends)
+    monkeypatch.setattr("phi4_edge.inventory.loader.importlib", types.SimpleNamespace(import_module=ends))
     with pytest.raises(PreflightError, match=f"Ansible cannot start here.*{wanted}"):
         inventory.load((str(tmp_path / "hosts"),))
 
