@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from phi4_edge.lab.model import LABEL
 if TYPE_CHECKING:
     from docker import DockerClient
 
+AT_A_TIME = 8
 _HOW_TO = (
     "The lab runs its hosts on a local Docker engine: install one with `apt-get install docker.io` (Debian, Ubuntu) or "
     "from https://docs.docker.com/engine/install/, start it with `systemctl start docker`, and be root or in the group "
@@ -69,8 +71,8 @@ def remove_objects(client: DockerClient, lab: str) -> int:
     """Remove every container, volume and network of `lab`; returns how many there were. Nothing there is no error."""
     label = f"{LABEL}={lab}"
     containers = client.containers.list(all=True, ignore_removed=True, filters={"label": label})
-    for container in containers:
-        container.remove(force=True, v=True)
+    with ThreadPoolExecutor(AT_A_TIME) as pool:  # each waits some seconds for what runs in it
+        list(pool.map(lambda container: container.remove(force=True, v=True), containers))
     volumes = client.volumes.list(filters={"label": label})
     for volume in volumes:
         volume.remove(force=True)

@@ -73,10 +73,13 @@ def _lost(facts: HostFacts) -> Iterator[Drift]:
 def taken(facts: HostFacts) -> str:
     """Return the address and port of the committed release where another program listens, "" where none does.
 
-    Ours is who listens while systemd has the port, a process of the unit runs, or the engine's container does.
+    Ours is who listens while systemd has the port, a process of the unit runs, or the engine's container does; and
+    where a release is half done, whose container no receipt names yet.
     """
     receipt, service = facts.receipt, facts.service
-    if not receipt.port or service is None or service.socket.startswith("active") or facts.orphaned:
+    if not receipt.port or service is None or service.socket.startswith("active"):
+        return ""
+    if facts.orphaned or facts.journal.open:
         return ""
     ours = service.main_pid != 0
     if receipt.service_manager == "compose" and receipt.containers is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from phi4_edge.core.facts.installed import taken
+from phi4_edge.core.facts.journal import Journal
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.parse import parse
 from phi4_edge.core.facts.receipt import Drift, from_dict
@@ -80,6 +81,8 @@ def test_the_gpu_of_the_release_is_looked_for_by_its_number(document: Make) -> N
 def test_another_program_on_our_port_is_told(document: Make, service: str, listening: str, place: str) -> None:
     found = facts(document, service=service, listening=listening)
     assert taken(found) == place
+    half = Journal(present=True, release="r-2", step="switch", phase="after")
+    assert taken(replace(found, journal=half)) == ""
     status = classify(found, None)
     assert (f"another program listens on {place}" in status.detail) is bool(place)
     assert ("sudo ss -ltnp" in status.next_step) is bool(place)
