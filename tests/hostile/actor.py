@@ -35,7 +35,7 @@ class Asked:
         self.script = sys.stdin.buffer.read(int(words[4]))
         self.line = sys.stdin.buffer.readline()
         self.args = json.loads(self.line.decode())
-        script = script_of(home, self.script)
+        script = script_of(home, zlib.decompress(self.script))
         self.operation = "%s/%s" % (script, self.args.get("do") or script.rpartition("/")[2])
 
     def genuine(self):
@@ -83,7 +83,7 @@ def note(home, name, text):
 
 def main():
     home, canary, behaviour, target, *words = sys.argv[1:]
-    framed = len(words) == 5 and words[:2] == ["-IB", "-c"]
+    framed = len(words) == 5 and words[:2] == ["-ISB", "-c"]
     if not framed:
         if target == "preflight" and words:
             wire.ACTS[behaviour](write, b"", "")

@@ -28,7 +28,7 @@ ANSWERS = {
 
 def main() -> None:
     arguments = sys.argv[1:]
-    if len(arguments) < 5 or arguments[:2] != ["-IB", "-c"]:
+    if len(arguments) < 5 or arguments[:2] != ["-ISB", "-c"]:
         os.execv(REAL, [REAL, *arguments])
     data = sys.stdin.buffer
     script, line = data.read(int(arguments[4])), data.readline()
