@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def test_what_is_left_of_the_task_is_told_only_where_it_has_an_end() -> None:
     said: list[bytes] = []
 
     def execute(line: str, in_data: bytes) -> dict[str, Any]:
-        said.append(in_data.splitlines()[-1])
+        script = zlib.decompressobj()  # the arguments come behind it
+        script.decompress(in_data)
+        said.append(script.unused_data)
         return {"rc": 0, "stdout": "", "stderr": ""}
 
     for seconds in (0.0, 7.5):

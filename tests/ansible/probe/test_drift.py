@@ -7,9 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote
 
 from tests.ansible.plays import ROOT
 from tests.ansible.probe.test_receipt import entry
@@ -117,12 +115,9 @@ class Docker:
     def __init__(self, told: dict[str, tuple[int, Any]]) -> None:
         self.told, self.asked = told, ""
 
-    def request(self, _method: str, path: str) -> None:
-        self.asked = unquote(path).split("/")[2]
-
-    def getresponse(self) -> SimpleNamespace:
-        status, body = self.told[self.asked]
-        return SimpleNamespace(status=status, read=lambda _most: json.dumps(body).encode())
+    def ask(self, path: str, limit: int) -> tuple[int, Any]:
+        """Status and document."""
+        return self.told[path.split("/")[2].replace("%3A", ":")]
 
 
 def test_an_image_that_is_gone_or_has_lost_our_name_is_told() -> None:
