@@ -105,7 +105,8 @@ def test_a_role_of_a_play_is_selected_by_its_tag_down_to_what_it_includes(tmp_pa
     playbook = tmp_path / "site.yml"
     playbook.write_text(f"- hosts: all\n  gather_facts: false\n  roles: [phi4_edge.edge.{name}]\n")
     hosts = write_inventory(tmp_path, {"gw1": MUTE})
-    first = "Assert" if name != "docker" else ""
+    # The first step of these says itself when no plan exists.
+    first = "Assert" if name not in ("docker", "service") else ""
     chosen = tasks(play(playbook, hosts, "--tags", "apply"))
     assert [task for task in chosen if first in task and not task.startswith("Validating")], chosen
 
