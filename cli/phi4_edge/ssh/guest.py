@@ -54,11 +54,11 @@ class Guest(Protocol):
         """
 
 
-class SessionGuest:
-    """Does errands over a connection of ours."""
+class _LetIn:
+    """What every guest knows of itself."""
 
-    def __init__(self, host: Host, transport: Transport, rights: Rights) -> None:
-        self._host, self._transport, self._rights = host, transport, rights
+    def __init__(self, host: Host, rights: Rights) -> None:
+        self._host, self._rights = host, rights
 
     @property
     def host(self) -> Host:
@@ -67,6 +67,14 @@ class SessionGuest:
     @property
     def becomes(self) -> bool:
         return self._rights.sudo
+
+
+class SessionGuest(_LetIn):
+    """Does errands over a connection of ours."""
+
+    def __init__(self, host: Host, transport: Transport, rights: Rights) -> None:
+        super().__init__(host, rights)
+        self._transport = transport
 
     def get(self, host: str) -> Transport | None:
         return self._transport if host == self._host.name and self._transport.is_active() else None
@@ -93,7 +101,7 @@ class SessionGuest:
         return _answered(said, errand)
 
 
-class ProcessGuest:
+class ProcessGuest(_LetIn):
     """Does errands through OpenSSH: each is a connection, or a share of one that is open."""
 
     def __init__(
@@ -102,15 +110,8 @@ class ProcessGuest:
         rights: Rights,
         opened: Callable[[Host, str], contextlib.AbstractContextManager[ProcessChannel]],
     ) -> None:
-        self._host, self._rights, self._opened = host, rights, opened
-
-    @property
-    def host(self) -> Host:
-        return self._host
-
-    @property
-    def becomes(self) -> bool:
-        return self._rights.sudo
+        super().__init__(host, rights)
+        self._opened = opened
 
     def get(self, host: str) -> Transport | None:
         return None
