@@ -11,7 +11,7 @@ import pytest
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.options import Reach
 from phi4_edge.rollout.interpret import Track
-from phi4_edge.runner import run as runner_run
+from phi4_edge.runner import program
 from phi4_edge.runner.events import Collector, HostEvent
 from phi4_edge.view.detail import HIDDEN, Detail
 from phi4_edge.view.lines import PlainView
@@ -82,6 +82,6 @@ def test_a_fleet_s_view_knows_its_passwords_and_ansible_is_asked_for_as_much(tmp
     assert set(view._detail.secrets) == {"c4nary-1", "c4nary-2"}
     assert "-vvvv" in fleet.access.run("detect", ["gw1"]).argv
     heard: list[HostEvent] = []
-    runner_run.execute(fleet.access.run("detect", ["gw1"], {"probe_become": False}), heard.append)
+    program.execute(fleet.access.run("detect", ["gw1"], {"probe_become": False}), heard.append)
     assert any("EXEC" in event.message for event in heard if event.kind == "detail")
     assert not isinstance(Fleet.open([str(hosts)], Reach(None, 1, None, pytest.fail)).view(), DetailedView)

@@ -12,6 +12,7 @@ from phi4_edge.core.remedies import remedy
 from phi4_edge.errors import InterruptedRunError
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner import program
 from phi4_edge.runner import run as runner_run
 from phi4_edge.runner.access import Access
 
@@ -52,7 +53,7 @@ def survey(
     if left and not interrupts.stopping:
         wanted = {DEEP: True} if deep else {}
         run = access.run("detect", left, wanted, task_timeout=DEEP_SECONDS if deep else LOOK_SECONDS)
-        outcome = runner_run.execute(run, on_event, lambda: interrupts.must_end(critical=False))
+        outcome = program.execute(run, on_event, lambda: interrupts.must_end(critical=False))
         found |= {host: _document(host, outcome.hosts.get(host)) for host in left}
     if interrupts.stopping:
         raise InterruptedRunError("interrupted while checking the hosts; nothing was changed on any host")

@@ -25,6 +25,7 @@ from phi4_edge.remote.answers import OPERATIONS, Key
 from phi4_edge.remote.examination import Examination
 from phi4_edge.report.text import count
 from phi4_edge.rollout.interrupt import Interrupts
+from phi4_edge.runner import program
 from phi4_edge.runner import run as runner_run
 from phi4_edge.ssh.errand import Errand
 from phi4_edge.ssh.guest import Guest
@@ -125,7 +126,7 @@ def _by_ansible(fleet: Fleet, hosts: Sequence[str], view: View, asked: Interrupt
     if not hosts or asked.stopping:
         return {}
     run = fleet.access.run("doctor", hosts, task_timeout=LOOK_SECONDS)
-    ended = runner_run.execute(run, view.event, lambda: asked.must_end(critical=False)).hosts
+    ended = program.execute(run, view.event, lambda: asked.must_end(critical=False)).hosts
     return {host: Examined(end.status, end.message, end.facts) for host, end in ended.items()}
 
 

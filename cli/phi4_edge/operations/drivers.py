@@ -51,7 +51,7 @@ def install(
     view.phase(f"Installing the NVIDIA driver on {count(len(hosts), 'host')}")
     fleet, wanted = rolling.fleet, {"nvidia_runtime_allow_reboot": allow_reboot}
     play = Play(PLAYBOOK, wanted, task_timeout=rolling.waving.task_timeout, lock=rolling.lock)
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, rolling.ansible:
         results = _one_first(rolling, play, hosts, before, interrupts, view)
     failed = tuple(result for result in results if result.outcome not in GOOD)
     for result in failed:

@@ -32,6 +32,7 @@ from phi4_edge.rollout.result import HostResult, Outcome, document
 from phi4_edge.rollout.resume import Resumed, newest
 from phi4_edge.rollout.start import held, says_held, too_many_down
 from phi4_edge.runner.executor import Executor, Local
+from phi4_edge.runner.program import Program
 from phi4_edge.runner.run import HostEvent
 from phi4_edge.view.view import View
 
@@ -103,6 +104,7 @@ class Rolling:
     ready: Mapping[str, HostResult] = field(default_factory=dict)
     journal: Journal | None = None
     workers: Pool | None = None
+    ansible: Program = field(default_factory=Program)
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     interrupted: bool = False
     stopped: str | None = None
@@ -179,8 +181,8 @@ class Rolling:
 
     @property
     def executor(self) -> Executor:
-        """Whoever runs the plays: Ansible here, or on the workers."""
-        return self.workers or Local(self.fleet.access)
+        """Whoever runs the plays: Ansible here, inside `with rolling.ansible` imported once; or on the workers."""
+        return self.workers or Local(self.fleet.access, self.ansible)
 
     def waves(self, kinds: Mapping[str, Hashable]) -> tuple[Wave, ...]:
         """Who has its turn when."""
@@ -235,7 +237,7 @@ class Rolling:
         """
         play = replace(play, lock=self.lock, check=self.check, diff=self.diff, task_timeout=self.waving.task_timeout)
         log = self.journal or NoLog()
-        with Interrupts(on_first=lambda: view.note(STOPPING)) as interrupts:
+        with Interrupts(on_first=lambda: view.note(STOPPING)) as interrupts, self.ansible:
             driver = Driver(self.executor, play, interrupts, Shown(view, self.diff, self.passwords), log, serves)
             try:
                 sick = self._watch_again(driver, view)

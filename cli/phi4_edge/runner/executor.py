@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from phi4_edge.runner import run as runner_run
+from phi4_edge.runner import program
 from phi4_edge.runner.access import Access
 from phi4_edge.runner.run import HostEvent, RunResult
 
@@ -40,11 +40,13 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Local:
-    """Runs Ansible on this controller."""
+    """Runs Ansible on this controller: with an `ansible` that is imported already, or one for this call."""
 
     access: Access
+    ansible: program.Program | None = None
 
     def execute(self, call: Call, hosts: Sequence[str], on_event: OnEvent, cancelled: Callable[[], bool]) -> RunResult:
         """One Ansible run for all hosts; see Executor."""
         run = self.access.run(call.playbook, hosts, call.extra_vars, call.check, call.diff, call.task_timeout)
-        return runner_run.execute(run, on_event, cancelled)
+        execute = self.ansible.execute if self.ansible else program.execute
+        return execute(run, on_event, cancelled)

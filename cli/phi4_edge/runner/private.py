@@ -48,14 +48,24 @@ def private_directory(files: Mapping[str, str]) -> Iterator[Path]:
     except OSError as error:
         raise _no_place(error.strerror or str(error)) from error
     try:
-        try:
-            _fill(path, files)
-        except OSError as error:
-            raise _no_place(error.strerror or str(error)) from error
+        for name in (SOCKETS, "local"):
+            (path / name).mkdir(mode=0o700)
+        write(path, files)
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
+
+
+@contextlib.contextmanager
+def subdirectory(path: Path, files: Mapping[str, str]) -> Iterator[Path]:
+    """A new directory in a private one, with the given files; gone afterwards. Raises RunnerError for no room."""
+    try:
+        path.mkdir(mode=0o700)
+        write(path, files)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _memory() -> Iterator[Path]:
@@ -129,14 +139,16 @@ def _is(path: Path, handle: int) -> bool:
         return False
 
 
-def _fill(path: Path, files: Mapping[str, str]) -> None:
-    for name in (SOCKETS, "local"):
-        (path / name).mkdir(mode=0o700)
-    for name, text in files.items():
-        target = path / name
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-            out.write(text)
+def write(path: Path, files: Mapping[str, str]) -> None:
+    """The files are in the private directory, none was there before. Raises RunnerError for no room."""
+    try:
+        for name, text in files.items():
+            target = path / name
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+                out.write(text)
+    except OSError as error:
+        raise _no_place(error.strerror or str(error)) from error
 
 
 def _sweep(parent: Path) -> None:

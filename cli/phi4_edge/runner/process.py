@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,19 +50,19 @@ def family(directory: Path) -> set[int]:
     return {process.pid for process in _members(directory)}
 
 
-def reap(directory: Path, grace: float = 0.5) -> set[int]:
-    """No process of the run is left, except one that may not be killed: those are returned.
+def reap(directory: Path, grace: float = 0.5, spared: Collection[int] = ()) -> set[int]:
+    """No process of the run is left but those `spared`, except one that may not be killed: those are returned.
 
     First SIGTERM, so that a shared ssh connection removes its socket; after `grace` seconds SIGKILL. Who is to end is
     decided before the first signal: afterwards orphans without the marker could not be told from strangers.
     """
-    left = _members(directory)
+    left = _members(directory, spared)
     _signal(left, signal.SIGTERM)
     end = time.monotonic() + grace
     while left and time.monotonic() < end:
         time.sleep(0.02)
-        left = _alive(left) or _members(directory)
-    left |= _members(directory) if left else set()
+        left = _alive(left) or _members(directory, spared)
+    left |= _members(directory, spared) if left else set()
     _signal(left, signal.SIGKILL)
     end = time.monotonic() + grace
     while left and time.monotonic() < end:
@@ -71,7 +71,7 @@ def reap(directory: Path, grace: float = 0.5) -> set[int]:
     return {process.pid for process in left}
 
 
-def _members(directory: Path) -> set[Process]:
+def _members(directory: Path, spared: Collection[int] = ()) -> set[Process]:
     """Who carries the marker, and whoever descends from them: sudo drops the variable."""
     children: dict[int, list[Process]] = {}
     found: set[Process] = set()
@@ -84,7 +84,7 @@ def _members(directory: Path) -> set[Process]:
         more = set(children.get(new.pop().pid, ())) - found
         found |= more
         new += more
-    return {process for process in found if process.pid != os.getpid()}
+    return {process for process in found if process.pid not in {os.getpid(), *spared}}
 
 
 def _all() -> Iterator[_Seen]:

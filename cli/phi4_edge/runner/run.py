@@ -1,33 +1,24 @@
-"""Runs playbooks. The only importer of ansible_runner: `build_run()` decides everything, `execute()` does it.
-
-What ansible-runner does by default and is undone here: it writes the whole environment and the extra variables to
-disk, turns host-key checking off, lets tasks live on after a cancel, drops large results, and lets plugins ask on a
-terminal that nobody reads.
-"""
+"""A run of a playbook, decided whole before it begins, and what came of it."""
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from phi4_edge import ansible_version, content
+from phi4_edge import content
 from phi4_edge.core.inventory import Login, VaultSecret
 from phi4_edge.errors import RunnerError
-from phi4_edge.runner import detached, playbook
+from phi4_edge.runner import detached
 from phi4_edge.runner.environment import PRIVATE, build_env
-from phi4_edge.runner.events import Collector, HostEvent, HostOutcome
-from phi4_edge.runner.private import guarded, private_directory
-from phi4_edge.runner.process import MARKER, reap
+from phi4_edge.runner.events import HostEvent, HostOutcome
 
-__all__ = ["HostEvent", "HostOutcome", "Run", "RunResult", "build_run", "execute"]
+__all__ = ["HostEvent", "HostOutcome", "Run", "RunResult", "build_run"]
 
 # Ansible's exit codes for a run that took place: all well, a host failed, a host unreachable (with both: 4 or 6).
 TOOK_PLACE = frozenset({0, 2, 4, 6})
@@ -39,13 +30,9 @@ MOST_VERBOSE = 4
 POLL_SECONDS = 0.2
 # ansible-runner's own terminal is one that nobody reads: what would ask there is to end instead.
 WITHOUT_TERMINAL = (sys.executable, "-I", "-S", detached.__file__)
-# -P: what lies beside the program is no module of Ansible's.
-ANSIBLE = (sys.executable, "-P", playbook.__file__)
 # A task that takes longer than it may is ended by Ansible itself; one that does not let itself be ended, by us so much
 # later.
 LATE_SECONDS = 60.0
-# What ansible-runner itself must find in the environment; everything else is decided by build_env().
-_RUNNER_ENV = ("AWX_ISOLATED_DATA_DIR", "ANSIBLE_CALLBACK_PLUGINS", "ANSIBLE_STDOUT_CALLBACK", "RUNNER_OMIT_EVENTS")
 
 _NO_LOGIN = Login()
 
@@ -181,85 +168,6 @@ _SETTINGS = {
     "suppress_output_file": True,
     "suppress_ansible_output": True,
 }
-
-
-def execute(
-    run: Run, on_event: Callable[[HostEvent], None], cancelled: Callable[[], bool] = lambda: False
-) -> RunResult:
-    """The run is over: no process and no file of it is left, however it ended. Prints nothing.
-
-    `on_event` hears what happens, in this thread. When `cancelled()` turns true everything that runs is ended within
-    2 seconds. Hosts have failed whose tasks say nothing for longer than `run.silence`. Raises RunnerError with what
-    Ansible said when it could not run at all, PreflightError for an untested version of it.
-    """
-    ansible_version.check()
-    job = secrets.randbits(62)
-    collector = Collector(job, on_event, detailed=any(word.startswith("-v") for word in run.argv))
-    state = {"cancelled": False, "silent": False}
-
-    with private_directory(run.files) as private:
-
-        def asked_to_stop() -> bool:
-            state["silent"] = state["silent"] or 0 < run.silence < collector.quiet
-            if not any(state.values()) and cancelled():
-                state["cancelled"] = True
-            if any(state.values()):
-                reap(private)
-            return any(state.values())
-
-        try:
-            extra = {MARKER: private.name, "JOB_ID": str(job)}
-            with guarded(private):
-                status = _ansible(run, private, extra, collector.take, asked_to_stop)
-        finally:
-            left = reap(private)
-    if left:
-        raise RunnerError(f"processes {sorted(left)} of the run could not be stopped: kill them by hand")
-    if state["silent"] and collector.give_up(run.silence):
-        return RunResult(collector.outcomes(False), False, status)
-    if not state["cancelled"] and (collector.stats is None or status not in TOOK_PLACE):
-        said = collector.words() or ("nothing happened" if state["silent"] else "it said nothing")
-        raise RunnerError(f"ansible-playbook could not run the playbook (exit status {status}):\n{said}")
-    return RunResult(collector.outcomes(state["cancelled"]), state["cancelled"], status)
-
-
-def _ansible(
-    run: Run,
-    private: Path,
-    extra: Mapping[str, str],
-    take: Callable[[Mapping[str, Any]], bool],
-    asked_to_stop: Callable[[], bool],
-) -> int:
-    """Exit status of ansible-playbook; 254 when it was cancelled."""
-    from ansible_runner import Runner
-    from ansible_runner.config.runner import RunnerConfig
-
-    config = RunnerConfig(
-        private_data_dir=str(private),
-        project_dir=str(run.cwd),  # relative paths in an inventory mean the same as with plain ansible-playbook
-        playbook=run.argv[1],
-        ident="run",
-        fact_cache_type="",
-        quiet=True,
-        suppress_env_files=True,
-    )
-    config.prepare()
-    config.command = [*WITHOUT_TERMINAL, *ANSIBLE, *(place(word, private) for word in run.argv)]
-    config.env = {
-        **{name: config.env[name] for name in _RUNNER_ENV if name in config.env},
-        **{name: place(value, private) for name, value in run.env.items()},
-        **extra,
-    }
-    config.env["ANSIBLE_STDOUT_CALLBACK"] = "awx_display"
-
-    def on_status(status: Mapping[str, Any], runner_config: object) -> None:
-        if status.get("status") == "running":
-            with suppress(FileNotFoundError):
-                (private / "artifacts" / "run" / "command").unlink()  # the environment, in clear
-
-    runner = Runner(config, event_handler=take, status_handler=on_status, cancel_callback=asked_to_stop)
-    _, exit_status = runner.run()
-    return 254 if exit_status is None else int(exit_status)
 
 
 def place(text: str, private: Path) -> str:

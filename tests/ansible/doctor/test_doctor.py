@@ -15,6 +15,7 @@ import pytest
 from phi4_edge import content
 from phi4_edge.core.layout import STANDARD
 from phi4_edge.remote import framing, scripts
+from phi4_edge.runner import program
 from phi4_edge.runner import run as runner_run
 from tests.ansible.plays import ROOT, play, write_inventory
 from tests.ansible.probe_run import place
@@ -141,7 +142,7 @@ def test_the_command_drives_it_without_the_line_and_without_its_failure(tmp_path
                                                     "doctor_become": False, "phi4_port": "none"}})  # fmt: skip
     heard: list[runner_run.HostEvent] = []
     run = runner_run.build_run(content.playbook("doctor"), [inventory])
-    ended = runner_run.execute(run, heard.append).hosts["here"]
+    ended = program.execute(run, heard.append).hosts["here"]
     assert (ended.status, ended.message) == ("ok", "")
     assert set(ended.facts) == {"phi4_doctor", "phi4_facts"}
     assert not [event for event in heard if "Say" in event.task]

@@ -15,6 +15,7 @@ import pytest
 
 from phi4_edge import content
 from phi4_edge.errors import RunnerError
+from phi4_edge.runner import program
 from phi4_edge.runner import run as runner_run
 
 PLAIN = {"probe_become": False}
@@ -30,7 +31,7 @@ def detect(folder: Path, *lines: str, **changes: Any) -> tuple[runner_run.RunRes
     heard: list[runner_run.HostEvent] = []
     given: dict[str, Any] = {"extra_vars": PLAIN, **changes}
     run = runner_run.build_run(content.playbook("detect"), [inventory(folder, *lines)], **given)
-    return runner_run.execute(run, heard.append), heard
+    return program.execute(run, heard.append), heard
 
 
 def fake_python(folder: Path, name: str, body: str) -> str:
@@ -109,7 +110,7 @@ def test_a_fact_never_becomes_a_variable(tmp_path: Path) -> None:
     )
     heard: list[runner_run.HostEvent] = []
     hosts = inventory(tmp_path, f"a phi4_port=8080 ansible_python_interpreter={python}")
-    runner_run.execute(runner_run.build_run(playbook, [hosts], extra_vars=PLAIN), heard.append)
+    program.execute(runner_run.build_run(playbook, [hosts], extra_vars=PLAIN), heard.append)
     assert heard[-1].result["msg"] == "8080 False"
 
 
@@ -124,7 +125,7 @@ def test_what_ansible_cannot_run_is_said_in_its_words(tmp_path: Path, capfd: pyt
     playbook = tmp_path / "site.yml"
     playbook.write_text("- hosts: all\n  roles: [no_such_role]\n")
     with pytest.raises(RunnerError, match=r"(?s)could not run.*no_such_role"):
-        runner_run.execute(runner_run.build_run(playbook, [inventory(tmp_path, "a")]), lambda event: None)
+        program.execute(runner_run.build_run(playbook, [inventory(tmp_path, "a")]), lambda event: None)
     assert capfd.readouterr() == ("", "")
 
 
@@ -143,7 +144,7 @@ def test_secrets_reach_neither_disk_nor_the_environment(tmp_path: Path, monkeypa
     hosts = inventory(tmp_path, f"a ansible_python_interpreter={sys.executable}")
     run = runner_run.build_run(playbook, [hosts], become_password="c4nary-become")
     assert "c4nary" not in " ".join(run.argv)
-    runner_run.execute(run, heard.append)
+    program.execute(run, heard.append)
     printed = heard[-1].result["stdout"].splitlines()
     assert "C4NARY_NAME=handed-on" in printed
     assert not [line for line in printed if "token" in line]
@@ -160,7 +161,7 @@ def test_a_cancel_ends_every_process(tmp_path: Path) -> None:
         running = (entry / "cmdline" for entry in Path("/proc").iterdir() if entry.name.isdigit())
         return any(b"5432.25" in _read(path) for path in running)
 
-    result = runner_run.execute(
+    result = program.execute(
         runner_run.build_run(playbook, [hosts]), lambda event: None, lambda: sleeping() or time.monotonic() > end
     )
     assert result.cancelled

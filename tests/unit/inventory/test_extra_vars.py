@@ -15,6 +15,7 @@ from ansible.parsing.vault import VaultSecret as AnsibleSecret
 from phi4_edge import inventory
 from phi4_edge.errors import InventoryError
 from phi4_edge.inventory import VaultSecret
+from phi4_edge.runner import program
 from phi4_edge.runner import run as runner_run
 from tests.unit.inventory.ansible_says import EVALUATED
 
@@ -90,7 +91,7 @@ def test_all_three_readers_find_the_same(site: Path) -> None:
     run = runner_run.build_run(
         play, ["hosts.yml"], vaults=VAULTS, operator_vars=documents, extra_vars={"place": "ours"}
     )
-    assert runner_run.execute(run, lambda event: None).exit_status == 0
+    assert program.execute(run, lambda event: None).exit_status == 0
     assert said(play) == {**plain, "phi4_site": "ours"}  # what a run itself says goes over all
 
 

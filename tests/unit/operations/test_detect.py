@@ -7,15 +7,14 @@ import pytest
 from phi4_edge.operations.detect import asked_for, survey
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
-from phi4_edge.runner import access
-from phi4_edge.runner import run as runner_run
+from phi4_edge.runner import access, program
 from phi4_edge.runner.run import HostOutcome, RunResult
 
 
 def told(monkeypatch: pytest.MonkeyPatch, status: str, message: str) -> HostResult:
     """What becomes of a host of which Ansible says this."""
     end = HostOutcome("gw1", status, message)  # type: ignore[arg-type]
-    monkeypatch.setattr(runner_run, "execute", lambda *_: RunResult({"gw1": end}, False, 2))
+    monkeypatch.setattr(program, "execute", lambda *_: RunResult({"gw1": end}, False, 2))
     found = survey(access.Access(("gw1,",)), ["gw1"], {}, Interrupts(), lambda event: None)
     (result,) = found.problems
     return result

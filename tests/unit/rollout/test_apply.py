@@ -204,7 +204,7 @@ def test_a_survey_tells_unreachable_from_not_usable(monkeypatch: pytest.MonkeyPa
         "gw2": HostOutcome("gw2", "failed", "sudo: a password is required"),
     }
     fake = FakeRunner(ends)
-    monkeypatch.setattr(detect.runner_run, "execute", fake)
+    monkeypatch.setattr(detect.program, "execute", fake)
     refused = {"gw3": HostResult("gw3", Outcome.UNREACHABLE, "down")}
     seen = survey(Access(("gw1,gw2,gw3",)), HOSTS, refused, Interrupts(), lambda event: None)
     assert fake.hosts == ["gw1", "gw2"]
@@ -217,7 +217,7 @@ def test_a_survey_tells_unreachable_from_not_usable(monkeypatch: pytest.MonkeyPa
 
 def test_ctrl_c_during_a_survey_says_that_nothing_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupts = Interrupts()
-    monkeypatch.setattr(detect.runner_run, "execute", FakeRunner({}, interrupts.request))
+    monkeypatch.setattr(detect.program, "execute", FakeRunner({}, interrupts.request))
     with pytest.raises(InterruptedRunError, match="nothing was changed on any host"):
         survey(Access(("gw1,",)), ["gw1"], {}, interrupts, lambda event: None)
 

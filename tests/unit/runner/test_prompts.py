@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.runner import detached
+from phi4_edge.runner import detached, program
 from phi4_edge.runner import run as runner_run
 
 PLUGIN = '''
@@ -68,7 +68,7 @@ def made(folder: Path, plugins: dict[str, str], monkeypatch: pytest.MonkeyPatch)
 def test_whoever_asks_is_told_that_nobody_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     playbook, hosts = made(tmp_path, ASKING, monkeypatch)
     start = time.monotonic()
-    result = runner_run.execute(runner_run.build_run(playbook, [hosts]), lambda event: None)
+    result = program.execute(runner_run.build_run(playbook, [hosts]), lambda event: None)
     assert time.monotonic() - start < BOUND
     assert result.hosts["well"].status == "ok"
     for name in ASKING:
@@ -82,7 +82,7 @@ def test_what_waits_and_does_not_hear_is_ended_with_host_and_reason(
     monkeypatch.setattr(runner_run, "LATE_SECONDS", 15.0)
     playbook, hosts = made(tmp_path, {"deaf": DEAF}, monkeypatch)
     start = time.monotonic()
-    result = runner_run.execute(runner_run.build_run(playbook, [hosts], task_timeout=5), lambda event: None)
+    result = program.execute(runner_run.build_run(playbook, [hosts], task_timeout=5), lambda event: None)
     assert time.monotonic() - start < BOUND
     assert (result.hosts["deaf"].status, result.hosts["deaf"].timed_out) == ("failed", True)
     assert "found no end of Look within 20 s, needed one" in result.hosts["deaf"].message
@@ -97,7 +97,7 @@ def test_a_run_that_nothing_comes_of_is_ended_too(tmp_path: Path, monkeypatch: p
     (tmp_path / "site.yml").write_text(PLAYBOOK)
     run = runner_run.build_run(tmp_path / "site.yml", [tmp_path / "hosts.sh"], task_timeout=1)
     with pytest.raises(runner_run.RunnerError, match="nothing happened"):
-        runner_run.execute(run, lambda event: None)
+        program.execute(run, lambda event: None)
 
 
 def detach(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
