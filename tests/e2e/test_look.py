@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
+import socket
+import socketserver
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +19,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.gateway import Cli, Gateway
+from tests.e2e.raw_facts import BY_ANSIBLE, raw_facts
 
 pytestmark = pytest.mark.e2e
 
 PASSWORD, PHRASE = "right one", "of the key"
 PORT = 2222
-# What is another with every look, whoever looks.
-VOLATILE = {"clock", "meminfo", "disk", "our_disk", "mount_points", "lock", "memory_kills"}
-# A setting that only Ansible obeys: with it every host goes through Ansible.
-BY_ANSIBLE = ("-e", "probe_verify_seconds=120")
 PREPARE = f"""
 for user in asks refuses terminal; do
   id $user >/dev/null 2>&1 || useradd -m -s /bin/bash $user
@@ -66,6 +67,41 @@ def address_of(gateway: Gateway) -> str:
     return next(host.address for host in gateway.lab.hosts if host.name == gateway.name)
 
 
+class Relay:
+    """This machine's own IPv6 address in front of a gateway, whose network has none."""
+
+    def __init__(self, address: str) -> None:
+        relay = self
+
+        class Through(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with socket.create_connection((address, 22)) as there:
+                    back = threading.Thread(target=relay._copy, args=(there, self.request))
+                    back.start()
+                    relay._copy(self.request, there)
+                    back.join()
+
+        class Server(socketserver.ThreadingTCPServer):
+            address_family = socket.AF_INET6
+            daemon_threads = True
+
+        self._server = Server(("::1", 0), Through)
+        self.at: tuple[str, int] = self._server.server_address[:2]  # type: ignore[assignment]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while said := source.recv(65536):
+                sink.sendall(said)
+            sink.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
 @dataclass(frozen=True)
 class Site:
     """A gateway that is reached in many ways, and what this machine needs for them."""
@@ -83,9 +119,9 @@ class Site:
     def inventory(self) -> Path:
         """Every way as a host of its own."""
         lines = [
-            f"{name} ansible_host={self.address} "
-            + " ".join(f"{key}={shlex.quote(value)}" for key, value in way.settings.items())
+            f"{name} " + " ".join(f"{key}={shlex.quote(value)}" for key, value in settings.items())
             for name, way in self.ways.items()
+            for settings in ({"ansible_host": self.address, **way.settings},)
         ]
         common = self.gateway.lab.inventory.read_text().partition("[gateways:vars]")[2]
         path = self.folder / "hosts.ini"
@@ -93,7 +129,7 @@ class Site:
         return path
 
 
-def ways(key: Path, args: str, address: str, folder: Path, locked: Path) -> dict[str, Way]:
+def ways(key: Path, args: str, address: str, folder: Path, locked: Path, six: int) -> dict[str, Way]:
     """The table."""
     jump = f"ssh -F none -i {key} {args} -W %h:%p gateway@{address}"
     return {
@@ -108,6 +144,7 @@ def ways(key: Path, args: str, address: str, folder: Path, locked: Path) -> dict
         ),
         "tty": Way({"ansible_user": "terminal"}, "preflight", "must have a tty"),
         "port": Way({"ansible_port": str(PORT)}),
+        "ipv6": Way({"ansible_host": "::1", "ansible_port": str(six)}),
         "login-password": Way({"ansible_port": str(PORT), "ansible_user": "asks", "ansible_password": PASSWORD,
                                "ansible_become_password": PASSWORD, "ansible_ssh_private_key_file": ""}),
         "jump": Way({"ansible_ssh_common_args": f"{args} -o ProxyCommand='{jump}'"}),
@@ -136,12 +173,7 @@ def site(gateways: list[Gateway], tmp_path_factory: pytest.TempPathFactory) -> I
     settings = dict(re.findall(r"^(\w+)=(.*)$", gateway.lab.inventory.read_text(), re.MULTILINE))
     key, args = Path(settings["ansible_ssh_private_key_file"]), settings["ansible_ssh_common_args"]
     known = Path(re.search(r" UserKnownHostsFile=(\S+)|UserKnownHostsFile=(\S+)", args)[1])  # type: ignore[index]
-    at_port = "".join(
-        re.sub(rf"^{re.escape(address_of(gateway))} ", f"[{address_of(gateway)}]:{PORT} ", line)
-        for line in known.read_text().splitlines(keepends=True)
-    )
     own_known = folder / "known"
-    own_known.write_text(known.read_text() + at_port)
     args = args.replace(str(known), str(own_known)).replace(" -o IdentitiesOnly=yes", "")
     locked = folder / "locked"
     unknown = folder / "unknown"
@@ -156,7 +188,11 @@ def site(gateways: list[Gateway], tmp_path_factory: pytest.TempPathFactory) -> I
     environ = dict(re.findall(r"(SSH_AUTH_SOCK|SSH_AGENT_PID)=([^;]+);", said))
     _run("ssh-add", "-q", str(key), env={**os.environ, **environ})
     gateway.sh(PREPARE)
-    made = Site(gateway, ways(key, args, address_of(gateway), folder, locked), environ, folder)
+    relay = Relay(address_of(gateway))
+    own_known.write_text(
+        known.read_text() + _also_at(known, address_of(gateway), (address_of(gateway), PORT), relay.at)
+    )
+    made = Site(gateway, ways(key, args, address_of(gateway), folder, locked, relay.at[1]), environ, folder)
     for way in made.ways.values():
         if "ansible_ssh_common_args" not in way.settings:
             dict.__setitem__(way.settings, "ansible_ssh_common_args", args)  # type: ignore[index]
@@ -165,7 +201,15 @@ def site(gateways: list[Gateway], tmp_path_factory: pytest.TempPathFactory) -> I
     yield made
     _run("ssh", *shared, "-O", "exit", f"gateway@{address_of(gateway)}")
     os.kill(int(environ["SSH_AGENT_PID"]), 15)
+    relay.close()
     gateway.sh(REMOVE)
+
+
+def _also_at(known: Path, address: str, *places: tuple[str, int]) -> str:
+    """The host's keys again, for other addresses and ports of it."""
+    lines = known.read_text().splitlines(keepends=True)
+    ours = [line.removeprefix(f"{address} ") for line in lines if line.startswith(f"{address} ")]
+    return "".join(f"[{host}]:{port} {line}" for host, port in places for line in ours)
 
 
 def test_every_way_in_is_told_right(ready: Cli, site: Site) -> None:
@@ -194,7 +238,8 @@ def test_the_facts_are_those_that_ansible_gets(ready: Cli, site: Site) -> None:
     names = [
         name for name, way in site.ways.items() if not way.outcome and not way.ansible and name != "login-password"
     ]
-    own, theirs = (_raw(ready, site, names, *more) for more in ((), BY_ANSIBLE))
+    ready = _as(ready, site.environ)
+    own, theirs = (raw_facts(ready, site.inventory(), names, *more) for more in ((), BY_ANSIBLE))
     assert set(own) == set(theirs) == set(names)
     for name in names:
         assert own[name] == theirs[name], name
@@ -218,21 +263,6 @@ def _looked(ready: Cli, site: Site) -> Any:
     done = _as(ready, site.environ).run("detect", site.inventory(), "-o", "json")
     assert done.code == 5, done.err
     return json.loads(done.out)
-
-
-def _raw(ready: Cli, site: Site, names: list[str], *more: str) -> dict[str, Any]:
-    """Raw sources by host, without what changes with every look."""
-    limit = ("--raw", "--limit", ",".join(names))
-    done = _as(ready, site.environ).run("detect", site.inventory(), *limit, *more)
-    assert done.code == 0, done.err
-    documents = [json.loads(line) for line in done.out.splitlines()]
-    return {document["host"]: _steady(document) for document in documents}
-
-
-def _steady(document: Mapping[str, Any]) -> dict[str, Any]:
-    text = json.dumps({name: one for name, one in document["sources"].items() if name not in VOLATILE})
-    # Each login is a session with a number of its own.
-    return {**document, "sources": json.loads(re.sub(r"session-c?\d+\.scope", "session.scope", text))}
 
 
 def _as(ready: Cli, environ: Mapping[str, str]) -> Cli:
