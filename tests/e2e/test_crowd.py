@@ -43,7 +43,10 @@ def test_every_row_is_right(pair: Lab, cli: Cli, tmp_path: Path) -> None:
     looked_at = {host["host"] for host in document["hosts"]}
     problems = {line["host"]: line["reason"] for line in document["problems"]}
     assert crowd.wrong_rows(addresses, looked_at, problems) == []
-    assert {line["outcome"] for line in document["problems"]} == {"unreachable"}
+    # Where we do not get in, and where we do and nothing can be done there.
+    kinds = {one.name: one.kind for one in addresses}
+    outcomes = {kinds[line["host"]]: line["outcome"] for line in document["problems"]}
+    assert outcomes == {kind: "preflight" if kind == "flood" else "unreachable" for kind in KINDS}
     assert {host["state"] for host in document["hosts"]} == {"absent"}
 
 

@@ -29,6 +29,8 @@ pytestmark = pytest.mark.e2e
 SIZE = 64 * 1024**2
 REQUEST = 16 * 1024**2
 BASE = "/var/lib/phi4-delivery"
+# sshd listens again a moment after it was told to.
+RELOAD = "systemctl reload ssh; sleep 0.5; until ss -Hltn sport = :22 | grep -q .; do sleep 0.1; done"
 FORBID = "/etc/ssh/sshd_config.d/00-no-forwarding.conf"
 
 
@@ -90,7 +92,7 @@ class Site:
 def site(tmp_path: Path, gateway: Gateway) -> Iterator[Site]:
     gateway.sh(f"rm -rf {BASE}")
     yield Site(tmp_path, gateway)
-    gateway.sh(f"rm -rf {BASE} {FORBID}; systemctl reload ssh")
+    gateway.sh(f"rm -rf {BASE} {FORBID}; {RELOAD}")
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_a_kill_in_the_middle_costs_no_more_than_one_request(site: Site, opened:
 
 def test_where_sshd_forbids_the_way_back_the_pieces_are_sent(site: Site, opened: tuple[Depot, str]) -> None:
     place, asked = opened
-    site.gateway.sh(f"echo 'AllowTcpForwarding no' > {FORBID}; systemctl reload ssh")
+    site.gateway.sh(f"echo 'AllowTcpForwarding no' > {FORBID}; {RELOAD}")
     assert site.push(asked) == SIZE
     assert place.sent == {site.gateway.name: 0}
     [line] = place.told

@@ -35,7 +35,7 @@ _TRIES = 10
 
 @contextlib.contextmanager
 def private_directory(files: Mapping[str, str]) -> Iterator[Path]:
-    """A directory (0700) with the given files (0600), in memory where there is some; gone afterwards.
+    """A directory (0700) with the given files (0600), in memory where there is some; gone afterwards, whatever ends us.
 
     Also removes what runs of this user have left that were killed together with their guard. Raises RunnerError where
     no such directory can be made.
@@ -48,10 +48,11 @@ def private_directory(files: Mapping[str, str]) -> Iterator[Path]:
     except OSError as error:
         raise _no_place(error.strerror or str(error)) from error
     try:
-        for name in (SOCKETS, "local"):
-            (path / name).mkdir(mode=0o700)
-        write(path, files)
-        yield path
+        with _guarded(path):
+            for name in (SOCKETS, "local"):
+                (path / name).mkdir(mode=0o700)
+            write(path, files)
+            yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
@@ -184,7 +185,7 @@ def _unlocked_run(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def guarded(path: Path) -> Iterator[None]:
+def _guarded(path: Path) -> Iterator[None]:
     """Even if this process is killed, soon nothing is left of the run whose private directory is `path`.
 
     Nobody can clean up after SIGKILL, and the run would go on changing hosts: a small process in a session of its own

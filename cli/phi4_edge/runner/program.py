@@ -19,7 +19,7 @@ from phi4_edge import ansible_version
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner.events import Collector, HostEvent
 from phi4_edge.runner.forkserver import ForkServer
-from phi4_edge.runner.private import guarded, private_directory, subdirectory
+from phi4_edge.runner.private import private_directory, subdirectory
 from phi4_edge.runner.process import MARKER, reap
 from phi4_edge.runner.run import TOOK_PLACE, WITHOUT_TERMINAL, Run, RunResult, place
 
@@ -99,7 +99,6 @@ class Program:
         if self._private is None or self._server is None:
             self._private = self._stack.enter_context(private_directory({}))
             self._stack.callback(reap, self._private)
-            self._stack.enter_context(guarded(self._private))
             self._server = ForkServer(self._private)
             self._stack.callback(self._server.close)
         return self._private, self._server

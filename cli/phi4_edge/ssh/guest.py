@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from phi4_edge.core import remedies
 from phi4_edge.core.inventory import Host
 from phi4_edge.core.text import printable
+from phi4_edge.ssh import busy
 from phi4_edge.ssh.channel import ProcessChannel, SessionChannel
 from phi4_edge.ssh.errand import CommandLine, Errand, Rights, Said, converse
 from phi4_edge.ssh.finding import Refused
@@ -119,16 +120,29 @@ class ProcessGuest(_LetIn):
     def do(self, errand: Errand, sudo: bool = True) -> Said:
         """As of Guest; Refused also in ssh's own words where it did not get there."""
         rights = self._rights if sudo else Rights(sudo=False)
+        said = self._once(errand, rights)
+        for pause in busy.pauses():
+            if not (_failed(said, errand) and busy.dropped(said.errors)):
+                break
+            time.sleep(pause)
+            said = self._once(errand, rights)
+        if _failed(said, errand):
+            raise _no_connection(self._host, said.errors)
+        return _answered(said, errand)
+
+    def _once(self, errand: Errand, rights: Rights) -> Said:
         call = CommandLine.of(errand, rights)
         began = time.monotonic()
         try:
             with self._opened(self._host, call.command) as channel:
-                said = converse(channel, call, errand, rights)
+                return converse(channel, call, errand, rights)
         except (OSError, ValueError) as error:
             raise _broken(error, errand, time.monotonic() - began, well=True) from error
-        if said.status == SSH_FAILED and not errand.answered(said.output):
-            raise _no_connection(self._host, said.errors)
-        return _answered(said, errand)
+
+
+def _failed(said: Said, errand: Errand) -> bool:
+    """Whether ssh did not get there."""
+    return said.status == SSH_FAILED and not errand.answered(said.output)
 
 
 def _answered(said: Said, errand: Errand) -> Said:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from phi4_edge.core.inventory import Host
-from phi4_edge.ssh import abreast, diagnosis, library, session
+from phi4_edge.ssh import abreast, busy, diagnosis, library, session
 from phi4_edge.ssh.channel import ProcessChannel
 from phi4_edge.ssh.errand import Rights, rights_at
 from phi4_edge.ssh.finding import Refusal, Refused
@@ -133,9 +133,19 @@ class _Party(Generic[Result]):
         return self._through(host, target, found) if found.refusal.kind == "skipped" else found
 
     def _direct(self, host: Host, target: Target) -> Visit[Result]:
-        """Over a connection of ours."""
+        """Over a connection of ours; a server that is busy with other logins is asked again."""
+        budget = Budget(seconds_for(host), session.HOST_BYTES)
+        found = self._once(host, target, budget)
+        for pause in busy.pauses():
+            if self.open.stopped or not busy.passing(found.refusal) or budget.remaining <= pause:
+                break
+            time.sleep(pause)
+            found = self._once(host, target, budget)
+        return found
+
+    def _once(self, host: Host, target: Target, budget: Budget) -> Visit[Result]:
         try:
-            wire = _dialled(host, target)
+            wire = _dialled(host, target, budget)
         except Refused as refused:
             return Visit(_left_to_ssh(refused.finding(host.name), target))
         try:
@@ -216,9 +226,8 @@ def _left(host: Host, reason: str, step: str = "") -> Visit[Result]:
     return Visit(Refusal(host.name, "skipped", reason, step))
 
 
-def _dialled(host: Host, target: Target) -> Wire:
+def _dialled(host: Host, target: Target, budget: Budget) -> Wire:
     """A connection, at the first of as many attempts as Ansible would make. Raises Refused."""
-    budget = Budget(seconds_for(host), session.HOST_BYTES)
     for _ in range(host.ssh.retries):
         try:
             return session.dial(target, budget)

@@ -115,9 +115,9 @@ def test_what_another_user_s_process_says_does_not_count(tmp_path: Path, started
 def test_nothing_of_a_run_is_left_when_its_controller_is_killed() -> None:
     script = (
         "import os, subprocess, sys, time\n"
-        "from phi4_edge.runner.private import guarded, private_directory\n"
+        "from phi4_edge.runner.private import private_directory\n"
         "from phi4_edge.runner.process import MARKER\n"
-        "with private_directory({'become_password': 'c4nary'}) as path, guarded(path):\n"
+        "with private_directory({'become_password': 'c4nary'}) as path:\n"
         "    env = {**os.environ, MARKER: path.name}\n"
         "    subprocess.Popen(['sleep', '4321'], env=env, start_new_session=True)\n"
         "    print(path, flush=True)\n"

@@ -23,7 +23,7 @@ from phi4_edge import content
 from phi4_edge.core.inventory import VaultSecret
 from phi4_edge.errors import RunnerError
 from phi4_edge.runner.environment import PRIVATE
-from phi4_edge.runner.private import guarded, private_directory
+from phi4_edge.runner.private import private_directory
 from phi4_edge.runner.process import MARKER, reap
 from phi4_edge.runner.run import POLL_SECONDS, WITHOUT_TERMINAL, Run, build_run, place
 
@@ -46,7 +46,7 @@ def serve(request: Mapping[str, Any], source: io.BufferedReader, sink: IO[bytes]
     with private_directory({**run.files, **files}) as private:
         (private / INVENTORY).write_text(place(str(request["inventory"]), private), encoding="utf-8")
         try:
-            with guarded(private), _Ear(source, private) as ear:
+            with _Ear(source, private) as ear:
                 _stream(job, _Seat(run, private, str(request["job"])), sink, lambda: ear.told_to_end)
         finally:
             reap(private)
