@@ -38,7 +38,7 @@ printf '%s\\n' 'Port {PORT}' 'PidFile /run/look-sshd.pid' 'PasswordAuthenticatio
   'HostKey /etc/ssh/ssh_host_ed25519_key' 'AuthorizedKeysFile /etc/ssh/authorized_keys/%u' >/run/look-sshd
 /usr/sbin/sshd -f /run/look-sshd
 # Logins that are refused on purpose would keep this machine out of the others.
-echo 'PerSourcePenalties no' >/etc/ssh/sshd_config.d/look.conf; systemctl reload ssh
+echo 'PerSourcePenalties no' >/etc/ssh/sshd_config.d/look.conf; systemctl restart ssh
 """
 REMOVE = """
 kill $(cat /run/look-sshd.pid); rm -f /run/look-sshd /run/look-sshd.pid /etc/sudoers.d/look

@@ -85,5 +85,5 @@ def _install_doas(gateway: Gateway, folder: Path) -> None:
     subprocess.run(["apt-get", "-qq", "download", "opendoas"], cwd=folder, check=True)
     (package,) = folder.glob("opendoas_*.deb")
     container = next(host.container for host in gateway.lab.hosts if host.name == gateway.name)
-    subprocess.run(["docker", "cp", "--quiet", str(package), f"{container}:/tmp/doas.deb"], check=True)
-    gateway.sh(f"dpkg -i /tmp/doas.deb && umask 077 && printf '%s' '{DOAS}' >/etc/doas.conf")
+    subprocess.run(["docker", "cp", "--quiet", str(package), f"{container}:/opt/doas.deb"], check=True)
+    gateway.sh(f"dpkg -i /opt/doas.deb && umask 077 && printf '%s' '{DOAS}' >/etc/doas.conf")
