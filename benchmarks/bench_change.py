@@ -96,7 +96,9 @@ class Change:
     def next(self, side: Side) -> None:
         """Another value than ever before is wanted, in the inventory and in the peers' file."""
         self.value = next(self.values)
-        show = f"systemctl show {_unit(side)}.service -p InvocationID --value"
+        # The peers' unit runs from our newest release: older ones are taken away when a new one is made.
+        follow = f"ln -sfn $(readlink -f /opt/phi4-edge/current) /opt/phi4-edge/{OTHER}"
+        show = f"{follow}; systemctl show {_unit(side)}.service -p InvocationID --value"
         self.before = {host: text.strip() for host, text in harness.on_all(self.lab, show).items()}
         names = "\n".join(host.name for host in self.lab.hosts)
         wanted = f"phi4_context_length={self.value}\nphi4_stability_seconds=0\n"

@@ -65,7 +65,7 @@ def pyinfra_inventory(lab: Lab, folder: Path, via: Mapping[str, tuple[str, int]]
         data = {
             "ssh_user": "gateway", "ssh_key": str(lab.key), "ssh_known_hosts_file": str(lab.known_hosts),
             "ssh_strict_host_key_checking": "yes", "_sudo": True, "lab_name": host.name,
-            "ssh_hostname": address, "ssh_port": port,
+            "ssh_hostname": address, "ssh_port": port, "ssh_connect_retries": 3,
         }  # fmt: skip
         hosts.append((host.name, data))
     path = folder / "hosts.py"
