@@ -8,6 +8,7 @@ With ADDRESS, one of this machine, hosts fetch over plain HTTP from there; witho
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import harness
 
+from phi4_edge import content
 from phi4_edge import inventory as inventories
 from phi4_edge.core.inventory import Login
 from phi4_edge.operations import depot
@@ -31,7 +33,9 @@ def main(store: Path, digest: str, destination: str, inventory: str, address: st
         book = Path(folder) / "deliver.yml"
         book.write_text(json.dumps(_play(source, digest, destination)))
         more = json.dumps({"artifact_depot": asked})
-        done = subprocess.run([harness.playbook_command(), "-i", inventory, book, "-e", more], check=False)
+        command = [harness.playbook_command(), "-i", inventory, book, "-e", more]
+        env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(content.collections())}
+        done = subprocess.run(command, check=False, env=env)
         if place.told:
             print("\n".join(place.told), file=sys.stderr)
             return done.returncode or 1  # it came, but not the way that is measured

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import math
 import queue
+import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ Result = TypeVar("Result")
 
 POLL_SECONDS = 0.1  # how soon a wish to stop is seen
 LEAVE_SECONDS = 0.8  # for those that were cut to clear up behind them; of the 2 s that the operator waits at most
+# Where all take long this machine is busy, and more at a time would make each take longer still.
+SLOWER = 3.0
+_LATEST = 33  # items of which is known how long they took
 INTERRUPTED = "interrupted while checking the hosts; nothing was changed on any host"
 
 
@@ -29,8 +33,8 @@ INTERRUPTED = "interrupted while checking the hosts; nothing was changed on any 
 class Limits(Generic[Item, Result]):
     """After `seconds` and what an item has `more`, the work on it is given up, and `late(item)` is its result.
 
-    An item that takes longer than `patience` seconds keeps no other waiting: somebody else is found, up to `most` at
-    work at a time.
+    An item that takes longer than `patience` seconds, and much longer than others do, keeps no other waiting: somebody
+    else is found for as long as it takes, up to `most` at work at a time.
     """
 
     seconds: float
@@ -82,10 +86,12 @@ class _Crew(Generic[Item, Result]):
     def __init__(self, work: Callable[[Item], Result], items: Sequence[Item]) -> None:
         self._work, self._items = work, items
         self._todo = collections.deque(range(len(items)))
+        self._guard = threading.Lock()
         self._begun: dict[int, float] = {}
+        self._took: collections.deque[float] = collections.deque(maxlen=_LATEST)
         self._results: dict[int, Result] = {}
         self._done: queue.SimpleQueue[tuple[int, Result | _Raised | _Begun]] = queue.SimpleQueue()
-        self._slow: set[int] = set()
+        self._replaced: set[int] = set()
         self._threads: list[threading.Thread] = []
 
     def hire(self) -> None:
@@ -130,15 +136,27 @@ class _Crew(Generic[Item, Result]):
 
     def _give_up(self, limits: Limits[Item, Result], tell: Callable[[Result], None]) -> None:
         now = time.monotonic()
-        at_work = {number: now - begun for number, begun in list(self._begun.items()) if number not in self._results}
+        with self._guard:
+            at_work = {number: now - begun for number, begun in self._begun.items() if number not in self._results}
         for number, taken in at_work.items():
             if taken > limits.seconds + limits.more(self._items[number]):
                 self._results[number] = limits.late(self._items[number])
                 tell(self._results[number])
-                self.hire()  # the thread that hangs does no more work
-            elif taken > limits.patience and number not in self._slow and len(at_work) < limits.most and self._todo:
-                self._slow.add(number)
-                self.hire()
+                self._replace(number)
+            elif taken > limits.patience and len(at_work) < limits.most and self._todo and taken > self._much():
+                self._replace(number)
+
+    def _much(self) -> float:
+        with self._guard:
+            return SLOWER * statistics.median(self._took) if self._took else 0.0
+
+    def _replace(self, number: int) -> None:
+        """Somebody else does what is left; who is at work on this item does no more behind it."""
+        with self._guard:
+            if number not in self._begun or number in self._replaced:
+                return
+            self._replaced.add(number)
+        self.hire()
 
     def _run(self) -> None:
         while True:
@@ -146,9 +164,16 @@ class _Crew(Generic[Item, Result]):
                 number = self._todo.popleft()
             except IndexError:
                 return
-            self._begun[number] = time.monotonic()
+            with self._guard:
+                self._begun[number] = time.monotonic()
             self._done.put((number, _Begun()))
             try:
-                self._done.put((number, self._work(self._items[number])))
+                outcome: Result | _Raised = self._work(self._items[number])
             except BaseException as error:
-                self._done.put((number, _Raised(error)))
+                outcome = _Raised(error)
+            with self._guard:
+                self._took.append(time.monotonic() - self._begun.pop(number))
+                replaced = number in self._replaced
+            self._done.put((number, outcome))
+            if replaced:
+                return

@@ -123,6 +123,44 @@ def test_items_that_take_long_keep_no_other_waiting_up_to_a_limit() -> None:
     assert sorted(ended[:20]) == list(range(4, 24))
 
 
+def most_at_once(slow: int, work_seconds: float) -> int:
+    """How many of 40 items are at work at a time behind the first `slow`, which take until ten others are through."""
+    release, guard, now, seen = threading.Event(), threading.Lock(), [0], list[int]()
+
+    def work(number: int) -> int:
+        if number < slow:
+            release.wait(20)
+            return number
+        with guard:
+            now[0] += 1
+            if number >= 20:
+                seen.append(now[0])
+        time.sleep(work_seconds)
+        with guard:
+            now[0] -= 1
+        return number
+
+    ended: list[int] = []
+
+    def tell(number: int) -> None:
+        ended.append(number)
+        if len(ended) == 10:
+            release.set()
+
+    limits: abreast.Limits[int, int] = abreast.Limits(20, lambda number: -1, patience=0.1, most=30)
+    assert abreast.each(work, range(40), 4, cut=nothing, limits=limits, tell=tell) == list(range(40))
+    return max(seen)
+
+
+def test_where_all_take_long_nobody_is_added() -> None:
+    """A busy machine would make each take longer still."""
+    assert most_at_once(0, 0.3) <= 4
+
+
+def test_those_that_were_added_leave_when_the_slow_ones_are_through() -> None:
+    assert most_at_once(4, 0.02) <= 4
+
+
 def test_what_has_more_time_is_given_up_later_and_what_begins_is_told() -> None:
     begun: list[int] = []
     limits = abreast.Limits(0.2, lambda number: -number, more=lambda number: 20.0 if number == 2 else 0.0)
