@@ -127,10 +127,10 @@ def missing(store: Store, plan: Plan) -> list[str]:
 def _artifact(
     store: Store, sources: Sources, artifact: str, planned: str | None, progress: Progress, made: list[str]
 ) -> str:
-    if artifact not in store.digests():
+    if store.use(artifact) is None:
         sources.refuse(artifact)
         made += _make(store, sources.catalog, artifact, progress)
-    digest = store.digest(artifact)
+    digest = store.use(artifact) or store.digest(artifact)
     if digest not in store.checked:
         progress(Event(artifact, "checking"))
         store.verify(artifact, deep=True)
@@ -172,6 +172,7 @@ def _wheelhouse(store: Store, sources: Sources, runtime: Runtime, progress: Prog
 
     name = str(runtime.id)
     folder = store.root / "wheelhouses" / name
+    store.hold("wheelhouses", name)
     if name in store.checked:
         return folder
     there = folder.is_dir()
@@ -211,7 +212,7 @@ def _image(
 def _bundled_image(store: Store, sources: Sources, planned: PlannedImage, pushed: bool, progress: Progress) -> str:
     """The image as the bundle brought it; nothing is asked of any registry."""
     shelf, name = Images(store), planned.key
-    digest = shelf.digests().get(name)
+    digest = shelf.use(name)
     if digest is None or (pushed and not shelf.path(digest).is_dir()):
         sources.refuse(name)
     assert digest is not None, "what is missing was refused"  # noqa: S101

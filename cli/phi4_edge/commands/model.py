@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phi4_edge.commands import _options
+from phi4_edge.commands import _options, _prune
 from phi4_edge.report import output as report_output
 from phi4_edge.report.text import count, cut, size_of, table
 
@@ -30,6 +30,7 @@ def command() -> None:
       phi4-edge model convert phi-4-mini-instruct --to onnx-int4
       phi4-edge model import phi-4-mini-instruct/safetensors-int4 ./my-awq
       phi4-edge model list
+      phi4-edge model prune --dry-run
     """
 
 
@@ -206,6 +207,35 @@ def remove(artifact: str) -> None:
     store = Store()
     freed = Images(store).remove(artifact) if ":" in artifact else store.remove(artifact)
     click.echo(f"removed {artifact}, {size_of(freed)} freed")
+
+
+@command.command("prune", short_help="Remove what no recent rollout needs.")
+@click.option("--all", "-a", "models", is_flag=True, help="Models and checkpoints too: they take long to make again.")
+@_prune.options("Keep what plans of the newest N rollouts of each inventory name.", "7d")
+def prune(models: bool, keep: int, older_than: int, dry_run: bool, yes: bool, output: str) -> None:
+    """Remove from the store what no plan of a recent rollout names, and say why the rest is kept.
+
+    That is wheelhouses, release archives and container images, environments of other releases of phi4-edge, and
+    interrupted downloads; with --all also models and fetched checkpoints. What another process uses is kept, and so is
+    what you imported: 'model remove' takes that. Tags stay pinned to their digests. `provision` makes again what a plan
+    needs.
+
+    Rollouts are those that this user has on record here ('phi4-edge rollout list').
+
+    \b
+    Examples:
+      phi4-edge model prune --dry-run
+      phi4-edge model prune --keep 3 --older-than 30d --yes
+      phi4-edge model prune --all --dry-run -o json | jq '.would_be_removed_bytes'
+
+    \b
+    Exit codes: 0 done or nothing to do, 1 usage, not confirmed, or a record that cannot be read,
+    3 the store cannot be used.
+    """
+    from phi4_edge.operations.prune import StorePruning
+    from phi4_edge.rollout.journal import state_root
+
+    _prune.carry_out(StorePruning.look(state_root(), keep, older_than, models), dry_run, yes, output)
 
 
 def _make(artifact: str, run: Callable[[Store, Any, Progress], str]) -> None:

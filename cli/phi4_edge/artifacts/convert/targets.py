@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from phi4_edge.artifacts.convert import gguf, onnx
+from phi4_edge.artifacts.convert.worker import SOURCE
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
@@ -22,6 +23,7 @@ def convert(store: Store, catalog: Catalog, model_id: str, to: str, progress: Pr
     if model_id not in catalog.models:
         raise ArtifactError(f"{model_id!r} is not in the catalog; models: {', '.join(sorted(catalog.models))}.")
     target = manifest.artifact_id(f"{model_id}/{to}")
+    store.use(f"{model_id}/{SOURCE}")
     with store.making(target, progress):
         progress(Event(target, "checking the checkpoint"))
         if to in gguf.TARGETS:
