@@ -43,7 +43,7 @@ def prove(prover: Converter, model: Path, work: Path, target: str, progress: Pro
         if line.startswith(_ANSWER):
             answers.append(json.loads(line)["proof"])
 
-    failed = f"{target} was converted but does not generate in llama.cpp, so it was thrown away"
+    failed = f"{target} does not generate in llama.cpp, so it was thrown away"
     ended = run_worker(prover, "prove_gguf", {"model": str(model)}, work, failed, seen)
     if not answers:
         raise ArtifactError(f"{failed}:\n{ended.last_words()}")
