@@ -81,7 +81,7 @@ def test_a_dry_run_says_what_and_why_and_changes_nothing(invoke: Invoke, store: 
     assert "--all" in found["kept"]["tiny/safetensors"]
     shown = invoke("model", "prune", "--dry-run")
     assert shown.output.splitlines()[-1] == "4 things would be removed, 4.0 kB"
-    assert f"kept: rollout {name}" in shown.output
+    assert f"kept: rollout {name} names it" in shown.output
     assert sorted(store.root.rglob("*")) == before
 
 

@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from phi4_edge.report.text import count, duration, size_of, table
+from phi4_edge.report.text import count, duration, size_of, table, wrap
 
 _DAY = 86_400
 
 
 def lines(document: Mapping[str, Any], width: int) -> list[str]:
-    """A line for each thing: what goes first, then what stays."""
-    things = sorted(document["things"], key=lambda thing: thing["outcome"] == "kept")
-    rows = [(thing["name"], thing["kind"], size_of(thing["size"]), _age(thing), _what(thing)) for thing in things]
-    return table(("NAME", "KIND", "SIZE", "AGE", "WHAT AND WHY"), rows, width, right=(2, 3)) if rows else []
+    """What goes, then what stays: each reason once, and a line for each thing below it."""
+    things = sorted(document["things"], key=lambda thing: (thing["outcome"] == "kept", thing["why"]))
+    if not things:
+        return []
+    rows = [(thing["name"], thing["kind"], size_of(thing["size"]), _age(thing)) for thing in things]
+    head, *body = table(("NAME", "KIND", "SIZE", "AGE"), rows, width - 2, right=(2, 3))
+    found, said = [f"  {head}"], ""
+    for thing, row in zip(things, body, strict=True):
+        reason = f"{'kept' if thing['outcome'] == 'kept' else 'remove'}: {thing['why']}"
+        if reason != said:
+            found += wrap(reason, width, rest="    ")
+            said = reason
+        found.append(f"  {row}")
+    return found
 
 
 def summed(document: Mapping[str, Any]) -> str:
@@ -24,10 +34,6 @@ def summed(document: Mapping[str, Any]) -> str:
     if would:
         return f"{count(would, 'thing')} would be removed, {size_of(document['would_be_removed_bytes'])}"
     return f"{count(removed, 'thing')} removed, {size_of(document['removed_bytes'])} freed"
-
-
-def _what(thing: Mapping[str, Any]) -> str:
-    return f"{'kept' if thing['outcome'] == 'kept' else 'remove'}: {thing['why']}"
 
 
 def _age(thing: Mapping[str, Any]) -> str:
