@@ -1,7 +1,8 @@
-"""docker-registry itself on loopback, for as long as a test runs, and what Docker pushes into it."""
+"""docker-registry itself on loopback, for as long as a test runs, and what Docker or a test pushes into it."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 import socket
@@ -9,9 +10,11 @@ import subprocess
 import tarfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import requests
 
 PROGRAM, DOCKER = shutil.which("docker-registry"), shutil.which("docker")
 _CONFIG = (
@@ -64,3 +67,16 @@ def push(name: str, content: bytes) -> str:
     finally:
         docker("image", "rm", name)
     return made
+
+
+def upload(address: str, repository: str, tag: str, kind: str, document: bytes, blobs: Iterable[bytes]) -> None:
+    """A manifest of this type lies in the registry with its blobs, through the registry's own protocol."""
+    base = f"http://{address}/v2/{repository}"
+    for blob in blobs:
+        began = requests.post(f"{base}/blobs/uploads/", timeout=30)
+        assert began.status_code == 202, began.text
+        place, digest = began.headers["Location"], f"sha256:{hashlib.sha256(blob).hexdigest()}"
+        done = requests.put(place, params={"digest": digest}, data=blob, timeout=30)
+        assert done.status_code == 201, done.text
+    put = requests.put(f"{base}/manifests/{tag}", data=document, headers={"Content-Type": kind}, timeout=30)
+    assert put.status_code == 201, put.text

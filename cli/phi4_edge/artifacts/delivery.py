@@ -127,10 +127,10 @@ def missing(store: Store, plan: Plan) -> list[str]:
 def _artifact(
     store: Store, sources: Sources, artifact: str, planned: str | None, progress: Progress, made: list[str]
 ) -> str:
-    if artifact not in store.digests():
+    if store.use(artifact) is None:
         sources.refuse(artifact)
         made += _make(store, sources.catalog, artifact, progress)
-    digest = store.digest(artifact)
+    digest = store.use(artifact) or store.digest(artifact)
     if digest not in store.checked:
         progress(Event(artifact, "checking"))
         store.verify(artifact, deep=True)
@@ -143,7 +143,7 @@ def _artifact(
 
 
 def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> list[str]:
-    from phi4_edge.artifacts.convert import targets, tiny
+    from phi4_edge.artifacts.convert import library, targets, tiny
     from phi4_edge.artifacts.convert.worker import SOURCE
     from phi4_edge.artifacts.fetch import model as fetch_model
     from phi4_edge.artifacts.fetch import ollama
@@ -155,14 +155,34 @@ def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> 
     if model == tiny.MODEL:
         tiny.make(store, catalog, progress, variant)
         return [artifact]
-    checkpoint = f"{model}/{SOURCE}"
     if variant.startswith(SOURCE):
         fetch_model.fetch(store, catalog, model, progress, variant)
         return [artifact]
+    if targets.source_of(store, catalog, model, variant) == library.NAME:
+        try:
+            library.fetch(store, catalog, model, variant, progress)
+            return [artifact]
+        except library.UnusableError as error:
+            progress(Event(artifact, "converting instead", f"nothing from Ollama's library: {error}"))
+            try:
+                return _converted(store, catalog, artifact, progress)
+            except ArtifactError as second:
+                raise ArtifactError(f"{second}\nOllama's library was asked first: {error}") from second
+    return _converted(store, catalog, artifact, progress)
+
+
+def _converted(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> list[str]:
+    """The artifact is made from the model's checkpoint, which is fetched where it is not here."""
+    from phi4_edge.artifacts.convert import targets
+    from phi4_edge.artifacts.convert.worker import SOURCE
+    from phi4_edge.artifacts.fetch import model as fetch_model
+
+    model, _, variant = artifact.partition("/")
+    checkpoint = f"{model}/{SOURCE}"
     made = [] if checkpoint in store.digests() else [checkpoint]
     if made:
         fetch_model.fetch(store, catalog, model, progress)
-    targets.convert(store, catalog, model, variant, progress)
+    targets.convert(store, catalog, model, variant, progress, SOURCE)
     return [*made, artifact]
 
 
@@ -172,6 +192,7 @@ def _wheelhouse(store: Store, sources: Sources, runtime: Runtime, progress: Prog
 
     name = str(runtime.id)
     folder = store.root / "wheelhouses" / name
+    store.hold("wheelhouses", name)
     if name in store.checked:
         return folder
     there = folder.is_dir()
@@ -211,7 +232,7 @@ def _image(
 def _bundled_image(store: Store, sources: Sources, planned: PlannedImage, pushed: bool, progress: Progress) -> str:
     """The image as the bundle brought it; nothing is asked of any registry."""
     shelf, name = Images(store), planned.key
-    digest = shelf.digests().get(name)
+    digest = shelf.use(name)
     if digest is None or (pushed and not shelf.path(digest).is_dir()):
         sources.refuse(name)
     assert digest is not None, "what is missing was refused"  # noqa: S101

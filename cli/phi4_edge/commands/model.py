@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phi4_edge.commands import _options
+from phi4_edge.commands import _options, _prune
 from phi4_edge.report import output as report_output
 from phi4_edge.report.text import count, cut, size_of, table
 
@@ -30,6 +30,7 @@ def command() -> None:
       phi4-edge model convert phi-4-mini-instruct --to onnx-int4
       phi4-edge model import phi-4-mini-instruct/safetensors-int4 ./my-awq
       phi4-edge model list
+      phi4-edge model prune --dry-run
     """
 
 
@@ -41,20 +42,27 @@ def fetch(model: str) -> None:
     Safetensors and text files only, nothing that could be executed. No token is needed. An interrupted fetch resumes
     where it stopped. HF_ENDPOINT selects a mirror.
 
-    MODEL may also be a release archive of Ollama, ollama/VERSION-ARCHITECTURE-FLAVOUR; PHI4_EDGE_OLLAMA_URL selects a
-    mirror for those.
+    MODEL/gguf-q4_K_M and MODEL/gguf-q8_0 are fetched from Ollama's library, ready to serve;
+    PHI4_EDGE_OLLAMA_REGISTRY selects a mirror for those. MODEL may also be a release archive of Ollama,
+    ollama/VERSION-ARCHITECTURE-FLAVOUR; PHI4_EDGE_OLLAMA_URL selects a mirror for those.
 
     \b
     Examples:
       phi4-edge model fetch phi-4-mini-instruct
+      phi4-edge model fetch phi-4-mini-instruct/gguf-q4_K_M
       phi4-edge model fetch ollama/0.35.0-x86_64-cpu
     """
+    from phi4_edge.artifacts.convert import gguf, library, targets
     from phi4_edge.artifacts.fetch import ollama
     from phi4_edge.artifacts.fetch.model import VARIANT
     from phi4_edge.artifacts.fetch.model import fetch as run
 
     if ollama.is_release(model):
         _make(model, lambda store, catalog, tell: ollama.ensure(store, catalog, model, tell))
+        return
+    name, _, variant = model.partition("/")
+    if variant.startswith(gguf.PREFIX):
+        _make(model, lambda store, catalog, tell: targets.convert(store, catalog, name, variant, tell, library.NAME))
         return
     _make(f"{model}/{VARIANT}", lambda store, catalog, tell: run(store, catalog, model, tell))
 
@@ -83,8 +91,18 @@ def import_(artifact: str, directory: Path) -> None:
 @click.option(
     "--to", required=True, metavar="TARGET", help="onnx-int4, gguf-q4_0, gguf-q4_K_M, gguf-q5_1 or gguf-q8_0."
 )
-def convert(model: str, to: str) -> None:
-    """Convert MODEL, which must have been fetched, for an engine.
+@click.option(
+    "--from",
+    "source",
+    default="",
+    metavar="SOURCE",
+    help="safetensors, or library: Ollama's own.  [default: library for gguf-q4_K_M and gguf-q8_0, else safetensors]",
+)
+def convert(model: str, to: str, source: str) -> None:
+    """Make what an engine reads of MODEL: from its checkpoint, which must have been fetched, or from Ollama's library.
+
+    gguf-q4_K_M and gguf-q8_0 are fetched from Ollama's library, ready to serve, and checked; --from safetensors
+    converts the checkpoint instead, as for everything else and for a checkpoint that you imported.
 
     The first conversion creates its own Python environment (about 1.5 GB) with a CPU build of PyTorch;
     PHI4_EDGE_TORCH_INDEX selects another index for that. If there is no CPU build, it uses the build in pip's own
@@ -95,10 +113,11 @@ def convert(model: str, to: str) -> None:
     Examples:
       phi4-edge model convert phi-4-mini-instruct --to onnx-int4
       phi4-edge model convert phi-4-mini-instruct --to gguf-q4_0
+      phi4-edge model convert phi-4-mini-instruct --to gguf-q4_K_M --from safetensors
     """
     from phi4_edge.artifacts.convert.targets import convert as run
 
-    _make(f"{model}/{to}", lambda store, catalog, tell: run(store, catalog, model, to, tell))
+    _make(f"{model}/{to}", lambda store, catalog, tell: run(store, catalog, model, to, tell, source))
 
 
 @command.command("tiny", short_help="Make the tiny stand-in model.")
@@ -206,6 +225,35 @@ def remove(artifact: str) -> None:
     store = Store()
     freed = Images(store).remove(artifact) if ":" in artifact else store.remove(artifact)
     click.echo(f"removed {artifact}, {size_of(freed)} freed")
+
+
+@command.command("prune", short_help="Remove what no recent rollout needs.")
+@click.option("--all", "-a", "models", is_flag=True, help="Models and checkpoints too: they take long to make again.")
+@_prune.options("Keep what plans of the newest N rollouts of each inventory name.", "7d")
+def prune(models: bool, keep: int, older_than: int, dry_run: bool, yes: bool, output: str) -> None:
+    """Remove from the store what no plan of a recent rollout names, and say why the rest is kept.
+
+    That is wheelhouses, release archives and container images, environments of other releases of phi4-edge, and
+    interrupted downloads; with --all also models and fetched checkpoints. What another process uses is kept, and so is
+    what you imported: 'model remove' takes that. Tags stay pinned to their digests. `provision` makes again what a plan
+    needs.
+
+    Rollouts are those that this user has on record here ('phi4-edge rollout list').
+
+    \b
+    Examples:
+      phi4-edge model prune --dry-run
+      phi4-edge model prune --keep 3 --older-than 30d --yes
+      phi4-edge model prune --all --dry-run -o json | jq '.would_be_removed_bytes'
+
+    \b
+    Exit codes: 0 done or nothing to do, 1 usage, not confirmed, or a record that cannot be read,
+    3 the store cannot be used.
+    """
+    from phi4_edge.operations.prune import StorePruning
+    from phi4_edge.rollout.journal import state_root
+
+    _prune.carry_out(StorePruning.look(state_root(), keep, older_than, models), dry_run, yes, output)
 
 
 def _make(artifact: str, run: Callable[[Store, Any, Progress], str]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from phi4_edge.commands import _options
+from phi4_edge.commands import _options, _prune
 
 
 @click.group("rollout")
 def command() -> None:
-    """List past rollouts, and show one.
+    """List past rollouts, show one, and remove old records.
 
     Every `provision` and `rollback` that changes hosts leaves a record on this controller: the plans as
     applied, the waves, what happened when, and the outcome of each host.
@@ -18,6 +18,7 @@ def command() -> None:
     Examples:
       phi4-edge rollout list
       phi4-edge rollout show last
+      phi4-edge rollout prune --dry-run
     """
 
 
@@ -92,3 +93,26 @@ def show(rollout: str, events: bool, output: str) -> None:
             click.echo(report_output.to_line(event))
     else:
         _options.show(text.told(found, _options.width()))
+
+
+@command.command("prune", short_help="Remove records of old rollouts.")
+@_prune.options("Keep the newest N records of each inventory.", "0")
+def prune(keep: int, older_than: int, dry_run: bool, yes: bool, output: str) -> None:
+    """Remove records of rollouts that have ended, and say why the others are kept.
+
+    A rollout that is running, that --resume goes on with, or whose record cannot be read, is kept. Hosts need none of
+    these records: `status` and `rollback` read what hosts themselves remember. 'phi4-edge model prune' keeps what
+    recorded plans name, so fewer records let it remove more.
+
+    \b
+    Examples:
+      phi4-edge rollout prune --dry-run
+      phi4-edge rollout prune --keep 20 --older-than 90d --yes
+
+    \b
+    Exit codes: 0 done or nothing to do, 1 usage, not confirmed, or a record that cannot be removed.
+    """
+    from phi4_edge.operations.prune import RecordsPruning
+    from phi4_edge.rollout.journal import state_root
+
+    _prune.carry_out(RecordsPruning.look(state_root(), keep, older_than), dry_run, yes, output)

@@ -20,7 +20,20 @@ from phi4_edge.errors import CatalogError
 FOLDER = Path(__file__).parent
 MOST_BYTES = 1024 * 1024
 MOST_DEPTH, MOST_ALIASES = 40, 16
-SCHEMAS = ("facts", "plan", "plans", "result", "event", "status", "verify", "prompts", "doctor", "rollout", "rollouts")
+SCHEMAS = (
+    "facts",
+    "plan",
+    "plans",
+    "result",
+    "event",
+    "status",
+    "verify",
+    "prompts",
+    "doctor",
+    "rollout",
+    "rollouts",
+    "prune",
+)
 
 
 def load_table(path: Path | None = None) -> ResourceTable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,40 @@ def summary(root: Path, name: str) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """A rollout that has not come to its good end. `other`: what of another operation came after it, "" for nothing."""
+
+    id: str
+    state: str
+    pid: object
+    other: str
+
+
 def newest_unfinished(root: Path, inventory: Sequence[str], operation: str = "provision") -> str | None:
     """The rollout that `--resume` goes on with: the newest of this inventory that has not come to its good end.
 
     None when there is none, or when a later one of the same hosts has. Raises LockedError while one is running, and
     RecordError when hosts of this inventory were brought elsewhere since: what was finished may be so no more.
     """
+    for left in unfinished(root, inventory, operation):
+        if left.state == "running":
+            raise LockedError(
+                f"found rollout {left.id} of this inventory still running (pid {left.pid}), needed it ended: "
+                f"wait for it, or see phi4-edge rollout show {left.id}"
+            )
+        if left.other:
+            raise RecordError(
+                f"found {clean(left.other, 80)} of this inventory after {left.id}, needed none: hosts that were "
+                "finished may no longer be; run without --resume, which probes all of them"
+            )
+        return left.id
+    return None
+
+
+def unfinished(root: Path, inventory: Sequence[str], operation: str) -> Iterator[Unfinished]:
+    """Rollouts of this inventory, the newest first, that neither they nor a later one of the same hosts brought to a
+    good end; those that are running are among them."""
     wanted, over, other = journal.absolute(inventory), set[str | None](), ""
     for name in ids(root):
         folder = root / journal.FOLDER / name
@@ -119,23 +148,36 @@ def newest_unfinished(root: Path, inventory: Sequence[str], operation: str = "pr
         if header.get("operation") != operation:
             other = other or f"{header.get('operation')} {name}"
             continue
-        state = summary(root, name)["state"]
-        if state == "running":
-            raise LockedError(
-                f"found rollout {name} of this inventory still running (pid {header.get('pid')}), needed it ended: "
-                f"wait for it, or see phi4-edge rollout show {name}"
-            )
+        state = str(summary(root, name)["state"])
         limit = str(header["limit"]) if header.get("limit") else None
-        if state not in _OVER and not over & {None, limit}:
-            if other:
-                raise RecordError(
-                    f"found {clean(other, 80)} of this inventory after {name}, needed none: hosts that were finished "
-                    "may no longer be; run without --resume, which probes all of them"
-                )
-            return name
+        if state == "running" or (state not in _OVER and not over & {None, limit}):
+            yield Unfinished(name, state, header.get("pid"), other)
         if state == "done":
             over.add(limit)
-    return None
+
+
+def inventory(root: Path, name: str) -> tuple[str, ...] | None:
+    """The inventory that a rollout was of, as absolute paths; None where its record does not say."""
+    paths = (_header(root / journal.FOLDER / name, name) or {}).get("inventory_paths")
+    whole = isinstance(paths, list) and all(isinstance(path, str) for path in paths)
+    return tuple(paths) if isinstance(paths, list) and whole else None
+
+
+def plans(root: Path, name: str) -> list[Mapping[str, Any]]:
+    """The plans of a rollout as they were applied, of whatever version; none for a rollback.
+
+    Raises RecordError where they cannot be read, or are not as they were written.
+    """
+    path = root / journal.FOLDER / name / journal.PLANS
+    kept = _read(path, name)
+    if kept is None:
+        return []
+    found = kept.get("plans")
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise _damaged(path, name, "it holds no list of plans")
+    if kept.get("sha256") != journal.digest(found):
+        raise _damaged(path, name, "it is not as it was written")
+    return found
 
 
 def _header(folder: Path, name: str) -> Mapping[str, Any] | None:

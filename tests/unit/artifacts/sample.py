@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from phi4_edge.artifacts.store import manifest
+from phi4_edge.artifacts.store import manifest, stock
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
@@ -42,6 +42,12 @@ def leftovers(store: Store) -> list[str]:
     """What lies in the store's tmp folder."""
     tmp = store.root / "tmp"
     return sorted(path.name for path in tmp.iterdir()) if tmp.is_dir() else []
+
+
+def prune(store: Store, kind: str) -> list[str]:
+    """Why each thing of this kind stays when it is to be removed, as another process would; "" where it is gone."""
+    other = Store(store.root)
+    return [stock.remove(other, item) for item in stock.stock(other) if item.kind == kind]
 
 
 def run_python(script: str, *arguments: object) -> list[str]:

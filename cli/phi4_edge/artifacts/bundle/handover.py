@@ -100,7 +100,7 @@ def receive(
         with store.making("handover", progress):
             lacking = Bundle(offered, contents, {}, engine_dir).lacking(store)
             part = only(contents, lacking)
-            path = store.root / "partial" / f"handover-{hashlib.sha256(part.encode()).hexdigest()[:32]}"
+            path = _parked(store, part)
             if lacking:
                 Bundle(offered, contents, {}, engine_dir).require_place(store)
                 _take(path, bundle_format.size_of(part), lacking, source, sink)
@@ -135,6 +135,13 @@ def only(contents: Contents, folders: Collection[str]) -> Contents:
         wheelhouses=tuple(name for name in contents.wheelhouses if f"wheelhouses/{name}" in folders),
         hosts={},
     )
+
+
+def _parked(store: Store, part: Contents) -> Path:
+    """Where what is received lies until all of it is there; nobody prunes it meanwhile."""
+    name = f"handover-{hashlib.sha256(part.encode()).hexdigest()[:32]}"
+    store.hold("partial", name)
+    return store.root / "partial" / name
 
 
 def _take(path: Path, size: int, lacking: list[str], source: IO[bytes], sink: IO[bytes]) -> None:

@@ -81,6 +81,7 @@ def made(
 ) -> Converter:
     """The environment `called`, made by `build` in a folder of `disk` bytes when it is not there yet."""
     target = store.root / "environments" / called
+    store.hold("environments", called)
     with store.making(called, progress):
         if (target / _STAMP).is_file() and (target / "bin" / "python").exists():
             versions = json.loads((target / _STAMP).read_text(encoding="utf-8"))

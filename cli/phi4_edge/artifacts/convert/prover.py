@@ -23,10 +23,15 @@ _VERSIONS = "import importlib.metadata as m, json; print(json.dumps({'xllamacpp'
 _ANSWER = '{"proof": '
 
 
+def name() -> str:
+    """Folder name of the environment for this lock, this Python and this machine."""
+    text = f"{sys.version_info[0]}.{sys.version_info[1]} {platform.machine()}".encode() + LOCK.read_bytes()
+    return f"prover-{hashlib.sha256(text).hexdigest()[:16]}"
+
+
 def ensure(store: Store, progress: Progress = silent) -> Converter:
     """The prover's environment, made now when it is not there yet. Raises ArtifactError when that is not possible."""
-    text = f"{sys.version_info[0]}.{sys.version_info[1]} {platform.machine()}".encode() + LOCK.read_bytes()
-    return environment.made(store, f"prover-{hashlib.sha256(text).hexdigest()[:16]}", DISK, _build, progress)
+    return environment.made(store, name(), DISK, _build, progress)
 
 
 def prove(prover: Converter, model: Path, work: Path, target: str, progress: Progress) -> None:
@@ -38,7 +43,7 @@ def prove(prover: Converter, model: Path, work: Path, target: str, progress: Pro
         if line.startswith(_ANSWER):
             answers.append(json.loads(line)["proof"])
 
-    failed = f"{target} was converted but does not generate in llama.cpp, so it was thrown away"
+    failed = f"{target} does not generate in llama.cpp, so it was thrown away"
     ended = run_worker(prover, "prove_gguf", {"model": str(model)}, work, failed, seen)
     if not answers:
         raise ArtifactError(f"{failed}:\n{ended.last_words()}")

@@ -31,6 +31,7 @@ def build(store: Store, runtime_id: str, engine_dir: Path, python: str, arch: st
     _require_id(runtime_id, python, arch)
     lock = lock_of(engine_dir, python)
     target = store.root / "wheelhouses" / runtime_id
+    store.hold("wheelhouses", runtime_id)
     with store.making(runtime_id, progress):
         if target.is_dir() and not damage(target, lock, arch):
             return target

@@ -62,6 +62,7 @@ def fetch(store: Store, catalog: Catalog, model_id: str, progress: Progress = si
         job = _Job(
             artifact, model.licence, pin, _wanted(pin, model), store.root / "partial" / f"{model_id}-{pin.revision}"
         )
+        store.hold("partial", job.folder.name)
         job.folder.mkdir(parents=True, exist_ok=True)
         missing = job.size - sum(path.stat().st_size for path in job.folder.rglob("*") if path.is_file())
         resources.require_disk(store.root, max(missing, 0) + _SPARE, f"fetching {model_id}")

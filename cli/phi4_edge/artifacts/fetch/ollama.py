@@ -69,6 +69,7 @@ def ensure(store: Store, catalog: Catalog, artifact: str, progress: Progress = s
     Raises ArtifactError when the catalog has no such release, it cannot be had, or is not what was pinned.
     """
     job = _job(store, catalog, artifact)
+    store.hold("partial", job.folder.name)
     with store.making(f"{ENGINE}-{job.version}", progress):
         if (held := _held(store, job)) is not None:
             return held

@@ -65,6 +65,7 @@ def build(store: Store, catalog: Catalog, wanted: Wanted, content: Content, mirr
         layout.mkdir()
         items = [*wheel_items(wheels, python), *package_items(engine / "src", python), *venv_items(folder, python)]
         image = _assemble(shelf, base.digest, items, layout, _settings(wanted, python))
+        shelf.hold(image.document.digest)
         return held.keep(shelf, wanted, image, layout, source, replace=True)
 
 
@@ -90,6 +91,8 @@ def _base(store: Store, catalog: Catalog, wanted: Wanted, mirror: str, progress:
 
 
 def _same(shelf: Images, wanted: Wanted, source: Mapping[str, Any], progress: Progress) -> Held | None:
+    if wanted.digest:
+        shelf.hold(wanted.digest)
     image = held.whole(shelf, wanted, progress) if wanted.digest else None
     if image is None or image.folder is None:
         return None

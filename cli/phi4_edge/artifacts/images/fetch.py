@@ -18,6 +18,8 @@ _SPARE = 100_000_000  # bytes left free beside the image
 
 def fetched(images: Images, wanted: Wanted, mirror: str, progress: Progress) -> Held:
     """Have the image in the store: as it is there, or from its registry or a mirror."""
+    if wanted.digest:
+        images.hold(wanted.digest)
     if (held := whole(images, wanted, progress)) is not None:
         return held
     with Registry(image_reference.endpoint(wanted.reference, mirror)) as registry:
@@ -42,6 +44,8 @@ def _fetch(registry: Registry, images: Images, wanted: Wanted, progress: Progres
     image = _resolve(registry, wanted)
     name = image.document.digest.removeprefix("sha256:")
     folder = images.store.root / "partial" / f"image-{name}"
+    images.hold(name)
+    images.store.hold("partial", folder.name)
     folder.mkdir(parents=True, exist_ok=True)
     here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     resources.require_disk(images.store.root, max(image.size - here, 0) + _SPARE, f"fetching {wanted.key}")

@@ -27,7 +27,7 @@ from phi4_edge.errors import ArtifactError
 DOCKER_MANIFEST, OCI_MANIFEST, OCI_INDEX = image_walk.DOCKER_MANIFEST, image_walk.OCI_MANIFEST, image_walk.OCI_INDEX
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST))
-HINT = "phi4_image_mirror names a registry that holds the same images; http://… is one that has no TLS at all."
+SETTING = "phi4_image_mirror"
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,10 @@ class NotThereError(ArtifactError):
 class Registry:
     """One repository in one registry; a context that closes its connections at the end."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, setting: str = SETTING) -> None:
+        """`setting`: what an operator sets to name another registry in place of this one."""
+        self.endpoint, self._setting = endpoint, setting
+        self._hint = f"{setting} names a registry that holds the same; http://… is one that has no TLS at all."
         self._session = http.session(images_auth.Header())
 
     def __enter__(self) -> Self:
@@ -100,7 +102,7 @@ class Registry:
 
     def _address(self, kind: str, name: str) -> Address:
         url = f"{self.endpoint.url}/v2/{self.endpoint.repository}/{kind}/{name}"
-        return Address(url, HINT, f"{self.endpoint.name} ({name[:40]})")
+        return Address(url, self._hint, f"{self.endpoint.name} ({name[:40]})")
 
     def _get(self, address: Address, headers: Mapping[str, str]) -> requests.Response:
         """An answer worth reading. 404 and refusals raise ArtifactError, what may pass raises TransientError."""
@@ -115,13 +117,13 @@ class Registry:
         if status in (401, 403):
             raise ArtifactError(
                 f"{self.endpoint.host} answered {status} for {address.shown}: it does not let us read it. Log in on "
-                f"this controller with 'docker login {self.endpoint.host}', or set phi4_image_mirror to a registry of "
+                f"this controller with 'docker login {self.endpoint.host}', or set {self._setting} to a registry of "
                 "yours"
             )
         if status == 404:
             raise NotThereError(
                 f"{self.endpoint.host} has no {address.shown}: check repository, tag and digest in the catalog, and "
-                "phi4_image_mirror"
+                f"{self._setting}"
             )
         raise ArtifactError(
             f"{self.endpoint.host} answered {status} for {address.shown}, needed 200: is it a registry?"
@@ -152,7 +154,7 @@ class Registry:
                     f"the token service of {self.endpoint.host} answered {answer.status_code}: log in on this "
                     f"controller with 'docker login {self.endpoint.host}'"
                 )
-            service = Address(realm, HINT, f"the token service of {self.endpoint.host}")
+            service = Address(realm, self._hint, f"the token service of {self.endpoint.host}")
             document = json.loads(http.bounded(answer, service, 1 << 20))
         return str(document.get("token") or document["access_token"])
 

@@ -104,3 +104,28 @@ def try_lock(path: Path) -> bool:
         except BlockingIOError:
             return False
     return True
+
+
+def lock_of(folder: Path) -> Path:
+    """The lock file of whoever works in `folder`, beside it."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """What lies in `folder` and belongs to no living process; lock files without what they are for among it."""
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix == ".lock":
+            if not path.with_suffix("").exists() and try_lock(path):
+                found.append(path)
+        elif not lock_of(path).exists() or try_lock(lock_of(path)):
+            found.append(path)
+    return found
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left in `folder`."""
+    for path in abandoned(folder):
+        erase(path)
+        if path.suffix != ".lock":
+            lock_of(path).unlink(missing_ok=True)

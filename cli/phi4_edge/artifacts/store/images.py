@@ -57,6 +57,17 @@ class Images:
         """Key → digest that it is pinned to."""
         return {key: str(entry["digest"]) for key, entry in self.index().items()}
 
+    def use(self, key: str) -> str | None:
+        """Digest that `key` is pinned to, None where it is not; nobody prunes that image while the store lives."""
+        digest = self.digests().get(key)
+        if digest is not None:
+            self.hold(digest)
+        return digest
+
+    def hold(self, digest: str) -> None:
+        """Nobody prunes the image `digest`, there or not, while the store lives."""
+        self.store.hold("images", digest.removeprefix("sha256:"))
+
     def path(self, digest: str) -> Path:
         """Folder of the image `digest`, there or not."""
         return self.folder / digest.removeprefix("sha256:")
@@ -176,6 +187,21 @@ class Images:
                 return 0
             self.store.discard(folder)
         return int(entry["size"])
+
+    def forget(self, digest: str) -> None:
+        """The image `digest` is not in the store any more; for who holds its one lock and removes the folder then.
+
+        What tags of a registry were pinned to stays so, and is fetched again under that digest; what is built here is
+        pinned to nothing.
+        """
+        entries, kept = self.index(), dict[str, dict[str, Any]]()
+        for key, entry in entries.items():
+            if entry["digest"] != digest:
+                kept[key] = entry
+            elif not key.startswith(OURS):
+                kept[key] = {**entry, "path": ""}
+        if kept != entries:
+            self._write(kept)
 
     def blobs(self, digest: str) -> Iterator[Path]:
         """Every file of the store that holds the blob `digest` already, in any image."""

@@ -5,7 +5,7 @@ index.json               artifact id → digest, path, size, number of files
 images/, images.json     container images, see store_images
 wheelhouses/<runtime id>/ environments/converter-<hash>/
 partial/                 downloads to be resumed       tmp/  work in progress; leftovers of killed runs are removed
-locks/                   one lock file per thing being made
+locks/                   one lock file per thing being made, and one per thing in use (see use)
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from phi4_edge.artifacts.store import files, manifest
 from phi4_edge.artifacts.store.manifest import Manifest
+from phi4_edge.artifacts.store.use import Uses
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
 
@@ -43,6 +44,7 @@ class Store:
         self.root = (root or default_root()).absolute()
         # What was hashed and found whole in this process, so that ten plans hash one model once.
         self.checked: set[str] = set()
+        self._uses = Uses(self.root)
 
     @property
     def index_path(self) -> Path:
@@ -86,6 +88,21 @@ class Store:
             held = ", ".join(sorted(digests)) or "nothing"
             raise ArtifactError(f"{artifact_id} is not in {self.root} (it holds {held}); see 'phi4-edge model --help'")
         return digests[artifact_id]
+
+    def hold(self, *parts: str) -> None:
+        """Nobody prunes what is at this path below the root, there or not, while this object lives."""
+        try:
+            self._uses.hold("/".join(parts))
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+
+    def use(self, artifact_id: str) -> str | None:
+        """Digest of `artifact_id`, which nobody prunes while this object lives; None when the store lacks it."""
+        while (digest := self.digests().get(artifact_id)) is not None:
+            self.hold("artifacts", digest)
+            if self.digests().get(artifact_id) == digest:
+                break
+        return digest
 
     def manifest(self, artifact_id: str) -> Manifest:
         """The manifest of `artifact_id`. Raises ArtifactError when it is missing or damaged."""
@@ -162,6 +179,13 @@ class Store:
             gone = self._discard_unused(entry["digest"], entries)
         return (int(entry["size"]) if gone else 0) + (freed or 0)
 
+    def forget(self, digest: str) -> None:
+        """No name stands for `digest` any more; for who holds the store's one lock and removes its folder then."""
+        entries = self.index()
+        kept = {name: entry for name, entry in entries.items() if entry["digest"] != digest}
+        if kept != entries:
+            self._write_index(kept)
+
     @contextlib.contextmanager
     def making(self, name: str, progress: Progress = silent) -> Iterator[None]:
         """Hold the right to make `name`; a second process waits until the first is done."""
@@ -177,9 +201,9 @@ class Store:
         with contextlib.ExitStack() as stack:
             with self.exclusive():
                 tmp.mkdir(parents=True, exist_ok=True)
-                self._collect(tmp)
+                files.sweep(tmp)
                 folder = tmp / f"{purpose}-{uuid.uuid4().hex[:12]}"
-                stack.enter_context(files.locked(_lock_of(folder)))
+                stack.enter_context(files.locked(files.lock_of(folder)))
                 folder.mkdir()
             try:
                 yield folder
@@ -187,7 +211,7 @@ class Store:
                 raise _unusable(self.root, error) from error
             finally:
                 files.erase(folder)
-                _lock_of(folder).unlink(missing_ok=True)
+                files.lock_of(folder).unlink(missing_ok=True)
 
     def _folder(self, digest: str) -> Path:
         return self.root / "artifacts" / digest
@@ -229,8 +253,9 @@ class Store:
     def _remove_partial(self, artifact_id: str) -> int | None:
         """Remove stopped fetches of `artifact_id`; bytes freed, None when there were none."""
         name, _, variant = artifact_id.partition("/")
-        # A model's folder is named by its revision; archives of a release are shared by its flavours.
-        of = "[0-9a-f]{40}" if variant.startswith("safetensors") else re.escape(variant.partition("-")[0])
+        # A model's folder is named by its revision or quantization; archives of a release are shared by its flavours.
+        part = variant if variant.startswith("gguf-") else variant.partition("-")[0]
+        of = "[0-9a-f]{40}" if variant.startswith("safetensors") else re.escape(part)
         shape = re.compile(f"{re.escape(name)}-{of}")
         folders = [path for path in (self.root / "partial").glob("*/") if shape.fullmatch(path.name)]
         if not folders:
@@ -255,25 +280,11 @@ class Store:
         folder.rename(trash)
         files.erase(trash)
 
-    @staticmethod
-    def _collect(tmp: Path) -> None:
-        for path in sorted(tmp.iterdir()):
-            if path.suffix == ".lock":
-                if not path.with_suffix("").exists() and files.try_lock(path):
-                    path.unlink(missing_ok=True)
-            elif not _lock_of(path).exists() or files.try_lock(_lock_of(path)):
-                files.erase(path)
-                _lock_of(path).unlink(missing_ok=True)
-
 
 def _unusable(root: Path, error: OSError) -> ArtifactError:
     return ArtifactError(
         f"the store {root} cannot be used: {error}. Give it space and rights, or set PHI4_EDGE_STORE to another folder."
     )
-
-
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".lock")
 
 
 def _valid(name: object, entry: object) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from phi4_edge.core.catalog.library import Library
 from phi4_edge.core.engines.table import ENGINES
 
 ACCELERATORS = ("cpu", "cuda")
@@ -38,6 +39,7 @@ class Model:
     """One model; `source` is for those who fetch it. A stand-in is planned as the model it stands in for.
 
     `checkpoints` are further sources by artifact, as its publisher quantized it. `held`: artifacts that are here.
+    `library`: what Ollama's own library has of it; None where that has nothing.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Model:
     architecture: Architecture | None
     checkpoints: Mapping[str, Mapping[str, Any]]
     held: frozenset[str] = frozenset()
+    library: Library | None = None
 
     @property
     def size(self) -> int:

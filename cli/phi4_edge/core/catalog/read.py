@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from phi4_edge.core.catalog.fields import Row
+from phi4_edge.core.catalog.library import read_library
 from phi4_edge.core.catalog.model import (
     ACCELERATORS,
     SERVICE_MANAGERS,
@@ -104,7 +105,7 @@ def _models(rows: Mapping[str, Row]) -> Mapping[str, Model]:
 
 
 def _model(name: str, row: Row) -> Model:
-    row.only("served_name", "stand_in_for", "licence", "source", "architecture", "checkpoints")
+    row.only("served_name", "stand_in_for", "licence", "source", "architecture", "checkpoints", "library")
     source = row.row("source")
     source.integer("size")
     checkpoints = row.rows("checkpoints") if "checkpoints" in row.data else {}
@@ -133,6 +134,7 @@ def _model(name: str, row: Row) -> Model:
             vocabulary=shape.integer("vocabulary"),
         ),
         checkpoints=MappingProxyType({key: MappingProxyType(dict(item.data)) for key, item in checkpoints.items()}),
+        library=read_library(row.row("library")) if "library" in row.data else None,
     )
 
 

@@ -20,7 +20,7 @@ from phi4_edge.artifacts.store.store import Store
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event
 from tests.unit.artifacts.fetch.standin_hub import COMMIT, StandinHub
-from tests.unit.artifacts.sample import ROOT, catalog_with, leftovers, run_python
+from tests.unit.artifacts.sample import ROOT, catalog_with, leftovers, prune, run_python
 
 WEIGHTS = bytes(range(256)) * 100_000  # 25.6 MB: several of the 10 MiB chunks that a download is written in
 CHUNK = 10 << 20
@@ -68,6 +68,18 @@ def test_a_checkpoint_arrives_whole_and_without_code(store: Store, hub: StandinH
     done = [event.done for event in events if event.step == "fetching"]
     assert done == sorted(done)
     assert done[-1] == events[-1].total == sum(len(FILES[name]) for name in WANTED)
+
+
+def test_what_is_being_fetched_cannot_be_pruned(store: Store, hub: StandinHub) -> None:
+    tried: list[str] = []
+
+    def seen(event: Event) -> None:
+        if event.step == "fetching" and event.done:
+            tried.extend(prune(store, "download"))
+
+    fetch(store, catalog_with(), "sample", seen)
+    assert set(tried) == {"another process uses it"}
+    assert store.damage(ARTIFACT) == ()
 
 
 def test_config_json_comes_before_the_weights(store: Store, hub: StandinHub) -> None:

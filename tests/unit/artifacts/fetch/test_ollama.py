@@ -27,7 +27,7 @@ from tests.unit.artifacts.fetch.ollama_archive import (
     server,
 )
 from tests.unit.artifacts.fetch.standin_files import StandinFiles
-from tests.unit.artifacts.sample import leftovers
+from tests.unit.artifacts.sample import leftovers, prune
 
 # Nothing is pinned in it: the archives here are made up.
 CATALOG = catalog_pinning(dict.fromkeys((AMD64, ARM64, JETPACK)))
@@ -50,6 +50,17 @@ def origin(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandinFiles]:
 def names(store: Store, artifact: str) -> set[str]:
     found = store.verify(artifact)
     return {entry.path for entry in found.files} | {link.path for link in found.links}
+
+
+def test_an_archive_that_is_being_unpacked_cannot_be_pruned(tmp_path: Path, origin: StandinFiles) -> None:
+    tried = list[str]()
+    run = Store(tmp_path)
+    ollama.ensure(run, CATALOG, CPU, lambda event: tried.extend(prune(Store(tmp_path), "download")))
+    assert tried and set(tried) == {"another process uses it"}
+    assert run.damage(CPU) == ()
+    del run  # it has ended
+    assert prune(Store(tmp_path), "download") == [""]
+    assert prune(Store(tmp_path), "release") == [""]
 
 
 def test_a_cpu_flavour_has_no_gpu_libraries_and_no_links_to_them(tmp_path: Path, origin: StandinFiles) -> None:
