@@ -45,13 +45,14 @@ def judge(root: Path, keep: int, older_than: float) -> list[Verdict]:
     now, counted, found = datetime.now(UTC), dict[str, int](), list[Verdict]()
     names = record.ids(root)
     inventories = {name: record.inventory(root, name) for name in names}
-    resumable = set(_resumable(root, inventories))
+    states = {name: str(record.summary(root, name)["state"]) for name in names}
+    resumable = set(_resumable(root, inventories, states))
     for name in names:
         sources = inventories[name]
         group = "\n".join(sources or ())
         counted[group] = counted.get(group, 0) + 1
         age = _age(name, now)
-        state = record.DAMAGED if sources is None else str(record.summary(root, name)["state"])
+        state = record.DAMAGED if sources is None else states[name]
         why = _keeps(state, name in resumable)
         if not why and counted[group] <= keep:
             why = f"one of the newest {keep} of its inventory"
@@ -71,11 +72,13 @@ def _keeps(state: str, resumable: bool) -> str:
     return "--resume goes on with it" if resumable else ""
 
 
-def _resumable(root: Path, inventories: Mapping[str, tuple[str, ...] | None]) -> Iterator[str]:
+def _resumable(
+    root: Path, inventories: Mapping[str, tuple[str, ...] | None], states: Mapping[str, str]
+) -> Iterator[str]:
     """Ids of the rollouts that `--resume` goes on with, now or after another one has ended."""
     for sources in {sources for sources in inventories.values() if sources is not None}:
         for operation in ("provision", "rollback"):
-            for left in record.unfinished(root, sources, operation):
+            for left in record.unfinished(root, sources, operation, lambda name: states.get(name, record.DAMAGED)):
                 if left.state == "running" or not left.other:
                     yield left.id
 
@@ -126,7 +129,8 @@ def named(root: Path, keep: int) -> dict[str, str]:
     found, counted = dict[str, str](), dict[str, int]()
     names = record.ids(root)
     inventories = {name: record.inventory(root, name) for name in names}
-    left = set(_resumable(root, inventories))
+    states = {name: str(record.summary(root, name)["state"]) for name in names}
+    left = set(_resumable(root, inventories, states))
     for name in names:
         group = "\n".join(inventories[name] or ())
         if counted.get(group, 0) >= keep and name not in left:

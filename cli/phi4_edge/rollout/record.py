@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,9 +136,14 @@ def newest_unfinished(root: Path, inventory: Sequence[str], operation: str = "pr
     return None
 
 
-def unfinished(root: Path, inventory: Sequence[str], operation: str) -> Iterator[Unfinished]:
+def unfinished(
+    root: Path, inventory: Sequence[str], operation: str, state_of: Callable[[str], str] | None = None
+) -> Iterator[Unfinished]:
     """Rollouts of this inventory, the newest first, that neither they nor a later one of the same hosts brought to a
-    good end; those that are running are among them."""
+    good end; those that are running are among them.
+
+    `state_of` tells a rollout's state to who knows it already; a record is long to read.
+    """
     wanted, over, other = journal.absolute(inventory), set[str | None](), ""
     for name in ids(root):
         folder = root / journal.FOLDER / name
@@ -148,7 +153,7 @@ def unfinished(root: Path, inventory: Sequence[str], operation: str) -> Iterator
         if header.get("operation") != operation:
             other = other or f"{header.get('operation')} {name}"
             continue
-        state = str(summary(root, name)["state"])
+        state = state_of(name) if state_of else str(summary(root, name)["state"])
         limit = str(header["limit"]) if header.get("limit") else None
         if state == "running" or (state not in _OVER and not over & {None, limit}):
             yield Unfinished(name, state, header.get("pid"), other)

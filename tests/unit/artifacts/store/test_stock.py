@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts.store import stock
+from phi4_edge.artifacts.store import stock, use
 from phi4_edge.artifacts.store.images import Images
 from phi4_edge.artifacts.store.stock import Item
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.artifacts.store.use import alone
+from phi4_edge.errors import ArtifactError
 from tests.unit.artifacts.sample import ROOT, leftovers, put, run_python
 
 OLD = 1_600_000_000
@@ -176,6 +178,28 @@ def test_who_needs_a_thing_while_it_is_removed_finds_it_gone(store: Store) -> No
             store.discard(store.root / "artifacts" / digest)
     assert other.communicate(timeout=60)[0] == "None\n"
     assert other.returncode == 0
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_store_that_may_only_be_read_is_used_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    digest = put(store)
+    monkeypatch.setattr(use, "_locked", refusing(number))
+    assert Store(store.root).use("tiny/onnx-int4") == digest
+
+
+def test_a_disk_without_room_for_a_lock_names_the_setting(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(use, "_locked", refusing(errno.ENOSPC))
+    with pytest.raises(ArtifactError, match="PHI4_EDGE_STORE"):
+        store.hold("wheelhouses", "x")
+
+
+def refusing(number: int) -> Callable[..., None]:
+    def refused(*_: object) -> None:
+        raise OSError(number, "refused")
+
+    return refused
 
 
 KILLED = """
