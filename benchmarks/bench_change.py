@@ -38,10 +38,11 @@ PEER_UNIT = f"""\
 cat > {ASK} <<'END'
 {ASKS}END
 chmod 755 {ASK}
-sed -e 's|^EnvironmentFile=.*|EnvironmentFile={SETTINGS}|' -e '/^Requires=/d' -e '/^After=phi4-edge/d' \\
-  -e '/^SocketBindDeny=/d' /etc/systemd/system/{OWN}.service > {UNIT}
 release=$(readlink -f /opt/phi4-edge/current); ln -sfn "$release" /opt/phi4-edge/{OTHER}
-sed -e 's|^PHI4_PORT=.*|PHI4_PORT="{PORTS[OTHER]}"|' "$release/environment" > {SETTINGS}
+sed -e 's|^EnvironmentFile=.*|EnvironmentFile={SETTINGS}|' -e '/^Requires=/d' -e '/^After=phi4-edge/d' \\
+  -e '/^SocketBindDeny=/d' -e "s|$release|/opt/phi4-edge/{OTHER}|g" /etc/systemd/system/{OWN}.service > {UNIT}
+sed -e 's|^PHI4_PORT=.*|PHI4_PORT="{PORTS[OTHER]}"|' -e "s|$release|/opt/phi4-edge/{OTHER}|g" \\
+  "$release/environment" > {SETTINGS}
 systemctl daemon-reload; systemctl enable -q --now {OTHER}; {ASK} {PORTS[OTHER]}
 """
 NO_PEER = f"""\

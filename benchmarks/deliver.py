@@ -15,8 +15,6 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import harness
-
 from phi4_edge import content
 from phi4_edge import inventory as inventories
 from phi4_edge.core.inventory import Login
@@ -33,7 +31,7 @@ def main(store: Path, digest: str, destination: str, inventory: str, address: st
         book = Path(folder) / "deliver.yml"
         book.write_text(json.dumps(_play(source, digest, destination)))
         more = json.dumps({"artifact_depot": asked})
-        command = [harness.playbook_command(), "-i", inventory, book, "-e", more]
+        command = [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, book, "-e", more]
         env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(content.collections())}
         done = subprocess.run(command, check=False, env=env)
         if place.told:
