@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.artifacts.convert import environment
+from phi4_edge.artifacts.convert import environment, settings
 from phi4_edge.artifacts.convert.environment import Converter
 from phi4_edge.artifacts.convert.worker import SOURCE, parameter_count, run_worker
 from phi4_edge.artifacts.store import manifest, resources
@@ -17,8 +17,6 @@ from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
 
 TARGETS = ("onnx-int4",)
-# Total context an engine allocates for; above 4096 Phi-4-mini's LongRoPE switches to other factors.
-MAX_LENGTH = 4096
 # Names as of onnxruntime-genai 0.15 and later. Sharing the embedding halves the model (2.4 instead of 4.9 GB).
 OPTIONS = {"accuracy_level": 4, "block_size": 32, "shared_embeddings": "true", "hf_token": "false"}
 PRECISION, PROVIDER = "int4", "cpu"
@@ -65,7 +63,7 @@ def _parameters() -> dict[str, Any]:
         "precision": PRECISION,
         "provider": PROVIDER,
         **OPTIONS,
-        "max_length": MAX_LENGTH,
+        "max_length": settings.MAX_LENGTH,
         "lock": environment.lock_digest(),
     }
 
@@ -87,11 +85,11 @@ def _build(converter: Converter, source: Path, output: Path, work: Path, target:
         "precision": PRECISION,
         "provider": PROVIDER,
         "options": OPTIONS,
-        "max_length": MAX_LENGTH,
     }
     progress(Event(target, "converting"))
     failed = f"the model builder could not convert {source.name[:12]} to {target}"
     run_worker(converter, "convert_onnx", arguments, work, failed, _reporter(target, progress))
+    settings.complete(output)
 
 
 def _reporter(target: str, progress: Progress) -> Callable[[str], None]:

@@ -1,0 +1,76 @@
+"""The real builder's untied export, tied by us: the same tokens as the builder's own shared embedding gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from phi4_edge.artifacts.convert import environment, tie, tiny
+from phi4_edge.artifacts.store.store import Store, default_root
+from phi4_edge.data import load_catalog
+from phi4_edge.errors import ArtifactError
+from tests.convert import published
+
+pytestmark = pytest.mark.convert
+CATALOG = load_catalog()
+TOKENS = """
+import json, sys
+import numpy as np
+import onnxruntime_genai as og
+model = og.Model(sys.argv[1])
+tokenizer = og.Tokenizer(model)
+for prompt in json.loads(sys.argv[2]):
+    ids = tokenizer.encode(prompt)
+    parameters = og.GeneratorParams(model)
+    parameters.set_search_options(max_length=len(ids) + 64, do_sample=False)
+    generator = og.Generator(model, parameters)
+    generator.append_tokens(ids)
+    made, largest = [], []
+    while not generator.is_done():
+        largest.append(float(np.asarray(generator.get_logits()).max()))
+        generator.generate_next_token()
+        made.append(int(generator.get_next_tokens()[0]))
+    print(json.dumps([made, largest]))
+"""
+PROMPTS = ["<|user|>Hello<|end|><|assistant|>", "What is 2+2?", "온도가 왜 오르나요?", "the pump stopped again"]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store that holds the tiny model: the one from outside when set, for its environment is minutes of work."""
+    chosen = os.environ.get("PHI4_EDGE_STORE")
+    store = Store(default_root() if chosen else tmp_path_factory.mktemp("store"))
+    tiny.make(store, CATALOG)
+    return store
+
+
+def answers(store: Store, folder: Path) -> list[object]:
+    """Tokens and largest logits of the greedy answers of the model in `folder`."""
+    command = [environment.ensure(store).python, "-I", "-c", TOKENS, folder, json.dumps(PROMPTS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_tied_export_is_the_builders_own_shared_one(shared: Store, tmp_path: Path) -> None:
+    made, theirs = tmp_path / "tied", shared.path(shared.digest("tiny/onnx-int4"))
+    tie.tie(published.export(shared, tmp_path), made)
+    assert answers(shared, made) == answers(shared, theirs)
+    # All but the graph, whose names differ, and the template that a file of its own brought there.
+    for name in ("model.onnx.data", "genai_config.json", "tokenizer.json", "chat_template.jinja"):
+        assert (made / name).read_bytes() == (theirs / name).read_bytes(), name
+
+
+def test_an_asymmetric_export_is_refused(shared: Store, tmp_path: Path) -> None:
+    source = published.export(shared, tmp_path, is_symmetric="false")
+    with pytest.raises(ArtifactError, match="needed weights and scales alone: no zero points"):
+        tie.tie(source, tmp_path / "tied")
+    assert not (tmp_path / "tied").exists()
+
+
+def test_what_is_tied_already_is_refused(shared: Store, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"found no tensor model\.embed_tokens\.weight"):
+        tie.tie(shared.path(shared.digest("tiny/onnx-int4")), tmp_path / "tied")
