@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from phi4_edge.artifacts import delivery
 from phi4_edge.artifacts.convert import environment, tie, tiny
 from phi4_edge.artifacts.store.store import Store, default_root
+from phi4_edge.core.plan.model import PlannedModel
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
 from tests.convert import published
+from tests.unit.artifacts.convert.test_worker import FakeContent, plan
+from tests.unit.artifacts.fetch.standin_hub import StandinHub
+from tests.unit.artifacts.sample import catalog_publishing
 
 pytestmark = pytest.mark.convert
 CATALOG = load_catalog()
+MODEL = "phi-4-mini-instruct"
+ONNX = f"{MODEL}/onnx-int4"
 TOKENS = """
 import json, sys
 import numpy as np
@@ -62,6 +70,26 @@ def test_a_tied_export_is_the_builders_own_shared_one(shared: Store, tmp_path: P
     # All but the graph, whose names differ, and the template that a file of its own brought there.
     for name in ("model.onnx.data", "genai_config.json", "tokenizer.json", "chat_template.jinja"):
         assert (made / name).read_bytes() == (theirs / name).read_bytes(), name
+
+
+def test_a_store_with_nothing_else_gets_the_model_without_pytorch(
+    shared: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {path.name: path.read_bytes() for path in published.export(shared, tmp_path).iterdir()}
+    catalog, store = catalog_publishing(files, MODEL), Store(tmp_path / "store")
+    wanted = replace(plan(runtime=None), model=PlannedModel(MODEL, MODEL, ONNX, None, 1))
+    with StandinHub({f"cpu/int4/{name}": content for name, content in files.items()}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        made = delivery.ensure(store, catalog, wanted, FakeContent())  # type: ignore[arg-type]
+    assert made.made == (f"{MODEL}/onnx-published", ONNX)
+    assert answers(shared, store.path(made.digest)) == answers(shared, shared.path(shared.digest("tiny/onnx-int4")))
+    found = store.verify(ONNX)
+    assert (found.source["repo"], found.source["path"]) == (hub.repo, "cpu/int4")
+    assert found.created_by["onnxruntime-genai"] == "0.18.0"
+    (prover,) = (store.root / "environments").iterdir()
+    assert prover.name.startswith("onnxruntime-")
+    assert not list(prover.glob("lib/python3*/site-packages/torch"))
+    assert not list((store.root / "tmp").iterdir())
 
 
 def test_an_asymmetric_export_is_refused(shared: Store, tmp_path: Path) -> None:

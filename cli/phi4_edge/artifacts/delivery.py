@@ -155,14 +155,15 @@ def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> 
     if model == tiny.MODEL:
         tiny.make(store, catalog, progress, variant)
         return [artifact]
-    checkpoint = f"{model}/{SOURCE}"
     if variant.startswith(SOURCE):
         fetch_model.fetch(store, catalog, model, progress, variant)
         return [artifact]
-    made = [] if checkpoint in store.digests() else [checkpoint]
+    chosen = targets.source_of(store, catalog, model, variant)
+    source = f"{model}/{chosen}"
+    made = [] if source in store.digests() else [source]
     if made:
-        fetch_model.fetch(store, catalog, model, progress)
-    targets.convert(store, catalog, model, variant, progress)
+        fetch_model.fetch(store, catalog, model, progress, chosen)
+    targets.convert(store, catalog, model, variant, progress, chosen)
     return [*made, artifact]
 
 

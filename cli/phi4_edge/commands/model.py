@@ -26,7 +26,7 @@ def command() -> None:
 
     \b
     Examples:
-      phi4-edge model fetch phi-4-mini-instruct
+      phi4-edge model fetch phi-4-mini-instruct/onnx-published
       phi4-edge model convert phi-4-mini-instruct --to onnx-int4
       phi4-edge model import phi-4-mini-instruct/safetensors-int4 ./my-awq
       phi4-edge model list
@@ -38,14 +38,16 @@ def command() -> None:
 def fetch(model: str) -> None:
     """Fetch MODEL at the revision that the catalog pins.
 
-    Safetensors and text files only, nothing that could be executed. No token is needed. An interrupted fetch resumes
-    where it stopped. HF_ENDPOINT selects a mirror.
+    MODEL alone is its checkpoint: safetensors and text files only, nothing that could be executed. MODEL/onnx-published
+    is its published ONNX export, which onnx-int4 is made of (4.9 GB; the checkpoint has 7.7). No token is needed. An
+    interrupted fetch resumes where it stopped. HF_ENDPOINT selects a mirror.
 
     MODEL may also be a release archive of Ollama, ollama/VERSION-ARCHITECTURE-FLAVOUR; PHI4_EDGE_OLLAMA_URL selects a
     mirror for those.
 
     \b
     Examples:
+      phi4-edge model fetch phi-4-mini-instruct/onnx-published
       phi4-edge model fetch phi-4-mini-instruct
       phi4-edge model fetch ollama/0.35.0-x86_64-cpu
     """
@@ -56,7 +58,9 @@ def fetch(model: str) -> None:
     if ollama.is_release(model):
         _make(model, lambda store, catalog, tell: ollama.ensure(store, catalog, model, tell))
         return
-    _make(f"{model}/{VARIANT}", lambda store, catalog, tell: run(store, catalog, model, tell))
+    name, _, variant = model.partition("/")
+    wanted = variant or VARIANT
+    _make(f"{name}/{wanted}", lambda store, catalog, tell: run(store, catalog, name, tell, wanted))
 
 
 @command.command("import", short_help="Import a checkpoint from a local directory.")
@@ -83,22 +87,35 @@ def import_(artifact: str, directory: Path) -> None:
 @click.option(
     "--to", required=True, metavar="TARGET", help="onnx-int4, gguf-q4_0, gguf-q4_K_M, gguf-q5_1 or gguf-q8_0."
 )
-def convert(model: str, to: str) -> None:
+@click.option(
+    "--from",
+    "source",
+    metavar="SOURCE",
+    default="",
+    help="onnx-published or safetensors; only onnx-int4 can be made of both.  [default: onnx-published for onnx-int4]",
+)
+def convert(model: str, to: str, source: str) -> None:
     """Convert MODEL, which must have been fetched, for an engine.
 
-    The first conversion creates its own Python environment (about 1.5 GB) with a CPU build of PyTorch;
-    PHI4_EDGE_TORCH_INDEX selects another index for that. If there is no CPU build, it uses the build in pip's own
-    index, with CUDA (5.2 GB). Phi-4-mini-instruct needs 23.5 GB of memory for onnx-int4,
-    7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge model tools'.
+    onnx-int4 is made of MODEL/onnx-published: its embedding is tied to the output matrix, in seconds and without
+    PyTorch; it then has to answer, which takes 2 GB of memory. If you have imported a checkpoint of your own, it is
+    made of that.
+
+    Everything else, and onnx-int4 with --from safetensors, is made of the checkpoint. The first time creates a Python
+    environment (about 1.5 GB) with a CPU build of PyTorch; PHI4_EDGE_TORCH_INDEX selects another index for that. If
+    there is no CPU build, it uses the build in pip's own index, with CUDA (5.2 GB). Phi-4-mini-instruct needs 23.5 GB
+    of memory for onnx-int4, 7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge
+    model tools'.
 
     \b
     Examples:
       phi4-edge model convert phi-4-mini-instruct --to onnx-int4
+      phi4-edge model convert phi-4-mini-instruct --to onnx-int4 --from safetensors
       phi4-edge model convert phi-4-mini-instruct --to gguf-q4_0
     """
     from phi4_edge.artifacts.convert.targets import convert as run
 
-    _make(f"{model}/{to}", lambda store, catalog, tell: run(store, catalog, model, to, tell))
+    _make(f"{model}/{to}", lambda store, catalog, tell: run(store, catalog, model, to, tell, source))
 
 
 @command.command("tiny", short_help="Make the tiny stand-in model.")

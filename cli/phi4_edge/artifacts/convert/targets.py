@@ -1,8 +1,11 @@
-"""Converts a checkpoint in the store for an engine: which converter makes which artifact."""
+"""Makes what an engine reads: of which source in the store, and by which converter."""
 
 from __future__ import annotations
 
-from phi4_edge.artifacts.convert import gguf, onnx
+from phi4_edge.artifacts.convert import gguf, onnx, published
+from phi4_edge.artifacts.convert.worker import SOURCE
+from phi4_edge.artifacts.fetch import local
+from phi4_edge.artifacts.fetch.model import PUBLISHED
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
@@ -10,26 +13,61 @@ from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
 
 TARGETS = (*onnx.TARGETS, *gguf.TARGETS)
+# What something can be made of, the default last: what a model's maker published, where there is such.
+SOURCES = (SOURCE, PUBLISHED)
 
 
-def convert(store: Store, catalog: Catalog, model_id: str, to: str, progress: Progress = silent) -> str:
-    """Convert `<model_id>/safetensors` to the variant `to`; return the digest of the new artifact in the store.
+def convert(
+    store: Store, catalog: Catalog, model_id: str, to: str, progress: Progress = silent, source: str = ""
+) -> str:
+    """Make the variant `to` of `<model_id>/<source>`; return the digest of the new artifact in the store.
 
-    The artifact was loaded and has generated before it is adopted. Raises ArtifactError, leaving nothing behind, when
-    the target is unknown, the checkpoint is missing or damaged, memory or disk will not do, or a step fails.
+    Without `source` it is what `source_of` says. The artifact was loaded and has generated before it is adopted. Raises
+    ArtifactError, leaving nothing behind, when the target is unknown, the source is missing, damaged or none for this
+    target, memory or disk will not do, or a step fails.
     """
     require_target(to)
     if model_id not in catalog.models:
         raise ArtifactError(f"{model_id!r} is not in the catalog; models: {', '.join(sorted(catalog.models))}.")
+    chosen = source or source_of(store, catalog, model_id, to)
+    known = SOURCES if to in onnx.TARGETS else (SOURCE,)
+    if chosen not in known:
+        raise ArtifactError(f"{to} is not made of {chosen!r}; it is made of {' or '.join(known)}")
     target = manifest.artifact_id(f"{model_id}/{to}")
     with store.making(target, progress):
-        progress(Event(target, "checking the checkpoint"))
+        _require_source(store, f"{model_id}/{chosen}", known)
+        progress(Event(target, "checking the checkpoint" if chosen == SOURCE else "checking the published export"))
         if to in gguf.TARGETS:
             return gguf.build(store, catalog, model_id, target, progress)
+        if chosen == PUBLISHED:
+            return published.build(store, model_id, target, progress)
         return onnx.build(store, model_id, target, progress)
+
+
+def source_of(store: Store, catalog: Catalog, model_id: str, to: str) -> str:
+    """What `to` of `model_id` is made of unless somebody says otherwise: a variant that can be fetched.
+
+    That is the published export where there is one for `to`, except that a checkpoint which somebody imported is what
+    he wants to run.
+    """
+    if to not in onnx.TARGETS or catalog.models[model_id].published is None:
+        return SOURCE
+    held = store.digests().get(f"{model_id}/{SOURCE}")
+    imported = held and store.manifest(f"{model_id}/{SOURCE}").source.get("kind") == local.KIND
+    return SOURCE if imported else PUBLISHED
 
 
 def require_target(to: str) -> None:
     """Raise ArtifactError, listing the targets, unless this release converts to `to`."""
     if to not in TARGETS:
         raise ArtifactError(f"{to!r} is not a conversion target; targets of this release: {', '.join(TARGETS)}.")
+
+
+def _require_source(store: Store, artifact: str, known: tuple[str, ...]) -> None:
+    if artifact in store.digests():
+        return
+    held = ", ".join(sorted(store.digests())) or "nothing"
+    other = f"; --from names another source ({', '.join(known)})" if len(known) > 1 else ""
+    raise ArtifactError(
+        f"{artifact} is not in {store.root} (it holds {held}). Fetch it with 'phi4-edge model fetch {artifact}'{other}"
+    )

@@ -230,7 +230,9 @@ class Store:
         """Remove stopped fetches of `artifact_id`; bytes freed, None when there were none."""
         name, _, variant = artifact_id.partition("/")
         # A model's folder is named by its revision; archives of a release are shared by its flavours.
-        of = "[0-9a-f]{40}" if variant.startswith("safetensors") else re.escape(variant.partition("-")[0])
+        revision = {"safetensors": "[0-9a-f]{40}", "onnx-published": "onnx-[0-9a-f]{40}"}
+        kind = "safetensors" if variant.startswith("safetensors") else variant
+        of = revision.get(kind, re.escape(variant.partition("-")[0]))
         shape = re.compile(f"{re.escape(name)}-{of}")
         folders = [path for path in (self.root / "partial").glob("*/") if shape.fullmatch(path.name)]
         if not folders:

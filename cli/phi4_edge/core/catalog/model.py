@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from phi4_edge.core.catalog.published import Published
 from phi4_edge.core.engines.table import ENGINES
 
 ACCELERATORS = ("cpu", "cuda")
@@ -37,7 +38,8 @@ class Architecture:
 class Model:
     """One model; `source` is for those who fetch it. A stand-in is planned as the model it stands in for.
 
-    `checkpoints` are further sources by artifact, as its publisher quantized it. `held`: artifacts that are here.
+    `checkpoints` are further sources by artifact, as its publisher quantized it; `published` is its export to ONNX, if
+    there is one. `held`: artifacts that are here.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Model:
     architecture: Architecture | None
     checkpoints: Mapping[str, Mapping[str, Any]]
     held: frozenset[str] = frozenset()
+    published: Published | None = None
 
     @property
     def size(self) -> int:

@@ -26,6 +26,7 @@ from phi4_edge.core.catalog.model import (
     Variant,
     WebUiImage,
 )
+from phi4_edge.core.catalog.published import read_published
 from phi4_edge.core.catalog.releases import read_image, read_release
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile
@@ -104,7 +105,7 @@ def _models(rows: Mapping[str, Row]) -> Mapping[str, Model]:
 
 
 def _model(name: str, row: Row) -> Model:
-    row.only("served_name", "stand_in_for", "licence", "source", "architecture", "checkpoints")
+    row.only("served_name", "stand_in_for", "licence", "source", "architecture", "checkpoints", "published")
     source = row.row("source")
     source.integer("size")
     checkpoints = row.rows("checkpoints") if "checkpoints" in row.data else {}
@@ -133,6 +134,7 @@ def _model(name: str, row: Row) -> Model:
             vocabulary=shape.integer("vocabulary"),
         ),
         checkpoints=MappingProxyType({key: MappingProxyType(dict(item.data)) for key, item in checkpoints.items()}),
+        published=read_published(row.row("published")) if "published" in row.data else None,
     )
 
 
