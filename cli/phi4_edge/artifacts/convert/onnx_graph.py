@@ -164,7 +164,7 @@ class _Reader:
             if part.number == GRAPH_NODE:
                 nodes.append(self._node(part, depth))
             elif part.number == GRAPH_INITIALIZER:
-                tensor = self.tensor(part.content, "" if depth else "initializer")
+                tensor = self._tensor(part.content, beside=not depth)
                 if tensor.name in initializers:
                     raise GraphError(f"found two tensors called {shown(tensor.name)}, needed one")
                 initializers[tensor.name] = tensor
@@ -198,15 +198,15 @@ class _Reader:
         """Name, integer, and the names that its graph reads."""
         parts = self._parts("attribute", span)
         if tensor := _one(parts, 5):
-            self.tensor(tensor.content, "")
+            self._tensor(tensor.content, beside=False)
         graph = _one(parts, 6)
         inner = self._graph(graph.content, depth + 1) if graph else None
         used = frozenset(name for node in inner.nodes for name in node.uses).union(inner.outputs) if inner else ()
         value = protobuf.signed(_number(parts, 3)) if _number(parts, 20) == _INT else None
         return _text(parts, 1), value, frozenset(used)
 
-    def tensor(self, span: Span, outside: str) -> Tensor:
-        """One tensor; only where `outside` is not empty may its data be in another file."""
+    def _tensor(self, span: Span, beside: bool) -> Tensor:
+        """One tensor; only with `beside` may its data be in another file."""
         parts = self._parts("tensor", span)
         name, kind = _text(parts, TENSOR_NAME), _number(parts, TENSOR_TYPE)
         dims = self._dims(parts, name)
@@ -215,9 +215,10 @@ class _Reader:
             if entries:
                 raise GraphError(f"found {shown(name)} both in the model and outside of it, needed it in one place")
             return Tensor(name, kind, dims, None, parts)
-        if not outside:
+        if not beside:
             raise GraphError(f"found the data of the constant {shown(name)} outside of the model, needed it inside")
-        if any(part.number in (4, 5, 6, 7, TENSOR_RAW, 10, 11) for part in parts):
+        inside = (part for part in parts if part.number in (4, 5, 6, 7, TENSOR_RAW, 10, 11))
+        if any(part.kind != protobuf.BYTES or len(part.content.raw) for part in inside):  # empty ones mean nothing
             raise GraphError(f"found {shown(name)} both in the model and outside of it, needed it in one place")
         place, needed = self._place(entries, name), size_of(kind, dims)
         if place.length != needed:

@@ -60,9 +60,9 @@ def tie(source: Path, target: Path, name: str = "the model", progress: Progress 
     """Write the tied model of the untied one in the folder `source` to the new folder `target`.
 
     Read are model.onnx, model.onnx.data, genai_config.json, tokenizer.json, tokenizer_config.json, and
-    chat_template.jinja where the second last does not have it; `target` has all six, and is what an engine loads.
-    `name` is what `progress` calls it. Raises ArtifactError when `source` is not the export that is known, before
-    anything is written; then, and after any other error, there is no `target`.
+    chat_template.jinja if it is there; `target` has all six, and is what an engine loads. `name` is what `progress`
+    calls it. Raises ArtifactError when `source` is not the export that is known, before anything is written, and
+    OSError where `target` cannot be written or is there already; after an error there is nothing new.
     """
     try:
         with _data(source / DATA) as data:
@@ -84,8 +84,6 @@ def tie(source: Path, target: Path, name: str = "the model", progress: Progress 
                 raise
     except (GraphError, WireError) as error:
         raise ArtifactError(f"{source / GRAPH} is not the export that can be tied: {error}. {_NEXT}") from error
-    except OSError as error:
-        raise ArtifactError(f"{source} cannot be tied: {error}. {_NEXT}") from error
     return Tied(found.vocabulary, found.hidden, weights)
 
 
@@ -100,7 +98,10 @@ def _content(path: Path) -> bytes:
 
 @contextmanager
 def _data(path: Path) -> Iterator[int]:
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise GraphError(f"found no plain file {DATA} ({error.strerror}), needed one") from error
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise GraphError(f"found something else in the place of {DATA}, needed a plain file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import pytest
 
 from phi4_edge.artifacts.convert import onnx_graph, tie
 from phi4_edge.artifacts.convert.onnx_graph import Place
+from phi4_edge.artifacts.convert.protobuf import bytes_field
 from phi4_edge.artifacts.store import files
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event
@@ -69,6 +71,11 @@ def test_every_tensor_has_its_bytes_and_all_else_is_as_it_was(tmp_path: Path) ->
     raw = (target / "model.onnx").read_bytes()
     assert all(one.encoded() in raw for one in EXPORT.operations if one.name != GATHER)
     assert (model.ir_version, dict(model.opsets)) == (7, {"": 14, "com.microsoft": 1})
+
+
+def test_an_empty_field_for_data_within_is_no_data_within(tmp_path: Path) -> None:
+    export = EXPORT.changed(SCALES, extra=bytes_field(9) + bytes_field(4))
+    assert onnx_graph.read((tied(tmp_path, export) / "model.onnx").read_bytes()).graph.initializers[SCALES].place
 
 
 def test_tables_between_other_tensors_and_aligned_ones_are_taken_out_too(tmp_path: Path) -> None:
@@ -156,6 +163,16 @@ def test_data_that_is_cut_off_while_it_is_copied_leaves_nothing(
     assert not (tmp_path / "target").exists()
 
 
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tie, "_copy", full)
+    with pytest.raises(OSError, match="No space left"):
+        tie.tie(EXPORT.write(tmp_path / "source"), tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "model.onnx.data", *beside()])
 @pytest.mark.parametrize("kind", ["missing", "link", "folder"])
 def test_a_file_that_is_none_is_refused(name: str, kind: str, tmp_path: Path) -> None:
@@ -177,6 +194,6 @@ def test_a_graph_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 def test_a_target_that_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "mine").write_text("mine")
-    with pytest.raises(ArtifactError, match="exists"):
+    with pytest.raises(FileExistsError):
         tie.tie(EXPORT.write(tmp_path / "source"), tmp_path / "target")
     assert (tmp_path / "target" / "mine").read_text() == "mine"
