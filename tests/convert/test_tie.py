@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,17 @@ for prompt in json.loads(sys.argv[2]):
         made.append(int(generator.get_next_tokens()[0]))
     print(json.dumps([made, largest]))
 """
+# As earlier builders wrote it: older operators, and all scales of a matrix in one row.
+OLDER = """
+import math, sys
+import onnx
+model = onnx.load(sys.argv[1], load_external_data=False)
+model.ir_version, model.opset_import[0].version = 7, 14
+for tensor in model.graph.initializer:
+    if tensor.name.endswith("_scales"):
+        tensor.dims[:] = [math.prod(tensor.dims)]
+onnx.save(model, sys.argv[1])
+"""
 PROMPTS = ["<|user|>Hello<|end|><|assistant|>", "What is 2+2?", "온도가 왜 오르나요?", "the pump stopped again"]
 
 
@@ -56,6 +68,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
+@pytest.fixture(scope="session")
+def export(shared: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model in its published form."""
+    return published.export(shared, tmp_path_factory.mktemp("export"))
+
+
 def answers(store: Store, folder: Path) -> list[object]:
     """Tokens and largest logits of the greedy answers of the model in `folder`."""
     command = [environment.ensure(store).python, "-I", "-c", TOKENS, folder, json.dumps(PROMPTS)]
@@ -63,19 +81,27 @@ def answers(store: Store, folder: Path) -> list[object]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_a_tied_export_is_the_builders_own_shared_one(shared: Store, tmp_path: Path) -> None:
+def test_a_tied_export_is_the_builders_own_shared_one(shared: Store, export: Path, tmp_path: Path) -> None:
     made, theirs = tmp_path / "tied", shared.path(shared.digest("tiny/onnx-int4"))
-    tie.tie(published.export(shared, tmp_path), made)
+    tie.tie(export, made)
     assert answers(shared, made) == answers(shared, theirs)
     # All but the graph, whose names differ, and the template that a file of its own brought there.
     for name in ("model.onnx.data", "genai_config.json", "tokenizer.json", "chat_template.jinja"):
         assert (made / name).read_bytes() == (theirs / name).read_bytes(), name
 
 
+def test_an_export_of_an_older_builder_answers_alike(shared: Store, export: Path, tmp_path: Path) -> None:
+    shutil.copytree(export, tmp_path / "older")
+    command = [environment.ensure(shared).python, "-I", "-c", OLDER, tmp_path / "older" / "model.onnx"]
+    subprocess.run(command, check=True, timeout=120)
+    tie.tie(tmp_path / "older", tmp_path / "tied")
+    assert answers(shared, tmp_path / "tied") == answers(shared, shared.path(shared.digest("tiny/onnx-int4")))
+
+
 def test_a_store_with_nothing_else_gets_the_model_without_pytorch(
-    shared: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: Store, export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {path.name: path.read_bytes() for path in published.export(shared, tmp_path).iterdir()}
+    files = {path.name: path.read_bytes() for path in export.iterdir()}
     catalog, store = catalog_publishing(files, MODEL), Store(tmp_path / "store")
     wanted = replace(plan(runtime=None), model=PlannedModel(MODEL, MODEL, ONNX, None, 1))
     with StandinHub({f"cpu/int4/{name}": content for name, content in files.items()}) as hub:
