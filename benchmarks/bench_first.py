@@ -42,7 +42,8 @@ sha256sum {" ".join(UNITS)} environment {" ".join(f"/etc/systemd/system/{unit}" 
 readlink engine model /opt/phi4-edge/current
 (cd model/ && sha256sum *)
 cd engine/lib/python3*/site-packages
-find . -type f ! -name '*.pyc' ! -name RECORD ! -name direct_url.json | sort | xargs sha256sum | sha256sum
+find . -type f ! -name '*.pyc' ! -name RECORD ! -name INSTALLER ! -name REQUESTED \\
+  ! -name direct_url.json | sort | xargs sha256sum | sha256sum
 {CURL} | grep -o '"completion_tokens": *[1-9][0-9]*' > /dev/null && echo answers
 """
 INSTALL = """\

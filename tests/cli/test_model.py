@@ -80,7 +80,7 @@ def test_remove_takes_it_away_once(run: Run, store: Store) -> None:
         (("convert", "phi-4-mini-instruct", "--to", "gguf-q4_K_M", "--from", "safetensors"), 3, "is not in"),
         (("convert", "phi-4-mini-instruct", "--to", "gguf-q4_0", "--from", "library"), 3, "needed safetensors"),
         (("convert", "phi-4-mini-instruct", "--to", "gguf-q8_0", "--from", "hub"), 3, "needed safetensors or library"),
-        (("fetch", "phi-4-mini-instruct/gguf-q5_1"), 3, "is not made from 'library', needed safetensors"),
+        (("fetch", "phi-4-mini-instruct/gguf-q5_1"), 3, "is not made of 'library', needed safetensors"),
         (("fetch", "nothing/gguf-q4_K_M"), 3, "is not in the catalog"),
         (("tiny", "--to", "gguf-q3_0"), 3, "not a conversion target"),
         (("convert", "tiny"), 1, "Missing option '--to'"),

@@ -158,31 +158,31 @@ def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> 
     if variant.startswith(SOURCE):
         fetch_model.fetch(store, catalog, model, progress, variant)
         return [artifact]
-    if targets.source_of(store, catalog, model, variant) == library.NAME:
+    chosen = targets.source_of(store, catalog, model, variant)
+    if chosen != library.NAME:
+        return _converted(store, catalog, artifact, chosen, progress)
+    try:
+        library.fetch(store, catalog, model, variant, progress)
+        return [artifact]
+    except library.UnusableError as error:
+        progress(Event(artifact, "converting instead", f"nothing from Ollama's library: {error}"))
         try:
-            library.fetch(store, catalog, model, variant, progress)
-            return [artifact]
-        except library.UnusableError as error:
-            progress(Event(artifact, "converting instead", f"nothing from Ollama's library: {error}"))
-            try:
-                return _converted(store, catalog, artifact, progress)
-            except ArtifactError as second:
-                raise ArtifactError(f"{second}\nOllama's library was asked first: {error}") from second
-    return _converted(store, catalog, artifact, progress)
+            return _converted(store, catalog, artifact, SOURCE, progress)
+        except ArtifactError as second:
+            raise ArtifactError(f"{second}\nOllama's library was asked first: {error}") from second
 
 
-def _converted(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> list[str]:
-    """The artifact is made from the model's checkpoint, which is fetched where it is not here."""
+def _converted(store: Store, catalog: Catalog, artifact: str, chosen: str, progress: Progress) -> list[str]:
+    """The artifact is made from another one of the model, which is fetched where it is not here."""
     from phi4_edge.artifacts.convert import targets
-    from phi4_edge.artifacts.convert.worker import SOURCE
     from phi4_edge.artifacts.fetch import model as fetch_model
 
     model, _, variant = artifact.partition("/")
-    checkpoint = f"{model}/{SOURCE}"
-    made = [] if checkpoint in store.digests() else [checkpoint]
+    source = f"{model}/{chosen}"
+    made = [] if source in store.digests() else [source]
     if made:
-        fetch_model.fetch(store, catalog, model, progress)
-    targets.convert(store, catalog, model, variant, progress, SOURCE)
+        fetch_model.fetch(store, catalog, model, progress, chosen)
+    targets.convert(store, catalog, model, variant, progress, chosen)
     return [*made, artifact]
 
 

@@ -26,7 +26,7 @@ def command() -> None:
 
     \b
     Examples:
-      phi4-edge model fetch phi-4-mini-instruct
+      phi4-edge model fetch phi-4-mini-instruct/onnx-published
       phi4-edge model convert phi-4-mini-instruct --to onnx-int4
       phi4-edge model import phi-4-mini-instruct/safetensors-int4 ./my-awq
       phi4-edge model list
@@ -39,8 +39,9 @@ def command() -> None:
 def fetch(model: str) -> None:
     """Fetch MODEL at the revision that the catalog pins.
 
-    Safetensors and text files only, nothing that could be executed. No token is needed. An interrupted fetch resumes
-    where it stopped. HF_ENDPOINT selects a mirror.
+    MODEL alone is its checkpoint: safetensors and text files only, nothing that could be executed. MODEL/onnx-published
+    is its published ONNX export, which onnx-int4 is made of (4.9 GB; the checkpoint has 7.7). No token is needed. An
+    interrupted fetch resumes where it stopped. HF_ENDPOINT selects a mirror.
 
     MODEL/gguf-q4_K_M and MODEL/gguf-q8_0 are fetched from Ollama's library, ready to serve;
     PHI4_EDGE_OLLAMA_REGISTRY selects a mirror for those. MODEL may also be a release archive of Ollama,
@@ -48,6 +49,7 @@ def fetch(model: str) -> None:
 
     \b
     Examples:
+      phi4-edge model fetch phi-4-mini-instruct/onnx-published
       phi4-edge model fetch phi-4-mini-instruct
       phi4-edge model fetch phi-4-mini-instruct/gguf-q4_K_M
       phi4-edge model fetch ollama/0.35.0-x86_64-cpu
@@ -64,7 +66,8 @@ def fetch(model: str) -> None:
     if variant.startswith(gguf.PREFIX):
         _make(model, lambda store, catalog, tell: targets.convert(store, catalog, name, variant, tell, library.NAME))
         return
-    _make(f"{model}/{VARIANT}", lambda store, catalog, tell: run(store, catalog, model, tell))
+    wanted = variant or VARIANT
+    _make(f"{name}/{wanted}", lambda store, catalog, tell: run(store, catalog, name, tell, wanted))
 
 
 @command.command("import", short_help="Import a checkpoint from a local directory.")
@@ -94,24 +97,29 @@ def import_(artifact: str, directory: Path) -> None:
 @click.option(
     "--from",
     "source",
-    default="",
     metavar="SOURCE",
-    help="safetensors, or library: Ollama's own.  [default: library for gguf-q4_K_M and gguf-q8_0, else safetensors]",
+    default="",
+    help="safetensors, onnx-published, or library: Ollama's own.  [default: what was published, else safetensors]",
 )
 def convert(model: str, to: str, source: str) -> None:
-    """Make what an engine reads of MODEL: from its checkpoint, which must have been fetched, or from Ollama's library.
+    """Make what an engine reads of MODEL: of what was published for it, or of its checkpoint.
 
-    gguf-q4_K_M and gguf-q8_0 are fetched from Ollama's library, ready to serve, and checked; --from safetensors
-    converts the checkpoint instead, as for everything else and for a checkpoint that you imported.
+    gguf-q4_K_M and gguf-q8_0 are fetched from Ollama's library, ready to serve, and checked.
 
-    The first conversion creates its own Python environment (about 1.5 GB) with a CPU build of PyTorch;
-    PHI4_EDGE_TORCH_INDEX selects another index for that. If there is no CPU build, it uses the build in pip's own
-    index, with CUDA (5.2 GB). Phi-4-mini-instruct needs 23.5 GB of memory for onnx-int4,
-    7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge model tools'.
+    onnx-int4 is made of MODEL/onnx-published: its embedding is tied to the output matrix, in seconds and without
+    PyTorch; it then has to answer, which takes 2 GB of memory. If you have imported a checkpoint of your own, it is
+    made of that.
+
+    Everything else, and onnx-int4 with --from safetensors, is made of the checkpoint. The first time creates a Python
+    environment (about 1.5 GB) with a CPU build of PyTorch; PHI4_EDGE_TORCH_INDEX selects another index for that. If
+    there is no CPU build, it uses the build in pip's own index, with CUDA (5.2 GB). Phi-4-mini-instruct needs 23.5 GB
+    of memory for onnx-int4, 7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge
+    model tools'.
 
     \b
     Examples:
       phi4-edge model convert phi-4-mini-instruct --to onnx-int4
+      phi4-edge model convert phi-4-mini-instruct --to onnx-int4 --from safetensors
       phi4-edge model convert phi-4-mini-instruct --to gguf-q4_0
       phi4-edge model convert phi-4-mini-instruct --to gguf-q4_K_M --from safetensors
     """

@@ -119,6 +119,8 @@ class RecordsPruning(Pruning):
 
 def environments() -> frozenset[str]:
     """Folders below environments/ that this release uses."""
-    from phi4_edge.artifacts.convert import environment, llamacpp, prover
+    from phi4_edge.artifacts.convert import environment, llamacpp, onnx_prover, prover
 
-    return frozenset({environment.name(), prover.name(), llamacpp.sources_name(), llamacpp.tool_name()})
+    return frozenset(
+        {environment.name(), prover.name(), onnx_prover.name(), llamacpp.sources_name(), llamacpp.tool_name()}
+    )

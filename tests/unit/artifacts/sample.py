@@ -10,8 +10,9 @@ from phi4_edge.artifacts.store import manifest, stock
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.catalog.published import Published, PublishedFile
 from phi4_edge.data import load_catalog
-from tests.unit.artifacts.fetch.standin_hub import COMMIT, REPO
+from tests.unit.artifacts.fetch.standin_hub import COMMIT, REPO, sha256
 
 FILES = {"model.onnx": b"graph " * 400, "genai_config.json": b"{}", "nested/part": b"x" * 999}
 
@@ -36,6 +37,14 @@ def catalog_with(revision: str = COMMIT, allow: tuple[str, ...] = (), repo: str 
         source["allow"] = list(allow)
     sample = replace(real, id="sample", source=MappingProxyType(source))
     return replace(ours, models=MappingProxyType({**ours.models, "sample": sample}))
+
+
+def catalog_publishing(files: dict[str, bytes], model: str = "sample", path: str = "cpu/int4") -> Catalog:
+    """Our catalog, with an ONNX export of `model` that is `files` in the folder `path` of the stand-in hub."""
+    ours = catalog_with()
+    pinned = {name: PublishedFile(len(content), sha256(content)) for name, content in files.items()}
+    export = replace(ours.models[model], published=Published(REPO, COMMIT, path, MappingProxyType(pinned)))
+    return replace(ours, models=MappingProxyType({**ours.models, model: export}))
 
 
 def leftovers(store: Store) -> list[str]:

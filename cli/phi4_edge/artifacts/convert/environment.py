@@ -29,6 +29,26 @@ print(json.dumps({"python": platform.python_version(), **{name: m.version(name) 
 
 
 @dataclass(frozen=True)
+class Locked:
+    """A small environment that is all in one lock: its kind, the lock, its bytes of disk, and what messages say of it.
+
+    `packages` are those whose versions go into manifests.
+    """
+
+    kind: str
+    lock: Path
+    disk: int
+    what: str
+    packages: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Folder name of the environment for this lock, this Python and this machine."""
+        text = f"{sys.version_info[0]}.{sys.version_info[1]} {platform.machine()}".encode() + self.lock.read_bytes()
+        return f"{self.kind}-{hashlib.sha256(text).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
 class Converter:
     """A complete converter environment: its interpreter and the versions of what is in it."""
 
@@ -74,6 +94,19 @@ def ensure(store: Store, progress: Progress = silent) -> Converter:
     Raises ArtifactError when disk, pip or a package is missing; nothing half made remains.
     """
     return made(store, name(), DISK, _build, progress)
+
+
+def locked(store: Store, wanted: Locked, progress: Progress = silent) -> Converter:
+    """The environment `wanted`, made now when it is not there yet. Raises ArtifactError when that is not possible."""
+    versions = (
+        f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {wanted.packages}}}))"
+    )
+
+    def build(folder: Path, progress: Progress) -> dict[str, str]:
+        add(empty(folder, progress), wanted.lock, f"installing {wanted.what}", progress)
+        return versions_of(folder, versions)
+
+    return made(store, wanted.name, wanted.disk, build, progress)
 
 
 def made(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.artifacts.convert import environment, llamacpp, prover
+from phi4_edge.artifacts.convert import environment, llamacpp, origin, prover
 from phi4_edge.artifacts.convert.llamacpp import Quantizer
 from phi4_edge.artifacts.convert.worker import SOURCE, parameter_count, run_worker
 from phi4_edge.artifacts.store import manifest, resources
@@ -128,7 +128,6 @@ def _held(store: Store, target: str, source: Manifest, kind: str) -> str | None:
 
 
 def _describe(job: _Job, source: Manifest, output: Path, versions: Mapping[str, str]) -> Manifest:
-    origin = {key: source.source[key] for key in ("kind", "repo", "revision", "seed") if key in source.source}
     entries = manifest.describe(output)
     if [entry.path for entry in entries] != [FILE]:
         raise ArtifactError(f"{job.target}: found {', '.join(entry.path for entry in entries)}, needed {FILE} alone")
@@ -136,7 +135,7 @@ def _describe(job: _Job, source: Manifest, output: Path, versions: Mapping[str, 
         artifact=job.target,
         files=entries,
         licence=source.licence,
-        source={**origin, "artifact": source.artifact, "digest": source.digest},
+        source=origin.of(source),
         created_by={**versions, "llama.cpp": llamacpp.NAMED},
         parameters=_parameters(job.kind, job.quantizer.origin if job.quantizer else _PYTHON_QUANTIZER),
     )

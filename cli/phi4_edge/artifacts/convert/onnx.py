@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.artifacts.convert import environment
+from phi4_edge.artifacts.convert import environment, onnx_prover, origin, settings
 from phi4_edge.artifacts.convert.environment import Converter
 from phi4_edge.artifacts.convert.worker import SOURCE, parameter_count, run_worker
 from phi4_edge.artifacts.store import manifest, resources
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
-from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
 
 TARGETS = ("onnx-int4",)
-# Total context an engine allocates for; above 4096 Phi-4-mini's LongRoPE switches to other factors.
-MAX_LENGTH = 4096
 # Names as of onnxruntime-genai 0.15 and later. Sharing the embedding halves the model (2.4 instead of 4.9 GB).
 OPTIONS = {"accuracy_level": 4, "block_size": 32, "shared_embeddings": "true", "hf_token": "false"}
 PRECISION, PROVIDER = "int4", "cpu"
@@ -34,7 +30,7 @@ def build(store: Store, model_id: str, target: str, progress: Progress = silent)
     The artifact was loaded and has generated before it is adopted. Raises ArtifactError as `convert` does.
     """
     source = store.verify(f"{model_id}/{SOURCE}", deep=True)
-    if (held := _held(store, target, source)) is not None:
+    if (held := origin.held(store, target, source, _parameters())) is not None:
         return held
     folder, to = store.path(source.digest), target.partition("/")[2]
     count = parameter_count(source)
@@ -44,7 +40,7 @@ def build(store: Store, model_id: str, target: str, progress: Progress = silent)
     with store.workspace("convert") as work:
         output = work / "output"
         _build(converter, folder, output, work, target, progress)
-        _prove(converter, output, work, target, progress)
+        onnx_prover.prove(converter, output, work, target, progress)
         progress(Event(target, "hashing"))
         return store.adopt(output, _describe(target, source, converter, output))
 
@@ -65,18 +61,9 @@ def _parameters() -> dict[str, Any]:
         "precision": PRECISION,
         "provider": PROVIDER,
         **OPTIONS,
-        "max_length": MAX_LENGTH,
+        "max_length": settings.MAX_LENGTH,
         "lock": environment.lock_digest(),
     }
-
-
-def _held(store: Store, target: str, source: Manifest) -> str | None:
-    """Digest of `target` when the store has it whole, made from this checkpoint in the way of this release."""
-    if target not in store.digests() or store.damage(target):
-        return None
-    found = store.manifest(target)
-    same = found.source.get("digest") == source.digest and dict(found.parameters) == _parameters()
-    return found.digest if same else None
 
 
 def _build(converter: Converter, source: Path, output: Path, work: Path, target: str, progress: Progress) -> None:
@@ -87,11 +74,11 @@ def _build(converter: Converter, source: Path, output: Path, work: Path, target:
         "precision": PRECISION,
         "provider": PROVIDER,
         "options": OPTIONS,
-        "max_length": MAX_LENGTH,
     }
     progress(Event(target, "converting"))
     failed = f"the model builder could not convert {source.name[:12]} to {target}"
     run_worker(converter, "convert_onnx", arguments, work, failed, _reporter(target, progress))
+    settings.complete(output)
 
 
 def _reporter(target: str, progress: Progress) -> Callable[[str], None]:
@@ -104,25 +91,12 @@ def _reporter(target: str, progress: Progress) -> Callable[[str], None]:
     return seen
 
 
-def _prove(converter: Converter, output: Path, work: Path, target: str, progress: Progress) -> None:
-    """Let the result answer two prompts. Raises ArtifactError when it does not."""
-    progress(Event(target, "generating a first answer"))
-    failed = f"{target} was converted but does not generate, so it was thrown away"
-    ended = run_worker(converter, "generate", {"model": str(output)}, work, failed, lambda line: None)
-    try:
-        proof = json.loads(ended.tail[-1])
-        progress(Event(target, "answered", f"{proof['tokens']} tokens in {proof['seconds']} s"))
-    except (ValueError, LookupError, TypeError) as error:
-        raise ArtifactError(f"{failed}:\n{ended.last_words()}") from error
-
-
 def _describe(target: str, source: Manifest, converter: Converter, output: Path) -> Manifest:
-    origin = {key: source.source[key] for key in ("kind", "repo", "revision", "seed") if key in source.source}
     return Manifest(
         artifact=target,
         files=manifest.describe(output),
         licence=source.licence,
-        source={**origin, "artifact": source.artifact, "digest": source.digest},
+        source=origin.of(source),
         created_by=converter.versions,
         parameters=_parameters(),
     )

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +13,21 @@ from phi4_edge.artifacts.store.store import Store
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
 
-LOCK = Path(__file__).with_name("prover.lock")
 # Measured: 106 MB installed and 34 MB of wheel.
-DISK = 300_000_000
-_VERSIONS = "import importlib.metadata as m, json; print(json.dumps({'xllamacpp': m.version('xllamacpp')}))"
+_WANTED = environment.Locked(
+    "prover", Path(__file__).with_name("prover.lock"), 300_000_000, "llama.cpp", ("xllamacpp",)
+)
 _ANSWER = '{"proof": '
 
 
 def name() -> str:
     """Folder name of the environment for this lock, this Python and this machine."""
-    text = f"{sys.version_info[0]}.{sys.version_info[1]} {platform.machine()}".encode() + LOCK.read_bytes()
-    return f"prover-{hashlib.sha256(text).hexdigest()[:16]}"
+    return _WANTED.name
 
 
 def ensure(store: Store, progress: Progress = silent) -> Converter:
     """The prover's environment, made now when it is not there yet. Raises ArtifactError when that is not possible."""
-    return environment.made(store, name(), DISK, _build, progress)
+    return environment.locked(store, _WANTED, progress)
 
 
 def prove(prover: Converter, model: Path, work: Path, target: str, progress: Progress) -> None:
@@ -48,8 +44,3 @@ def prove(prover: Converter, model: Path, work: Path, target: str, progress: Pro
     if not answers:
         raise ArtifactError(f"{failed}:\n{ended.last_words()}")
     progress(Event(target, "answered", f"{answers[-1]['tokens']} tokens in {answers[-1]['seconds']} s"))
-
-
-def _build(folder: Path, progress: Progress) -> dict[str, str]:
-    environment.add(environment.empty(folder, progress), LOCK, "installing llama.cpp", progress)
-    return environment.versions_of(folder, _VERSIONS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from phi4_edge.artifacts.convert import gguf, library, onnx
+from phi4_edge.artifacts.convert import gguf, library, onnx, published
 from phi4_edge.artifacts.convert.worker import SOURCE
+from phi4_edge.artifacts.fetch import local
+from phi4_edge.artifacts.fetch.model import PUBLISHED
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
@@ -18,42 +20,63 @@ def convert(
 ) -> str:
     """Make the variant `to` of a model from `source`; return the digest of the new artifact in the store.
 
-    `source` is `safetensors`, whose artifact is converted, or `library`, where the file is fetched as it is; without it
-    what `source_of` says. The artifact was loaded and has generated before it is adopted. Raises ArtifactError, leaving
-    nothing behind, when the target is unknown, the source is missing, damaged or none for this target, memory or disk
-    will not do, or a step fails.
+    `source` is an artifact of the model, `safetensors` or `onnx-published`, or `library`, where the file is fetched as
+    it is; without it what `source_of` says. The artifact was loaded and has generated before it is adopted. Raises
+    ArtifactError, leaving nothing behind, when the target is unknown, the source is missing, damaged or none for this
+    target, memory or disk will not do, or a step fails.
     """
     require_target(to)
     if model_id not in catalog.models:
         raise ArtifactError(f"{model_id!r} is not in the catalog; models: {', '.join(sorted(catalog.models))}.")
     chosen = source or source_of(store, catalog, model_id, to)
-    if chosen == library.NAME and library.offers(catalog, model_id, to):
+    known = sources(catalog, model_id, to)
+    if chosen not in known:
+        raise ArtifactError(f"{model_id}/{to} is not made of {chosen!r}, needed {' or '.join(known)}")
+    if chosen == library.NAME:
         return library.fetch(store, catalog, model_id, to, progress)
-    if chosen != SOURCE:
-        other = f" or {library.NAME}" if library.offers(catalog, model_id, to) else ""
-        raise ArtifactError(f"{model_id}/{to} is not made from {chosen!r}, needed {SOURCE}{other}")
     target = manifest.artifact_id(f"{model_id}/{to}")
-    store.use(f"{model_id}/{SOURCE}")
+    store.use(f"{model_id}/{chosen}")
     with store.making(target, progress):
-        progress(Event(target, "checking the checkpoint"))
+        _require_source(store, f"{model_id}/{chosen}", known)
+        progress(Event(target, "checking the checkpoint" if chosen == SOURCE else "checking the published export"))
         if to in gguf.TARGETS:
             return gguf.build(store, catalog, model_id, target, progress)
+        if chosen == PUBLISHED:
+            return published.build(store, model_id, target, progress)
         return onnx.build(store, model_id, target, progress)
 
 
 def source_of(store: Store, catalog: Catalog, model_id: str, to: str) -> str:
-    """What `to` is made from unless somebody says otherwise: the library's file where it has one.
+    """What `to` of `model_id` is made of unless somebody says otherwise: what was published for it, if anything.
 
     A checkpoint that somebody imported is what he wants to run, and is converted all the same.
     """
-    if not library.offers(catalog, model_id, to):
+    *_, best = sources(catalog, model_id, to)
+    if best == PUBLISHED and catalog.models[model_id].published is None:
         return SOURCE
-    checkpoint = f"{model_id}/{SOURCE}"
-    imported = checkpoint in store.digests() and store.manifest(checkpoint).source.get("kind") == "import"
-    return SOURCE if imported else library.NAME
+    held = store.digests().get(f"{model_id}/{SOURCE}")
+    imported = held and store.manifest(f"{model_id}/{SOURCE}").source.get("kind") == local.KIND
+    return SOURCE if imported else best
+
+
+def sources(catalog: Catalog, model_id: str, to: str) -> tuple[str, ...]:
+    """All that `to` of `model_id` can be made of, what was published for it last."""
+    if to in onnx.TARGETS:
+        return SOURCE, PUBLISHED
+    return (SOURCE, library.NAME) if library.offers(catalog, model_id, to) else (SOURCE,)
 
 
 def require_target(to: str) -> None:
     """Raise ArtifactError, listing the targets, unless this release converts to `to`."""
     if to not in TARGETS:
         raise ArtifactError(f"{to!r} is not a conversion target; targets of this release: {', '.join(TARGETS)}.")
+
+
+def _require_source(store: Store, artifact: str, known: tuple[str, ...]) -> None:
+    if artifact in store.digests():
+        return
+    held = ", ".join(sorted(store.digests())) or "nothing"
+    other = f"; --from names another source ({', '.join(known)})" if len(known) > 1 else ""
+    raise ArtifactError(
+        f"{artifact} is not in {store.root} (it holds {held}). Fetch it with 'phi4-edge model fetch {artifact}'{other}"
+    )

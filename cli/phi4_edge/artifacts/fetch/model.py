@@ -1,4 +1,4 @@
-"""Fetches a model's checkpoint at the revision that the catalog pins: safetensors and texts, never code."""
+"""Fetches a model at the revision that the catalog pins: safetensors and texts, or its ONNX export; never code."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
 
 VARIANT = "safetensors"
+PUBLISHED = "onnx-published"
 # What every checkpoint must bring, and the architecture that the converter and the engines are made for.
 REQUIRED = ("config.json", "tokenizer.json")
 ARCHITECTURE = "Phi3ForCausalLM"
@@ -30,38 +31,42 @@ _SPARE = 100_000_000  # bytes left free beside the checkpoint
 
 @dataclass(frozen=True)
 class _Job:
-    """One fetch: what, from where, and the folder that survives a kill."""
+    """One fetch: what, from where, and the folder that survives a kill; `path` is the part of the repository."""
 
     artifact: str
     licence: str
     pin: Pin
     files: tuple[HubFile, ...]
     folder: Path
+    path: str = ""
 
     @property
     def size(self) -> int:
         return sum(file.size for file in self.files)
 
+    def local(self, file: HubFile) -> str:
+        """The name of `file` in the folder."""
+        return file.path.removeprefix(f"{self.path}/")
+
 
 def fetch(store: Store, catalog: Catalog, model_id: str, progress: Progress = silent, variant: str = VARIANT) -> str:
     """Fetch `model_id` into the store as `<model_id>/<variant>`; return the digest of the artifact.
 
-    `safetensors` is the model itself, another variant one of the catalog's further checkpoints of it.
+    `safetensors` is the model itself, `onnx-published` its export to ONNX, any other variant one of the catalog's
+    further checkpoints of it.
 
-    Every file was hashed, and compared with the hub's hash. A killed fetch is resumed at the last byte. Raises
-    ArtifactError when the model is not fetched from a hub, its revision is not a commit, disk will not do, the hub does
-    not deliver, or what it delivers is not what the revision holds.
+    Every file was hashed, and compared with the catalog's or the hub's hash. A killed fetch is resumed at the last
+    byte. Raises ArtifactError when the model is not fetched from a hub, its revision is not a commit, disk will not do,
+    the hub does not deliver, or what it delivers is not what the revision holds.
     """
-    model = _checkpoint(_model(catalog, model_id), variant)
-    pin = _pin(model)
+    model = _model(catalog, model_id)
     artifact = manifest.artifact_id(f"{model_id}/{variant}")
+    pin = _published_pin(model) if variant == PUBLISHED else _pin(_checkpoint(model, variant))
     with store.making(artifact, progress):
         if (held := _held(store, artifact, pin)) is not None:
             return held
         progress(Event(artifact, "listing", f"{pin.repo}@{pin.revision[:12]}"))
-        job = _Job(
-            artifact, model.licence, pin, _wanted(pin, model), store.root / "partial" / f"{model_id}-{pin.revision}"
-        )
+        job = _job(store, model, variant, pin)
         store.hold("partial", job.folder.name)
         job.folder.mkdir(parents=True, exist_ok=True)
         missing = job.size - sum(path.stat().st_size for path in job.folder.rglob("*") if path.is_file())
@@ -69,6 +74,19 @@ def fetch(store: Store, catalog: Catalog, model_id: str, progress: Progress = si
         entries = _receive_all(job, progress)
         _sweep(job.folder, {entry.path for entry in entries})
         return store.adopt(job.folder, _describe(job, entries))
+
+
+def _job(store: Store, model: Model, variant: str, pin: Pin) -> _Job:
+    artifact, partial = f"{model.id}/{variant}", store.root / "partial"
+    if variant != PUBLISHED:
+        wanted = _wanted(pin, _checkpoint(model, variant))
+        return _Job(artifact, model.licence, pin, wanted, partial / f"{model.id}-{pin.revision}")
+    assert model.published is not None, "that was asked for its pin"  # noqa: S101
+    path = model.published.path
+    listed = tuple(HubFile(f"{path}/{name}", one.size, one.sha256, "") for name, one in model.published.files.items())
+    # Small files first: they tell soon whether the hub has this revision.
+    ordered = tuple(sorted(listed, key=lambda one: one.size))
+    return _Job(artifact, model.licence, pin, ordered, partial / f"{model.id}-onnx-{pin.revision}", path)
 
 
 def _model(catalog: Catalog, model_id: str) -> Model:
@@ -85,8 +103,8 @@ def _checkpoint(model: Model, variant: str) -> Model:
     if variant == VARIANT:
         return model
     if variant not in model.checkpoints:
-        held = ", ".join((VARIANT, *sorted(model.checkpoints)))
-        raise ArtifactError(f"{model.id}/{variant} is not in the catalog; checkpoints of {model.id}: {held}")
+        held = ", ".join((VARIANT, *sorted(model.checkpoints), *([PUBLISHED] if model.published else [])))
+        raise ArtifactError(f"{model.id}/{variant} is not in the catalog; to fetch of {model.id}: {held}")
     return replace(model, source=model.checkpoints[variant])
 
 
@@ -98,6 +116,12 @@ def _pin(model: Model) -> Pin:
             "for a branch or tag can be moved to other content"
         )
     return Pin(repo, revision)
+
+
+def _published_pin(model: Model) -> Pin:
+    if model.published is None:
+        raise ArtifactError(f"the catalog has no published ONNX export of {model.id}; fetch {model.id}/{VARIANT}")
+    return Pin(model.published.repo, model.published.revision)
 
 
 def _held(store: Store, artifact: str, pin: Pin) -> str | None:
@@ -143,11 +167,11 @@ def _receive_all(job: _Job, progress: Progress) -> tuple[FileEntry, ...]:
 
 def _receive(job: _Job, file: HubFile, done: int, progress: Progress) -> FileEntry:
     """Have `file` complete and checked in the job's folder."""
-    target = job.folder / file.path
+    target = job.folder / job.local(file)
     part = target.with_name(target.name + ".part")
 
     def seen(held: int) -> None:
-        progress(Event(job.artifact, "fetching", file.path, done + held, job.size))
+        progress(Event(job.artifact, "fetching", job.local(file), done + held, job.size))
 
     if target.is_file() and target.stat().st_size == file.size:
         seen(file.size)
@@ -159,7 +183,7 @@ def _receive(job: _Job, file: HubFile, done: int, progress: Progress) -> FileEnt
 
 
 def _checked(job: _Job, file: HubFile, path: Path) -> FileEntry:
-    found = FileEntry(file.path, path.stat().st_size, manifest.sha256_of(path))
+    found = FileEntry(job.local(file), path.stat().st_size, manifest.sha256_of(path))
     needed, actual = (file.sha256, found.sha256) if file.sha256 else (file.blob, _blob(path) if file.blob else "")
     if needed == actual and found.size == file.size:
         return found
@@ -198,10 +222,11 @@ def _sweep(folder: Path, keep: set[str]) -> None:
 def _describe(job: _Job, entries: tuple[FileEntry, ...]) -> Manifest:
     from importlib.metadata import version
 
+    path = {"path": job.path} if job.path else {}
     return Manifest(
         artifact=job.artifact,
         files=entries,
         licence=job.licence,
-        source={"kind": "huggingface", "repo": job.pin.repo, "revision": job.pin.revision},
+        source={"kind": "huggingface", "repo": job.pin.repo, "revision": job.pin.revision, **path},
         created_by={"huggingface_hub": version("huggingface_hub")},
     )

@@ -39,8 +39,11 @@ def read_plain(path: Path, limit: int) -> bytes | None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):  # a folder could not even be made a stream
+        os.close(handle)
+        return None
     with os.fdopen(handle, "rb") as stream:
-        return stream.read(limit) if stat.S_ISREG(os.fstat(handle).st_mode) else None
+        return stream.read(limit)
 
 
 def sync_folder(path: Path) -> None:

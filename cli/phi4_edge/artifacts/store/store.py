@@ -254,8 +254,10 @@ class Store:
         """Remove stopped fetches of `artifact_id`; bytes freed, None when there were none."""
         name, _, variant = artifact_id.partition("/")
         # A model's folder is named by its revision or quantization; archives of a release are shared by its flavours.
+        revision = {"safetensors": "[0-9a-f]{40}", "onnx-published": "onnx-[0-9a-f]{40}"}
+        kind = "safetensors" if variant.startswith("safetensors") else variant
         part = variant if variant.startswith("gguf-") else variant.partition("-")[0]
-        of = "[0-9a-f]{40}" if variant.startswith("safetensors") else re.escape(part)
+        of = revision.get(kind, re.escape(part))
         shape = re.compile(f"{re.escape(name)}-{of}")
         folders = [path for path in (self.root / "partial").glob("*/") if shape.fullmatch(path.name)]
         if not folders:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi4_edge.core.catalog.library import Library
+from phi4_edge.core.catalog.published import Published
 from phi4_edge.core.engines.table import ENGINES
 
 ACCELERATORS = ("cpu", "cuda")
@@ -38,8 +39,8 @@ class Architecture:
 class Model:
     """One model; `source` is for those who fetch it. A stand-in is planned as the model it stands in for.
 
-    `checkpoints` are further sources by artifact, as its publisher quantized it. `held`: artifacts that are here.
-    `library`: what Ollama's own library has of it; None where that has nothing.
+    `checkpoints` are further sources by artifact, as its publisher quantized it; `published` is its export to ONNX, and
+    `library` what Ollama's own library has of it, if there is one. `held`: artifacts that are here.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Model:
     checkpoints: Mapping[str, Mapping[str, Any]]
     held: frozenset[str] = frozenset()
     library: Library | None = None
+    published: Published | None = None
 
     @property
     def size(self) -> int:

@@ -27,6 +27,7 @@ from phi4_edge.core.catalog.model import (
     Variant,
     WebUiImage,
 )
+from phi4_edge.core.catalog.published import read_published
 from phi4_edge.core.catalog.releases import read_image, read_release
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile
@@ -105,7 +106,7 @@ def _models(rows: Mapping[str, Row]) -> Mapping[str, Model]:
 
 
 def _model(name: str, row: Row) -> Model:
-    row.only("served_name", "stand_in_for", "licence", "source", "architecture", "checkpoints", "library")
+    row.only("served_name", "stand_in_for", "licence", "source", "architecture", "checkpoints", "library", "published")
     source = row.row("source")
     source.integer("size")
     checkpoints = row.rows("checkpoints") if "checkpoints" in row.data else {}
@@ -135,6 +136,7 @@ def _model(name: str, row: Row) -> Model:
         ),
         checkpoints=MappingProxyType({key: MappingProxyType(dict(item.data)) for key, item in checkpoints.items()}),
         library=read_library(row.row("library")) if "library" in row.data else None,
+        published=read_published(row.row("published")) if "published" in row.data else None,
     )
 
 

@@ -48,9 +48,9 @@ def test_the_library_comes_first_where_it_has_a_file_unless_a_checkpoint_was_imp
 
 def test_a_source_that_a_target_has_not(store: Store, registry: StandinRegistry) -> None:
     known = catalog(registry.host, RAW)
-    with pytest.raises(ArtifactError, match=r"sample/gguf-q4_0 is not made from 'library', needed safetensors$"):
+    with pytest.raises(ArtifactError, match=r"sample/gguf-q4_0 is not made of 'library', needed safetensors$"):
         targets.convert(store, known, "sample", "gguf-q4_0", source="library")
-    with pytest.raises(ArtifactError, match="is not made from 'hub', needed safetensors or library"):
+    with pytest.raises(ArtifactError, match="is not made of 'hub', needed safetensors or library"):
         targets.convert(store, known, "sample", VARIANT, source="hub")
     with pytest.raises(ArtifactError, match="sample/safetensors is not in"):
         targets.convert(store, known, "sample", VARIANT, source="safetensors")
@@ -62,7 +62,9 @@ def test_a_run_converts_where_the_library_has_nothing_to_give_and_says_why(
 ) -> None:
     registry.documents.clear()
     done: list[tuple[object, ...]] = []
-    monkeypatch.setattr(fetch_model, "fetch", lambda store, catalog, model, progress: done.append(("fetch", model)))
+    monkeypatch.setattr(
+        fetch_model, "fetch", lambda store, catalog, model, progress, variant: done.append(("fetch", model))
+    )
     monkeypatch.setattr(targets, "convert", lambda *given: done.append(("convert", *given[2:4], given[5])))
     events: list[Event] = []
     known = catalog(registry.host, RAW)

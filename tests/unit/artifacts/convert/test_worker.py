@@ -43,7 +43,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
         (MODEL, "onnx-int8", r"'onnx-int8' is not a conversion target.*onnx-int4"),
         (MODEL, "../x", "not a conversion target"),
         ("phi-5", "onnx-int4", f"'phi-5' is not in the catalog; models: {MODEL}, tiny"),
-        (MODEL, "onnx-int4", f"{MODEL}/safetensors is not in .*it holds nothing"),
+        (MODEL, "onnx-int4", f"{MODEL}/onnx-published is not in .*it holds nothing.*--from names another source"),
+        (MODEL, "gguf-q4_0", f"{MODEL}/safetensors is not in .*Fetch it with 'phi4-edge model fetch {MODEL}/safet"),
     ],
 )
 def test_what_cannot_be_converted_is_refused_with_what_can(store: Store, model: str, to: str, message: str) -> None:
@@ -62,13 +63,13 @@ def test_a_damaged_checkpoint_is_not_converted(store: Store) -> None:
     digest = put(store, f"{MODEL}/safetensors", CHECKPOINT)
     os.truncate(store.path(digest) / "model.safetensors", 3999)
     with pytest.raises(ArtifactError, match="3999 bytes, needed 4000"):
-        targets.convert(store, CATALOG, MODEL, "onnx-int4")
+        targets.convert(store, CATALOG, MODEL, "onnx-int4", source="safetensors")
 
 
 def test_a_checkpoint_without_weights_is_not_converted(store: Store) -> None:
     put(store, f"{MODEL}/safetensors", {"config.json": b"{}"})
     with pytest.raises(ArtifactError, match="nothing to convert"):
-        targets.convert(store, CATALOG, MODEL, "onnx-int4")
+        targets.convert(store, CATALOG, MODEL, "onnx-int4", source="safetensors")
 
 
 def test_the_full_model_needs_what_was_measured() -> None:
@@ -85,7 +86,7 @@ def test_too_little_memory_or_disk_is_refused_before_the_start(
     monkeypatch.setattr(resources, short, lambda *_: 50_000_000)
     kind = "memory, this controller has" if short == "memory_available" else "disk"
     with pytest.raises(ArtifactError, match=rf"converting {MODEL} to onnx-int4 needs 0\.\d GB of {kind}.* 0\.1 GB"):
-        targets.convert(store, CATALOG, MODEL, "onnx-int4")
+        targets.convert(store, CATALOG, MODEL, "onnx-int4", source="safetensors")
     assert leftovers(store) == []
 
 

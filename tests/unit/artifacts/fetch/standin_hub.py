@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 REPO = "someone/tiny-phi"
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
-_LARGE = (".safetensors", ".bin", "tokenizer.json")
+_LARGE = (".safetensors", ".bin", ".onnx", ".data", "tokenizer.json")
 
 
 @dataclass

@@ -108,6 +108,26 @@ def test_a_checkpoint_of_a_known_revision_is_delivered(catalog: Catalog) -> None
     assert not any("py" in pattern for pattern in source["allow"])
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("revision", "main", "40 hexadecimal digits"),
+        ("path", "../x", "a folder of the repository"),
+        ("path", "a//b", "a folder of the repository"),
+        ("files", {"../x": {"size": 1, "sha256": "a" * 64}}, "the plain name of a file"),
+        ("files", {"x": {"size": 1, "sha256": "A" * 64}}, "64 hexadecimal digits"),
+        ("files", {"x": {"size": -1, "sha256": "a" * 64}}, "a whole number"),
+        ("files", {"x": {"size": 1, "sha256": "a" * 64, "mode": 1}}, "unknown field mode"),
+        ("kind", "x", "unknown field kind"),
+    ],
+)
+def test_a_publication_that_is_not_pinned_is_refused(path: str, value: object, message: str) -> None:
+    catalog = data("catalog.yml")
+    catalog["models"]["phi-4-mini-instruct"]["published"][path] = value
+    with pytest.raises(CatalogError, match=message):
+        read_catalog(catalog)
+
+
 def test_nothing_is_named_latest_and_every_image_says_its_registry(catalog: Catalog) -> None:
     images = [
         image for engine in catalog.engines.values() for build in engine.builds.values() for image in build.images
