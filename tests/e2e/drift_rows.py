@@ -77,6 +77,8 @@ def repaired(site: Site, host: Gateway, rows: Sequence[Row]) -> None:
     assert done.outcomes() == {host.name: "done"}
     told(site, *deep)
     assert contents(host) == before
-    assert files(host, own) == same
+    after = files(host, own)
+    touched = {path: (same.get(path), after.get(path)) for path in same | after if same.get(path) != after.get(path)}
+    assert not touched, touched
     assert (serving(host) != process) is restarts
     assert host.chat("Say hello.", 4)["usage"]["completion_tokens"] >= 1

@@ -34,7 +34,7 @@ COMMAND = re.compile(re.escape(f"{sys.executable} -m phi4_edge "))
 ALLOWED = {
     **{("environ", name): COMMAND for name in VARIABLES},
     # The password that was typed: in a file of a private directory (mode 0700) in memory, as long as Ansible runs.
-    ("private", "become password"): re.compile("become_password in 700$"),
+    ("private", "become password"): re.compile("run/become_password in 700$"),
 }
 USER = "nosudo"
 # What no other user of a gateway can do there, as a shell says it; staging, locks and hook are there while a run works.

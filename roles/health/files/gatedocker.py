@@ -19,8 +19,12 @@ PAGE = "phi4-edge-webui"
 
 
 def engine(args: Json) -> dict[str, Any]:
-    """The engine's container as Docker describes it; {} where there is none, or more than one."""
+    """The engine's container as Docker describes it; {} where there is none, or more than one.
+
+    One that has ended, left behind with our labels by somebody's own command, does not count beside one that runs.
+    """
     found = [item for item in hostdocker.inspect(args["project"]) if label(item, "phi4-edge.release")]
+    found = [item for item in found if (item.get("State") or {}).get("Status") == "running"] or found
     return found[0] if len(found) == 1 else {}
 
 

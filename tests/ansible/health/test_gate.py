@@ -169,6 +169,9 @@ def container(**changes: Any) -> dict[str, Any]:
         ([container(NetworkSettings={"Ports": {"8000/tcp": None}})], "port"),
         ([], "release"),
         ([container(), container()], "release"),
+        ([container(State={"Status": "exited"}, Image="sha256:" + "b" * 64), container()], None),
+        ([container(State={"Status": "created"}), container(State={"Status": "exited"})], "release"),
+        ([container(State={"Status": "exited"})], None),
     ],
 )
 def test_the_container_is_the_planned_one(
