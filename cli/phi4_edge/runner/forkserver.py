@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from phi4_edge.errors import RunnerError
 from phi4_edge.runner import forked, playbook
 
 # -P: what lies beside the program is no module of Ansible's.
@@ -35,11 +36,17 @@ class ForkServer:
     def command(self, env: Mapping[str, str], cwd: Path) -> tuple[str, ...]:
         """What to put before `ansible-playbook` and its arguments, in `cwd` and with at least this environment.
 
-        Raises OSError where no process can be started.
+        Raises RunnerError where no process can be started.
         """
         if self._for != (env, cwd) or self._process is None or self._process.poll() is not None:
             self.close()
-            self._start(env, cwd)
+            try:
+                self._start(env, cwd)
+            except OSError as error:
+                raise RunnerError(
+                    f"found no way to start Ansible in {cwd} ({error.strerror or error}), needed one more process, "
+                    f"and room in {self._address.parent}"
+                ) from error
             self._for = (dict(env), cwd)
         return (*CLIENT, str(self._address))
 

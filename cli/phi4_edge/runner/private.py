@@ -50,7 +50,7 @@ def private_directory(files: Mapping[str, str]) -> Iterator[Path]:
     try:
         with _guarded(path):
             for name in (SOCKETS, "local"):
-                (path / name).mkdir(mode=0o700)
+                _make(path / name)
             write(path, files)
             yield path
     finally:
@@ -62,7 +62,7 @@ def private_directory(files: Mapping[str, str]) -> Iterator[Path]:
 def subdirectory(path: Path, files: Mapping[str, str]) -> Iterator[Path]:
     """A new directory in a private one, with the given files; gone afterwards. Raises RunnerError for no room."""
     try:
-        path.mkdir(mode=0o700)
+        _make(path)
         write(path, files)
         yield path
     finally:
@@ -138,6 +138,13 @@ def _is(path: Path, handle: int) -> bool:
         return os.path.samestat(path.lstat(), os.fstat(handle))
     except OSError:
         return False
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        raise _no_place(error.strerror or str(error)) from error
 
 
 def write(path: Path, files: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from phi4_edge.errors import RunnerError
 from phi4_edge.runner.forkserver import ForkServer
 from phi4_edge.runner.process import MARKER, family, reap
 
@@ -140,6 +141,11 @@ def test_a_signal_reaches_the_run_and_the_end_of_the_kept_process_is_told(
     assert asking.wait(120) == (127 if kept_ends else 128 + signal.SIGTERM)
     assert reap(tmp_path / "private", spared=server.pids) == set()
     assert family(tmp_path / "private") == server.pids - ({kept} if kept_ends else set())
+
+
+def test_where_ansible_cannot_be_started_that_is_said(tmp_path: Path, server: ForkServer) -> None:
+    with pytest.raises(RunnerError, match=r"no way to start Ansible in .*gone"):
+        server.command(environment(tmp_path), tmp_path / "gone")
 
 
 def test_a_folder_may_have_a_longer_path_than_an_address(tmp_path: Path) -> None:

@@ -213,3 +213,9 @@ def test_a_run_of_a_version_without_locks_is_left_alone_while_it_lives(tmp_path:
         process.kill()
     private._sweep(tmp_path)
     assert not path.exists()
+
+
+def test_a_folder_of_a_run_that_cannot_be_made_is_told_with_what_helps(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RunnerError, match="no place for the private files"), private.subdirectory(tmp_path / "run", {}):
+        pass
