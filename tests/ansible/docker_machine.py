@@ -38,6 +38,7 @@ class Docker(BaseHTTPRequestHandler):
     """Docker's API as far as it is asked; a str is sent as it is."""
 
     server: Server
+    wbufsize = -1  # one write for head and body: who has read all that was announced may go
 
     def do_GET(self) -> None:
         found = self.server.answers[self.path.partition("?")[0]]

@@ -98,7 +98,7 @@ def write_blob(folder: Path, media_type: str, raw: bytes) -> Blob:
     blob = Blob(media_type, "sha256:" + hashlib.sha256(raw).hexdigest(), len(raw))
     place = folder / blob.path
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(raw)
+    files.write_fresh(place, raw)
     return blob
 
 
@@ -120,7 +120,7 @@ def write_layout(folder: Path, image: OciImage, name: str) -> None:
     write_blob(folder, image.document.media_type, image.document.raw)
     walked = image_walk.walk(image.document.digest, reader(folder), f"the image {image.document.digest[:19]}…")
     for path, raw in image_walk.derived(walked, name).items():
-        (folder / path).write_bytes(raw)
+        files.write_fresh(folder / path, raw)
 
 
 def reader(folder: Path) -> image_walk.ReadBlob:

@@ -33,6 +33,19 @@ def write_json(path: Path, document: Any, mode: int = 0o666) -> None:
     sync_folder(path.parent)
 
 
+def write_fresh(path: Path, raw: bytes) -> None:
+    """Have `raw` at `path` as a file of its own: what has other names, or is being read, keeps its bytes.
+
+    For what is made durable with its folder; see `sync_tree`.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.write_bytes(raw)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def read_plain(path: Path, limit: int) -> bytes | None:
     """At most `limit` bytes of the file at `path`; None where there is none: a link does not count."""
     try:

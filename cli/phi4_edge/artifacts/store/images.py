@@ -105,7 +105,7 @@ class Images:
         require_line(key, entry, walked)
         for path, raw in image_walk.derived(walked, _name(entry)).items():
             files.erase(folder / path)
-            (folder / path).write_bytes(raw)
+            files.write_fresh(folder / path, raw)
         description = _described(digest, walked, entry, {"key": key, "id": walked.config.digest, **source})
         files.erase(folder / manifest.NAME)
         named = [*manifest.damage(folder, description, deep=False), *manifest.strangers(folder, description)]

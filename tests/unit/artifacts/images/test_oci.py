@@ -111,3 +111,16 @@ def test_unknown_ways_to_install_and_double_files_are_refused(tmp_path: Path) ->
         wheel(tmp_path / "v", name, {"same.py": b"1"})
     with pytest.raises(ArtifactError, match=r"both bring .*same\.py"):
         list(build.wheel_items(tmp_path / "v", "3.13"))
+
+
+def test_a_blob_that_another_image_shares_keeps_its_bytes_while_it_is_written_again(tmp_path: Path) -> None:
+    """The store links equal blobs, and another command may read them: no file is written into."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    blob = oci.write_blob(first, "application/x", b"layer")
+    (second / blob.path).parent.mkdir(parents=True)
+    (second / blob.path).hardlink_to(first / blob.path)
+    with (first / blob.path).open("rb") as reading:
+        assert oci.write_blob(second, "application/x", b"layer") == blob
+        assert reading.read() == b"layer"
+    assert (first / blob.path).stat().st_ino != (second / blob.path).stat().st_ino
+    assert [path.name for path in (second / blob.path).parent.iterdir()] == [blob.digest.removeprefix("sha256:")]
