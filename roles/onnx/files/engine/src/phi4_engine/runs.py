@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import Any, Self
 
 from phi4_engine.errors import ApiError, WorkerDiedError, not_serving
 from phi4_engine.queueing import Admission
@@ -110,13 +110,15 @@ class Run:
             elif isinstance(event, Finished):
                 self.finished = event
 
-    def usage(self) -> dict[str, int]:
+    def usage(self) -> dict[str, Any]:
         """OpenAI's usage object of a finished run; the stop token counts, since it was generated."""
         completion = self.finished.completion_tokens if self.finished else 0
+        cached = self.finished.cached_tokens if self.finished else 0
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": completion,
             "total_tokens": self.prompt_tokens + completion,
+            "prompt_tokens_details": {"cached_tokens": cached},
         }
 
     def abort(self, message: str) -> None:

@@ -32,6 +32,8 @@ class Settings:
     release: str
     connections: int
     allowed_hosts: tuple[str, ...]
+    prefix_cache: bool
+    """Whether what was read for one prompt is used again for another one that begins with the same tokens."""
 
     @property
     def stall_seconds(self) -> float:
@@ -62,6 +64,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         release=_name(environ, "PHI4_RELEASE", "unreleased"),
         connections=_number(environ, "PHI4_CONNECTIONS", 256, 8, 4096),
         allowed_hosts=_hosts(environ, "PHI4_ALLOWED_HOSTS"),
+        prefix_cache=_switch(environ, "PHI4_PREFIX_CACHE", True),
     )
 
 
@@ -76,6 +79,13 @@ def _number(environ: Mapping[str, str], name: str, default: int, low: int, high:
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and low <= int(text) <= high):
         raise ConfigurationError(f"{name} is {text[:40]!r}: it must be a whole number from {low} to {high}")
     return int(text)
+
+
+def _switch(environ: Mapping[str, str], name: str, default: bool) -> bool:
+    text = environ.get(name, "").strip()
+    if text not in ("", "on", "off"):
+        raise ConfigurationError(f"{name} is {text[:40]!r}: it must be on or off")
+    return text == "on" if text else default
 
 
 def _name(environ: Mapping[str, str], name: str, default: str) -> str:

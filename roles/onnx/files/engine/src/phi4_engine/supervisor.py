@@ -17,7 +17,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from enum import Enum
 
-from phi4_engine.errors import WorkerDiedError
+from phi4_engine.errors import EX_CONFIG, ConfigurationError, WorkerDiedError
 from phi4_engine.wire import (
     MAX_LINE,
     Alive,
@@ -68,7 +68,10 @@ class Supervisor:
         self.load_seconds = 0.0
 
     async def run(self) -> None:
-        """Starts the worker and follows it; raises WorkerDiedError when it is gone, whatever the cause."""
+        """Starts the worker and follows it; raises WorkerDiedError when it is gone, whatever the cause.
+
+        Raises ConfigurationError instead when the worker says that a restart cannot help.
+        """
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdin=PIPE, stdout=PIPE, limit=MAX_LINE, env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
         )
@@ -84,6 +87,8 @@ class Supervisor:
         error = WorkerDiedError(await self._post_mortem(self._process, hung))
         for queue in self._jobs.values():
             queue.put_nowait(error)
+        if self._load_error is not None and self._process.returncode == EX_CONFIG:
+            raise ConfigurationError(self._load_error)
         raise error
 
     def submit(self, job: Job) -> asyncio.Queue[JobEvent | WorkerDiedError]:

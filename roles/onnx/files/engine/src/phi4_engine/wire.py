@@ -63,12 +63,16 @@ class Text:
 
 @dataclass(frozen=True)
 class Finished:
-    """The answer is complete. `tool_text` is what stood between the model's tool-call tokens, None without any."""
+    """The answer is complete. `tool_text` is what stood between the model's tool-call tokens, None without any.
+
+    So many tokens of the prompt were `cached`: an earlier prompt began with the same, and they were not read again.
+    """
 
     id: str
     reason: FinishReason
     completion_tokens: int
     tool_text: str | None = None
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)
