@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
@@ -24,11 +25,15 @@ class Reference:
         self._model = og.Model(config)
         self._context_length = context_length
 
-    def greedy(self, prompt: Sequence[int], tokens: int) -> list[int]:
-        """The answer to a prompt that is read in one piece."""
+    def generator(self) -> Any:
+        """A fresh, greedy one."""
         params = og.GeneratorParams(self._model)
         params.set_search_options(max_length=self._context_length, min_length=0, do_sample=False, num_beams=1)
-        generator = og.Generator(self._model, params)
+        return og.Generator(self._model, params)
+
+    def greedy(self, prompt: Sequence[int], tokens: int) -> list[int]:
+        """The answer to a prompt that is read in one piece."""
+        generator = self.generator()
         generator.append_tokens(np.array(prompt, np.int32))
         found = []
         for _ in range(tokens):

@@ -22,7 +22,7 @@ from phi4_engine.loop.decode import Answer, DecodeLoop
 from phi4_engine.loop.rows import Rows
 from phi4_engine.loop.sampling import Sampler
 from phi4_engine.loop.schedule import PIECE_SECONDS, Schedule
-from phi4_engine.wire import Command, Event, Finished, Job, Started, decode_event, encode_command
+from phi4_engine.wire import Command, Event, Finished, Job, Refused, Started, decode_event, encode_command
 from phi4_engine.worker import Backend, Pipes, Worker
 
 SYSTEM = "You answer questions about boats in a harbour with few words and without any doubt. " * 30
@@ -145,7 +145,7 @@ class Wire:
     def until(self, kind: type[Event], name: str) -> None:
         """Events pass until this one."""
         while not (isinstance(event := self.next(), kind) and getattr(event, "id", "") == name):
-            pass
+            assert not isinstance(event, Refused), event
 
     def close(self) -> None:
         """The worker has ended, as it does when the web process is gone."""
@@ -160,6 +160,13 @@ class Wire:
             os.close(end)
 
 
+def harbour(backend: Backend, number: int = 0) -> str:
+    """A text of about 3,900 tokens; each number has one of its own from the start."""
+    sentence = f"{number} boats and {number} birds in the harbour of the town. "
+    one, two = (len(backend.tokenizer.encode([{"role": "user", "content": sentence * count}])) for count in (1, 2))
+    return sentence * (3900 // (two - one))
+
+
 def job(name: str, content: str, max_tokens: int = 1) -> Command:
     return Command("generate", name, Job(name, ({"role": "user", "content": content},), max_tokens, 0.0, 1.0))
 
@@ -172,10 +179,10 @@ def wire(backend: Backend) -> Iterator[Wire]:
         connected.close()
 
 
-def test_a_client_that_leaves_while_its_prompt_is_read_frees_the_row(wire: Wire) -> None:
+def test_a_client_that_leaves_while_its_prompt_is_read_frees_the_row(wire: Wire, backend: Backend) -> None:
     waited = []
     for number in range(8):
-        wire.send(job(f"long{number}", f"{number} boats and {number} birds in the harbour of the town. " * 240))
+        wire.send(job(f"long{number}", harbour(backend, number)))
         wire.until(Started, f"long{number}")
         wire.send(Command("cancel", f"long{number}"))
         began = time.monotonic()
@@ -186,10 +193,10 @@ def test_a_client_that_leaves_while_its_prompt_is_read_frees_the_row(wire: Wire)
     assert min(waited) <= 0.1
 
 
-def test_a_prompt_that_is_too_long_is_refused_while_another_one_is_read(wire: Wire) -> None:
-    wire.send(job("long", "boats and birds in the harbour of the town. " * 240))
+def test_a_prompt_that_is_too_long_is_refused_while_another_one_is_read(wire: Wire, backend: Backend) -> None:
+    wire.send(job("long", harbour(backend, 50)))
     wire.until(Started, "long")
-    wire.send(job("longer", "boats and birds in the harbour of the town. " * 2400))
+    wire.send(job("longer", harbour(backend) * 2))
     event = wire.next()
     while getattr(event, "id", "") != "longer":
         assert not isinstance(event, Finished), "it was told before the other one was read"
@@ -200,7 +207,7 @@ def test_a_prompt_that_is_too_long_is_refused_while_another_one_is_read(wire: Wi
 def test_the_worker_ends_when_the_web_process_goes_in_the_middle_of_a_prompt(backend: Backend) -> None:
     with ThreadPoolExecutor(1) as pool:
         connected = Wire(backend, pool)
-        connected.send(job("long", "boats and birds in the harbour of the town. " * 240, 4000))
+        connected.send(job("long", harbour(backend, 60), 4000))
         connected.until(Started, "long")
         connected.close()
 
@@ -235,7 +242,7 @@ def test_a_long_prompt_holds_up_nobody_for_longer_than_its_budget() -> None:
         assert gaps.max() > 0.2, "pieces are as large as the budget allows"
 
 
-def test_health_answers_while_a_long_prompt_is_read(four: Engine) -> None:
+def test_health_answers_while_a_long_prompt_is_read(four: Engine, backend: Backend) -> None:
     def waits(count: int) -> float:
         """The 99th percentile, in seconds."""
         found = []
@@ -246,11 +253,10 @@ def test_health_answers_while_a_long_prompt_is_read(four: Engine) -> None:
         return float(np.percentile(found, 99))
 
     idle = waits(100)
-    body = {"messages": [{"role": "user", "content": "boats and birds in the harbour. " * 450}], "max_tokens": 1}
-    with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(four.post, "/v1/chat/completions", body) for _ in range(2)]
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(four.chat, harbour(backend, number), max_tokens=1) for number in range(80, 84)]
         busy = waits(100)
-        assert [one.result().status for one in asked] == [200, 200]
+        assert [one.result().status for one in asked] == [200] * 4
     # Twice what it is without work, for a machine that is busy with something else.
     assert busy <= max(0.05, 2 * idle)
 
