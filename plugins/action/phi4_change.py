@@ -37,20 +37,29 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if not plan:
             return action.unplanned()
         if not settings_alone(plan):
-            return {"changed": False, "done": False, "msg": "more than settings differ"}
+            return change.not_done("more than settings differ")
+        args = self._task.args
         try:
-            return self._changed(plan, variables)
+            wanted = change.Change(
+                plan, action.placed(args), str(variables.get("inventory_hostname")),
+                {name: float(args[name]) for name in TIMES}, boolean(args.get("restart", False)),
+                boolean(args.get("forget", False)),
+            )  # fmt: skip
+            return self._changed(wanted, variables)
         except Phi4EdgeError as error:
             return action.failure(error)
 
-    def _changed(self, plan: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        args, there = self._task.args, action.placed(self._task.args)
-        times = {name: float(args[name]) for name in TIMES}
-        steps = change.steps(
-            plan, there, str(variables.get("inventory_hostname")), times,
-            boolean(args.get("restart", False)), boolean(args.get("forget", False)),
-        )  # fmt: skip
+    def _changed(self, wanted: change.Change, variables: dict[str, Any]) -> dict[str, Any]:
+        there = wanted.there
         shared = {**there.to_dict(), "receipt": f"{there.state}/receipt.json", "check": False, "diff": self._task.diff}
+        if wanted.plan["service_manager"] == "compose":  # its files name images as the host knows them
+            first = wanted.inherits
+            found = action.on_host(self, variables, first.operation, {**shared, **first.args})
+            if not found["complete"]:
+                return change.not_done(change.OTHERWISE)
+            steps = wanted.steps(found["images"])
+        else:
+            steps = wanted.steps({}, before=[wanted.inherits])
         answers = action.on_host_in_turn(self, variables, steps, shared)
         try:
             action.accepted(answers[-1])
@@ -58,5 +67,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if not change.rehearsing(steps, answers):
                 raise
             action.on_host(self, variables, change.REST, shared)
-            return {**action.failure(error), "msg": change.unrehearsed(plan["release"], error)}
+            return {**action.failure(error), "msg": change.unrehearsed(wanted.plan["release"], error)}
         return change.result(steps, answers)

@@ -235,7 +235,9 @@ OPERATIONS: Mapping[Key, Operation] = {
         record({"changed": flag, "pruned": listing(text(1000), MOST_FILES)}), HOUR, size=LARGE
     ),
     ("service", "release", "stage"): Operation(record({**_CHANGES, "diff": DIFF, "reread": flag}), size=LARGE),
-    ("service", "release", "inherit"): Operation(record({"complete": flag, "changed": flag})),
+    ("service", "release", "inherit"): Operation(
+        record({"complete": flag, "changed": flag, "images": mapping(choice("engine", "webui"), IMAGE_ID, 2)})
+    ),
     ("service", "release", "verify"): Operation(record({"verified": flag})),
     ("service", "release", "rehearse"): Operation(record({"changed": flag})),
     ("service", "release", "rest"): Operation(record({"changed": flag, "ended": flag})),

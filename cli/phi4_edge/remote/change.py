@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from phi4_edge.core.layout import Layout
@@ -15,41 +16,56 @@ INHERIT, STAGE, VERIFY, REHEARSE, REST, SWITCH = (
 )
 GATE, COMMIT = ("health", "gate", "gate"), ("receipt", "receipt", "commit")
 # What decides where the links of a release lead, by the keys that lead to it in its plan.
-MADE_OF = ("engine", "service_manager", "model.digest", "runtime.id", "knobs.store")
+MADE_OF = ("engine", "service_manager", "model.digest", "runtime.id", "image.key", "image.digest", "knobs.store")
+
+# Why it is left to the roles.
+OTHERWISE = "the release is not made of what the committed one is made of"
 
 
-def steps(
-    plan: Mapping[str, Any], there: Layout, host: str, times: Mapping[str, float], restart: bool, forget: bool
-) -> list[Step]:
-    """What becomes of the release, in order; each as the roles do it one by one.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is wanted of the host `host`, by its plan.
 
     `times`: see `gate.question`. `restart`: also where the process need not read anything again. `forget`: the release
     that was committed is not kept.
     """
-    name = {"release": plan["release"]}
-    made_of = {keys: _of(plan, keys) for keys in MADE_OF}
-    asked, seconds = gate.question(plan, there, False, times)
-    found = [
-        Step(INHERIT, {**name, "made_of": made_of}, needs={"complete": True}),
-        Step(STAGE, {**name, "files": release.staged(plan, {}, there.root), "links": {}}),
-        Step(VERIFY, name),
-    ]
-    if plan["switch"]["mode"] == "beside":
-        found += _rehearsal(plan, there, times)
-    reread = {} if restart else {"restart": (1, "reread")}
-    found += [Step(SWITCH, {**name, "restart": restart}, reread), Step(GATE, asked, seconds=seconds)]
-    commit = {**gate.committed(plan, {}, host), "forget": forget}
-    return [*found, Step(COMMIT, commit, {"proof": (len(found) - 1, "proof")})]
 
+    plan: Mapping[str, Any]
+    there: Layout
+    host: str
+    times: Mapping[str, float]
+    restart: bool
+    forget: bool
 
-def _rehearsal(plan: Mapping[str, Any], there: Layout, times: Mapping[str, float]) -> list[Step]:
-    asked, seconds = gate.question(plan, there, True, times)
-    files = release.rehearsed(plan, {}, there.root)
-    return [
-        Step(REHEARSE, {"release": plan["release"], "files": files}),
-        Step(GATE, asked, seconds=seconds),
-        Step(REST, {}),
-    ]
+    @property
+    def inherits(self) -> Step:
+        """The first step: the release is made of what the committed one is made of."""
+        made_of = {keys: _of(self.plan, keys) for keys in MADE_OF}
+        return Step(INHERIT, {"release": self.plan["release"], "made_of": made_of}, needs={"complete": True})
+
+    def steps(self, images: Mapping[str, str], before: Sequence[Step] = ()) -> list[Step]:
+        """What becomes of the release, in order, behind the steps `before`; each as the roles do it one by one.
+
+        `images`: ids of those that it runs, by service.
+        """
+        plan, name, staged = self.plan, {"release": self.plan["release"]}, len(before)
+        files = release.staged(plan, images, self.there.root)
+        found = [*before, Step(STAGE, {**name, "files": files, "links": {}}), Step(VERIFY, name)]
+        if plan["switch"]["mode"] == "beside":
+            found += self._rehearsal(images)
+        reread = {} if self.restart else {"restart": (staged, "reread")}
+        found += [Step(SWITCH, {**name, "restart": self.restart}, reread), self._gate(rehearsal=False)]
+        commit = {**gate.committed(plan, images, self.host), "forget": self.forget}
+        return [*found, Step(COMMIT, commit, {"proof": (len(found) - 1, "proof")})]
+
+    def _rehearsal(self, images: Mapping[str, str]) -> list[Step]:
+        files = release.rehearsed(self.plan, images, self.there.root)
+        start = Step(REHEARSE, {"release": self.plan["release"], "files": files})
+        return [start, self._gate(rehearsal=True), Step(REST, {})]
+
+    def _gate(self, rehearsal: bool) -> Step:
+        asked, seconds = gate.question(self.plan, self.there, rehearsal, self.times)
+        return Step(GATE, asked, seconds=seconds)
 
 
 def rehearsing(steps: Sequence[Step], answers: Sequence[Mapping[str, Any]]) -> bool:
@@ -73,13 +89,18 @@ def result(steps: Sequence[Step], answers: Sequence[Mapping[str, Any]]) -> dict[
     """
     by = {step.operation: answer for step, answer in zip(steps, answers, strict=False)}
     if len(answers) < len(steps):
-        return {"changed": False, "done": False, "msg": "the release is not made of what the committed one is made of"}
+        return not_done(OTHERWISE)
     changes = [line for operation in (STAGE, SWITCH) for line in by[operation]["changes"]]
     diff = {"diff": by[STAGE]["diff"]} if by[STAGE]["diff"] else {}
     if not by[GATE]["proof"]:
         raise HostFailedError("found no proof of the gate from the host, needed one: run the same command again")
     answer = {"changes": changes, "ready_seconds": by[GATE]["ready_seconds"], "generation": by[GATE]["generation"]}
     return {"changed": any(answer.get("changed") for answer in by.values()), "done": True, "answer": answer, **diff}
+
+
+def not_done(why: str) -> dict[str, Any]:
+    """The result of a task that leaves it to the roles, and changed nothing."""
+    return {"changed": False, "done": False, "msg": why}
 
 
 def _of(plan: Mapping[str, Any], keys: str) -> Any:

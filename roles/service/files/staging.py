@@ -6,6 +6,7 @@ import os
 import re
 
 import hostadmit
+import hostdocker
 from hostlib import (
     HostError,
     Json,
@@ -95,15 +96,18 @@ def inherit(args: Json, _payload: bytes) -> Json:
 
     `made_of`: what decides where they lead, by the keys that lead to it in a plan, such as "model.digest". Where it is
     not the same nothing was done. What the links lead to is whole: the look of this run compared it with the receipt.
+    `images`: those that both run, by service.
     """
-    release, receipt = release_of(args), read_json(args["receipt"])
+    release, receipt, not_so = release_of(args), read_json(args["receipt"]), {"complete": False, "changed": False}
     name = str(receipt.get("release") or "") if isinstance(receipt, dict) else ""
     if not RELEASE.fullmatch(name) or link_target(os.path.join(args["root"], "current")) != f"releases/{name}":
-        return {"complete": False, "changed": False}
+        return dict(not_so, images={})
     committed = release_of(dict(args, release=name))
-    plan = read_json(os.path.join(committed, PLAN))
+    plan, images = read_json(os.path.join(committed, PLAN)), hostdocker.named(committed)
     if not isinstance(plan, dict) or any(_of(plan, keys) != value for keys, value in args["made_of"].items()):
-        return {"complete": False, "changed": False}
+        return dict(not_so, images={})
+    if hostdocker.lost(images):
+        return dict(not_so, images={})
     changed = False
     for link in symbolic_links(committed):
         target = link_target(os.path.join(committed, link))
@@ -111,7 +115,7 @@ def inherit(args: Json, _payload: bytes) -> Json:
             own_directory(release, 0o755)
             link_atomic(target, inside(release, link))
             changed = True
-    return {"complete": True, "changed": changed}
+    return {"complete": True, "changed": changed, "images": images}
 
 
 def _of(plan: Json, keys: str) -> object:

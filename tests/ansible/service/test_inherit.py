@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from phi4_edge.remote import change
-from tests.ansible.host_scripts import ONE, TWO, Host, args, hostlib, release, stage
+from tests.ansible.host_scripts import ONE, TWO, Host, args, hostdocker, hostlib, release, stage
 
 PLAN: dict[str, Any] = {
     "engine": "ollama", "service_manager": "systemd", "model": {"digest": "d" * 64}, "runtime": {"id": "e-1"},
@@ -17,6 +17,8 @@ PLAN: dict[str, Any] = {
 }  # fmt: skip
 MADE_OF = {keys: change._of(PLAN, keys) for keys in change.MADE_OF}
 LINKS = {"engine": "../../engines/e-1", "store": "/var/lib/phi4-edge/stores/s-1"}
+
+NOTHING: dict[str, Any] = {"complete": False, "changed": False, "images": {}}
 
 
 @pytest.fixture
@@ -39,25 +41,25 @@ def links(host: Host) -> dict[str, str]:
 
 
 def test_the_links_are_taken_over_once(host: Host) -> None:
-    assert inherit(host) == {"complete": True, "changed": True}
+    assert inherit(host) == {"complete": True, "changed": True, "images": {}}
     assert links(host) == LINKS
-    assert inherit(host) == {"complete": True, "changed": False}
+    assert inherit(host) == {"complete": True, "changed": False, "images": {}}
 
 
 @pytest.mark.parametrize(
     "made_of",
     [{"engine": "onnx"}, {"service_manager": "compose"}, {"model.digest": "f" * 64}, {"runtime.id": "e-2"},
-     {"knobs.store": "s-2"}, {"runtime.id": None}],
+     {"knobs.store": "s-2"}, {"runtime.id": None}, {"image.digest": "sha256:" + "a" * 64}],
 )  # fmt: skip
 def test_a_release_of_something_else_is_left_to_the_roles(host: Host, made_of: dict[str, Any]) -> None:
-    assert inherit(host, **made_of) == {"complete": False, "changed": False}
+    assert inherit(host, **made_of) == NOTHING
     assert links(host) == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"release": "r-1/../x"}', '{"release": 7}', '{"release": null}'])
 def test_without_a_committed_release_nothing_is_taken_over(host: Host, text: str) -> None:
     host.receipt.write_text(text)
-    assert inherit(host) == {"complete": False, "changed": False}
+    assert inherit(host) == NOTHING
 
 
 def test_another_current_release_or_a_damaged_plan_gives_nothing(host: Host) -> None:
@@ -67,3 +69,14 @@ def test_another_current_release_or_a_damaged_plan_gives_nothing(host: Host) -> 
     (host.root / "releases" / ONE / "plan.json").write_text('["engine"]')
     assert inherit(host)["complete"] is False
     assert links(host) == {}
+
+
+def test_the_images_of_the_committed_release_are_told_unless_one_is_lost(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = {"engine": "sha256:" + "a" * 64}
+    monkeypatch.setattr(hostdocker, "named", lambda _release: images)
+    monkeypatch.setattr(hostdocker, "lost", lambda _images: [])
+    assert inherit(host)["images"] == images
+    monkeypatch.setattr(hostdocker, "lost", lambda found: list(found.values()))
+    assert inherit(host) == NOTHING

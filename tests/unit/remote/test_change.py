@@ -29,12 +29,13 @@ def plan(mode: str = "down", **more: Any) -> dict[str, Any]:
 
 
 def steps(mode: str = "down", restart: bool = False) -> list[change.Step]:
-    return change.steps(plan(mode), STANDARD, "gw1", TIMES, restart, False)
+    wanted = change.Change(plan(mode), STANDARD, "gw1", TIMES, restart, forget=False)
+    return wanted.steps({}, before=[wanted.inherits])
 
 
 def answered(found: list[change.Step]) -> list[dict[str, Any]]:
     by: dict[Any, dict[str, Any]] = {
-        change.INHERIT: {"complete": True, "changed": True},
+        change.INHERIT: {"complete": True, "changed": True, "images": {}},
         change.STAGE: {"changed": True, "changes": ["environment"], "diff": [], "reread": True},
         change.VERIFY: {"verified": True}, change.REHEARSE: {"changed": False},
         change.REST: {"changed": False, "ended": True},
@@ -66,6 +67,22 @@ def test_it_restarts_for_what_is_read_again_or_where_it_is_told_to() -> None:
     assert (forced.args["restart"], forced.takes) == (True, {})
 
 
+def test_a_container_s_files_name_its_image_and_no_step_is_counted_wrongly() -> None:
+    image = {"key": "ghcr.io/x/y:1/amd64", "repository": "ghcr.io/x/y", "tag": "1", "digest": "sha256:" + "a" * 64}
+    knobs = {"memory_max": 1 << 30, "threads": 2, "queue": 8, "container_port": 8080, "heal": False, "shm_size": 1}
+    contained = plan(service_manager="compose", image={**image, "disk": 9}, knobs=knobs)
+    wanted = change.Change(contained, STANDARD, "gw1", TIMES, restart=False, forget=False)
+    assert wanted.inherits.args["made_of"]["image.digest"] == image["digest"]
+    found = wanted.steps({"engine": "sha256:" + "b" * 64})
+    assert [step.operation[2] for step in found] == ["stage", "verify", "switch", "gate", "commit"]
+    assert "sha256:" + "b" * 64 in found[0].args["files"]["compose.yml"]
+    assert found[-1].args["body"]["image"]["id"] == "sha256:" + "b" * 64
+    switch = found[2]
+    assert (found[switch.takes["restart"][0]].operation, found[found[-1].takes["proof"][0]].operation) == (
+        change.STAGE, change.GATE,
+    )  # fmt: skip
+
+
 def test_a_whole_series_is_a_changed_task() -> None:
     found = change.result(steps(), answered(steps()))
     assert (found["changed"], found["done"]) == (True, True)
@@ -73,7 +90,7 @@ def test_a_whole_series_is_a_changed_task() -> None:
 
 
 def test_a_release_of_something_else_is_not_done_and_not_changed() -> None:
-    found = change.result(steps(), [{"complete": False, "changed": False}])
+    found = change.result(steps(), [{"complete": False, "changed": False, "images": {}}])
     assert (found["changed"], found["done"]) == (False, False)
 
 
@@ -103,8 +120,9 @@ def test_a_failed_rehearsal_is_told_from_a_failed_switch(mode: str, failed: int,
         ({"changes": [{"what": "half-done run", "before": "x", "after": "finished"}]}, False),
         ({"changes": [{"what": "NVIDIA driver", "before": None, "after": "installed"}]}, False),
         ({"action": "repair"}, False), ({"action": "install"}, False), ({"action": "restore"}, False),
-        ({"service_manager": "compose"}, False), ({"webui": {"port": 3000}}, False), ({"recovery": "undo"}, False),
+        ({"service_manager": "compose"}, True), ({"webui": {"port": 3000}}, False), ({"recovery": "undo"}, False),
+        ({"changes": [{"what": "image digest", "before": "a", "after": "b"}]}, False),
     ],
 )  # fmt: skip
-def test_only_settings_of_a_native_release_as_committed_are_changed_so(more: dict[str, Any], expected: bool) -> None:
+def test_only_settings_of_an_engine_as_committed_are_changed_so(more: dict[str, Any], expected: bool) -> None:
     assert settings_alone(plan(**more)) is expected

@@ -12,7 +12,7 @@ from phi4_edge.remote.series import Step
 
 RELEASED, INHERIT = ("lock", "lock", "release"), ("service", "release", "inherit")
 STEPS = (Step(INHERIT, {}, needs={"complete": True}), Step(RELEASED, {"id": "x"}, {"release": (0, "changed")}))
-WHOLE = {"complete": True, "changed": False}
+WHOLE: dict[str, Any] = {"complete": True, "changed": False, "images": {}}
 
 
 def test_answers_come_as_their_schemas_let_them_through() -> None:
@@ -21,7 +21,7 @@ def test_answers_come_as_their_schemas_let_them_through() -> None:
 
 def test_a_failure_and_an_unmet_need_end_it() -> None:
     assert series.read(STEPS, "gw1", {"answers": [{"error": "full"}]}) == [{"error": "full"}]
-    short = {"complete": False, "changed": False}
+    short = {"complete": False, "changed": False, "images": {}}
     assert series.read(STEPS, "gw1", {"answers": [short]}) == [short]
 
 
@@ -32,7 +32,7 @@ def test_a_failure_and_an_unmet_need_end_it() -> None:
         {"answers": ["x"]}, {"answers": [WHOLE, None]}, {"answers": [WHOLE, {"released": 1}]},
         {"answers": [WHOLE, {"released": True}], "add_host": {}}, {"answers": [WHOLE]},
         {"answers": [{"error": "full"}, {"released": True}]},
-        {"answers": [{"complete": False, "changed": False}, {"released": True}]}, {"error": "full"},
+        {"answers": [{"complete": False, "changed": False, "images": {}}, {"released": True}]}, {"error": "full"},
     ],
 )  # fmt: skip
 def test_anything_else_is_no_answer_of_ours(document: dict[str, Any]) -> None:

@@ -28,14 +28,14 @@ _SETTINGS = frozenset({"bind", "port", "context length", "parallel", "threads", 
 
 
 def settings_alone(plan: Mapping[str, Any]) -> bool:
-    """Return whether a plan, as plain data, changes nothing but settings of a native release that is as committed.
+    """Return whether a plan, as plain data, changes nothing but settings of an engine that is as committed.
 
     What has no name among the changes, such as the number of requests that wait, is a setting too, or is made into
     what the release links to: the host compares that.
     """
-    native = plan["service_manager"] == "systemd" and not plan.get("webui")
     apart = {change["what"] for change in plan["changes"]} - _SETTINGS
-    return bool(native and plan["action"] == "change" and plan["recovery"] == str(Recovery.NONE) and not apart)
+    alone = not plan.get("webui") and not apart
+    return bool(alone and plan["action"] == "change" and plan["recovery"] == str(Recovery.NONE))
 
 
 def recover(facts: HostFacts, release: str) -> Recovery:
