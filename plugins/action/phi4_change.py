@@ -28,7 +28,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = False
     _supports_diff = True
-    _VALID_ARGS = frozenset({"plan", "root", "state", "restart", "forget", *TIMES})
+    _VALID_ARGS = frozenset(
+        {"plan", "root", "state", "restart", "forget", "start_seconds", "generation_seconds", "stability_seconds"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of a series of the roles' own operations."""

@@ -197,12 +197,25 @@ def _releases() -> list[Door]:
     }  # fmt: skip
     unchecked = {"verify", "rehearse", "rest", "rollback"}
     optional = {"rollback": {"plan"}}
+    # Of containers: their release is asked for its images before the rest is made.
+    changed = {
+        **plan,
+        "action": "change",
+        "changes": [],
+        "recovery": "none",
+        "webui": None,
+        "service_manager": "compose",
+    }
+    seconds = {"start_seconds": 1, "generation_seconds": 1, "stability_seconds": 0}
     return [
-        Door(
-            ("service", "release", do), {"phi4_release": {"do": do, **AT, **args}}, optional=optional.get(do, ()),
-            checked=do not in unchecked,
-        )
-        for do, args in more.items()
+        Door(("service", "release", "inherit"), {"phi4_change": {"plan": changed, **AT, **seconds}}),
+        *(
+            Door(
+                ("service", "release", do), {"phi4_release": {"do": do, **AT, **args}}, optional=optional.get(do, ()),
+                checked=do not in unchecked,
+            )
+            for do, args in more.items()
+        ),
     ]  # fmt: skip
 
 

@@ -105,6 +105,7 @@ def _of_releases() -> dict[str, Json]:
         "receipt/receipt/commit": {"changed": True, "file_count": 7, "pruned": ["r-000000000000"]},
         "receipt/receipt/sweep": {"changed": True, "pruned": ["r-000000000000"]},
         "service/release/stage": {**CHANGED, "diff": [], "reread": False},
+        "service/release/inherit": {"complete": False, "changed": False, "images": {}},
         "service/release/verify": {"verified": True},
         "service/release/rehearse": {"changed": False},
         "service/release/rest": {"changed": False, "ended": True},
