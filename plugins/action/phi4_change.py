@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A change of settings alone, in one task: what the roles service, health and receipt do in many."""
+"""From a release's files to its receipt in one task: what the roles service, health and receipt do in many."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ TIMES = ("start_seconds", "generation_seconds", "stability_seconds")
 class ActionModule(ActionBase):  # type: ignore[misc]
     """`phi4_change`: the release of the plan is staged, rehearsed, switched to, proven and committed.
 
-    `done` is false, and nothing was changed, where more than settings differ.
+    `done` is false, and nothing was changed, where the host's committed release is made of something else after all.
     """
 
     TRANSFERS_FILES = False
     _supports_check_mode = False
     _supports_diff = True
     _VALID_ARGS = frozenset(
-        {"plan", "root", "state", "restart", "forget", "start_seconds", "generation_seconds", "stability_seconds"}
-    )
+        {
+            "plan", "images", "root", "state", "inherit", "restart", "forget", "start_seconds", "generation_seconds",
+            "stability_seconds",
+        }
+    )  # fmt: skip
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of a series of the roles' own operations."""
@@ -38,8 +41,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         plan, variables = self._task.args["plan"], task_vars or {}
         if not plan:
             return action.unplanned()
-        if not settings_alone(plan):
-            return change.not_done("more than settings differ")
         args = self._task.args
         try:
             wanted = change.Change(
@@ -54,14 +55,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _changed(self, wanted: change.Change, variables: dict[str, Any]) -> dict[str, Any]:
         there = wanted.there
         shared = {**there.to_dict(), "receipt": f"{there.state}/receipt.json", "check": False, "diff": self._task.diff}
-        if wanted.plan["service_manager"] == "compose":  # its files name images as the host knows them
-            first = wanted.inherits
+        inherit = settings_alone(wanted.plan) and boolean(self._task.args.get("inherit", True))
+        images, before = self._task.args.get("images") or {}, [wanted.inherits] if inherit else []
+        if inherit and wanted.plan["service_manager"] == "compose":  # its files name images as the host knows them
+            first = before.pop()
             found = action.on_host(self, variables, first.operation, {**shared, **first.args})
             if not found["complete"]:
                 return change.not_done(change.OTHERWISE)
-            steps = wanted.steps(found["images"])
-        else:
-            steps = wanted.steps({}, before=[wanted.inherits])
+            images = found["images"]
+        steps = wanted.steps(images, before)
         answers = action.on_host_in_turn(self, variables, steps, shared)
         try:
             action.accepted(answers[-1])

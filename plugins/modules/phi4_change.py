@@ -8,13 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: phi4_change
-short_description: Change the settings of the release that serves, in one exchange with the host
+short_description: Stage, switch, prove and commit a release, in one exchange with the host
 version_added: 0.1.0
 description:
   - Stages, verifies, rehearses where the plan says so, switches, proves and commits, as the roles C(service), C(health)
-    and C(receipt) do one by one.
-  - Does nothing, and says so in C(done), if the plan changes more than settings or if the committed release is made of
-    something else. Has no check mode.
+    and C(receipt) do one by one. Has no check mode.
+  - If the plan changes nothing but settings, the release takes over what the committed one is made of. If the host
+    finds that it is made of something else, nothing is changed, and C(done) is false.
   - Called by the role C(phi4_edge.edge.service); its options are no interface of their own and may change with
     any version.
 author:
@@ -27,6 +27,16 @@ options:
       - The plan.
     type: dict
     required: true
+  images:
+    description:
+      - Ids of its images on the host by service; a change of settings alone finds them there.
+    type: dict
+    default: {}
+  inherit:
+    description:
+      - False if what the release is made of is there, and its links are staged, also where settings alone change.
+    type: bool
+    default: true
   restart:
     description:
       - Restart even where nothing that the process reads changed.
@@ -55,7 +65,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Change the settings of the release
+- name: Stage, switch, prove and commit
   phi4_edge.edge.phi4_change:
     plan: "{{ ansible_facts['phi4_plan'] }}"
     root: /opt/phi4-edge

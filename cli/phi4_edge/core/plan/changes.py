@@ -33,9 +33,10 @@ def settings_alone(plan: Mapping[str, Any]) -> bool:
     What has no name among the changes, such as the number of requests that wait, is a setting too, or is made into
     what the release links to: the host compares that.
     """
+    if plan.get("action") != "change" or plan.get("webui"):
+        return False
     apart = {change["what"] for change in plan["changes"]} - _SETTINGS
-    alone = not plan.get("webui") and not apart
-    return bool(alone and plan["action"] == "change" and plan["recovery"] == str(Recovery.NONE))
+    return not apart and plan["recovery"] == str(Recovery.NONE)
 
 
 def recover(facts: HostFacts, release: str) -> Recovery:
@@ -80,6 +81,7 @@ def changes(
         "parallel": receipt.parallel,
         "threads": receipt.threads,
         "engine files": receipt.runtime,
+        "model store": receipt.store,
         "service manager": receipt.service_manager,
         "image": receipt.image.key,
         "image digest": receipt.image.digest,

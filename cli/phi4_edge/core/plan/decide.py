@@ -132,6 +132,7 @@ def _compared(applied: Mapping[str, Any]) -> dict[str, Any]:
         "context length": applied["context_length"],
         "threads": applied["knobs"].get("threads"),
         "engine files": runtime.id if runtime else None,
+        "model store": applied["knobs"].get("store"),
         "service manager": applied["service_manager"],
         "image": image.key if image else None,
         "image digest": image.digest if image else None,
