@@ -31,3 +31,8 @@ def export(store: Store, folder: Path, **options: object) -> Path:
     (output / "chat_template.jinja").unlink()
     assert sorted(path.name for path in output.iterdir()) == sorted(FILES)
     return output
+
+
+def template(folder: Path) -> str:
+    """The chat template of a published folder."""
+    return str(json.loads((folder / "tokenizer_config.json").read_text())["chat_template"])
