@@ -108,6 +108,14 @@ def test_a_store_with_nothing_else_gets_the_model_without_pytorch(
     assert not list((store.root / "tmp").iterdir())
 
 
+def test_an_export_with_logits_of_the_last_token_alone_stays_one(shared: Store, tmp_path: Path) -> None:
+    source = published.export(shared, tmp_path, prune_lm_head="true")
+    made, theirs = tmp_path / "tied", shared.path(shared.digest("tiny/onnx-int4"))
+    tie.tie(source, made)
+    assert answers(shared, made) == answers(shared, theirs)
+    assert (made / "model.onnx.data").read_bytes() == (theirs / "model.onnx.data").read_bytes()
+
+
 def test_an_asymmetric_export_is_refused(shared: Store, tmp_path: Path) -> None:
     source = published.export(shared, tmp_path, is_symmetric="false")
     with pytest.raises(ArtifactError, match="needed weights and scales alone: no zero points"):
