@@ -115,8 +115,8 @@ def convert(model: str, to: str, source: str) -> None:
 
     Everything else, and onnx-int4 with --from safetensors, is made of the checkpoint. The first time creates a Python
     environment (about 1.5 GB) with a CPU build of PyTorch; PHI4_EDGE_TORCH_INDEX selects another index for that. If
-    there is no CPU build, it uses the build in pip's own index, with CUDA (5.2 GB). Phi-4-mini-instruct needs 4 GB of
-    memory for ONNX, 7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge model
+    there is no CPU build, it uses the build in pip's own index, with CUDA (5.2 GB). Phi-4-mini-instruct needs 4.6 GB
+    of memory for ONNX, 7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge model
     tools'.
 
     onnx-int4-b64 and -b128 have one scale for 64 or 128 numbers in place of 32: smaller and faster, less precise.

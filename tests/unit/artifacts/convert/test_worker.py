@@ -74,7 +74,7 @@ def test_a_checkpoint_without_weights_is_not_converted(store: Store) -> None:
 
 def test_the_full_model_needs_what_was_measured() -> None:
     parameters = CATALOG.shape(MODEL).parameters
-    assert 23.4e9 < onnx.memory_need(parameters) < 23.6e9
+    assert 4.4e9 < onnx.memory_need(parameters) < 4.7e9
     assert 4.8e9 < onnx.disk_need(parameters) < 6e9
 
 

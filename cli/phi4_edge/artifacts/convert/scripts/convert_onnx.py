@@ -10,7 +10,10 @@ block of rows at a time, by the quantizer that it would use. What it writes is t
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +28,8 @@ from onnxruntime_genai.models import builder
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
-# Numbers that are quantized at a time: 64 MB in fp32. k_quant takes some fifteen times as much meanwhile.
-BLOCK = 1 << 24
+# Numbers that are quantized at a time: 16 MB in fp32; fewer and more of them take longer.
+BLOCK = 1 << 22
 # What the builder calls the models that it makes of Phi3ForCausalLM.
 MODELS = ("Phi3MiniModel", "Phi3MiniLongRoPEModel")
 
@@ -88,8 +91,9 @@ class BlockByBlock(builder.Model):  # type: ignore[misc]
     def quantize_rows(self, rows: Any, name: str, weight: str) -> Quantized:
         """The same of some rows, through a model that has nothing else."""
         node = onnx.helper.make_node("MatMul", ["input", weight], ["output"], name=name)
-        numbers = onnx.numpy_helper.from_array(rows.T.to(torch.float32).numpy(), weight)
-        graph = onnx.helper.make_graph([node], "rows", [], [], [numbers])
+        numbers = onnx.numpy_helper.from_array(rows.to(torch.float32).T.contiguous().numpy(), weight)
+        ends = [onnx.helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, None) for end in ("input", "output")]
+        graph = onnx.helper.make_graph([node], "rows", ends[:1], ends[1:], [numbers])
         wanted = self.quant_attrs
         quantizer = MatMulNBitsQuantizer(
             onnx.helper.make_model(graph),
@@ -100,7 +104,8 @@ class BlockByBlock(builder.Model):  # type: ignore[misc]
             op_types_to_quantize=("MatMul",),
             algo_config=self.make_algo_config(self.quantization_algo, {name: {"bits": wanted["bits"]}}),
         )
-        quantizer.process()
+        with contextlib.redirect_stdout(io.StringIO()):  # k_quant shows how far it is, in each block anew
+            quantizer.process()
         found = quantizer.model.model.graph
         # A copy: the node itself would keep the memory of all of that model.
         made = onnx.NodeProto()
@@ -133,6 +138,8 @@ class BlockByBlock(builder.Model):  # type: ignore[misc]
 
 def build(arguments: dict[str, Any]) -> None:
     """Do what the builder's command line does, in this process, so that one kill ends all of it."""
+    # The quantizer has two lines for each block, in which those of a failure would be lost.
+    logging.disable(logging.INFO)
     for name in MODELS:
         setattr(builder, name, type(name, (BlockByBlock, getattr(builder, name)), {}))
     options = [f"{name}={value}" for name, value in sorted(arguments["options"].items())]
