@@ -62,7 +62,7 @@ def convert(converter: Converter, script: str, source: Path, work: Path, **optio
     }  # fmt: skip
     command = [converter.python, "-I", "-c", script, json.dumps(arguments)]
     done = subprocess.run(
-        command, cwd=work, env=surroundings(work), capture_output=True, text=True, timeout=300, check=False
+        command, cwd=work, env=surroundings(work), capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stderr
     return work / "output"
