@@ -11,6 +11,7 @@ from typing import Any
 
 from phi4_edge.core.catalog.library import Library
 from phi4_edge.core.catalog.published import Published
+from phi4_edge.core.catalog.recipe import Recipe
 from phi4_edge.core.engines.table import ENGINES
 
 ACCELERATORS = ("cpu", "cuda")
@@ -158,8 +159,7 @@ class Build:
 class Variant:
     """One quantization of an engine: weights, and overhead per accelerator that it exists for.
 
-    `not_applicable`: why this release cannot deliver it, else "".
-    """
+    `not_applicable`: why this release cannot deliver it, else "". `recipe`: how it is converted, if that can differ."""
 
     quantization: str
     artifact: str
@@ -168,6 +168,7 @@ class Variant:
     measured: bool
     compute_capability: tuple[int, ...]
     not_applicable: str
+    recipe: Recipe | None
 
 
 @dataclass(frozen=True, slots=True)

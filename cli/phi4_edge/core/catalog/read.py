@@ -28,6 +28,7 @@ from phi4_edge.core.catalog.model import (
     WebUiImage,
 )
 from phi4_edge.core.catalog.published import read_published
+from phi4_edge.core.catalog.recipe import read_recipe
 from phi4_edge.core.catalog.releases import read_image, read_release
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile
@@ -207,7 +208,7 @@ def _start(row: Row) -> Start:
 
 
 def _variant(name: str, row: Row) -> Variant:
-    row.only("artifact", "weights", "overhead", "measured", "compute_capability", "not_applicable")
+    row.only("artifact", "weights", "overhead", "measured", "compute_capability", "not_applicable", "recipe")
     overhead = row.row("overhead")
     overhead.only(*ACCELERATORS)
     return Variant(
@@ -218,6 +219,7 @@ def _variant(name: str, row: Row) -> Variant:
         measured=row.flag("measured"),
         compute_capability=version_of(row.text("compute_capability", "")),
         not_applicable=row.text("not_applicable", ""),
+        recipe=read_recipe(row.row("recipe")) if "recipe" in row.data else None,
     )
 
 

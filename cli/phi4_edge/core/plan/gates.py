@@ -33,9 +33,9 @@ def verdict(facts: HostFacts, catalog: Catalog, candidate: Candidate, overrides:
     reasons = _cpu(facts, build)
     if gpu is not None:
         reasons += gate.of_gpu(facts, engine, build, gpu, engine.variants[candidate.quantization])
-    if overrides.quantization == AUTO and (why := undeliverable(catalog, candidate, overrides)):
+    if overrides.quantization == AUTO:
         # Asked for by name it is planned all the same, with what it would bring.
-        reasons.append(why)
+        reasons += filter(None, (undeliverable(catalog, candidate, overrides), _unasked(catalog, candidate)))
     manager, unmanaged = _manager(facts, engine, build, overrides.service_manager)
     image = gate.image(facts, build, gpu) if manager == "compose" else None
     reasons += unmanaged
@@ -54,6 +54,14 @@ def undeliverable(catalog: Catalog, candidate: Candidate, overrides: Overrides) 
         wanted = f"{model.id}/{variant.artifact}"
         return f"cannot be delivered: {why}; `phi4-edge model import {wanted} DIRECTORY` imports your own"
     return f"cannot be delivered: {variant.not_applicable}" if variant.not_applicable else ""
+
+
+def _unasked(catalog: Catalog, candidate: Candidate) -> str:
+    """Return why a candidate is not chosen unless it is asked for, or ""."""
+    recipe = catalog.engines[candidate.engine].variants[candidate.quantization].recipe
+    if recipe is None or not recipe.on_request:
+        return ""
+    return f"only made for those who ask for it: phi4_quantization={candidate.quantization}"
 
 
 def _cpu(facts: HostFacts, build: Build) -> list[str]:

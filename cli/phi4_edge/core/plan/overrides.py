@@ -38,7 +38,10 @@ from phi4_edge.errors import ArtifactError, InventoryError
 
 PREFIX = "phi4_"
 # A test holds this equal to the variants of the catalog.
-QUANTIZATIONS = ("int4", "int4_untied", "q4_0", "q4_K_M", "q5_1", "q8_0", "bf16")
+QUANTIZATIONS = (
+    *("int4", "int4_b64", "int4_b128", "int4_k", "int4_untied"),
+    *("q4_0", "q4_K_M", "q5_1", "q8_0", "bf16"),
+)
 MODELS = ("phi-4-mini-instruct", "tiny")
 # 131,072 is what the model was trained for; below 512 not even the chat template and a short answer have room.
 SHORTEST_CONTEXT, LONGEST_CONTEXT = 512, 131072
