@@ -58,6 +58,7 @@ def _looking() -> list[Door]:
     doctor = {"phi4_doctor": {"rounds": 0, **AT}}
     return [
         Door(("probe", "probe", "probe"), {"phi4_probe": AT}, checked=True),
+        Door(("probe", "bandwidth", "sample"), {"phi4_probe": {**AT, "sample": True}}, checked=True),
         Door(("doctor", "doctor", "doctor"), doctor, checked=True, part="root"),
         Door(("doctor", "login", "login"), doctor, checked=True, part="login"),
         Door(("lock", "lock", "take"), {"phi4_lock": {"do": "take", **take}}),

@@ -79,8 +79,12 @@ class Fleet:
         interrupts: Interrupts | None = None,
         keep: Sessions | None = None,
         then: tuple[Then, float] | None = None,
+        *,
+        sample: bool = False,
     ) -> Survey:
         """Looks at all hosts; shows progress in `view`. Their sessions stay open in `keep`, where that is given.
+
+        `sample`: for plans; hosts without a release are asked how fast their memory is.
 
         `then`: what is done with each document while its host's session is open, and the seconds that it may take;
         hosts that are not reached over a session of ours are left out of it. Raises InterruptedRunError after Ctrl-C.
@@ -88,7 +92,7 @@ class Fleet:
         view.phase(f"Looking at {count(len(self.hosts), 'host')}")
         with contextlib.nullcontext(interrupts) if interrupts is not None else Interrupts() as asked:
             what, seconds = then or (None, 0.0)
-            return Look(self.access, asked, view.event, keep, what, seconds, self.deep).at(self.hosts)
+            return Look(self.access, asked, view.event, keep, what, seconds, self.deep, sample).at(self.hosts)
 
     def refused(self, interrupts: Interrupts) -> list[HostResult]:
         """Hosts that do not let us in, or not do what is needed there. Raises InterruptedRunError after Ctrl-C."""

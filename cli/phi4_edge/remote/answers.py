@@ -114,6 +114,9 @@ OPERATIONS: Mapping[Key, Operation] = {
     ("probe", "probe", "probe"): Operation(
         record({"format": choice("phi4-edge/facts/1"), "sources": sources(1 << 20)}), 15 * MINUTE, size=LARGE
     ),
+    ("probe", "bandwidth", "sample"): Operation(
+        record({"one": integer(), "all": integer(), "threads": integer(0, 1024), "why": text(300)}), 20.0
+    ),
     ("doctor", "doctor", "doctor"): Operation(_ROOT, 2 * MINUTE, size=LARGE),
     ("doctor", "login", "login"): Operation(_LOGIN, 5 * MINUTE),
     ("lock", "lock", "take"): Operation(cases("state", {"taken": record(_TAKEN)}, record(_HELD)), 2 * MINUTE),

@@ -15,6 +15,8 @@ from phi4_edge.core.engines.table import ENGINES
 
 ACCELERATORS = ("cpu", "cuda")
 SERVICE_MANAGERS = ("systemd", "compose")
+# What a forecast of speed may be made of, where nothing was measured.
+FORECASTS = ("sample", "board", "class")
 # Elements that one block of a KV type holds (ggml's block of 32; for plain types a mere unit).
 KV_BLOCK = 32
 
@@ -215,22 +217,26 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SpeedRow:
-    """Peak memory bandwidth (bytes per second) and the share of it that decoding reaches."""
+    """Peak memory bandwidth (bytes per second) and the share of it that decoding reaches; `match` "": of a class."""
 
     match: str
     architecture: str
+    features: frozenset[str]
     bandwidth: float
     efficiency: float
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Rules for the forecast: rows per accelerator, and figures measured on one kind of CPU."""
+    """Rules for the forecast: rows per accelerator, and what a sampled bandwidth is worth.
+
+    `uncertainty`: share by which a forecast may be off, by its source. `one_core`: share of the peak that one reads.
+    """
 
     rows: Mapping[str, tuple[SpeedRow, ...]]
-    measured_architecture: str
-    measured_features: frozenset[str]
-    measured_decode: Mapping[str, float]
+    sample_efficiency: float
+    uncertainty: Mapping[str, float]
+    one_core: float
     disk: tuple[tuple[str, float], ...]
 
     def disk_read(self, board: str) -> float:

@@ -11,6 +11,7 @@ from phi4_edge.core.catalog.fields import Row
 from phi4_edge.core.catalog.library import read_library
 from phi4_edge.core.catalog.model import (
     ACCELERATORS,
+    FORECASTS,
     SERVICE_MANAGERS,
     Architecture,
     Build,
@@ -241,15 +242,15 @@ def _candidate(row: Row, profile: str, engines: Mapping[str, CatalogEngine]) -> 
 
 
 def _speed(row: Row) -> Speed:
-    row.only("measured", "disk", *ACCELERATORS)
-    measured = row.row("measured")
-    measured.only("architecture", "features", "decode")
-    decode = measured.row("decode")
+    row.only("sample", "uncertainty", "one_core", "disk", *ACCELERATORS)
+    sample, uncertainty = row.row("sample"), row.row("uncertainty")
+    sample.only("efficiency")
+    uncertainty.only(*FORECASTS)
     return Speed(
         rows=MappingProxyType({name: tuple(map(_speed_row, row.each(name))) for name in ACCELERATORS}),
-        measured_architecture=measured.text("architecture"),
-        measured_features=frozenset(measured.texts("features")),
-        measured_decode=MappingProxyType({str(key): decode.number(key) for key in decode.data}),
+        sample_efficiency=sample.number("efficiency", most=2),
+        uncertainty=MappingProxyType({name: uncertainty.number(name, most=1) for name in FORECASTS}),
+        one_core=row.number("one_core", most=1),
         disk=tuple(
             (item.text("match", "").lower(), item.number("read", most=10**6) * _GB) for item in row.each("disk")
         ),
@@ -257,10 +258,11 @@ def _speed(row: Row) -> Speed:
 
 
 def _speed_row(row: Row) -> SpeedRow:
-    row.only("match", "architecture", "bandwidth", "efficiency")
+    row.only("match", "architecture", "features", "bandwidth", "efficiency")
     return SpeedRow(
         match=row.text("match", "").lower(),
         architecture=row.text("architecture", ""),
+        features=frozenset(row.texts("features", ())),
         bandwidth=row.number("bandwidth", most=10**6) * _GB,
         efficiency=row.number("efficiency", most=1),
     )

@@ -184,7 +184,7 @@ def _evaluate(
         pool=pool,
         disk_need=sum(needs.values()),
         lacks=tuple(lacks),
-        forecast=forecast(facts, catalog, candidate, gpu),
+        forecast=forecast(facts, catalog, candidate, gpu, overrides),
     )
 
 

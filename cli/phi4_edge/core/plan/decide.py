@@ -237,6 +237,8 @@ def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:
             "available": item.pool.usable,
             "decode_tokens_per_second": item.forecast.decode_tokens_per_second,
             "measured": item.forecast.measured,
+            "source": item.forecast.source,
+            "uncertainty": item.forecast.uncertainty,
         }
         for item in attempt.evaluations
     )

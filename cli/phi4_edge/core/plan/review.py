@@ -18,8 +18,9 @@ from phi4_edge.core.text import canonical, clean
 DIGEST = "digest"
 # Names of what goes with a plan and is compared for itself.
 BESIDE = frozenset({DIGEST, "facts_digest", "inventory_digest"})
-# What tells of memory, disk and listeners as they were, which move while nobody does anything, and changes nothing.
-_MOVING = frozenset({"blockers", "candidates", "rejected", "missing", "nearest_profile"})
+# What tells of memory, its speed, disk and listeners as they were, which move while nobody does anything, and changes
+# nothing.
+_MOVING = frozenset({"blockers", "candidates", "forecast", "rejected", "missing", "nearest_profile"})
 # Compared where the plan is told to be another one, in its parts.
 _TOLD_ELSEWHERE = frozenset({"action", "steps", "fingerprint", "release"})
 # Changes that name a digest, which may not be known when a plan is reviewed: the digest itself is compared.
