@@ -11,12 +11,11 @@ from typing import Any
 
 from phi4_edge.core.catalog.library import Library
 from phi4_edge.core.catalog.published import Published
+from phi4_edge.core.catalog.speed import Speed
 from phi4_edge.core.engines.table import ENGINES
 
 ACCELERATORS = ("cpu", "cuda")
 SERVICE_MANAGERS = ("systemd", "compose")
-# What a forecast of speed may be made of, where nothing was measured.
-FORECASTS = ("sample", "board", "class")
 # Elements that one block of a KV type holds (ggml's block of 32; for plain types a mere unit).
 KV_BLOCK = 32
 
@@ -160,11 +159,12 @@ class Build:
 class Variant:
     """One quantization of an engine: weights, and overhead per accelerator that it exists for.
 
-    `not_applicable`: why this release cannot deliver it, else "".
+    `bits` that most weights have: the class of quality. `not_applicable`: why this release cannot deliver it, else "".
     """
 
     quantization: str
     artifact: str
+    bits: int
     weights: int
     overhead: Mapping[str, int]
     measured: bool
@@ -213,35 +213,6 @@ class Candidate:
         """As people name it."""
         place = " CPU" if self.accelerator == "cpu" and ENGINES[self.engine].gpu_first else ""
         return f"{self.engine} {self.quantization}{place}"
-
-
-@dataclass(frozen=True, slots=True)
-class SpeedRow:
-    """Peak memory bandwidth (bytes per second) and the share of it that decoding reaches; `match` "": of a class."""
-
-    match: str
-    architecture: str
-    features: frozenset[str]
-    bandwidth: float
-    efficiency: float
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Rules for the forecast: rows per accelerator, and what a sampled bandwidth is worth.
-
-    `uncertainty`: share by which a forecast may be off, by its source. `one_core`: share of the peak that one reads.
-    """
-
-    rows: Mapping[str, tuple[SpeedRow, ...]]
-    sample_efficiency: float
-    uncertainty: Mapping[str, float]
-    one_core: float
-    disk: tuple[tuple[str, float], ...]
-
-    def disk_read(self, board: str) -> float:
-        """Return the bytes per second that a model is read with, by the board's name."""
-        return next((rate for match, rate in self.disk if match in board.lower()), 10.0**8)
 
 
 @dataclass(frozen=True, slots=True)

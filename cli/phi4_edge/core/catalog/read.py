@@ -11,7 +11,6 @@ from phi4_edge.core.catalog.fields import Row
 from phi4_edge.core.catalog.library import read_library
 from phi4_edge.core.catalog.model import (
     ACCELERATORS,
-    FORECASTS,
     SERVICE_MANAGERS,
     Architecture,
     Build,
@@ -22,21 +21,19 @@ from phi4_edge.core.catalog.model import (
     Floor,
     Model,
     ModelStore,
-    Speed,
-    SpeedRow,
     Start,
     Variant,
     WebUiImage,
 )
 from phi4_edge.core.catalog.published import read_published
 from phi4_edge.core.catalog.releases import read_image, read_release
+from phi4_edge.core.catalog.speed import read_speed
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.text import version_of
 from phi4_edge.errors import CatalogError
 
-_GB = 10**9
 _REVISION = re.compile(r"[0-9a-f]{40}")
 ENGINE_FIELDS = (
     *("version", "service_managers", "on_request", "applicable", "queue", "disk", "container_port", "shm_size"),
@@ -60,7 +57,7 @@ def read(data: Mapping[str, Any], floors: Mapping[str, Any] | None = None) -> Ca
         kv_types=MappingProxyType(kv_types),
         engines=MappingProxyType(engines),
         candidates=_candidates(top.row("candidates"), engines),
-        speed=_speed(top.row("speed")),
+        speed=read_speed(top.row("speed"), ACCELERATORS),
         variants=_variants(top.row("variants")),
         webui=_webui(top.row("webui")),
         floors=read_floors(floors or {"floors": {}}),
@@ -208,12 +205,13 @@ def _start(row: Row) -> Start:
 
 
 def _variant(name: str, row: Row) -> Variant:
-    row.only("artifact", "weights", "overhead", "measured", "compute_capability", "not_applicable")
+    row.only("artifact", "bits", "weights", "overhead", "measured", "compute_capability", "not_applicable")
     overhead = row.row("overhead")
     overhead.only(*ACCELERATORS)
     return Variant(
         quantization=name,
         artifact=row.text("artifact"),
+        bits=row.integer("bits"),
         weights=row.integer("weights"),
         overhead=MappingProxyType({str(key): overhead.integer(key) for key in overhead.data}),
         measured=row.flag("measured"),
@@ -239,30 +237,3 @@ def _candidate(row: Row, profile: str, engines: Mapping[str, CatalogEngine]) -> 
     if variant is None or accelerator not in variant.overhead or accelerator not in engine.builds:
         row.fail("quantization", f"a variant that {engine.name} has for {accelerator}")
     return Candidate(engine.name, variant.quantization, accelerator, row.number("minimum_ram", 0))
-
-
-def _speed(row: Row) -> Speed:
-    row.only("sample", "uncertainty", "one_core", "disk", *ACCELERATORS)
-    sample, uncertainty = row.row("sample"), row.row("uncertainty")
-    sample.only("efficiency")
-    uncertainty.only(*FORECASTS)
-    return Speed(
-        rows=MappingProxyType({name: tuple(map(_speed_row, row.each(name))) for name in ACCELERATORS}),
-        sample_efficiency=sample.number("efficiency", most=2),
-        uncertainty=MappingProxyType({name: uncertainty.number(name, most=1) for name in FORECASTS}),
-        one_core=row.number("one_core", most=1),
-        disk=tuple(
-            (item.text("match", "").lower(), item.number("read", most=10**6) * _GB) for item in row.each("disk")
-        ),
-    )
-
-
-def _speed_row(row: Row) -> SpeedRow:
-    row.only("match", "architecture", "features", "bandwidth", "efficiency")
-    return SpeedRow(
-        match=row.text("match", "").lower(),
-        architecture=row.text("architecture", ""),
-        features=frozenset(row.texts("features", ())),
-        bandwidth=row.number("bandwidth", most=10**6) * _GB,
-        efficiency=row.number("efficiency", most=1),
-    )

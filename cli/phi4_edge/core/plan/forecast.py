@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from phi4_edge.core.catalog.model import Candidate, Catalog, SpeedRow
+from phi4_edge.core.catalog.model import Candidate, Catalog
+from phi4_edge.core.catalog.speed import SpeedRow
 from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.plan.overrides import Overrides
 

@@ -25,7 +25,7 @@ _MOVING = frozenset({"blockers", "candidates", "forecast", "rejected", "missing"
 _TOLD_ELSEWHERE = frozenset({"action", "steps", "fingerprint", "release"})
 # Changes that name a digest, which may not be known when a plan is reviewed: the digest itself is compared.
 _OF_DIGESTS = frozenset({"release", "model digest", "engine files", "image digest"})
-_SIZE = re.compile(r"[0-9]+(?:\.[0-9]+)? (?:GB|GiB)")
+_SIZE = re.compile(r"[0-9]+(?:\.[0-9]+)? (?:GB|GiB|tokens/s)")
 _LONGEST = 160
 _WORDS = ("reasons", "warnings", "changes")
 
@@ -114,7 +114,7 @@ def _without(*names: str) -> Callable[[Any], Any]:
 
 
 def _sentences(value: Any) -> Any:
-    """Sizes are rounded for people, and may be rounded otherwise after a reboot."""
+    """Sizes are rounded for people, and may be rounded otherwise after a reboot; a sampled speed is never the same."""
     return [_SIZE.sub("# GB", text) for text in value if text not in reasons.PASSING] if _texts(value) else value
 
 
