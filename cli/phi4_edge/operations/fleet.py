@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +60,10 @@ class Fleet:
         # Nothing typed for sudo: it is the password of the login, as for Ansible.
         become = login if become == "" else become
         return replace(fleet, access=replace(access, connection_password=login, become_password=become))
+
+    def only(self, names: Collection[str]) -> Fleet:
+        """The same fleet with no other hosts than these."""
+        return replace(self, hosts=tuple(host for host in self.hosts if host.name in names))
 
     def variables(self, host: Host) -> dict[str, Any]:
         """The host's `phi4_*` variables with those of the command line over them."""

@@ -206,8 +206,7 @@ class Rolling:
         if self.check or self.waving.lock_wait or not doubtful:
             return seen
         time.sleep(AGAIN_SECONDS)
-        named = tuple(host for host in fleet.hosts if host.name in doubtful)
-        again = replace(fleet, hosts=named).survey(view, sample=True)
+        again = fleet.only(doubtful).survey(view, sample=True)
         gone = {problem.host for problem in again.problems}
         latest = {**seen.documents, **again.documents}
         documents = {host: document for host, document in latest.items() if host not in gone}

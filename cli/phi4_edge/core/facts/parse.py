@@ -71,19 +71,18 @@ def bare(document: Mapping[str, Any]) -> bool:
 
 def _parsed(sources: Sources) -> HostFacts:
     """Return the facts as the host told them."""
-    images = memory.images(sources)
+    images, receipt = memory.images(sources), _receipt(sources)
     kernel, architecture, total, found, disks = _essentials(sources, images)
     system = _system(sources)
     display, board, limits = gpu.displays(sources), gpu.jetson(sources), cgroup.limits(sources, system["init"])
     ram = min(total - found.huge_pages, limits.memory or total)
-    processors, receipt = cpu.parse(sources, limits), _receipt(sources)
     return HostFacts(
         host=sources.host or clean(sources.text("hostname"), 253) or "unnamed",
         hostname=clean(sources.text("hostname"), 253),
         architecture=architecture,
         kernel=kernel,
         **system,
-        cpu=processors,
+        cpu=(processors := cpu.parse(sources, limits)),
         board=clean(sources.text("device_tree_model"), 80),
         ram_bytes=ram,
         mem_total=total,
