@@ -16,6 +16,7 @@ HEAD = (
 # What gives way on a narrow terminal; the JSON has it.
 _WIDE = ("FORECAST", "STREAMS", "DECODE x N", "PREFILL x N", "PLANNED", "IDLE")
 NARROW = 110
+_UNITS = "tokens/s, seconds until the first token with a new and a known prompt, share of a core when idle"
 
 Document = Mapping[str, Any]
 
@@ -39,7 +40,7 @@ def headline(document: Document) -> str:
     off = [abs(host["decode_error"]) for host in measured if host["decode_error"] is not None]
     if off:
         said += f", forecasts off by {max(off):.0%} at most"
-    return f"{said}; tokens/s, seconds until the first token with a new and a known prompt, share of a core when idle"
+    return f"{said}; {_UNITS}" if measured else said
 
 
 def _rows(hosts: Sequence[Document]) -> Iterator[dict[str, str]]:

@@ -50,7 +50,8 @@ def _speed(forecast: Mapping[str, Any] | None) -> str:
     rate = (forecast or {}).get("decode_tokens_per_second")
     if rate is None:
         return "-"
-    return f"{'' if forecast and forecast.get('measured') else '~'}{rate:.3g}"
+    figure = f"{rate:.3g}" if rate < 1000 else f"{rate:.0f}"
+    return figure if forecast and forecast.get("measured") else f"~{figure}"
 
 
 def _from(forecast: Mapping[str, Any]) -> str:
