@@ -55,9 +55,15 @@ def doors(folder: Path) -> list[Door]:
 def _looking() -> list[Door]:
     lock = {**AT, "id": "run-1"}
     take = {**lock, "operation": "provision", "wait": 0, "stale_seconds": 30, "heartbeat_seconds": 10}
+    usage = {"compose": False, "project": "phi4-edge", "unit": "phi4-edge.service", "gpu": "", "seconds": 0}
     doctor = {"phi4_doctor": {"rounds": 0, **AT}}
     return [
         Door(("probe", "probe", "probe"), {"phi4_probe": AT}, checked=True),
+        Door(("probe", "bandwidth", "sample"), {"phi4_probe": {**AT, "sample": True}}, checked=True),
+        Door(("bench", "bench", "usage"), {"phi4_bench": {"do": "usage", **AT, "wish": usage}}),
+        Door(
+            ("bench", "bench", "keep"), {"phi4_bench": {"do": "keep", **AT, "wish": {"release": RELEASE, "record": {}}}}
+        ),
         Door(("doctor", "doctor", "doctor"), doctor, checked=True, part="root"),
         Door(("doctor", "login", "login"), doctor, checked=True, part="login"),
         Door(("lock", "lock", "take"), {"phi4_lock": {"do": "take", **take}}),

@@ -43,6 +43,9 @@ def answers() -> dict[str, Json]:
 def _of_looking() -> dict[str, Json]:
     return {
         "probe/probe/probe": {name: fixture()[name] for name in ("format", "sources")},
+        "probe/bandwidth/sample": {"one": 9_000_000_000, "all": 17_000_000_000, "threads": 4, "why": ""},
+        "bench/bench/usage": {"counted": True, "memory": 4_700_000_000, "vram": -1, "cpu": 0.01},
+        "bench/bench/keep": {"changed": True},
         "doctor/doctor/doctor": {"format": "phi4-edge/doctor-root/1", "sources": {}, "first": 1.0, "last": 2.0},
         "doctor/login/login": {
             "format": "phi4-edge/doctor-login/1", "user": "gw", "shell": "/bin/sh", "start_files": [], "first": 1.0,

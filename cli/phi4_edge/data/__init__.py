@@ -28,6 +28,7 @@ SCHEMAS = (
     "event",
     "status",
     "verify",
+    "bench",
     "prompts",
     "doctor",
     "rollout",

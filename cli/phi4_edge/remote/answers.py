@@ -119,6 +119,13 @@ OPERATIONS: Mapping[Key, Operation] = {
     ("probe", "probe", "probe"): Operation(
         record({"format": choice("phi4-edge/facts/1"), "sources": sources(1 << 20)}), 15 * MINUTE, size=LARGE
     ),
+    ("probe", "bandwidth", "sample"): Operation(
+        record({"one": integer(), "all": integer(), "threads": integer(0, 1024), "why": text(300)}), 20.0
+    ),
+    ("bench", "bench", "usage"): Operation(
+        record({"counted": flag, "memory": integer(-1), "vram": integer(-1), "cpu": number(-1)}), HOUR
+    ),
+    ("bench", "bench", "keep"): Operation(record({"changed": flag}), 2 * MINUTE),
     ("doctor", "doctor", "doctor"): Operation(_ROOT, 2 * MINUTE, size=LARGE),
     ("doctor", "login", "login"): Operation(_LOGIN, 5 * MINUTE),
     ("lock", "lock", "take"): Operation(cases("state", {"taken": record(_TAKEN)}, record(_HELD)), 2 * MINUTE),

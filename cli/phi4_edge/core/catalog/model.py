@@ -12,6 +12,7 @@ from typing import Any
 from phi4_edge.core.catalog.library import Library
 from phi4_edge.core.catalog.published import Published
 from phi4_edge.core.catalog.recipe import Recipe
+from phi4_edge.core.catalog.speed import Speed
 from phi4_edge.core.engines.table import ENGINES
 
 ACCELERATORS = ("cpu", "cuda")
@@ -159,10 +160,13 @@ class Build:
 class Variant:
     """One quantization of an engine: weights, and overhead per accelerator that it exists for.
 
-    `not_applicable`: why this release cannot deliver it, else "". `recipe`: how it is converted, if that can differ."""
+    `bits` that most weights have: the class of quality. `not_applicable`: why this release cannot deliver it, else "".
+    `recipe`: how it is converted, if that can differ.
+    """
 
     quantization: str
     artifact: str
+    bits: int
     weights: int
     overhead: Mapping[str, int]
     measured: bool
@@ -212,31 +216,6 @@ class Candidate:
         """As people name it."""
         place = " CPU" if self.accelerator == "cpu" and ENGINES[self.engine].gpu_first else ""
         return f"{self.engine} {self.quantization}{place}"
-
-
-@dataclass(frozen=True, slots=True)
-class SpeedRow:
-    """Peak memory bandwidth (bytes per second) and the share of it that decoding reaches."""
-
-    match: str
-    architecture: str
-    bandwidth: float
-    efficiency: float
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Rules for the forecast: rows per accelerator, and figures measured on one kind of CPU."""
-
-    rows: Mapping[str, tuple[SpeedRow, ...]]
-    measured_architecture: str
-    measured_features: frozenset[str]
-    measured_decode: Mapping[str, float]
-    disk: tuple[tuple[str, float], ...]
-
-    def disk_read(self, board: str) -> float:
-        """Return the bytes per second that a model is read with, by the board's name."""
-        return next((rate for match, rate in self.disk if match in board.lower()), 10.0**8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,6 @@ from phi4_edge.core.catalog.model import (
     Floor,
     Model,
     ModelStore,
-    Speed,
-    SpeedRow,
     Start,
     Variant,
     WebUiImage,
@@ -30,13 +28,13 @@ from phi4_edge.core.catalog.model import (
 from phi4_edge.core.catalog.published import read_published
 from phi4_edge.core.catalog.recipe import read_recipe
 from phi4_edge.core.catalog.releases import read_image, read_release
+from phi4_edge.core.catalog.speed import read_speed
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.text import version_of
 from phi4_edge.errors import CatalogError
 
-_GB = 10**9
 _REVISION = re.compile(r"[0-9a-f]{40}")
 ENGINE_FIELDS = (
     *("version", "service_managers", "on_request", "applicable", "queue", "disk", "container_port", "shm_size"),
@@ -60,7 +58,7 @@ def read(data: Mapping[str, Any], floors: Mapping[str, Any] | None = None) -> Ca
         kv_types=MappingProxyType(kv_types),
         engines=MappingProxyType(engines),
         candidates=_candidates(top.row("candidates"), engines),
-        speed=_speed(top.row("speed")),
+        speed=read_speed(top.row("speed"), ACCELERATORS),
         variants=_variants(top.row("variants")),
         webui=_webui(top.row("webui")),
         floors=read_floors(floors or {"floors": {}}),
@@ -208,12 +206,13 @@ def _start(row: Row) -> Start:
 
 
 def _variant(name: str, row: Row) -> Variant:
-    row.only("artifact", "weights", "overhead", "measured", "compute_capability", "not_applicable", "recipe")
+    row.only("artifact", "bits", "weights", "overhead", "measured", "compute_capability", "not_applicable", "recipe")
     overhead = row.row("overhead")
     overhead.only(*ACCELERATORS)
     return Variant(
         quantization=name,
         artifact=row.text("artifact"),
+        bits=row.integer("bits"),
         weights=row.integer("weights"),
         overhead=MappingProxyType({str(key): overhead.integer(key) for key in overhead.data}),
         measured=row.flag("measured"),
@@ -240,29 +239,3 @@ def _candidate(row: Row, profile: str, engines: Mapping[str, CatalogEngine]) -> 
     if variant is None or accelerator not in variant.overhead or accelerator not in engine.builds:
         row.fail("quantization", f"a variant that {engine.name} has for {accelerator}")
     return Candidate(engine.name, variant.quantization, accelerator, row.number("minimum_ram", 0))
-
-
-def _speed(row: Row) -> Speed:
-    row.only("measured", "disk", *ACCELERATORS)
-    measured = row.row("measured")
-    measured.only("architecture", "features", "decode")
-    decode = measured.row("decode")
-    return Speed(
-        rows=MappingProxyType({name: tuple(map(_speed_row, row.each(name))) for name in ACCELERATORS}),
-        measured_architecture=measured.text("architecture"),
-        measured_features=frozenset(measured.texts("features")),
-        measured_decode=MappingProxyType({str(key): decode.number(key) for key in decode.data}),
-        disk=tuple(
-            (item.text("match", "").lower(), item.number("read", most=10**6) * _GB) for item in row.each("disk")
-        ),
-    )
-
-
-def _speed_row(row: Row) -> SpeedRow:
-    row.only("match", "architecture", "bandwidth", "efficiency")
-    return SpeedRow(
-        match=row.text("match", "").lower(),
-        architecture=row.text("architecture", ""),
-        bandwidth=row.number("bandwidth", most=10**6) * _GB,
-        efficiency=row.number("efficiency", most=1),
-    )

@@ -48,6 +48,8 @@ SHORTEST_CONTEXT, LONGEST_CONTEXT = 512, 131072
 # Where an INI inventory would have to say nothing.
 NONE = "none"
 
+# What comes first of the candidates that fit; `listed`: as the catalog has them.
+LISTED, SPEED, MEMORY = PREFERENCES = ("listed", "speed", "memory")
 DELIVERIES = ("push", "registry")
 # Components on the host whose version is held against data/cve_floors.yml.
 COMPONENTS = ("docker", "runc", "nvidia-container-toolkit")
@@ -95,6 +97,7 @@ class Overrides:
     webui_tags: bool = False
     docker_root: str = ""
     selfheal: bool = False
+    prefer: str = LISTED
 
     @classmethod
     def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
@@ -216,6 +219,7 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_profile": one_of(AUTO, *PROFILES),
     "phi4_engine": one_of(AUTO, *ENGINES),
     "phi4_quantization": one_of(AUTO, *QUANTIZATIONS),
+    "phi4_prefer": one_of(*PREFERENCES),
     "phi4_context_length": auto_or(whole(SHORTEST_CONTEXT, LONGEST_CONTEXT)),
     "phi4_parallel": whole(1, 256),
     "phi4_service_manager": one_of(AUTO, "systemd", "compose"),

@@ -10,7 +10,7 @@ from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.judge import driver, gpu
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.plan.context import Chosen
-from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.plan.overrides import LISTED, MEMORY, Overrides
 from phi4_edge.core.plan.sizing import LONGROPE_FROM, images_guessed
 from phi4_edge.core.text import clean, gb, gib
 
@@ -23,7 +23,7 @@ _HOLD = " or ".join(name for name, engine in ENGINES.items() if engine.holds_cli
 
 
 def reasons(
-    facts: HostFacts, table: ResourceTable, choice: Choice, attempt: Attempt, chosen: Evaluation
+    facts: HostFacts, table: ResourceTable, choice: Choice, attempt: Attempt, chosen: Evaluation, prefer: str = LISTED
 ) -> tuple[str, ...]:
     """Return why this profile and this candidate, with numbers; first what became of the GPU."""
     profile, sizing, pool = attempt.profile, chosen.sizing, chosen.pool
@@ -40,11 +40,29 @@ def reasons(
         f"{chosen.candidate.label}: needs {gb(sizing.need)} with context {sizing.context} and KV {sizing.kv_type}, "
         f"{gb(pool.usable)} usable"
     )
+    found += _preferred(attempt, prefer)
     if sizing != chosen.full:
         found.append(
             f"context {chosen.full.context} with KV {chosen.full.kv_type} would need {gb(chosen.full.need)}: too much"
         )
     return (*found, *_set_aside(facts), *_of_cpus(facts))
+
+
+def _preferred(attempt: Attempt, prefer: str) -> tuple[str, ...]:
+    """Return in which order the candidates were tried, and what by, where that is not as they are listed."""
+    if prefer == LISTED or len(attempt.evaluations) < 2:
+        return ()
+    named = [(item, item.candidate.label) for item in attempt.evaluations]
+    if prefer == MEMORY:
+        return (f"phi4_prefer memory: {', '.join(f'{label} ({gb(item.sizing.need)})' for item, label in named)}",)
+    said = [f"{label} ({_speed(item)}, {item.variant.bits} bits)" for item, label in named]
+    return (f"phi4_prefer speed, within as many bits of a weight: {', '.join(said)}",)
+
+
+def _speed(item: Evaluation) -> str:
+    rate = item.forecast.decode_tokens_per_second
+    how = "measured" if item.forecast.measured else "forecast"
+    return "speed unknown" if rate is None else f"{rate:.3g} tokens/s {how}"
 
 
 def _set_aside(facts: HostFacts) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ TEXTS = {
     "phi4_profile": "Edge_Optimized",
     "phi4_engine": " OLLAMA ",
     "phi4_quantization": "q4_k_m",
+    "phi4_prefer": "Speed",
     "phi4_context_length": "2048",
     "phi4_parallel": "2",
     "phi4_service_manager": "compose",
@@ -56,7 +57,7 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         {"terse": {"from": "phi-4-mini-instruct", "parameters": {}, "system": "Be brief."}, "phi4-mini-coder": None},
         "registry", "mirror.example:5000/edge", ("docker", "runc"), True, 3001, False,
         "ops@jump.example:2222", "/data/phi4", "/data/phi4-state", ("gw1.example", "192.0.2.7"),
-        500, True, False, True, True, docker_root="/mnt/nvme/docker", selfheal=True,
+        500, True, False, True, True, docker_root="/mnt/nvme/docker", selfheal=True, prefer="speed",
     )  # fmt: skip
     assert found.asks == (
         "phi4_profile=edge_optimized",
@@ -88,6 +89,7 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         ("webui_max_tokens", 15, "needed auto or a whole number from 16 to 131072"),
         ("webui_tags", "auto", "needed true or false"),
         ("phi4_bind", "fe80::1%eth0", "an IP address"),
+        ("phi4_prefer", "sped", r"needed one of listed, speed, memory \(did you mean speed\?\)"),
         ("phi4_force", "maybe", "needed true or false"),
         ("phi4_stability_seconds", "nan", "a number of seconds"),
         ("phi4_allowed_hosts", "http://gw1.example", "host names and addresses without ports"),
