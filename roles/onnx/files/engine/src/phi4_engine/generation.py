@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from phi4_engine.errors import EngineError
+from phi4_engine.errors import EngineError, too_long
 from phi4_engine.textflow import TextFlow, Vocabulary
 from phi4_engine.wire import FinishReason, Job
 
@@ -64,14 +64,13 @@ class Generation:
     def __init__(self, backend: Backend, job: Job, context_length: int) -> None:
         self.id = job.id
         self._backend = backend
-        self._prompt = list(backend.encode(job.messages))
+        self._prompt = list(job.prompt or backend.encode(job.messages))
         self.prompt_tokens = len(self._prompt)
         room = context_length - self.prompt_tokens
         if room < 1:
             raise JobRefusedError(
                 "context_length_exceeded",
-                f"This model's context length is {context_length} tokens, and the messages take {self.prompt_tokens} "
-                f"tokens, which leaves none for the answer. Shorten the messages.",
+                too_long(context_length, self.prompt_tokens),
             )
         self._limit = room if job.max_tokens is None else min(room, job.max_tokens)
         self._cursor = backend.open(job, self.prompt_tokens + self._limit)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from phi4_engine import modeldir, settings
 from phi4_engine.errors import EX_CONFIG, ConfigurationError
-from phi4_engine.generation import Backend, Generation, JobRefusedError
+from phi4_engine.generation import PREFILL_CHUNK, Backend, Generation, JobRefusedError
 from phi4_engine.wire import (
     Alive,
     Command,
@@ -28,6 +28,7 @@ from phi4_engine.wire import (
     Refused,
     Started,
     Text,
+    Tokenized,
     decode_command,
     encode_event,
 )
@@ -84,16 +85,28 @@ class Worker:
             for job_id, generation in list(self._tasks.items()):
                 if self._advance(generation):
                     del self._tasks[job_id]
-            if time.monotonic() - self._pipes.last_sent >= BEAT_SECONDS:
-                self._pipes.send(Alive())
+                # After each piece, not each round: four slow pieces in a row are no silence.
+                if time.monotonic() - self._pipes.last_sent >= BEAT_SECONDS:
+                    self._pipes.send(Alive())
 
     def _obey(self, command: Command) -> None:
         if command.name == "cancel":
             self._tasks.pop(command.id, None)
         elif command.name == "ping":
             self._pipes.send(Alive())
+        elif command.name == "tokenize" and command.job is not None:
+            self._tokenize(command.job)
         elif command.job is not None:
             self._begin(command.job)
+
+    def _tokenize(self, job: Job) -> None:
+        try:
+            prompt = [int(token) for token in self._backend.encode(job.messages)]
+        except (RuntimeError, ValueError) as error:
+            self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
+        else:
+            fits = len(prompt) < self._context_length
+            self._pipes.send(Tokenized(job.id, len(prompt), prompt if fits else []))
 
     def _begin(self, job: Job) -> None:
         try:
@@ -122,18 +135,22 @@ class Worker:
         return True
 
 
-def _prove(backend: Backend, context_length: int) -> None:
-    """After it the model has generated one token from real numbers.
+def _prove(backend: Backend, context_length: int) -> float:
+    """After it the model has generated one token from real numbers; returns seconds that a prefill chunk may take.
 
     Raises ConfigurationError when its scores are not numbers: such a model still yields tokens, all meaningless.
     """
     warm_up = Generation(backend, _WARM_UP, context_length)
+    started = time.monotonic()
     while not warm_up.prefilled:
         warm_up.advance()
+    # Few tokens take more time each than many do, so that this is rather too long.
+    seconds = (time.monotonic() - started) * PREFILL_CHUNK / min(warm_up.prompt_tokens, PREFILL_CHUNK)
     if not warm_up.finite:
         raise ConfigurationError("the model computes scores that are not finite numbers: its weights are damaged")
     while warm_up.finished is None:
         warm_up.advance()
+    return seconds
 
 
 def serve(load: Callable[[], Backend], pipes: Pipes, context_length: int) -> int:
@@ -141,14 +158,14 @@ def serve(load: Callable[[], Backend], pipes: Pipes, context_length: int) -> int
     started = time.monotonic()
     try:
         backend = load()
-        _prove(backend, context_length)
+        piece_seconds = _prove(backend, context_length)
     except ConfigurationError as error:
         pipes.send(LoadFailed(str(error)))
         return EX_CONFIG
     except (RuntimeError, ValueError, JobRefusedError, MemoryError, ImportError) as error:
         pipes.send(LoadFailed(f"the model cannot be loaded: {_one_line(error)}"))
         return 1
-    pipes.send(Ready(time.monotonic() - started))
+    pipes.send(Ready(time.monotonic() - started, piece_seconds))
     try:
         Worker(backend, pipes, context_length).run()
     except BrokenPipeError:
