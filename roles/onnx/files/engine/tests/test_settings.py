@@ -14,6 +14,7 @@ from phi4_engine import modeldir, settings
 from phi4_engine.errors import EX_CONFIG, ConfigurationError
 
 GOOD = {"PHI4_MODEL_DIR": "/models/x"}
+SIZES = {"num_hidden_layers": 1, "num_key_value_heads": 2, "head_size": 4}
 
 
 def test_defaults_are_loopback_and_4096_tokens() -> None:
@@ -21,6 +22,8 @@ def test_defaults_are_loopback_and_4096_tokens() -> None:
     assert (chosen.bind, chosen.port, chosen.context_length) == ("127.0.0.1", 8080, 4096)
     assert (chosen.parallel, chosen.queue, chosen.model_name) == (1, 8, "phi-4-mini-instruct")
     assert chosen.threads >= 1
+    assert chosen.prefix_cache
+    assert not settings.load(GOOD | {"PHI4_PREFIX_CACHE": "off"}).prefix_cache
     assert chosen.max_tokens == 4096
     assert settings.load(GOOD | {"PHI4_CONTEXT_LENGTH": "512"}).max_tokens == 512
 
@@ -43,6 +46,7 @@ def test_defaults_are_loopback_and_4096_tokens() -> None:
         ("PHI4_BIND", "127.0.0.1:80", "IPv4 or IPv6"),
         ("PHI4_MODEL_NAME", "a\nb", "printable"),
         ("PHI4_MODEL_DIR", " ", "not set"),
+        ("PHI4_PREFIX_CACHE", "yes", "must be on or off"),
     ],
 )
 def test_a_bad_setting_is_named(name: str, value: str, told: str) -> None:
@@ -53,7 +57,7 @@ def test_a_bad_setting_is_named(name: str, value: str, told: str) -> None:
 def _model(directory: Path) -> Path:
     (directory / "model.onnx").write_bytes(b"graph")
     (directory / "chat_template.jinja").write_text("{{ messages }}")
-    config = {"model": {"decoder": {"filename": "model.onnx"}, "eos_token_id": [5, 7]}}
+    config = {"model": {"decoder": {"filename": "model.onnx", **SIZES}, "eos_token_id": [5, 7], "vocab_size": 10}}
     (directory / "genai_config.json").write_text(json.dumps(config))
     tokens = [{"id": 5, "content": "<|end|>", "special": True}, {"id": 9, "content": "<|tool_call|>", "special": False}]
     (directory / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
@@ -64,6 +68,16 @@ def test_a_complete_directory_is_accepted(tmp_path: Path) -> None:
     files = modeldir.inspect(_model(tmp_path))
     assert files.special_tokens == ("<|end|>", "<|tool_call|>")
     assert files.eos_ids == (5, 7)
+    assert files.decoder == modeldir.Decoder(layers=1, kv_heads=2, head_size=4, vocabulary=10)
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, 2.0, "4", True, 10**9])
+@pytest.mark.parametrize("name", SIZES)
+def test_a_size_that_is_none_is_named(tmp_path: Path, name: str, value: object) -> None:
+    decoder = {**SIZES, name: value}
+    (_model(tmp_path) / "genai_config.json").write_text(json.dumps({"model": {"decoder": decoder, "vocab_size": 10}}))
+    with pytest.raises(ConfigurationError, match=f"for {name}: it must be a whole number"):
+        modeldir.inspect(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "chat_template.jinja", "genai_config.json", "tokenizer.json"])

@@ -15,7 +15,7 @@ import uvicorn
 from phi4_engine import app
 from phi4_engine.connections import IDLE_SECONDS, Connection
 from phi4_engine.cors import CrossOrigin
-from phi4_engine.errors import EngineError, WorkerDiedError
+from phi4_engine.errors import EngineError
 from phi4_engine.hosts import Gatekeeper, Hosts
 from phi4_engine.limits import Limits, affordable
 from phi4_engine.listening import Acceptor, listen
@@ -102,7 +102,7 @@ class Process:
         )
 
     async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT; raises WorkerDiedError when the model process is gone."""
+        """Serves until SIGTERM or SIGINT; raises EngineError when the model process is gone."""
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -174,5 +174,5 @@ async def _end(tasks: Sequence[asyncio.Task[object] | asyncio.Task[None] | async
     for task in tasks:
         task.cancel()
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(outcome, Exception) and not isinstance(outcome, WorkerDiedError):
+        if isinstance(outcome, Exception) and not isinstance(outcome, EngineError):
             log.error("a background task failed", exc_info=outcome)

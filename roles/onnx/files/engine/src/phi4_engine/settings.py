@@ -41,6 +41,8 @@ class Settings:
     allowed_hosts: tuple[str, ...]
     cors_origins: tuple[str, ...]
     metrics: bool
+    prefix_cache: bool
+    """Whether what was read for one prompt is used again for another one that begins with the same tokens."""
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -65,6 +67,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         allowed_hosts=_list(environ, "PHI4_ALLOWED_HOSTS", name_of, "host names or addresses, without ports"),
         cors_origins=_list(environ, "PHI4_CORS_ORIGINS", origin_of, "origins such as https://chat.example:3000"),
         metrics=_switch(environ, "PHI4_METRICS", True),
+        prefix_cache=_switch(environ, "PHI4_PREFIX_CACHE", True),
     )
 
 

@@ -16,7 +16,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from enum import Enum
 
-from phi4_engine.errors import WorkerDiedError
+from phi4_engine.errors import EX_CONFIG, ConfigurationError, WorkerDiedError
 from phi4_engine.pulse import Pulse
 from phi4_engine.wire import (
     MAX_LINE,
@@ -69,7 +69,10 @@ class Supervisor:
         self.load_seconds = 0.0
 
     async def run(self) -> None:
-        """Starts the worker and follows it; raises WorkerDiedError when it is gone, whatever the cause."""
+        """Starts the worker and follows it; raises WorkerDiedError when it is gone, whatever the cause.
+
+        Raises ConfigurationError instead when the worker says that a restart cannot help.
+        """
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdin=PIPE, stdout=PIPE, limit=MAX_LINE, env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
         )
@@ -85,6 +88,8 @@ class Supervisor:
         error = WorkerDiedError(await self._post_mortem(self._process, hung))
         for queue in self._jobs.values():
             queue.put_nowait(error)
+        if self._load_error is not None and self._process.returncode == EX_CONFIG:
+            raise ConfigurationError(self._load_error)
         raise error
 
     def tokenize(self, job: Job) -> asyncio.Queue[JobEvent | WorkerDiedError]:
@@ -133,8 +138,17 @@ class Supervisor:
             line = reading.result()
             if not line:
                 return True
+            event = decode_event(line)
+            self._hear(event)
+            self._dispatch(event)
+
+    def _hear(self, event: Event) -> None:
+        """What the decode loop says is a sign of life; the thread that reads commands goes on where the loop hangs."""
+        if isinstance(event, Tokenized | Started):
+            if len(self._jobs) <= 1:  # the loop had nothing to do until now
+                self._pulse.heard(working=False)
+        else:
             self._pulse.heard(working=bool(self._jobs))
-            self._dispatch(decode_event(line))
 
     def _dispatch(self, event: Event) -> None:
         match event:
