@@ -1,12 +1,9 @@
-"""The catalog: models, engines with their builds and variants, candidates per profile, speed rules.
-
-Sizes are bytes. Every number comes from `data/catalog.yml`; a malformed one raises CatalogError.
-"""
+"""The catalog: models, engines, candidates, speed. Sizes are bytes; `data/catalog.yml` has every number."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from phi4_edge.core.catalog.library import Library
@@ -158,7 +155,7 @@ class Build:
 class Variant:
     """One quantization of an engine: weights, and overhead per accelerator that it exists for.
 
-    `not_applicable`: why this release cannot deliver it, else "".
+    `not_applicable`: why this release cannot deliver it, else "". `context`: tokens up to which it is right.
     """
 
     quantization: str
@@ -168,6 +165,7 @@ class Variant:
     measured: bool
     compute_capability: tuple[int, ...]
     not_applicable: str
+    context: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +174,7 @@ class CatalogEngine:
 
     `queue`: requests that may wait; 0 for an engine without such a bound.
     `prompt_cache`: how many times its KV cache it may keep finished prompts in RAM; 0 for one that keeps none there.
-    `store`: None where the engine reads the model as it was pushed.
+    `store`: None where the engine reads the model as it was pushed. `bounds`: what one of ours takes.
     """
 
     name: str
@@ -195,6 +193,7 @@ class CatalogEngine:
     release: Archive | None
     builds: Mapping[str, Build]
     variants: Mapping[str, Variant]
+    bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,14 @@ def test_waiting_for_work_is_no_piece_of_it(clock: Clock) -> None:
     found = Pulse(clock)
     clock.now += 9
     found.heard(working=False)
+    clock.now += 9
+    found.begins()
+    clock.now += 0.5
+    found.heard(working=True)
     assert found.limit == 20
+    clock.now += 9
+    found.heard(working=True)
+    assert found.limit == 180
 
 
 class ScriptedPipes:

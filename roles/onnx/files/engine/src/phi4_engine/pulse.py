@@ -17,14 +17,18 @@ class Pulse:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._heard = clock()
+        self._heard = self._began = clock()
         self._slowest = 0.0
+
+    def begins(self) -> None:
+        """Work comes to a process that has none: what it waited is no piece of it."""
+        self._began = self._clock()
 
     def heard(self, *, working: bool) -> None:
         """It has said something; while `working`, it has done a piece of work since the last time."""
         now = self._clock()
         if working:
-            self.learn(now - self._heard)
+            self.learn(now - max(self._heard, self._began))
         self._heard = now
 
     def learn(self, seconds: float) -> None:

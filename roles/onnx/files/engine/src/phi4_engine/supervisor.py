@@ -105,6 +105,8 @@ class Supervisor:
 
     def _ask(self, command: Command) -> asyncio.Queue[JobEvent | WorkerDiedError]:
         queue: asyncio.Queue[JobEvent | WorkerDiedError] = asyncio.Queue()
+        if not self._jobs:
+            self._pulse.begins()
         self._jobs[command.id] = queue
         self._send(command)
         return queue
