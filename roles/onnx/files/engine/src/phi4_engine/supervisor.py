@@ -141,16 +141,10 @@ class Supervisor:
             if not line:
                 return True
             event = decode_event(line)
-            self._hear(event)
+            if not isinstance(event, Tokenized | Started):
+                # The thread that reads commands says these, and goes on where the decode loop hangs.
+                self._pulse.heard(working=bool(self._jobs))
             self._dispatch(event)
-
-    def _hear(self, event: Event) -> None:
-        """What the decode loop says is a sign of life; the thread that reads commands goes on where the loop hangs."""
-        if isinstance(event, Tokenized | Started):
-            if len(self._jobs) <= 1:  # the loop had nothing to do until now
-                self._pulse.heard(working=False)
-        else:
-            self._pulse.heard(working=bool(self._jobs))
 
     def _dispatch(self, event: Event) -> None:
         match event:
