@@ -135,8 +135,11 @@ class Supervisor:
             line = reading.result()
             if not line:
                 return True
-            self._pulse.heard(working=bool(self._jobs))
-            self._dispatch(decode_event(line))
+            event = decode_event(line)
+            # What is said of a prompt that came is no sign of work that goes on.
+            if not isinstance(event, Tokenized | Started):
+                self._pulse.heard(working=bool(self._jobs))
+            self._dispatch(event)
 
     def _dispatch(self, event: Event) -> None:
         match event:
