@@ -1,12 +1,9 @@
-"""The catalog: models, engines with their builds and variants, candidates per profile, speed rules.
-
-Sizes are bytes. Every number comes from `data/catalog.yml`; a malformed one raises CatalogError.
-"""
+"""The catalog: models, engines, candidates, speed. Sizes are bytes; `data/catalog.yml` has every number."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from phi4_edge.core.catalog.library import Library
@@ -161,7 +158,7 @@ class Variant:
     """One quantization of an engine: weights, and overhead per accelerator that it exists for.
 
     `bits` that most weights have: the class of quality. `not_applicable`: why this release cannot deliver it, else "".
-    `recipe`: how it is converted, if that can differ.
+    `recipe`: how it is converted, if that can differ. `context`: tokens up to which it is right, 0 for any.
     """
 
     quantization: str
@@ -173,6 +170,7 @@ class Variant:
     compute_capability: tuple[int, ...]
     not_applicable: str
     recipe: Recipe | None
+    context: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +179,7 @@ class CatalogEngine:
 
     `queue`: requests that may wait; 0 for an engine without such a bound.
     `prompt_cache`: how many times its KV cache it may keep finished prompts in RAM; 0 for one that keeps none there.
-    `store`: None where the engine reads the model as it was pushed.
+    `store`: None where the engine reads the model as it was pushed. `bounds`: what one of ours takes.
     """
 
     name: str
@@ -200,6 +198,7 @@ class CatalogEngine:
     release: Archive | None
     builds: Mapping[str, Build]
     variants: Mapping[str, Variant]
+    bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -46,13 +46,22 @@ BUILD_FIELDS = (
 )
 
 
-def read(data: Mapping[str, Any], floors: Mapping[str, Any] | None = None) -> Catalog:
-    """Return the catalog in plain data; raises CatalogError that names row and field."""
+def read(
+    data: Mapping[str, Any],
+    floors: Mapping[str, Any] | None = None,
+    bounds: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
+) -> Catalog:
+    """Return the catalog in plain data; raises CatalogError that names row and field.
+
+    `bounds`: by engine, those that an engine of ours has beside its code.
+    """
     top = Row("catalog", data)
     top.only("models", "kv_types", "engines", "candidates", "speed", "variants", "webui")
     kv_row = top.row("kv_types")
     kv_types = {str(name): kv_row.integer(name) for name in kv_row.data}
-    engines = {name: _engine(name, row, kv_types) for name, row in top.rows("engines").items()}
+    engines = {
+        name: _engine(name, row, kv_types, (bounds or {}).get(name, {})) for name, row in top.rows("engines").items()
+    }
     return Catalog(
         models=_models(top.rows("models")),
         kv_types=MappingProxyType(kv_types),
@@ -139,7 +148,7 @@ def _model(name: str, row: Row) -> Model:
     )
 
 
-def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> CatalogEngine:
+def _engine(name: str, row: Row, kv_types: Mapping[str, int], bounds: Mapping[str, Sequence[int]]) -> CatalogEngine:
     row.only(*ENGINE_FIELDS)
     if name not in ENGINES:
         row.fail("name", f"one of {', '.join(ENGINES)} as the name of an engine")
@@ -164,6 +173,7 @@ def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> CatalogEngine:
         release=read_release(row.row("release")) if "release" in row.data else None,
         builds=MappingProxyType({key: _build(key, inner, kv_types) for key, inner in row.rows("builds").items()}),
         variants=MappingProxyType({key: _variant(key, inner) for key, inner in row.rows("variants").items()}),
+        bounds=MappingProxyType({variable: (low, high) for variable, (low, high) in bounds.items()}),
     )
 
 
@@ -206,7 +216,10 @@ def _start(row: Row) -> Start:
 
 
 def _variant(name: str, row: Row) -> Variant:
-    row.only("artifact", "bits", "weights", "overhead", "measured", "compute_capability", "not_applicable", "recipe")
+    row.only(
+        "artifact", "bits", "weights", "overhead", "measured", "compute_capability", "not_applicable", "recipe",
+        "context",
+    )  # fmt: skip
     overhead = row.row("overhead")
     overhead.only(*ACCELERATORS)
     return Variant(
@@ -219,6 +232,7 @@ def _variant(name: str, row: Row) -> Variant:
         compute_capability=version_of(row.text("compute_capability", "")),
         not_applicable=row.text("not_applicable", ""),
         recipe=read_recipe(row.row("recipe")) if "recipe" in row.data else None,
+        context=row.integer("context", 0),
     )
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage
+from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage, Variant
 from phi4_edge.core.engines import directives
 from phi4_edge.core.facts.init import SYSTEMD, first_process
 from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.judge import gate
-from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.plan.overrides import PREFIX, Overrides
 from phi4_edge.core.text import dotted, version_of
 from phi4_edge.core.values import AUTO
 
@@ -30,7 +30,7 @@ def verdict(facts: HostFacts, catalog: Catalog, candidate: Candidate, overrides:
     """Return whether and how a candidate runs on this host."""
     engine = catalog.engines[candidate.engine]
     build = engine.builds[candidate.accelerator]
-    reasons = _cpu(facts, build)
+    reasons = _cpu(facts, build) + _beyond(engine, engine.variants[candidate.quantization], overrides)
     if gpu is not None:
         reasons += gate.of_gpu(facts, engine, build, gpu, engine.variants[candidate.quantization])
     if overrides.quantization == AUTO:
@@ -42,6 +42,23 @@ def verdict(facts: HostFacts, catalog: Catalog, candidate: Candidate, overrides:
     if manager == "compose" and image is None and not reasons:
         reasons += gate.no_image(facts, engine, build, gpu)
     return Verdict(manager, image, tuple(reasons))
+
+
+def _beyond(engine: CatalogEngine, variant: Variant, overrides: Overrides) -> list[str]:
+    """Return what is asked for that the engine would not start with, or be wrong with."""
+    asked = overrides.context_length or 0
+    reasons = []
+    if variant.context and asked > variant.context:
+        reasons.append(
+            f"phi4_context_length {asked}: {engine.name} {variant.quantization} is right up to {variant.context} "
+            "tokens, where LongRoPE changes its factors"
+        )
+    for variable, (low, high) in engine.bounds.items():
+        name = variable.lower()
+        value = getattr(overrides, name.removeprefix(PREFIX), None)
+        if isinstance(value, int) and not low <= value <= high:
+            reasons.append(f"{name} {value}: {engine.name} takes {low} to {high}")
+    return reasons
 
 
 def undeliverable(catalog: Catalog, candidate: Candidate, overrides: Overrides) -> str:

@@ -6,9 +6,7 @@ variables of roles.
 
 from __future__ import annotations
 
-import ipaddress
 import posixpath
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +16,7 @@ from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.layout import LOOPBACK, STANDARD, Layout
+from phi4_edge.core.names import NONE, host_names, origins
 from phi4_edge.core.text import clean, closest
 from phi4_edge.core.values import (
     AUTO,
@@ -45,8 +44,6 @@ QUANTIZATIONS = (
 MODELS = ("phi-4-mini-instruct", "tiny")
 # 131,072 is what the model was trained for; below 512 not even the chat template and a short answer have room.
 SHORTEST_CONTEXT, LONGEST_CONTEXT = 512, 131072
-# Where an INI inventory would have to say nothing.
-NONE = "none"
 
 # What comes first of the candidates that fit; `listed`: as the catalog has them.
 LISTED, SPEED, MEMORY = PREFERENCES = ("listed", "speed", "memory")
@@ -55,10 +52,6 @@ DELIVERIES = ("push", "registry")
 COMPONENTS = ("docker", "runc", "nvidia-container-toolkit")
 # A test holds this equal to the catalog's.
 SEED_VARIANTS = ("phi4-mini-reasoning", "phi4-mini-coder")
-
-MOST_ALLOWED = 32
-_HOSTS = f"none, or a list of up to {MOST_ALLOWED} host names and addresses without ports, such as gw1.example"
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +91,10 @@ class Overrides:
     docker_root: str = ""
     selfheal: bool = False
     prefer: str = LISTED
+    cors_origins: tuple[str, ...] = ()
+    connections: int | None = None
+    deadline_seconds: int | None = None
+    metrics: bool = True
 
     @classmethod
     def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
@@ -150,25 +147,6 @@ class Overrides:
             "threads": self.threads,
         }
         return tuple(f"{PREFIX}{name}={value}" for name, value in wanted.items() if value not in (None, AUTO))
-
-
-def _hosts(value: Any) -> tuple[str, ...]:
-    words = value.split(",") if isinstance(value, str) else [] if value is None else value
-    if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
-        raise ValueError(_HOSTS)
-    names = tuple(dict.fromkeys(word.strip().rstrip(".").lower() for word in words if word.strip()))
-    names = () if names == (NONE,) else names
-    if len(names) > MOST_ALLOWED or not all(map(_names_a_host, names)):
-        raise ValueError(_HOSTS)
-    return names
-
-
-def _names_a_host(name: str) -> bool:
-    try:
-        return "%" not in str(ipaddress.ip_address(name))
-    except ValueError:
-        labels = name.split(".")
-        return len(name) <= 253 and not labels[-1].isdigit() and all(map(_LABEL.fullmatch, labels))
 
 
 def _variants(value: Any) -> Mapping[str, Any]:
@@ -225,7 +203,11 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_service_manager": one_of(AUTO, "systemd", "compose"),
     "phi4_port": whole(1, 65535),
     "phi4_bind": address,
-    "phi4_allowed_hosts": _hosts,
+    "phi4_allowed_hosts": host_names,
+    "phi4_cors_origins": origins,
+    "phi4_connections": auto_or(whole(8, 1024)),
+    "phi4_deadline_seconds": auto_or(whole(1, 86400)),
+    "phi4_metrics": flag,
     "phi4_force": flag,
     "phi4_model": one_of(*MODELS),
     "phi4_selfheal": flag,

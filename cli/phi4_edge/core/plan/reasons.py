@@ -112,6 +112,8 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(f"binds {overrides.bind}: whoever reaches port {overrides.port} can use the model, without a key")
     if overrides.allowed_hosts and not ENGINES[it.engine.name].holds_clients:
         found.append(f"phi4_allowed_hosts has no effect: only {_HOLD} checks names, {it.engine.name} does not")
+    if not ENGINES[it.engine.name].holds_clients:
+        found += [f"{name} has no effect: only {_HOLD} has that setting" for name in _asked_of_ours(overrides)]
     if overrides.webui_enabled and overrides.webui_builtin_tools and chosen.sizing.context < PAGE_TOOLS_CONTEXT:
         found.append(
             f"webui_builtin_tools: the page's tools take about {PAGE_TOOLS_TOKENS} tokens of every question, context "
@@ -126,6 +128,17 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(REBOOT)
     found += [f"{name} was too long to read in full; its end is ignored" for name in facts.truncated]
     return tuple(found)
+
+
+def _asked_of_ours(overrides: Overrides) -> list[str]:
+    """Return the variables that the inventory sets and that are about HTTP in an engine of ours."""
+    asked = {
+        "phi4_cors_origins": bool(overrides.cors_origins),
+        "phi4_connections": overrides.connections is not None,
+        "phi4_deadline_seconds": overrides.deadline_seconds is not None,
+        "phi4_metrics": not overrides.metrics,
+    }
+    return [name for name, given in asked.items() if given]
 
 
 def _unmeasured(it: Chosen) -> list[str]:

@@ -5,9 +5,9 @@ non-ASCII character is split. The last user message is the script, a JSON object
   say            what to answer: a list of texts and token names ("<|end|>", ...); the end of the list repeats "."
   prompt_tokens  length of the prompt (default: bytes of all contents)
   prefill, step  seconds that a prefill chunk or a token takes
-  do             "die", "hang" or "fail" at the first token
+  do             "die", "hang" or "fail" at the first token; "refuse" before the prompt is read
 The environment variable FAKE_LOAD says how loading goes: seconds, or "fail", "die", "hang".
-Enforced as by the real runtime: no token beyond max_length, no decode before prefill.
+Enforced as by the real runtime: no token beyond the cache.
 """
 
 from __future__ import annotations
@@ -21,46 +21,28 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from phi4_engine.textflow import Vocabulary
-from phi4_engine.wire import Job
-from phi4_engine.worker import serve, take_pipes
+from phi4_engine.worker import Backend, serve, take_pipes
 
 NAMES = {"<|end|>": 256, "<|endoftext|>": 257, "<|tool_call|>": 258, "<|/tool_call|>": 259, "<|user|>": 260}
+WIDTH = 261
+FIRST_SCRIPT = 1000
 
 
-class FakeCursor:
-    """Answers what the script says."""
+class Script:
+    """One request's script, and how far it is."""
 
-    def __init__(self, script: dict[str, Any], max_length: int) -> None:
-        self._script = script
-        self._room = max_length
-        self._seen = 0
-        self._tokens = self._spell(script.get("say", ["ok", "<|end|>"]))
+    def __init__(self, said: dict[str, Any], prompt_tokens: int) -> None:
+        self.said = said
+        self.prompt_tokens = prompt_tokens
+        self.tokens = self._spell(said.get("say", ["ok", "<|end|>"]))
 
-    def append(self, tokens: Sequence[int]) -> None:
-        """Prefill, with a limit on the length as the real runtime has it."""
-        time.sleep(self._script.get("prefill", 0))
-        self._take(len(tokens))
-
-    def next(self) -> int:
-        """The next scripted token."""
-        if self._seen == 0:
-            raise RuntimeError("generate_next_token before append_tokens")
-        self._misbehave(self._script.get("do"))
-        time.sleep(self._script.get("step", 0))
-        self._take(1)
-        return next(self._tokens)
-
-    def finite(self) -> bool:
-        """A script has no scores that could be broken."""
-        return True
-
-    def _take(self, count: int) -> None:
-        self._seen += count
-        if self._seen > self._room:
-            raise RuntimeError(f"sequence of {self._seen} tokens exceeds max_length {self._room}")
-
-    def _misbehave(self, how: str | None) -> None:
+    def misbehave(self) -> None:
+        """As the script wants it."""
+        how = self.said.get("do")
         if how == "die":
             os.abort()
         if how == "hang":
@@ -75,24 +57,70 @@ class FakeCursor:
         yield from repeat(ord("."))
 
 
-class FakeBackend:
-    """A model that follows scripts."""
+class FakeModel:
+    """A model that follows scripts; a row's cache holds its prompt, whose tokens all say which script it is."""
+
+    def __init__(self, scripts: list[Script], rows: int, capacity: int) -> None:
+        self._scripts = scripts
+        self.cache = [np.zeros((rows, 1, capacity, 1), np.float32)]
+
+    def read(self, row: int, start: int, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Prefill, with a limit on the length as the real runtime has it."""
+        end = start + len(tokens)
+        self._require_room(end)
+        self.cache[0][row, 0, start:end, 0] = tokens
+        script = self._script(row)
+        time.sleep(script.said.get("prefill", 0))
+        if end < script.prompt_tokens:
+            return np.zeros(WIDTH, np.float32)
+        script.misbehave()
+        return self._scores(script)
+
+    def step(self, first: int, tokens: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The next scripted token of each row; it takes as long as the slowest."""
+        self._require_room(int(lengths.max()) + 1)
+        scripts = [self._script(first + at) for at in range(len(tokens))]
+        time.sleep(max(script.said.get("step", 0) for script in scripts))
+        return np.stack([self._scores(script) for script in scripts])
+
+    def halt(self, stop: bool) -> None:
+        """A script cannot be stopped half way."""
+
+    def _require_room(self, tokens: int) -> None:
+        capacity = self.cache[0].shape[2]
+        if tokens > capacity:
+            raise RuntimeError(f"sequence of {tokens} tokens exceeds the cache of {capacity}")
+
+    def _script(self, row: int) -> Script:
+        number = int(self.cache[0][row, 0, 0, 0]) - FIRST_SCRIPT
+        return self._scripts[max(number, 0)]  # the proof at start decodes rows that nobody has read
+
+    @staticmethod
+    def _scores(script: Script) -> NDArray[np.float32]:
+        scores = np.zeros(WIDTH, np.float32)
+        scores[next(script.tokens)] = 100.0
+        return scores
+
+
+class FakeTokenizer:
+    """A conversation is as many tokens as its script says, all of them the script's number."""
 
     vocabulary = Vocabulary(
         stop=frozenset({256, 257}), special=frozenset(NAMES.values()), tool_open=258, tool_close=259
     )
 
+    def __init__(self, scripts: list[Script]) -> None:
+        self._scripts = scripts
+
     def encode(self, messages: Sequence[dict[str, Any]]) -> Sequence[int]:
         """One token per byte of content, or as many as the script says."""
-        script = read_script(messages)
-        if script.get("do") == "refuse":
+        said = read_script(messages)
+        if said.get("do") == "refuse":
             raise RuntimeError("the template failed")
         text = "".join(message["content"] for message in messages).encode()
-        return [1] * script.get("prompt_tokens", len(text))
-
-    def open(self, job: Job, max_length: int) -> FakeCursor:
-        """An empty sequence."""
-        return FakeCursor(read_script(job.messages), max_length)
+        script = Script(said, said.get("prompt_tokens", len(text)))
+        self._scripts.append(script)
+        return [FIRST_SCRIPT + len(self._scripts) - 1] * script.prompt_tokens
 
     def decoder(self) -> Callable[[int], str]:
         """Bytes to text, incomplete characters withheld."""
@@ -110,7 +138,7 @@ def read_script(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"say": [json.dumps(list(messages)), "<|end|>"]}
 
 
-def load() -> FakeBackend:
+def load() -> Backend:
     """Loading as FAKE_LOAD wants it."""
     how = os.environ.get("FAKE_LOAD", "0")
     if how == "die":
@@ -118,7 +146,9 @@ def load() -> FakeBackend:
     if how == "fail":
         raise RuntimeError("Protobuf parsing failed.\nmodel.onnx")
     time.sleep(3600 if how == "hang" else float(how))
-    return FakeBackend()
+    scripts: list[Script] = []
+    rows, capacity = int(os.environ.get("PHI4_PARALLEL", "1")), int(os.environ["PHI4_CONTEXT_LENGTH"])
+    return Backend(FakeTokenizer(scripts), FakeModel(scripts, rows, capacity))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import pytest
 from client import Engine, python
 
 from phi4_engine import generation, modeldir
-from phi4_engine.wire import Job
 
 LONG = "the quick brown fox jumps over the lazy dog and runs on "
 
@@ -91,44 +90,40 @@ def test_health_answers_while_the_model_works(real: Engine) -> None:
     stream.close()
 
 
+def test_a_prompt_that_is_too_long_is_refused_while_another_is_answered(real: Engine) -> None:
+    stream = real.stream("Tell me about the sea.", temperature=0)
+    found = stream.events()
+    for _ in range(3):
+        next(found)
+    refused = real.chat(LONG * 400)
+    assert (refused.status, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
+    running = [line for line in real.get("/metrics").body.splitlines() if line.startswith(b"vllm:num_requests_running")]
+    assert running[0].endswith(b" 1"), "that answer is not complete"
+    stream.close()
+
+
 @pytest.fixture(scope="module")
-def backend(model_dir: Path) -> generation.Backend:
-    """The model in this process."""
-    from phi4_engine.genai import GenaiBackend
+def tokenizer(model_dir: Path) -> generation.Tokenizer:
+    """The model's tokenizer in this process."""
+    from phi4_engine.genai import GenaiTokenizer
 
-    return GenaiBackend(modeldir.inspect(model_dir), context_length=2048, threads=1)
-
-
-def test_prefill_in_chunks_changes_nothing(backend: generation.Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(chunk: int) -> str:
-        monkeypatch.setattr(generation, "PREFILL_CHUNK", chunk)
-        job = Job("a", ({"role": "user", "content": LONG * 40},), 16, 0.0, 1.0)
-        run = generation.Generation(backend, job, 2048)
-        assert run.prompt_tokens > 400
-        pieces = []
-        while run.finished is None:
-            pieces.append(run.advance())
-        return "".join(pieces)
-
-    assert answer(7) == answer(128) == answer(10_000)
+    return GenaiTokenizer(modeldir.inspect(model_dir))
 
 
-def test_split_characters_are_withheld_by_the_real_decoder(backend: generation.Backend) -> None:
-    from phi4_engine.genai import GenaiBackend
-
-    assert isinstance(backend, GenaiBackend)
-    decode = backend.decoder()
-    pieces = [decode(token) for token in backend.encode([{"role": "user", "content": "naïve 😀 日本"}])]
+def test_split_characters_are_withheld_by_the_real_decoder(tokenizer: generation.Tokenizer) -> None:
+    decode = tokenizer.decoder()
+    pieces = [decode(token) for token in tokenizer.encode([{"role": "user", "content": "naïve 😀 日本"}])]
     assert "naïve 😀 日本" in "".join(pieces)
     assert "\N{REPLACEMENT CHARACTER}" not in "".join(pieces)
 
 
-def test_the_template_shows_tools_and_a_special_token_is_one_token(backend: generation.Backend) -> None:
+def test_the_template_shows_tools_and_a_special_token_is_one_token(tokenizer: generation.Tokenizer) -> None:
     tools = json.dumps([{"name": "add"}])
-    plain = backend.encode([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}])
-    with_tools = backend.encode([{"role": "system", "content": "s", "tools": tools}, {"role": "user", "content": "u"}])
+    system, user = {"role": "system", "content": "s"}, {"role": "user", "content": "u"}
+    plain = tokenizer.encode([system, user])
+    with_tools = tokenizer.encode([system | {"tools": tools}, user])
     assert len(with_tools) > len(plain) + 2
-    assert set(plain) & backend.vocabulary.stop, "<|end|> closes each turn as a single token"
+    assert set(plain) & tokenizer.vocabulary.stop, "<|end|> closes each turn as a single token"
 
 
 def halved(data: bytes) -> bytes:

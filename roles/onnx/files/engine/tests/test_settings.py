@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from phi4_engine import modeldir, settings
 from phi4_engine.errors import EX_CONFIG, ConfigurationError
 
 GOOD = {"PHI4_MODEL_DIR": "/models/x"}
+SIZES = {"num_hidden_layers": 1, "num_key_value_heads": 2, "head_size": 4}
 
 
 def test_defaults_are_loopback_and_4096_tokens() -> None:
@@ -20,15 +22,10 @@ def test_defaults_are_loopback_and_4096_tokens() -> None:
     assert (chosen.bind, chosen.port, chosen.context_length) == ("127.0.0.1", 8080, 4096)
     assert (chosen.parallel, chosen.queue, chosen.model_name) == (1, 8, "phi-4-mini-instruct")
     assert chosen.threads >= 1
+    assert chosen.prefix_cache
+    assert not settings.load(GOOD | {"PHI4_PREFIX_CACHE": "off"}).prefix_cache
     assert chosen.max_tokens == 4096
     assert settings.load(GOOD | {"PHI4_CONTEXT_LENGTH": "512"}).max_tokens == 512
-
-
-def test_a_long_context_gives_the_worker_more_time() -> None:
-    short = settings.load(GOOD | {"PHI4_CONTEXT_LENGTH": "4096"}).stall_seconds
-    long = settings.load(GOOD | {"PHI4_CONTEXT_LENGTH": "32768"}).stall_seconds
-    assert short == 120
-    assert long > 60 * short / 2
 
 
 @pytest.mark.parametrize(
@@ -49,6 +46,7 @@ def test_a_long_context_gives_the_worker_more_time() -> None:
         ("PHI4_BIND", "127.0.0.1:80", "IPv4 or IPv6"),
         ("PHI4_MODEL_NAME", "a\nb", "printable"),
         ("PHI4_MODEL_DIR", " ", "not set"),
+        ("PHI4_PREFIX_CACHE", "yes", "must be on or off"),
     ],
 )
 def test_a_bad_setting_is_named(name: str, value: str, told: str) -> None:
@@ -59,7 +57,7 @@ def test_a_bad_setting_is_named(name: str, value: str, told: str) -> None:
 def _model(directory: Path) -> Path:
     (directory / "model.onnx").write_bytes(b"graph")
     (directory / "chat_template.jinja").write_text("{{ messages }}")
-    config = {"model": {"decoder": {"filename": "model.onnx"}, "eos_token_id": [5, 7]}}
+    config = {"model": {"decoder": {"filename": "model.onnx", **SIZES}, "eos_token_id": [5, 7], "vocab_size": 10}}
     (directory / "genai_config.json").write_text(json.dumps(config))
     tokens = [{"id": 5, "content": "<|end|>", "special": True}, {"id": 9, "content": "<|tool_call|>", "special": False}]
     (directory / "tokenizer.json").write_text(json.dumps({"added_tokens": tokens}))
@@ -70,6 +68,16 @@ def test_a_complete_directory_is_accepted(tmp_path: Path) -> None:
     files = modeldir.inspect(_model(tmp_path))
     assert files.special_tokens == ("<|end|>", "<|tool_call|>")
     assert files.eos_ids == (5, 7)
+    assert files.decoder == modeldir.Decoder(layers=1, kv_heads=2, head_size=4, vocabulary=10)
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, 2.0, "4", True, 10**9])
+@pytest.mark.parametrize("name", SIZES)
+def test_a_size_that_is_none_is_named(tmp_path: Path, name: str, value: object) -> None:
+    decoder = {**SIZES, name: value}
+    (_model(tmp_path) / "genai_config.json").write_text(json.dumps({"model": {"decoder": decoder, "vocab_size": 10}}))
+    with pytest.raises(ConfigurationError, match=f"for {name}: it must be a whole number"):
+        modeldir.inspect(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "chat_template.jinja", "genai_config.json", "tokenizer.json"])
@@ -85,6 +93,48 @@ def test_a_damaged_directory_names_the_file(tmp_path: Path, name: str, content: 
         return
     with pytest.raises(ConfigurationError, match=re.escape(name)):
         modeldir.inspect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "tokens", "right"),
+    [
+        (None, 4096, True),
+        (None, 4097, False),
+        ({"rope_factors": "one"}, 4097, True),
+        ({"rope_factors": "one"}, 131072, True),
+        ({"rope_factors": "two"}, 4097, False),
+        ({}, 4097, False),
+    ],
+)
+def test_above_4096_tokens_only_a_model_with_one_set_of_factors(
+    tmp_path: Path, said: dict[str, str] | None, tokens: int, right: bool
+) -> None:
+    if said is not None:
+        (_model(tmp_path) / "engine.json").write_text(json.dumps(said))
+    files = modeldir.inspect(_model(tmp_path))
+    with contextlib.nullcontext() if right else pytest.raises(ConfigurationError, match="PHI4_CONTEXT_LENGTH is 4097"):
+        modeldir.require_context(files, tokens)
+
+
+def test_a_context_that_the_model_cannot_keep_ends_with_one_line_and_78(tmp_path: Path) -> None:
+    environ = {"PHI4_MODEL_DIR": str(_model(tmp_path)), "PHI4_CONTEXT_LENGTH": "4097"}
+    engine = Engine(python("-m", "phi4_engine"), environ)
+    try:
+        assert engine.wait() == EX_CONFIG
+        assert "set at most 4096" in engine.log
+        assert engine.log.count("\n") == 1
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("name", settings.BOUNDS)
+def test_each_number_is_taken_at_its_edges_and_refused_beyond(name: str) -> None:
+    low, high = settings.BOUNDS[name]
+    for value in (low, high):
+        settings.load(GOOD | {name: str(value)})
+    for value in (low - 1, high + 1):
+        with pytest.raises(ConfigurationError, match=f"{name}.*from {low} to {high}"):
+            settings.load(GOOD | {name: str(value)})
 
 
 @pytest.mark.parametrize(

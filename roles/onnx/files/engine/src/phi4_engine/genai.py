@@ -1,4 +1,4 @@
-"""The model behind onnxruntime-genai 0.18. Only the worker imports this: every call here holds the interpreter lock."""
+"""The tokenizer of onnxruntime-genai 0.18, which needs no model. Its calls hold the interpreter lock."""
 
 from __future__ import annotations
 
@@ -9,51 +9,18 @@ from typing import Any
 
 from phi4_engine.modeldir import STOP_TOKENS, TOOL_TOKENS, ModelFiles
 from phi4_engine.textflow import Vocabulary
-from phi4_engine.wire import Job
 
-# onnxruntime >= 1.29 and onnxruntime-genai >= 0.18 report to their maker unless this is set before they are loaded.
+# onnxruntime-genai >= 0.18 reports to its maker unless this is set before it is loaded.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-import numpy as np
 import onnxruntime_genai as og
 
-_GREEDY_BELOW = 1e-3
-"""Temperatures under this leave one candidate token anyway and would overflow the softmax."""
-_TOP_K = 50
-"""onnxruntime-genai's own default. Without it every token costs a sort of 200,064 logits."""
 
+class GenaiTokenizer:
+    """The tokenizer and chat template of a checked directory; raises RuntimeError when the runtime refuses it."""
 
-class GenaiCursor:
-    """A Generator with its KV cache."""
-
-    def __init__(self, model: Any, options: dict[str, Any]) -> None:
-        params = og.GeneratorParams(model)
-        params.set_search_options(**options)
-        self._generator = og.Generator(model, params)
-
-    def append(self, tokens: Sequence[int]) -> None:
-        """Prefill."""
-        self._generator.append_tokens(np.asarray(tokens, dtype=np.int32))
-
-    def next(self) -> int:
-        """Decode one token."""
-        self._generator.generate_next_token()
-        return int(self._generator.get_next_tokens()[0])
-
-    def finite(self) -> bool:
-        """Whether the scores of the next token are finite numbers."""
-        return bool(np.isfinite(self._generator.get_logits()).all())
-
-
-class GenaiBackend:
-    """A model loaded from a checked directory; raises RuntimeError when the runtime refuses it."""
-
-    def __init__(self, files: ModelFiles, *, context_length: int, threads: int) -> None:
-        config = og.Config(str(files.directory))
-        config.clear_providers()
-        config.overlay(json.dumps(overlay(context_length, threads)))
-        self._model = og.Model(config)
-        self._tokenizer = og.Tokenizer(self._model)
+    def __init__(self, files: ModelFiles) -> None:
+        self._tokenizer = og.Tokenizer(str(files.directory))
         self._template = files.chat_template
         self._vocabulary = self._read_vocabulary(files)
 
@@ -68,10 +35,6 @@ class GenaiBackend:
             json.dumps(list(messages)), template_str=self._template, add_generation_prompt=True
         )
         return [int(token) for token in self._tokenizer.encode(prompt)]
-
-    def open(self, job: Job, max_length: int) -> GenaiCursor:
-        """An empty sequence. max_length is always set: unset, the cache of the whole 131,072 tokens is allocated."""
-        return GenaiCursor(self._model, search_options(job, max_length))
 
     def decoder(self) -> Callable[[int], str]:
         """A tokenizer stream of its own: it keeps the bytes of incomplete characters."""
@@ -92,38 +55,3 @@ class GenaiBackend:
             tool_open=ids.get(TOOL_TOKENS[0]),
             tool_close=ids.get(TOOL_TOKENS[1]),
         )
-
-
-def overlay(context_length: int, threads: int) -> dict[str, Any]:
-    """What this host decides about the session, laid over the model's genai_config.json.
-
-    Spinning worker threads burn whole cores after each request; `allow_spinning` 0 makes them sleep. The thread count
-    is always given: left to itself the runtime ignores cpusets and quotas.
-    """
-    session = {
-        "intra_op_num_threads": threads,
-        "inter_op_num_threads": 1,
-        "session.intra_op.allow_spinning": "0",
-    }
-    return {"model": {"decoder": {"session_options": session}}, "search": {"max_length": context_length}}
-
-
-def search_options(job: Job, max_length: int) -> dict[str, Any]:
-    """Every option that matters, so that no default of the model's configuration decides for the caller."""
-    sample = job.temperature >= _GREEDY_BELOW and job.top_p > 0
-    options: dict[str, Any] = {
-        "max_length": max_length,
-        "min_length": 0,
-        "num_beams": 1,
-        "repetition_penalty": 1.0,
-        "do_sample": sample,
-    }
-    if sample:
-        seed = int.from_bytes(os.urandom(4), "big") if job.seed is None else job.seed
-        options |= {
-            "temperature": job.temperature,
-            "top_p": job.top_p,
-            "top_k": _TOP_K,
-            "random_seed": seed & 0x7FFF_FFFF,
-        }
-    return options

@@ -1,6 +1,6 @@
-"""One answer, from prompt to last token, advanced one bounded unit of work at a time.
+"""The text side of one answer: its prompt and limit before, and from each token what the client may see.
 
-Pure against the `Backend` protocol: tests put a scripted backend there, the worker puts onnxruntime-genai there.
+Pure against the `Tokenizer` protocol: tests put a scripted one there, the worker puts onnxruntime-genai's there.
 """
 
 from __future__ import annotations
@@ -8,32 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from phi4_engine.errors import EngineError
+from phi4_engine.errors import EngineError, too_long
 from phi4_engine.textflow import TextFlow, Vocabulary
 from phi4_engine.wire import FinishReason, Job
 
-PREFILL_CHUNK = 128
-"""Tokens per prefill call. It bounds three things: how long a cancel waits, how long the worker is silent, and the
-memory of the logits, which the graph computes for every prompt token: 200,064 x 4 bytes x 128 = 102 MB, where 4,096
-tokens at once would take 3.3 GB.
-"""
 
-
-class Cursor(Protocol):
-    """A sequence in the model: the KV cache and the sampling parameters of one answer."""
-
-    def append(self, tokens: Sequence[int]) -> None:
-        """Prefill: the model has seen these tokens after the call."""
-
-    def next(self) -> int:
-        """Decode: one more token, which the model has then seen too."""
-
-    def finite(self) -> bool:
-        """Whether every score for the token after the prompt is a finite number. For right after prefill."""
-
-
-class Backend(Protocol):
-    """A loaded model."""
+class Tokenizer(Protocol):
+    """From messages to tokens, and back."""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -41,9 +22,6 @@ class Backend(Protocol):
 
     def encode(self, messages: Sequence[dict[str, Any]]) -> Sequence[int]:
         """The prompt tokens of a conversation, the opening of the assistant's turn included."""
-
-    def open(self, job: Job, max_length: int) -> Cursor:
-        """An empty sequence that can hold `max_length` tokens, prompt and answer together."""
 
     def decoder(self) -> Callable[[int], str]:
         """A fresh decoder of single tokens that withholds incomplete characters."""
@@ -59,24 +37,17 @@ class JobRefusedError(EngineError):
 
 
 class Generation:
-    """After construction the prompt fits. Call `advance` until `finished` is set; dropping it frees the cache."""
+    """After construction the prompt fits. Push tokens until `finished` is set."""
 
-    def __init__(self, backend: Backend, job: Job, context_length: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, job: Job, context_length: int) -> None:
         self.id = job.id
-        self._backend = backend
-        self._prompt = list(backend.encode(job.messages))
-        self.prompt_tokens = len(self._prompt)
-        room = context_length - self.prompt_tokens
+        self.prompt = list(job.prompt or tokenizer.encode(job.messages))
+        room = context_length - len(self.prompt)
         if room < 1:
-            raise JobRefusedError(
-                "context_length_exceeded",
-                f"This model's context length is {context_length} tokens, and the messages take {self.prompt_tokens} "
-                f"tokens, which leaves none for the answer. Shorten the messages.",
-            )
+            raise JobRefusedError("context_length_exceeded", too_long(context_length, len(self.prompt)))
         self._limit = room if job.max_tokens is None else min(room, job.max_tokens)
-        self._cursor = backend.open(job, self.prompt_tokens + self._limit)
-        self._flow = TextFlow(backend.vocabulary, backend.decoder(), job.stop)
-        self._seen = 0
+        self._stop = tokenizer.vocabulary.stop
+        self._flow = TextFlow(tokenizer.vocabulary, tokenizer.decoder(), job.stop)
         self.completion_tokens = 0
         self.finished: FinishReason | None = None
 
@@ -85,26 +56,10 @@ class Generation:
         """What the model wrote between its tool-call tokens, None without any."""
         return self._flow.tool_text
 
-    @property
-    def prefilled(self) -> bool:
-        """Whether the model has seen the whole prompt."""
-        return self._seen >= self.prompt_tokens
-
-    @property
-    def finite(self) -> bool:
-        """Whether the model's scores are numbers; ask right after prefill."""
-        return self._cursor.finite()
-
-    def advance(self) -> str:
-        """One prefill chunk or one token; returns the text that may be sent now."""
-        if not self.prefilled:
-            chunk = self._prompt[self._seen : self._seen + PREFILL_CHUNK]
-            self._cursor.append(chunk)
-            self._seen += len(chunk)
-            return ""
-        token = self._cursor.next()
+    def push(self, token: int) -> str:
+        """The text that may be sent after this token."""
         self.completion_tokens += 1
-        if token in self._backend.vocabulary.stop:
+        if token in self._stop:
             return self._finish("stop")
         text = self._flow.push(token)
         if self._flow.stopped:

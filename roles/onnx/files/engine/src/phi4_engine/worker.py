@@ -1,22 +1,32 @@
 """The model process: reads commands from one pipe, writes events to another, generates in between.
 
-It is a process of its own because onnxruntime-genai holds the interpreter lock through load, prefill and every token;
-in the web process /health would not answer meanwhile. One loop and no threads: between two units of work it looks at
-its commands, so a cancel takes effect within one prefill chunk or one token.
+It is a process of its own because the tokenizer holds the interpreter lock and sampling is Python's own work; in the
+web process /health would wait for both. Two threads: one reads commands and tokenizes, so that a prompt that does not
+fit is refused and a cancel is heard while the graph runs; the other runs the decode loop, one unit of work at a time.
 """
 
 from __future__ import annotations
 
 import os
-import select
+import queue
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from phi4_engine import modeldir, settings
-from phi4_engine.errors import EX_CONFIG, ConfigurationError
-from phi4_engine.generation import Backend, Generation, JobRefusedError
+from phi4_engine.errors import EX_CONFIG, ConfigurationError, EngineError
+from phi4_engine.generation import Generation, JobRefusedError, Tokenizer
+from phi4_engine.loop.decode import Answer, DecodeLoop, Failed, Model, Token
+from phi4_engine.loop.rows import Rows
+from phi4_engine.loop.sampling import Sampler
+from phi4_engine.loop.schedule import WHOLE_PIECE, Schedule
 from phi4_engine.wire import (
     Alive,
     Command,
@@ -28,112 +38,174 @@ from phi4_engine.wire import (
     Refused,
     Started,
     Text,
+    Tokenized,
     decode_command,
     encode_event,
 )
 
 BEAT_SECONDS = 1.0
-_WARM_UP = Job(id="warm-up", messages=({"role": "user", "content": "Hi"},), max_tokens=1, temperature=0.0, top_p=1.0)
+_WARM_UP = ({"role": "user", "content": "Hi"},)
 
 
 class Pipes:
-    """Line-wise commands in, events out. Reading never blocks longer than asked; writing blocks until written."""
+    """Line-wise commands in, for one thread; events out, for any. Writing blocks until it is written."""
 
     def __init__(self, input_fd: int, output_fd: int) -> None:
         self._input = input_fd
         self._output = output_fd
-        self._buffer = b""
-        self.closed = False
+        self._writing = threading.Lock()
         self.last_sent = time.monotonic()
 
-    def commands(self, *, wait: bool) -> list[Command]:
-        """Everything that has arrived; with `wait`, at least one command or the end of the pipe (`closed`)."""
-        found: list[Command] = []
-        while not self.closed:
-            block = wait and not found
-            if not block and not select.select([self._input], [], [], 0)[0]:
-                break
-            chunk = os.read(self._input, 65_536)
-            self.closed = not chunk
-            *lines, self._buffer = (self._buffer + chunk).split(b"\n")
-            found += [decode_command(line) for line in lines]
-        return found
+    def commands(self) -> Iterator[Command]:
+        """Every command as it arrives, until the other end is closed."""
+        buffer = b""
+        while chunk := os.read(self._input, 65_536):
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            yield from map(decode_command, lines)
 
-    def send(self, event: Event) -> None:
-        """The event is in the pipe after this."""
-        data = memoryview(encode_event(event))
-        while data:
-            data = data[os.write(self._output, data) :]
-        self.last_sent = time.monotonic()
+    def send(self, *events: Event) -> None:
+        """The events are in the pipe after this, in this order."""
+        data = memoryview(b"".join(map(encode_event, events)))
+        with self._writing:
+            while data:
+                data = data[os.write(self._output, data) :]
+            self.last_sent = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A loaded model."""
+
+    tokenizer: Tokenizer
+    model: Model
+    reuse: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """An answer on its way: its tokens in the loop, its text."""
+
+    answer: Answer
+    generation: Generation
 
 
 class Worker:
-    """Runs the jobs it is given, one unit of each in turn. The web process decides how many run at once."""
+    """Runs the jobs it is given. The web process decides how many run at once; what has no row yet waits for one."""
 
     def __init__(self, backend: Backend, pipes: Pipes, context_length: int) -> None:
-        self._backend = backend
+        self._tokenizer = backend.tokenizer
         self._pipes = pipes
         self._context_length = context_length
-        self._tasks: dict[str, Generation] = {}
+        self._loop = DecodeLoop(backend.model, Rows(backend.model.cache, reuse=backend.reuse), Schedule())
+        self._inbox: queue.SimpleQueue[Task | Command | None] = queue.SimpleQueue()
+        self._tasks: dict[str, Task] = {}
 
     def run(self) -> None:
         """Serves until the command pipe is closed."""
-        while not self._pipes.closed:
-            for command in self._pipes.commands(wait=not self._tasks):
-                self._obey(command)
-            for job_id, generation in list(self._tasks.items()):
-                if self._advance(generation):
-                    del self._tasks[job_id]
-            if time.monotonic() - self._pipes.last_sent >= BEAT_SECONDS:
-                self._pipes.send(Alive())
+        threading.Thread(target=self._listen, name="commands", daemon=True).start()
+        while self._obey():
+            outcomes = self._loop.advance()
+            events = [event for outcome in outcomes for event in self._told(outcome)]
+            if events or time.monotonic() - self._pipes.last_sent >= BEAT_SECONDS:
+                self._pipes.send(*(events or [Alive()]))
 
-    def _obey(self, command: Command) -> None:
-        if command.name == "cancel":
-            self._tasks.pop(command.id, None)
-        elif command.name == "ping":
-            self._pipes.send(Alive())
-        elif command.job is not None:
-            self._begin(command.job)
+    def _listen(self) -> None:
+        """In a thread of its own: hands on what arrives, and None when nothing more can."""
+        try:
+            for command in self._pipes.commands():
+                if command.name == "tokenize" and command.job is not None:
+                    self._tokenize(command.job)
+                elif command.job is not None:
+                    self._begin(command.job)
+                else:
+                    self._inbox.put(command)
+                    if command.name == "cancel":
+                        self._loop.interrupt(command.id)
+        except BrokenPipeError:
+            pass  # the web process is gone: there is nobody to tell
+        finally:
+            self._inbox.put(None)
+            self._loop.interrupt(None)
+
+    def _tokenize(self, job: Job) -> None:
+        try:
+            prompt = [int(token) for token in self._tokenizer.encode(job.messages)]
+        except (RuntimeError, ValueError) as error:
+            self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
+        else:
+            fits = len(prompt) < self._context_length
+            self._pipes.send(Tokenized(job.id, len(prompt), prompt if fits else []))
 
     def _begin(self, job: Job) -> None:
         try:
-            generation = Generation(self._backend, job, self._context_length)
+            generation = Generation(self._tokenizer, job, self._context_length)
         except JobRefusedError as error:
             self._pipes.send(Refused(job.id, error.code, error.message))
         except (RuntimeError, ValueError) as error:
             self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
         else:
-            self._tasks[job.id] = generation
-            self._pipes.send(Started(job.id, generation.prompt_tokens))
+            sampler = Sampler(job.temperature, job.top_p, job.seed)
+            answer = Answer(job.id, np.array(generation.prompt, np.int32), sampler)
+            self._pipes.send(Started(job.id, len(generation.prompt)))
+            self._inbox.put(Task(answer, generation))
 
-    def _advance(self, generation: Generation) -> bool:
-        """One unit of work, its text sent at once; true when the answer is complete."""
-        try:
-            text = generation.advance()
-        except (RuntimeError, ValueError) as error:
-            self._pipes.send(Refused(generation.id, "generation_failed", f"the model runtime failed: {error}"))
-            return True
-        count = generation.completion_tokens
-        if text:
-            self._pipes.send(Text(generation.id, text, count))
-        if generation.finished is None:
-            return False
-        self._pipes.send(Finished(generation.id, generation.finished, count, tool_text=generation.tool_text))
+    def _obey(self) -> bool:
+        """Everything that has arrived is taken up; waits while there is nothing to do. False at the end."""
+        while not self._inbox.empty() or self._loop.idle:
+            found = self._inbox.get()
+            if found is None:
+                return False
+            if isinstance(found, Task):
+                self._tasks[found.answer.id] = found
+                self._loop.add(found.answer)
+            elif found.name == "cancel" and self._tasks.pop(found.id, None) is not None:
+                self._loop.drop(found.id)
+            elif found.name == "ping":
+                self._pipes.send(Alive())
         return True
 
+    def _told(self, outcome: Token | Failed) -> Iterator[Event]:
+        """What the web process hears of it; an answer that is over has left the loop after this."""
+        task = self._tasks[outcome.id]
+        if isinstance(outcome, Failed):
+            del self._tasks[outcome.id]
+            yield Refused(outcome.id, "generation_failed", f"the model runtime failed: {outcome.message}")
+            return
+        generation = task.generation
+        text, count = generation.push(outcome.token), generation.completion_tokens
+        if text:
+            yield Text(outcome.id, text, count)
+        if generation.finished is not None:
+            del self._tasks[outcome.id]
+            self._loop.drop(outcome.id)
+            yield Finished(outcome.id, generation.finished, count, generation.tool_text, task.answer.cached)
 
-def _prove(backend: Backend, context_length: int) -> None:
-    """After it the model has generated one token from real numbers.
 
-    Raises ConfigurationError when its scores are not numbers: such a model still yields tokens, all meaningless.
+def _prove(backend: Backend, context_length: int) -> float:
+    """After it the model has read a prompt and decoded a token, both with real numbers.
+
+    Returns the seconds that the largest piece of a prompt may take.
+
+    Raises EngineError when its scores are not numbers: such a model still yields tokens, all meaningless.
     """
-    warm_up = Generation(backend, _WARM_UP, context_length)
-    while not warm_up.prefilled:
-        warm_up.advance()
-    if not warm_up.finite:
-        raise ConfigurationError("the model computes scores that are not finite numbers: its weights are damaged")
-    while warm_up.finished is None:
-        warm_up.advance()
+    prompt = np.array(backend.tokenizer.encode(_WARM_UP), np.int32)
+    if len(prompt) >= context_length:
+        raise EngineError(f"a context of {context_length} tokens has no room for the shortest prompt, {len(prompt)}")
+    began = time.monotonic()
+    for start in range(0, len(prompt), WHOLE_PIECE):
+        scores = backend.model.read(0, start, prompt[start : start + WHOLE_PIECE])
+    # Few tokens take more time each than many do, so that this is rather too long.
+    seconds = (time.monotonic() - began) * WHOLE_PIECE / min(len(prompt), WHOLE_PIECE)
+    _require_finite(scores)
+    rows = len(backend.model.cache[0])
+    tokens = np.full(rows, scores.argmax(), np.int32)
+    _require_finite(backend.model.step(0, tokens, np.full(rows, len(prompt), np.int32)))
+    return seconds
+
+
+def _require_finite(scores: NDArray[Any]) -> None:
+    if not np.isfinite(scores).all():
+        raise EngineError("the model computes scores that are not finite numbers: its weights are damaged")
 
 
 def serve(load: Callable[[], Backend], pipes: Pipes, context_length: int) -> int:
@@ -141,14 +213,14 @@ def serve(load: Callable[[], Backend], pipes: Pipes, context_length: int) -> int
     started = time.monotonic()
     try:
         backend = load()
-        _prove(backend, context_length)
+        piece_seconds = _prove(backend, context_length)
     except ConfigurationError as error:
         pipes.send(LoadFailed(str(error)))
         return EX_CONFIG
-    except (RuntimeError, ValueError, JobRefusedError, MemoryError, ImportError) as error:
+    except (RuntimeError, ValueError, EngineError, MemoryError, ImportError) as error:
         pipes.send(LoadFailed(f"the model cannot be loaded: {_one_line(error)}"))
         return 1
-    pipes.send(Ready(time.monotonic() - started))
+    pipes.send(Ready(time.monotonic() - started, piece_seconds))
     try:
         Worker(backend, pipes, context_length).run()
     except BrokenPipeError:
@@ -175,10 +247,12 @@ def main() -> int:
     chosen = settings.load(os.environ)
 
     def load() -> Backend:
-        from phi4_engine.genai import GenaiBackend
+        from phi4_engine.genai import GenaiTokenizer
+        from phi4_engine.loop.session import Session
 
         files = modeldir.inspect(chosen.model_dir)
-        return GenaiBackend(files, context_length=chosen.context_length, threads=chosen.threads)
+        session = Session(files, rows=chosen.parallel, capacity=chosen.context_length, threads=chosen.threads)
+        return Backend(GenaiTokenizer(files), session, reuse=chosen.prefix_cache)
 
     return serve(load, pipes, chosen.context_length)
 

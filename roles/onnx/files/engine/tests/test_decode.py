@@ -1,0 +1,190 @@
+"""Many answers in one loop: each is what it would be alone. The model is scripted; `test_session` has a real one."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scripted import ScriptedModel, alone, failures, play, requests
+
+from phi4_engine.loop.decode import Answer, DecodeLoop, Failed, Token
+from phi4_engine.loop.rows import Rows
+from phi4_engine.loop.sampling import Sampler
+from phi4_engine.loop.schedule import Schedule
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_every_answer_is_what_it_is_alone(seed: int) -> None:
+    dice = random.Random(seed)
+    wanted = requests(dice, 12, longest=200, vocabulary=97, units=80)
+    found = play(ScriptedModel(rows=4), wanted, reuse=seed % 5 != 0)
+    for one in wanted:
+        told = alone(one.prompt, one.tokens, one.sampler())
+        if one.leaves is None:
+            assert found[one.id] == told
+        else:
+            assert found[one.id] == told[: len(found[one.id])]
+
+
+def answer(name: str, prompt: list[int]) -> Answer:
+    return Answer(name, np.array(prompt, np.int32), Sampler(0.0, 1.0))
+
+
+def loop_over(model: Any, **how: Any) -> DecodeLoop:
+    return DecodeLoop(model, Rows(model.cache), Schedule(), **how)
+
+
+def test_those_who_decode_share_one_run() -> None:
+    model = ScriptedModel()
+    loop = loop_over(model)
+    for number in range(4):
+        loop.add(answer(f"a{number}", [number, 1, 2]))
+    while len(loop.advance()) < 4:
+        pass
+    assert model.runs[-1] == (0, 4, 1)
+
+
+def test_a_row_that_leaves_in_the_middle_leaves_no_gap() -> None:
+    model = ScriptedModel()
+    loop = loop_over(model)
+    for number in range(4):
+        loop.add(answer(f"a{number}", [number, 1, 2]))
+    while len(loop.advance()) < 4:
+        pass
+    loop.drop("a1")
+    assert {one.id for one in loop.advance()} == {"a0", "a2", "a3"}
+    assert model.runs[-1][1:] == (3, 1), "three neighbours, one run"
+
+
+def test_a_prompt_and_those_who_decode_take_turns() -> None:
+    model = ScriptedModel()
+    loop = loop_over(model, clock=itertools.count(step=10.0).__next__)  # every piece takes ten seconds
+    loop.add(answer("quick", [1, 2, 3]))
+    loop.advance()
+    loop.add(answer("long", list(range(90)) * 2))
+    for _ in range(8):
+        loop.advance()
+    assert [width for _, _, width in model.runs[1:]] == [1, 16] * 4
+
+
+def test_a_run_that_fails_for_one_row_fails_for_that_one_alone() -> None:
+    model = ScriptedModel()
+    loop = loop_over(model)
+    for number in (5, 6, 7):
+        loop.add(answer(f"a{number}", [number, 1, 2]))
+    found: dict[str, list[int]] = {f"a{number}": [] for number in (5, 6, 7)}
+    while len(outcomes := loop.advance()) < 3:
+        for one in outcomes:
+            found[one.id].append(one.token)  # type: ignore[union-attr]
+    for one in outcomes:
+        found[one.id].append(one.token)  # type: ignore[union-attr]
+    model.fails_at = 6
+    outcomes = loop.advance()
+    assert failures(outcomes) == ["a6"]
+    for one in outcomes:
+        if isinstance(one, Token):
+            found[one.id].append(one.token)
+    for name in ("a5", "a7"):
+        assert found[name] == alone([int(name[1]), 1, 2], len(found[name]), Sampler(0.0, 1.0))
+    assert {one.id for one in loop.advance()} == {"a5", "a7"}
+
+
+def test_a_prompt_that_cannot_be_read_fails_and_its_row_is_used_again() -> None:
+    model = ScriptedModel(rows=1)
+    model.fails_at = 6
+    loop = loop_over(model)
+    loop.add(answer("bad", [6] * 40))
+    loop.add(answer("good", [6] * 39 + [7]))
+    assert failures(loop.advance()) == ["bad"]
+    model.fails_at = None
+    outcomes = loop.advance()
+    assert [one.id for one in outcomes] == ["good"]
+    assert model.runs[-1] == (0, 1, 40), "nothing of the failed reading was used"
+
+
+class Broken(ScriptedModel):
+    def step(self, first: int, tokens: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[Any]:
+        found = super().step(first, tokens, lengths)
+        found[0, 3] = np.nan
+        return found
+
+
+def test_scores_that_are_no_numbers_fail_their_answer_alone() -> None:
+    loop = loop_over(Broken())
+    loop.add(answer("a", [1, 2]))
+    loop.add(answer("b", [3, 4]))
+    while len(outcomes := loop.advance()) < 2:
+        assert not failures(outcomes) or outcomes[0].id == "a"
+        if failures(outcomes):
+            return
+    [first, second] = outcomes
+    assert isinstance(first, Failed)
+    assert isinstance(second, Token)
+
+
+class Stoppable(ScriptedModel):
+    """Reading is stopped by `meanwhile`, as another thread would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.halted = False
+        self.meanwhile: Any = None
+
+    def read(self, row: int, start: int, tokens: NDArray[np.int32]) -> NDArray[Any]:
+        assert not self.halted, "told to stop before it ran"
+        if self.meanwhile is not None:
+            self.meanwhile()
+        if self.halted:
+            raise RuntimeError("exiting due to terminate flag being set to true")
+        return super().read(row, start, tokens)
+
+    def halt(self, stop: bool) -> None:
+        self.halted = stop
+
+
+def test_an_interrupted_piece_is_read_again_unless_the_answer_is_dropped() -> None:
+    model = Stoppable()
+    loop = loop_over(model)
+    prompt = list(range(90)) * 2
+    loop.add(answer("a", prompt))
+    model.meanwhile = lambda: loop.interrupt("a")
+    assert loop.advance() == []
+    model.meanwhile = lambda: loop.interrupt("another")
+    assert loop.advance() == []
+    [token] = loop.advance()
+    assert isinstance(token, Token)
+    assert [token.token] == alone(prompt, 1, Sampler(0.0, 1.0))
+    loop.interrupt("a")
+    loop.drop("a")
+    assert loop.idle
+
+
+class Ready(ScriptedModel):
+    """Scores as wide as the real ones, without the work."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=4096)
+        self._wide = np.random.default_rng(1).normal(size=(4, 200_064)).astype(np.float32)
+
+    def _run(self, first: int, tokens: NDArray[np.int32], lengths: NDArray[Any]) -> NDArray[Any]:
+        return self._wide[: len(tokens)]
+
+
+def test_a_step_of_four_costs_three_milliseconds_of_python_at_most() -> None:
+    loop = loop_over(Ready())
+    for number in range(4):
+        loop.add(Answer(f"a{number}", np.arange(1000, dtype=np.int32), Sampler(0.8, 0.95, number)))
+    while len(loop.advance()) < 4:
+        pass
+    seconds = []
+    for _ in range(40):
+        began = time.thread_time()
+        loop.advance()
+        seconds.append(time.thread_time() - began)
+    assert statistics.median(seconds) < 0.003
