@@ -3,7 +3,7 @@
 The script is what an operator would write who knows exactly what is wanted: one archive over one SSH connection to each
 host, all hosts at once: wheels, model, units and settings as `provision` left them on a host before. There it makes the
 environment, installs the same locked wheels with the same pip, compiles them, starts the units and waits for an answer.
-It takes no lock, looks at no hardware, verifies no model byte, and can neither go on nor go back.
+It takes no lock, looks at no hardware, verifies no model byte, and can neither go on nor go back. It leaves pip behind.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ sha256sum {" ".join(UNITS)} environment {" ".join(f"/etc/systemd/system/{unit}" 
 readlink engine model /opt/phi4-edge/current
 (cd model/ && sha256sum *)
 cd engine/lib/python3*/site-packages
-find . -type f ! -name '*.pyc' ! -name RECORD ! -name INSTALLER ! -name REQUESTED \\
-  ! -name direct_url.json | sort | xargs sha256sum | sha256sum
+find . -type f ! -name '*.pyc' ! -name RECORD ! -name INSTALLER ! -name REQUESTED ! -name direct_url.json \\
+  ! -path './pip/*' ! -path './pip-*' | sort | xargs sha256sum | sha256sum
 {CURL} | grep -o '"completion_tokens": *[1-9][0-9]*' > /dev/null && echo answers
 """
 INSTALL = """\

@@ -78,6 +78,8 @@ def digest(*relative: str) -> str:
 ONNX_ENGINE = ("roles/onnx/files/engine/src", "roles/onnx/files/engine/locks")
 # What Ollama's folder of models is made with, beside the weights and the variants of the plan.
 OLLAMA_STORE = ("roles/ollama/templates/chat.gotmpl", "roles/ollama/files/create.py")
+# What an engine of ours takes as numbers, beside its code: the planner and the engine read the same file.
+_BOUNDS = "files/engine/src/phi4_engine/bounds.json"
 ENGINE_PACKAGE, PLUGINS = "roles/onnx/files/engine/src", "roles/vllm/files/plugin"
 # Programs of ours that gateways get as single files, by their names there.
 PROGRAMS = {
@@ -94,6 +96,11 @@ HEALING = ("hostaround.py", "hostlib.py", "hostlockstate.py", "hostprivate.py", 
 PACKAGED = {PORT: "hostport.py", **{name: name for name in HEALING}}
 # Those that are code, and no part of another file.
 _CODE = ("load.py", "tool_parser.py", "tool_calls.py", "heal.py", *PACKAGED)
+
+
+def bounds(engine: str) -> Path:
+    """Path of the file with what an engine of ours takes as numbers; engines of others have none."""
+    return roles() / engine / _BOUNDS
 
 
 def program(name: str) -> Path:

@@ -32,6 +32,7 @@ COMMANDS = {
     "rollback": "Return each host to its previous release.",
     "status": "Say what each host serves, and what drifted.",
     "verify": "Ask every host the same questions, and compare the answers.",
+    "bench": "Measure how fast the model is on each host; plans use it.",
     "ask": "Ask the model on the hosts a question.",
     "doctor": "Look for what would get in the way, and say how to fix it.",
     "rollout": "List past rollouts, and show one.",

@@ -11,6 +11,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 try:
+    from phi4_edge.core.plan.changes import settings_alone
     from phi4_edge.remote import action
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
@@ -38,7 +39,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         told = [f"role {role}: {message}" for role, messages in wrong.items() for message in messages]
         if told:
             return {"changed": False, "failed": True, "msg": "Validation of arguments failed:\n" + "\n".join(told)}
-        return {"changed": False, "msg": "What is set for the roles is as they specify it"}
+        alone = settings_alone(plan) and not self._task.check_mode
+        return {"changed": False, "msg": "What is set for the roles is as they specify it", "settings_alone": alone}
 
     def _options(self, role: str) -> dict[str, Any]:
         """The options of the role's main entry point."""

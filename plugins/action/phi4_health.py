@@ -10,17 +10,14 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge.core.engines import serving
     from phi4_edge.errors import Phi4EdgeError
-    from phi4_edge.remote import action
+    from phi4_edge.remote import action, gate
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
 # Seconds of each, by operation.
 TIMES = {"gate": ("start_seconds", "generation_seconds", "stability_seconds"),
          "watch": ("generation_seconds", "watch_seconds")}  # fmt: skip
-# What the host needs besides: its own looks at systemd, Docker and the journal.
-SPARE_SECONDS = 300.0
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -52,14 +49,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         rehearsal = boolean(self._task.args.get("rehearsal", False))
         plan = self._task.args["plan"]
         times = {name: float(self._task.args[name]) for name in TIMES[do]}
-        if do == "gate":
-            times["start_seconds"] = times["start_seconds"] or serving.start_seconds(plan)
-        # The gate generates once; a watch does at its begin and at its end.
-        seconds = sum(times.values()) + times["generation_seconds"] + SPARE_SECONDS
         try:
-            there = action.placed(self._task.args)
-            question = serving.question(plan, there, rehearsal)
-            args = {"rehearsal": rehearsal, **question, **times, "receipt": f"{there.state}/receipt.json"}
+            args, seconds = gate.question(plan, action.placed(self._task.args), rehearsal, times)
             answer = action.on_host(self, task_vars or {}, ("health", do, do), args, seconds=seconds)
         except Phi4EdgeError as error:
             result = action.failure(error)

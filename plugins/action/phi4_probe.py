@@ -22,7 +22,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _requires_connection = True
-    _VALID_ARGS = frozenset({"verify_seconds", "deep", "root", "state"})
+    _VALID_ARGS = frozenset({"verify_seconds", "deep", "sample", "root", "state"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The facts document, under its own key and as a fact. A host without an answer is a failed host."""
@@ -34,7 +34,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             deep = boolean(self._task.args.get("deep", False))
             args, seconds = probe.arguments(there, verify, deep), verify + probe.SPARE_SECONDS
             answer = action.on_host(self, variables, probe.OPERATION, args, seconds=seconds)
+            document = probe.document(answer, str(variables.get("inventory_hostname", "")), there)
+            if boolean(self._task.args.get("sample", False)):
+                document = probe.sampled(document, lambda operation: action.on_host(self, variables, operation, {}))
         except Phi4EdgeError as error:
             return action.failure(error)
-        document = probe.document(answer, str(variables.get("inventory_hostname", "")), there)
         return {"changed": False, "phi4_facts": document, "ansible_facts": {"phi4_facts": document}}

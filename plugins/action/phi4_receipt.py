@@ -9,9 +9,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge.core import layout
     from phi4_edge.core.facts import receipt
     from phi4_edge.remote import action
+    from phi4_edge.remote.gate import committed
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -37,8 +37,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if do == "commit":
             if not check and gate.get("release") != plan["release"]:
                 return {"changed": False, "failed": True, "msg": receipt.without_gate(plan["release"])}
-            told = receipt.body(plan, str(variables.get("inventory_hostname")))
-            args["body"] = {**told, **receipt.containers(plan, images)}
-            args["files"] = [f"/etc/systemd/system/{unit}" for unit in layout.UNITS]
+            args |= committed(plan, images, str(variables.get("inventory_hostname")))
             args["proof"] = str(gate.get("proof") or "")
         return action.task(self, variables, ("receipt", "receipt", do), args)

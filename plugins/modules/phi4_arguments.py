@@ -38,4 +38,8 @@ msg:
   description: That all is well, or what is wrong with which role's variables.
   returned: always
   type: str
+settings_alone:
+  description: Whether the plan changes nothing but settings, so that nothing is to be delivered; false in check mode.
+  returned: success
+  type: bool
 """

@@ -10,6 +10,7 @@ from phi4_edge.artifacts.convert.worker import SOURCE, run_worker
 from phi4_edge.artifacts.store.store import Store
 
 # The published folder has the chat template in the tokenizer's configuration.
+AS_PUBLISHED = {"block_size": 32, "shared_embeddings": "false", "prune_lm_head": "false"}
 FILES = ("model.onnx", "model.onnx.data", "genai_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -22,7 +23,7 @@ def export(store: Store, folder: Path, **options: object) -> Path:
         "cache": str(folder / "cache"),
         "precision": onnx.PRECISION,
         "provider": onnx.PROVIDER,
-        "options": {**onnx.OPTIONS, "shared_embeddings": "false", **options},
+        "options": {**onnx.OPTIONS, **AS_PUBLISHED, **options},
     }
     run_worker(environment.ensure(store), "convert_onnx", arguments, folder, "no untied export", lambda line: None)
     config = json.loads((output / "tokenizer_config.json").read_text())
@@ -31,3 +32,8 @@ def export(store: Store, folder: Path, **options: object) -> Path:
     (output / "chat_template.jinja").unlink()
     assert sorted(path.name for path in output.iterdir()) == sorted(FILES)
     return output
+
+
+def template(folder: Path) -> str:
+    """The chat template of a published folder."""
+    return str(json.loads((folder / "tokenizer_config.json").read_text())["chat_template"])

@@ -14,7 +14,7 @@ import pytest
 from phi4_edge.artifacts.convert import environment, gguf, llamacpp, prover, tiny
 from phi4_edge.artifacts.convert.targets import convert
 from phi4_edge.artifacts.store import manifest
-from phi4_edge.artifacts.store.store import Store, default_root
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
 
@@ -45,15 +45,6 @@ back = gguf.quants.dequantize(packed, kind)
 error = float(np.sqrt(((numbers - back) ** 2).mean() / (numbers**2).mean()))
 print(json.dumps({"bytes": int(packed.shape[1]), "error": error, "zero": bool((back[3] == 0).all())}))
 """
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store that holds the tiny checkpoint: the one from outside when set."""
-    chosen = os.environ.get("PHI4_EDGE_STORE")
-    store = Store(default_root() if chosen else tmp_path_factory.mktemp("store"))
-    tiny.make(store, CATALOG, to="safetensors")
-    return store
 
 
 def read(store: Store, artifact: str) -> dict[str, Any]:

@@ -12,13 +12,11 @@ from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Architecture
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
-from tests.convert.test_gguf import shared
 from tests.unit.artifacts.convert.published_gguf import catalog, publish
 from tests.unit.artifacts.images.standin_registry import serving
 
 pytestmark = pytest.mark.convert
 VARIANT = "gguf-q8_0"
-__all__ = ["shared"]  # the fixture
 
 
 def test_a_converted_file_passes_as_a_published_one(

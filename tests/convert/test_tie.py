@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -12,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from phi4_edge.artifacts import delivery
-from phi4_edge.artifacts.convert import environment, tie, tiny
-from phi4_edge.artifacts.store.store import Store, default_root
+from phi4_edge.artifacts.convert import environment, tie
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.plan.model import PlannedModel
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
@@ -57,15 +56,6 @@ for tensor in model.graph.initializer:
 onnx.save(model, sys.argv[1])
 """
 PROMPTS = ["<|user|>Hello<|end|><|assistant|>", "What is 2+2?", "온도가 왜 오르나요?", "the pump stopped again"]
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store that holds the tiny model: the one from outside when set, for its environment is minutes of work."""
-    chosen = os.environ.get("PHI4_EDGE_STORE")
-    store = Store(default_root() if chosen else tmp_path_factory.mktemp("store"))
-    tiny.make(store, CATALOG)
-    return store
 
 
 @pytest.fixture(scope="session")
@@ -116,6 +106,14 @@ def test_a_store_with_nothing_else_gets_the_model_without_pytorch(
     assert prover.name.startswith("onnxruntime-")
     assert not list(prover.glob("lib/python3*/site-packages/torch"))
     assert not list((store.root / "tmp").iterdir())
+
+
+def test_an_export_with_logits_of_the_last_token_alone_stays_one(shared: Store, tmp_path: Path) -> None:
+    source = published.export(shared, tmp_path, prune_lm_head="true")
+    made, theirs = tmp_path / "tied", shared.path(shared.digest("tiny/onnx-int4"))
+    tie.tie(source, made)
+    assert answers(shared, made) == answers(shared, theirs)
+    assert (made / "model.onnx.data").read_bytes() == (theirs / "model.onnx.data").read_bytes()
 
 
 def test_an_asymmetric_export_is_refused(shared: Store, tmp_path: Path) -> None:

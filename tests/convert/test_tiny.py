@@ -1,4 +1,4 @@
-"""The real converter on the tiny model. One environment and one model per session, or those of PHI4_EDGE_STORE."""
+"""The real converter on the tiny model."""
 
 from __future__ import annotations
 
@@ -16,54 +16,19 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts.convert import environment, process, tiny
+from phi4_edge.artifacts.convert import process, tiny
 from phi4_edge.artifacts.convert.environment import Converter
 from phi4_edge.artifacts.convert.targets import convert
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.manifest import Manifest
-from phi4_edge.artifacts.store.store import Store, default_root
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
+from tests.convert.answers import generate
 
 pytestmark = pytest.mark.convert
 CATALOG = load_catalog()
 ONNX, CHECKPOINT = "tiny/onnx-int4", "tiny/safetensors"
-
-GENERATE = """
-import json, sys
-import onnxruntime_genai as og
-folder, requests = sys.argv[1], json.loads(sys.argv[2])
-model = og.Model(folder)
-tokenizer = og.Tokenizer(model)
-template = open(folder + "/chat_template.jinja").read()
-for prompt, tokens, sampled in requests:
-    text = tokenizer.apply_chat_template(
-        json.dumps([{"role": "user", "content": prompt}]), template_str=template, add_generation_prompt=True)
-    ids = tokenizer.encode(text)
-    parameters = og.GeneratorParams(model)
-    parameters.set_search_options(max_length=len(ids) + tokens, do_sample=sampled, temperature=0.8, top_p=0.95)
-    generator = og.Generator(model, parameters)
-    generator.append_tokens(ids)
-    made = []
-    while not generator.is_done():
-        generator.generate_next_token()
-        made.append(int(generator.get_next_tokens()[0]))
-    print(json.dumps({"rendered": text, "count": len(made), "text": tokenizer.decode(made)}))
-"""
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store that holds the tiny model: the one from outside when set, for its environment is minutes of work."""
-    chosen = os.environ.get("PHI4_EDGE_STORE")
-    store = Store(default_root() if chosen else tmp_path_factory.mktemp("store"))
-    tiny.make(store, CATALOG)
-    return store
-
-
-@pytest.fixture(scope="session")
-def converter(shared: Store) -> Converter:
-    return environment.ensure(shared)
 
 
 @pytest.fixture
@@ -74,13 +39,6 @@ def fresh(shared: Store, tmp_path: Path) -> Store:
     for name in ("environments", "locks"):  # who makes one is waited for
         (root / name).symlink_to(shared.root / name)
     return Store(root)
-
-
-def generate(converter: Converter, folder: Path, *requests: tuple[str, int, bool]) -> list[dict[str, object]]:
-    """What the model in `folder` answers to each (prompt, tokens, sampled)."""
-    command = [converter.python, "-I", "-c", GENERATE, folder, json.dumps(requests)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def leftovers(store: Store) -> list[str]:

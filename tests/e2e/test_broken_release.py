@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge import content
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.store import Store
+from tests.e2e import other_version
 from tests.e2e.fleet import Fleet, Fleets
-from tests.e2e.gateway import ROOT, Cli, Gateway
+from tests.e2e.gateway import Cli, Gateway
 
 pytestmark = pytest.mark.e2e
 
@@ -59,14 +59,12 @@ def gateways(three: Fleet) -> list[Gateway]:
 
 def bad_version(folder: Path, name: str, place: str, instead: str) -> dict[str, str]:
     """Environment in which the command is another version of phi4-edge, whose engine has this in that place."""
-    for part in ("cli", *content.PARTS):
-        # Links in cli to the parts of the collection stay links.
-        shutil.copytree(ROOT / part, folder / part, True, shutil.ignore_patterns("__pycache__"))
+    environment = other_version.copied(folder)
     file = folder / "roles" / "onnx" / "files" / "engine" / "src" / "phi4_engine" / name
     text = file.read_text()
     assert text.count(place) == 1
     file.write_text(text.replace(place, instead))
-    return {"PYTHONPATH": str(folder / "cli")}
+    return environment
 
 
 def contained(three: Fleet, cli: Cli, outcomes: set[str]) -> str:

@@ -55,9 +55,15 @@ def doors(folder: Path) -> list[Door]:
 def _looking() -> list[Door]:
     lock = {**AT, "id": "run-1"}
     take = {**lock, "operation": "provision", "wait": 0, "stale_seconds": 30, "heartbeat_seconds": 10}
+    usage = {"compose": False, "project": "phi4-edge", "unit": "phi4-edge.service", "gpu": "", "seconds": 0}
     doctor = {"phi4_doctor": {"rounds": 0, **AT}}
     return [
         Door(("probe", "probe", "probe"), {"phi4_probe": AT}, checked=True),
+        Door(("probe", "bandwidth", "sample"), {"phi4_probe": {**AT, "sample": True}}, checked=True),
+        Door(("bench", "bench", "usage"), {"phi4_bench": {"do": "usage", **AT, "wish": usage}}),
+        Door(
+            ("bench", "bench", "keep"), {"phi4_bench": {"do": "keep", **AT, "wish": {"release": RELEASE, "record": {}}}}
+        ),
         Door(("doctor", "doctor", "doctor"), doctor, checked=True, part="root"),
         Door(("doctor", "login", "login"), doctor, checked=True, part="login"),
         Door(("lock", "lock", "take"), {"phi4_lock": {"do": "take", **take}}),
@@ -197,12 +203,25 @@ def _releases() -> list[Door]:
     }  # fmt: skip
     unchecked = {"verify", "rehearse", "rest", "rollback"}
     optional = {"rollback": {"plan"}}
+    # Of containers: their release is asked for its images before the rest is made.
+    changed = {
+        **plan,
+        "action": "change",
+        "changes": [],
+        "recovery": "none",
+        "webui": None,
+        "service_manager": "compose",
+    }
+    seconds = {"start_seconds": 1, "generation_seconds": 1, "stability_seconds": 0}
     return [
-        Door(
-            ("service", "release", do), {"phi4_release": {"do": do, **AT, **args}}, optional=optional.get(do, ()),
-            checked=do not in unchecked,
-        )
-        for do, args in more.items()
+        Door(("service", "release", "inherit"), {"phi4_change": {"plan": changed, **AT, **seconds}}),
+        *(
+            Door(
+                ("service", "release", do), {"phi4_release": {"do": do, **AT, **args}}, optional=optional.get(do, ()),
+                checked=do not in unchecked,
+            )
+            for do, args in more.items()
+        ),
     ]  # fmt: skip
 
 

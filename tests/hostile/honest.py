@@ -43,6 +43,9 @@ def answers() -> dict[str, Json]:
 def _of_looking() -> dict[str, Json]:
     return {
         "probe/probe/probe": {name: fixture()[name] for name in ("format", "sources")},
+        "probe/bandwidth/sample": {"one": 9_000_000_000, "all": 17_000_000_000, "threads": 4, "why": ""},
+        "bench/bench/usage": {"counted": True, "memory": 4_700_000_000, "vram": -1, "cpu": 0.01},
+        "bench/bench/keep": {"changed": True},
         "doctor/doctor/doctor": {"format": "phi4-edge/doctor-root/1", "sources": {}, "first": 1.0, "last": 2.0},
         "doctor/login/login": {
             "format": "phi4-edge/doctor-login/1", "user": "gw", "shell": "/bin/sh", "start_files": [], "first": 1.0,
@@ -105,6 +108,7 @@ def _of_releases() -> dict[str, Json]:
         "receipt/receipt/commit": {"changed": True, "file_count": 7, "pruned": ["r-000000000000"]},
         "receipt/receipt/sweep": {"changed": True, "pruned": ["r-000000000000"]},
         "service/release/stage": {**CHANGED, "diff": [], "reread": False},
+        "service/release/inherit": {"complete": False, "changed": False, "images": {}},
         "service/release/verify": {"verified": True},
         "service/release/rehearse": {"changed": False},
         "service/release/rest": {"changed": False, "ended": True},

@@ -25,6 +25,7 @@ FACTS = {
     "phi4_doctor",
     "phi4_gate",
     "phi4_exchange",
+    "phi4_bench",
     "phi4_webui",
 }
 # Keys that are ours or Ansible's own in a result, although Ansible acts on them.

@@ -33,6 +33,10 @@ def variable(name: str) -> Reached:
     return lambda _plan, seen, value: seen.environment.get(name) == str(value)
 
 
+def listed(name: str) -> Reached:
+    return lambda _plan, seen, value: seen.environment.get(name) == ",".join(value)
+
+
 def option(name: str) -> Reached:
     return lambda _plan, seen, value: seen.option(name) == str(value)
 
@@ -83,7 +87,11 @@ TABLE: Mapping[str, Mapping[str, Reached]] = {
         "queue": variable("PHI4_QUEUE"),
         "max_tokens": variable("PHI4_MAX_TOKENS"),
         "container_port": both(variable("PHI4_PORT"), held("port")),
-        "allowed_hosts": lambda _plan, seen, value: seen.environment.get("PHI4_ALLOWED_HOSTS") == ",".join(value),
+        "allowed_hosts": listed("PHI4_ALLOWED_HOSTS"),
+        "cors_origins": listed("PHI4_CORS_ORIGINS"),
+        "connections": variable("PHI4_CONNECTIONS"),
+        "deadline_seconds": variable("PHI4_DEADLINE_SECONDS"),
+        "metrics": lambda _plan, seen, value: seen.environment.get("PHI4_METRICS") == ("on" if value else "off"),
     },
     "ollama": {
         **COMMON,

@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     # What a host is asked and answers; the action plugins call it.
     "remote": {"core", "content", "errors", "__init__"},
     "report": EDGE,
-    "data": {"core", "documents", "errors"},
+    "data": {"content", "core", "documents", "errors"},
     "core": {"errors", "__init__"},
     "content": set(),
     "ansible_version": {"errors"},

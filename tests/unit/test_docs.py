@@ -19,6 +19,7 @@ from phi4_edge.core.plan.overrides import (
     EXTRA,
     MODELS,
     PASSED,
+    PREFERENCES,
     QUANTIZATIONS,
     VARIABLES,
     Overrides,
@@ -66,8 +67,10 @@ def test_the_sample_inventory_shows_the_defaults() -> None:
         ("phi4_profile", (AUTO, *PROFILES)),
         ("phi4_engine", (AUTO, *ENGINES)),
         ("phi4_quantization", (AUTO, *QUANTIZATIONS)),
+        ("phi4_prefer", PREFERENCES),
         ("phi4_service_manager", (AUTO, "systemd", "compose")),
         ("phi4_force", ("false", "true")),
+        ("phi4_metrics", ("false", "true")),
         ("phi4_image_delivery", DELIVERIES),
         ("webui_enabled", ("false", "true")),
         ("webui_builtin_tools", ("false", "true")),
@@ -91,7 +94,8 @@ RANGES = {
 
 
 def test_ranges_are_shown_for_every_number() -> None:
-    numbers = {"context_length", "parallel", "threads", "max_tokens", "port", "stability_seconds"}
+    numbers = {"context_length", "parallel", "threads", "max_tokens", "port", "stability_seconds", "connections"}
+    numbers |= {"deadline_seconds"}
     assert set(RANGES) == {*(f"phi4_{name}" for name in numbers), "webui_port", "webui_max_tokens"}
 
 

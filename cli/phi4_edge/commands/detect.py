@@ -50,7 +50,8 @@ def command(inventory: tuple[str, ...], raw: bool, raw_dir: Path | None, output:
 
     fleet = Fleet.open(inventory, reach)
     with fleet.view() as view:
-        seen = fleet.survey(view)
+        # What is kept is planned from later.
+        seen = fleet.survey(view, sample=raw or raw_dir is not None)
     if raw_dir is not None:
         _write(raw_dir, seen.documents)
     if raw:

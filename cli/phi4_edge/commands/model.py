@@ -92,7 +92,10 @@ def import_(artifact: str, directory: Path) -> None:
 @command.command("convert")
 @click.argument("model")
 @click.option(
-    "--to", required=True, metavar="TARGET", help="onnx-int4, gguf-q4_0, gguf-q4_K_M, gguf-q5_1 or gguf-q8_0."
+    "--to",
+    required=True,
+    metavar="TARGET",
+    help="onnx-int4, onnx-int4-b64, onnx-int4-b128, onnx-int4-k, gguf-q4_0, gguf-q4_K_M, gguf-q5_1 or gguf-q8_0.",
 )
 @click.option(
     "--from",
@@ -112,14 +115,17 @@ def convert(model: str, to: str, source: str) -> None:
 
     Everything else, and onnx-int4 with --from safetensors, is made of the checkpoint. The first time creates a Python
     environment (about 1.5 GB) with a CPU build of PyTorch; PHI4_EDGE_TORCH_INDEX selects another index for that. If
-    there is no CPU build, it uses the build in pip's own index, with CUDA (5.2 GB). Phi-4-mini-instruct needs 23.5 GB
-    of memory for onnx-int4, 7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge
-    model tools'.
+    there is no CPU build, it uses the build in pip's own index, with CUDA (5.2 GB). Phi-4-mini-instruct needs 4.6 GB
+    of memory for ONNX, 7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge model
+    tools'.
+
+    onnx-int4-b64 and -b128 have one scale for 64 or 128 numbers in place of 32: smaller and faster, less precise.
+    onnx-int4-k rounds with k_quant: more precise, and ten times as long. Hosts get them with phi4_quantization.
 
     \b
     Examples:
       phi4-edge model convert phi-4-mini-instruct --to onnx-int4
-      phi4-edge model convert phi-4-mini-instruct --to onnx-int4 --from safetensors
+      phi4-edge model convert phi-4-mini-instruct --to onnx-int4-b128
       phi4-edge model convert phi-4-mini-instruct --to gguf-q4_0
       phi4-edge model convert phi-4-mini-instruct --to gguf-q4_K_M --from safetensors
     """

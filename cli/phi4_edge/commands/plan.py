@@ -122,7 +122,7 @@ def from_hosts(inventory: Sequence[str], pairs: Sequence[str], reach: Reach, bun
     planner = _planner(bundle)
     fleet = Fleet.open(inventory, reach, _facts_files.settings(pairs))
     with fleet.view() as view:
-        planned = fleet.plan(planner, fleet.survey(view))
+        planned = fleet.plan(planner, fleet.survey(view, sample=True))
     return replace(planned, source=fleet.source(reach.limit))
 
 

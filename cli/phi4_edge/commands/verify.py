@@ -16,10 +16,8 @@ from phi4_edge.report import verify as report_verify
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from phi4_edge.core.facts.parse import HostFacts
     from phi4_edge.inference.prompts import Prompt
     from phi4_edge.inference.verdict import Verdict
-    from phi4_edge.inventory import Host
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.rollout.result import HostResult
 
@@ -110,40 +108,18 @@ def _ask(
 ) -> tuple[list[Verdict], list[HostResult]]:
     """The verdicts on hosts that serve, and the hosts that do not, or could not be looked at."""
     from phi4_edge.inference import exchange
-    from phi4_edge.operations import verify
+    from phi4_edge.operations import serving, verify
     from phi4_edge.report.text import count
-    from phi4_edge.rollout.result import HostResult
     from phi4_edge.ssh.kept import Sessions
 
     with Sessions() as sessions, fleet.view() as view:
-        seen = fleet.survey(view, keep=sessions)
-        problems = list(seen.problems)
-        serving: dict[str, tuple[Host, HostFacts]] = {}
-        for host, facts in fleet.facts(seen):
-            if isinstance(facts, HostResult):
-                problems.append(facts)
-            elif problem := _not_serving(host.name, facts):
-                problems.append(problem)
-            else:
-                serving[host.name] = (host, facts)
+        found, problems = serving.serving(fleet, fleet.survey(view, keep=sessions))
         questions = verify.Questions(prompts, seconds)
-        view.phase(f"Asking {count(len(serving), 'host')} {count(len(questions.asked), 'question')} each")
+        view.phase(f"Asking {count(len(found), 'host')} {count(len(questions.asked), 'question')} each")
 
         def tell(verdict: Verdict) -> None:
             answered = sum(answer.answered for answer in verdict.answers)
             view.note(f"{verdict.host}: {answered} of {len(verdict.answers)} answered")
 
         connect = exchange.connector(fleet.access, sessions)
-        return verify.ask_all(serving, questions, at_a_time, tell, view.note, connect), problems
-
-
-def _not_serving(name: str, facts: HostFacts) -> HostResult | None:
-    from phi4_edge.rollout.result import HostResult, Outcome
-
-    if not facts.receipt.present:
-        step = f"install it: phi4-edge provision INVENTORY --limit {name}"
-        return HostResult(name, Outcome.PREFLIGHT, "not provisioned: found no receipt", step)
-    if facts.service is None or not facts.service.up or not facts.receipt.port:
-        step = "see phi4-edge status, and journalctl -u phi4-edge there"
-        return HostResult(name, Outcome.FAILED, "the service is down", step)
-    return None
+        return verify.ask_all(found, questions, at_a_time, tell, view.note, connect), problems

@@ -69,8 +69,8 @@ STANDARD = Layout()
 # What lies in each: neither directory may lie in something of the other's.
 IN_ROOT = ("current", "engines", "releases")
 IN_STATE = (
-    *("docker.json", "fact.json", "heal", "heal.json", "journal.json", "lock", "models", "receipt.json", "staging"),
-    *("stores", "trust", "webui"),
+    *("bench.json", "docker.json", "fact.json", "heal", "heal.json", "journal.json", "lock", "models", "receipt.json"),
+    *("staging", "stores", "trust", "webui"),
 )
 
 

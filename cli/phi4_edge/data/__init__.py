@@ -11,10 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from phi4_edge import documents
+from phi4_edge import content, documents
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.catalog.read import read as read_catalog
 from phi4_edge.core.catalog.table import ResourceTable
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.errors import CatalogError
 
 FOLDER = Path(__file__).parent
@@ -28,6 +29,7 @@ SCHEMAS = (
     "event",
     "status",
     "verify",
+    "bench",
     "prompts",
     "doctor",
     "rollout",
@@ -43,7 +45,14 @@ def load_table(path: Path | None = None) -> ResourceTable:
 
 def load_catalog(path: Path | None = None) -> Catalog:
     """Return the catalog in `path` (ours by default); raises CatalogError."""
-    return read_catalog(_read(path or FOLDER / "catalog.yml"), load_cve_floors())
+    return read_catalog(_read(path or FOLDER / "catalog.yml"), load_cve_floors(), load_bounds())
+
+
+@cache
+def load_bounds() -> dict[str, dict[str, list[int]]]:
+    """Return the least and most of each number that an engine of ours is set to, by engine and variable."""
+    files = {name: content.bounds(name) for name in ENGINES}
+    return {name: _read(path) for name, path in files.items() if path.is_file()}
 
 
 def load_cve_floors() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from phi4_edge.core.packages.commands import see
@@ -16,8 +17,8 @@ from phi4_edge.runner import program
 from phi4_edge.runner import run as runner_run
 from phi4_edge.runner.access import Access
 
-# The variable of role probe that asks for a look at every byte.
-DEEP = "probe_deep"
+# Variables of role probe: for a look at every byte, and for a sample of the memory's bandwidth.
+DEEP, SAMPLE = "probe_deep", "probe_sample"
 # Of one task on one host. A look takes seconds; the slowest boards, busy with others, need two minutes.
 LOOK_SECONDS = 240
 # The same where every managed byte is read: 2.4 GB at the 4 MB/s of a worn-out SD card take ten minutes.
@@ -40,19 +41,19 @@ def survey(
     settled: Mapping[str, Mapping[str, Any] | HostResult],
     interrupts: Interrupts,
     on_event: Callable[[runner_run.HostEvent], None],
-    deep: bool = False,
+    wanted: Mapping[str, Any] = MappingProxyType({}),
 ) -> Survey:
     """Every host is in exactly one part of the survey; Ansible looks at those that are not `settled`.
 
-    `deep`: every managed file is hashed, whatever its stamp says.
+    `wanted`: variables of role probe, such as DEEP.
 
     Raises InterruptedRunError after Ctrl-C (nothing was changed) and RunnerError when Ansible itself cannot run.
     """
     found = dict(settled)
     left = [host for host in hosts if host not in found]
     if left and not interrupts.stopping:
-        wanted = {DEEP: True} if deep else {}
-        run = access.run("detect", left, wanted, task_timeout=DEEP_SECONDS if deep else LOOK_SECONDS)
+        seconds = DEEP_SECONDS if wanted.get(DEEP) else LOOK_SECONDS
+        run = access.run("detect", left, dict(wanted), task_timeout=seconds)
         outcome = program.execute(run, on_event, lambda: interrupts.must_end(critical=False))
         found |= {host: _document(host, outcome.hosts.get(host)) for host in left}
     if interrupts.stopping:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from phi4_edge.core.plan.decide import Plan
@@ -59,7 +59,7 @@ def install(
     ready = [result.host for result in results if result not in failed]
     if not ready or interrupts.stopping:
         return Driven(seen, failed, interrupts.stopping)
-    again = replace(fleet, hosts=tuple(host for host in fleet.hosts if host.name in ready)).survey(view)
+    again = fleet.only(ready).survey(view, sample=True)
     documents = {name: document for name, document in seen.documents.items() if name not in ready}
     documents = {**documents, **again.documents}
     return Driven(Survey(documents, (*seen.problems, *again.problems)), failed, interrupted=False)

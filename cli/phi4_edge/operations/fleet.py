@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,6 +61,10 @@ class Fleet:
         become = login if become == "" else become
         return replace(fleet, access=replace(access, connection_password=login, become_password=become))
 
+    def only(self, names: Collection[str]) -> Fleet:
+        """The same fleet with no other hosts than these."""
+        return replace(self, hosts=tuple(host for host in self.hosts if host.name in names))
+
     def variables(self, host: Host) -> dict[str, Any]:
         """The host's `phi4_*` variables with those of the command line over them."""
         return {**host.vars, **self.settings}
@@ -79,8 +83,12 @@ class Fleet:
         interrupts: Interrupts | None = None,
         keep: Sessions | None = None,
         then: tuple[Then, float] | None = None,
+        *,
+        sample: bool = False,
     ) -> Survey:
         """Looks at all hosts; shows progress in `view`. Their sessions stay open in `keep`, where that is given.
+
+        `sample`: for plans; hosts without a release are asked how fast their memory is.
 
         `then`: what is done with each document while its host's session is open, and the seconds that it may take;
         hosts that are not reached over a session of ours are left out of it. Raises InterruptedRunError after Ctrl-C.
@@ -88,7 +96,7 @@ class Fleet:
         view.phase(f"Looking at {count(len(self.hosts), 'host')}")
         with contextlib.nullcontext(interrupts) if interrupts is not None else Interrupts() as asked:
             what, seconds = then or (None, 0.0)
-            return Look(self.access, asked, view.event, keep, what, seconds, self.deep).at(self.hosts)
+            return Look(self.access, asked, view.event, keep, what, seconds, self.deep, sample).at(self.hosts)
 
     def refused(self, interrupts: Interrupts) -> list[HostResult]:
         """Hosts that do not let us in, or not do what is needed there. Raises InterruptedRunError after Ctrl-C."""

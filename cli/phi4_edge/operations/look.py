@@ -11,7 +11,7 @@ from phi4_edge.core.inventory import Host
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.environment import Need, narrowed
 from phi4_edge.errors import FactsError, UnreachableError
-from phi4_edge.operations.detect import Survey, survey, unanswered
+from phi4_edge.operations.detect import DEEP, SAMPLE, Survey, survey, unanswered
 from phi4_edge.remote import probe
 from phi4_edge.remote.answers import Key
 from phi4_edge.remote.inquiry import Inquiry
@@ -39,7 +39,8 @@ class Look:
     """Looks at hosts; changes nothing on them. `keep`: their sessions stay open there.
 
     `then` is called for each document while its host's session is open; it may take `then_seconds`. `deep`: every
-    managed file is hashed, whatever its stamp says.
+    managed file is hashed, whatever its stamp says. `sample`: hosts without a release are asked how fast their memory
+    is, which a plan's forecast is made of.
     """
 
     access: Access
@@ -49,6 +50,7 @@ class Look:
     then: Then | None = None
     then_seconds: float = 0.0
     deep: bool = False
+    sample: bool = False
     _one: threading.Lock = field(default_factory=threading.Lock)
 
     def at(self, hosts: Sequence[Host]) -> Survey:
@@ -73,11 +75,12 @@ class Look:
                 settled[host.name] = found.result
             elif not found.refusal.ok:
                 settled[host.name] = refused(found.refusal)
-        return survey(self.access, [host.name for host in hosts], settled, self.interrupts, self.on_event, self.deep)
+        wanted = {name: True for name, asked in ((DEEP, self.deep), (SAMPLE, self.sample)) if asked}
+        return survey(self.access, [host.name for host in hosts], settled, self.interrupts, self.on_event, wanted)
 
     @property
     def _seconds(self) -> float:
-        return DEEP_SECONDS if self.deep else SECONDS
+        return (DEEP_SECONDS if self.deep else SECONDS) + (probe.SAMPLE_SECONDS if self.sample else 0.0)
 
     def _ask(self, guest: Guest) -> Document | str:
         """The host's document, or why what it sent is none."""
@@ -86,12 +89,21 @@ class Look:
             verify = probe.DEEP_SECONDS if self.deep else probe.VERIFY_SECONDS
             args = probe.arguments(there, verify, self.deep)
             answer = ask(guest, self._one, probe.OPERATION, args, self._seconds)
+            document = probe.document(answer, guest.host.name, there)
+            if self.sample:
+                document = probe.sampled(document, lambda operation: self._further(guest, operation))
         except FactsError as error:
             return str(error)
-        document = probe.document(answer, guest.host.name, there)
         if self.then is not None:
             self.then(guest, document)
         return document
+
+    def _further(self, guest: Guest, operation: Key) -> dict[str, Any]:
+        """The answer of one more operation. Raises FactsError where there is none, with the host's own words."""
+        answer = ask(guest, self._one, operation, {}, probe.SAMPLE_SECONDS)
+        if "error" in answer:
+            raise FactsError(answer["error"])
+        return answer
 
     def _begin(self, host: Host) -> None:
         self.on_event(HostEvent(host.name, "start", ROLE, TASK))

@@ -201,12 +201,12 @@ class Rolling:
 
     def look(self, fleet: Fleet, view: View) -> Survey:
         """All hosts are looked at, those that say they are held a second time: of a dead run it is waited for then."""
-        seen = fleet.survey(view)
+        seen = fleet.survey(view, sample=True)
         doubtful = {host for host, document in seen.documents.items() if says_held(document)}
         if self.check or self.waving.lock_wait or not doubtful:
             return seen
         time.sleep(AGAIN_SECONDS)
-        again = replace(fleet, hosts=tuple(host for host in fleet.hosts if host.name in doubtful)).survey(view)
+        again = fleet.only(doubtful).survey(view, sample=True)
         gone = {problem.host for problem in again.problems}
         latest = {**seen.documents, **again.documents}
         documents = {host: document for host, document in latest.items() if host not in gone}

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phi4_edge.core.facts.parse import HostFacts
-from phi4_edge.data import load_catalog
 from phi4_edge.errors import HostFailedError, Phi4EdgeError
 from phi4_edge.inference import client
 from phi4_edge.inference import verdict as inference_verdict
@@ -16,6 +15,7 @@ from phi4_edge.inference.exchange import Connect
 from phi4_edge.inference.prompts import Prompt
 from phi4_edge.inference.verdict import Answer, Verdict
 from phi4_edge.inventory import Host
+from phi4_edge.operations.serving import served_name
 from phi4_edge.ssh import abreast, tunnel
 from phi4_edge.ssh.tunnel import Connection
 from phi4_edge.ssh.wire import Open
@@ -74,14 +74,8 @@ def ask_host(
     address = f"{receipt.bind}:{receipt.port}"
     connection = connect(host, receipt.bind, receipt.port, warn)
     with contextlib.closing(connection), questions.under_way.using(connection):
-        answers = tuple(_answers(connection, _served(receipt.model), questions))
+        answers = tuple(_answers(connection, served_name(receipt.model), questions))
     return Verdict(host.name, receipt.engine, receipt.quantization, receipt.model, address, receipt.release, answers)
-
-
-def _served(model: str) -> str:
-    """The name under which an engine lists the receipt's model; empty for one that the catalog does not know."""
-    known = load_catalog().models.get(model)
-    return known.served_name if known else ""
 
 
 def _answers(connection: Connection, wanted: str, questions: Questions) -> Iterator[Answer]:

@@ -16,7 +16,8 @@ import resource
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,11 +26,11 @@ from phi4_edge.core import values
 from phi4_edge.core.layout import STANDARD, Layout
 from phi4_edge.core.text import clean
 from phi4_edge.errors import FactsError, HostFailedError, InventoryError, Phi4EdgeError
-from phi4_edge.remote import answers, collection
+from phi4_edge.remote import answers, collection, series
 from phi4_edge.remote.call import call, doubted, held
 from phi4_edge.remote.inquiry import NEXT
 from phi4_edge.remote.inquiry import held as held_to_schema
-from phi4_edge.remote.scripts import composed
+from phi4_edge.remote.scripts import composed, composed_series
 
 # For a command that does nothing: a login may print a banner.
 NOTHING_MEMORY = 20 * 1024 * 1024
@@ -78,22 +79,56 @@ def on_host(
     """
     collection.check(action)
     _ours(args)
-    known = answers.OPERATIONS[operation]
+    (role, script, do), known = operation, answers.OPERATIONS[operation]
     limit, memory = seconds or known.seconds, known.memory + COPIES * len(payload)
-    name = str(variables.get("inventory_hostname", "the host"))
+    name = _named(variables)
+    with _within(name, limit, memory) as left:
+        sent = _Sent(composed(role, script), {**args, "do": do}, payload, left, sudoable, known.size)
+        answer = held_to_schema(operation, name, _exchanged(action, variables, sent))
+    return accepted(answer)
+
+
+def on_host_in_turn(
+    action: Any, variables: Mapping[str, Any], steps: Sequence[series.Step], args: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The answers of several operations on the host of the task, in one exchange; `args` are for each of them.
+
+    The last one may be a failure; there are fewer answers than steps where one failed, or did not answer what the next
+    ones need. Raises as `on_host` does, but for HostRefusedError.
+    """
+    collection.check(action)
+    _ours(args)
+    steps = [replace(step, args={**args, **step.args}) for step in steps]
+    limit, size, name = series.seconds(steps), series.size(steps), _named(variables)
+    with _within(name, limit, answers.memory(size)) as left:
+        text = composed_series(tuple(dict.fromkeys(step.script for step in steps)))
+        sent = _Sent(text, {"series": [step.to_dict() for step in steps]}, b"", left, True, size)
+        return series.read(steps, name, _exchanged(action, variables, sent))
+
+
+def accepted(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer of an operation. Raises HostRefusedError for one that failed."""
+    if "error" in answer:
+        raise HostRefusedError(answer.pop("error"), answer)
+    return answer
+
+
+def _named(variables: Mapping[str, Any]) -> str:
+    return str(variables.get("inventory_hostname", "the host"))
+
+
+@contextlib.contextmanager
+def _within(name: str, limit: float, memory: int) -> Iterator[float]:
+    """Seconds that are left for what is inside. Raises FactsError when it takes longer, or more than `memory` bytes."""
     try:
         with deadline(limit) as left, limited_memory(memory):
-            document = _exchanged(action, variables, operation, args, payload, left, sudoable)
-            answer = held_to_schema(operation, name, document)
+            yield left
     except MemoryError:
         raise FactsError(
             f"found more output from {name} than {memory} bytes of memory can hold, needed a short answer: {NEXT}"
         ) from None
     except _LateError:
         raise FactsError(f"found no answer from {name} after {limit:.0f} s, needed one: {NEXT}") from None
-    if "error" in answer:
-        raise HostRefusedError(answer.pop("error"), answer)
-    return answer
 
 
 def placed(args: Mapping[str, Any]) -> Layout:
@@ -115,28 +150,31 @@ def _ours(args: Mapping[str, Any]) -> None:
             raise InventoryError(f"phi4_{name}: found {found}, needed {error}. {_CORRECT}") from None
 
 
-def _exchanged(
-    action: Any,
-    variables: Mapping[str, Any],
-    operation: answers.Key,
-    args: Mapping[str, Any],
-    payload: bytes,
-    seconds: float,
-    sudoable: bool,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A script with its arguments and payload, seconds until its answer, and most bytes of that."""
+
+    text: str
+    args: Mapping[str, Any]
+    payload: bytes
+    seconds: float
+    sudoable: bool
+    size: int
+
+
+def _exchanged(action: Any, variables: Mapping[str, Any], sent: _Sent) -> dict[str, Any]:
     """The document of the host, as it came."""
-    role, script, do = operation
     python = action._templar.template(variables.get("ansible_python_interpreter"))
 
     def execute(line: str, in_data: bytes) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = action._low_level_execute_command(line, in_data=in_data, sudoable=sudoable)
+        found: Mapping[str, Any] = action._low_level_execute_command(line, in_data=in_data, sudoable=sent.sudoable)
         return found
 
-    text, given, known = composed(role, script), {**args, "do": do}, action._templar.available_variables
+    known = action._templar.available_variables
     lock, paths = held(known), doubted(known)
-    given |= {"doubted": paths} if paths else {}
-    size = answers.OPERATIONS[operation].size
-    return call(execute, secrets.token_hex(8), python, text, given, payload, seconds, lock, size)
+    given = {**sent.args, **({"doubted": paths} if paths else {})}
+    nonce = secrets.token_hex(8)
+    return call(execute, nonce, python, sent.text, given, sent.payload, sent.seconds, lock, sent.size)
 
 
 def nothing(action: Any, sudoable: bool) -> str:

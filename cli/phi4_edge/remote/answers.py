@@ -44,6 +44,15 @@ MINUTE, HOUR = 60.0, 3600.0
 SMALL, LARGE = 256 * 1024, MAX_DOCUMENT
 
 
+def memory(size: int) -> int:
+    """Most bytes that a process may allocate to read an answer of `size` bytes: several hosts may flood at once.
+
+    The connection plugin holds all output and copies it a few times, and many short texts of an honest answer take
+    8 times their size as Python's objects.
+    """
+    return 20 * 1024 * 1024 + 11 * size
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What an operation answers, what it may say beside the reason when it fails, seconds for the exchange, and most
@@ -60,12 +69,8 @@ class Operation:
 
     @property
     def memory(self) -> int:
-        """Most bytes that a process may allocate to read the answer: several hosts may flood at once.
-
-        The connection plugin holds all output and copies it a few times, and many short texts of an honest answer take
-        8 times their size as Python's objects.
-        """
-        return 20 * 1024 * 1024 + 11 * self.size
+        """Most bytes that a process may allocate to read the answer."""
+        return memory(self.size)
 
 
 _CHANGES: dict[str, Check] = {"changed": flag, "changes": listing(text(1000), 1000)}
@@ -114,6 +119,13 @@ OPERATIONS: Mapping[Key, Operation] = {
     ("probe", "probe", "probe"): Operation(
         record({"format": choice("phi4-edge/facts/1"), "sources": sources(1 << 20)}), 15 * MINUTE, size=LARGE
     ),
+    ("probe", "bandwidth", "sample"): Operation(
+        record({"one": integer(), "all": integer(), "threads": integer(0, 1024), "why": text(300)}), 20.0
+    ),
+    ("bench", "bench", "usage"): Operation(
+        record({"counted": flag, "memory": integer(-1), "vram": integer(-1), "cpu": number(-1)}), HOUR
+    ),
+    ("bench", "bench", "keep"): Operation(record({"changed": flag}), 2 * MINUTE),
     ("doctor", "doctor", "doctor"): Operation(_ROOT, 2 * MINUTE, size=LARGE),
     ("doctor", "login", "login"): Operation(_LOGIN, 5 * MINUTE),
     ("lock", "lock", "take"): Operation(cases("state", {"taken": record(_TAKEN)}, record(_HELD)), 2 * MINUTE),
@@ -230,6 +242,9 @@ OPERATIONS: Mapping[Key, Operation] = {
         record({"changed": flag, "pruned": listing(text(1000), MOST_FILES)}), HOUR, size=LARGE
     ),
     ("service", "release", "stage"): Operation(record({**_CHANGES, "diff": DIFF, "reread": flag}), size=LARGE),
+    ("service", "release", "inherit"): Operation(
+        record({"complete": flag, "changed": flag, "images": mapping(choice("engine", "webui"), IMAGE_ID, 2)})
+    ),
     ("service", "release", "verify"): Operation(record({"verified": flag})),
     ("service", "release", "rehearse"): Operation(record({"changed": flag})),
     ("service", "release", "rest"): Operation(record({"changed": flag, "ended": flag})),
@@ -261,4 +276,4 @@ def read(key: Key, document: Mapping[str, Any]) -> dict[str, Any]:
     return failed
 
 
-__all__ = ["OPERATIONS", "Key", "MismatchError", "Operation", "read"]
+__all__ = ["OPERATIONS", "Key", "MismatchError", "Operation", "memory", "read"]

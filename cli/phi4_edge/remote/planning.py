@@ -15,7 +15,7 @@ from phi4_edge.core.rollout import planned
 # With fact injection on, our own facts look like variables of the inventory; they may be of a play before this one.
 RESULTS = (
     "phi4_facts", "phi4_lock", "phi4_plan", "phi4_images", "phi4_rollback", "phi4_watch", "phi4_doctor", "phi4_gate",
-    "phi4_exchange",
+    "phi4_exchange", "phi4_bench",
 )  # fmt: skip
 
 

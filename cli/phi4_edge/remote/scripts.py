@@ -31,6 +31,21 @@ def composed(role: str, name: str) -> str:
     return compose(*host_script(role, name))
 
 
+@functools.lru_cache(maxsize=8)
+def composed_series(names: tuple[tuple[str, str], ...]) -> str:
+    """The scripts that are named by role and name, as one text that runs a series of them: see hostseries."""
+    scripts: dict[str, str] = {}
+    modules: dict[str, str] = {}
+    for role, name in names:
+        scripts[f"{role}/{name}"], needed = host_script(role, name)
+        clash = [module for module, text in needed.items() if modules.setdefault(module, text) != text]
+        if clash:
+            raise ValueError(f"two roles have a module {clash[0]}")
+    main = f"import hostseries\nhostseries.run(globals(), {scripts!r})\n"
+    _collect(main, (SHARED,), modules)
+    return compose(main, modules)
+
+
 def compose(script: str, modules: Mapping[str, str]) -> str:
     """One script in which `import <name>` finds each of `modules` (name → source text) without any file.
 

@@ -14,6 +14,12 @@ PlanDict = Mapping[str, Any]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Changes to a digest, and the part of a plan that has it. That it is not known yet is said once, with the release.
 _DIGESTS = {"model digest": "model", "engine files": "runtime", "image digest": "image"}
+_SPEEDS = {
+    "bench": "measured on this host",
+    "sample": "from the memory bandwidth sampled on this host",
+    "board": "from what its board, CPU or GPU is known for",
+    "class": "from its class of CPU",
+}
 _MEMORY = {"ram": "RAM", "vram": "VRAM", "unified": "unified memory"}
 
 
@@ -44,7 +50,17 @@ def _speed(forecast: Mapping[str, Any] | None) -> str:
     rate = (forecast or {}).get("decode_tokens_per_second")
     if rate is None:
         return "-"
-    return f"{'' if forecast and forecast.get('measured') else '~'}{rate:.3g}"
+    figure = f"{rate:.3g}" if rate < 1000 else f"{rate:.0f}"
+    return figure if forecast and forecast.get("measured") else f"~{figure}"
+
+
+def _from(forecast: Mapping[str, Any]) -> str:
+    """What the figure comes from, and by how much it may be off."""
+    source = forecast.get("source", "")
+    sampled = f", {forecast['bandwidth'] / GB:.3g} GB/s" if source == "sample" and forecast.get("bandwidth") else ""
+    share = forecast.get("uncertainty")
+    off = f"forecast ± {share:.0%} " if share else ""
+    return f"{off}{_SPEEDS.get(source, 'an estimate')}{sampled}"
 
 
 def explain(plan: PlanDict, width: int) -> list[str]:
@@ -73,11 +89,10 @@ def topics(plan: PlanDict) -> list[tuple[str, str]]:
 def _fitting_topics(plan: PlanDict) -> list[tuple[str, str]]:
     disk, forecast = plan["disk"], plan["forecast"] or {}
     speed = _speed(forecast)
-    estimate = "measured" if forecast.get("measured") else "an estimate"
     return [
         ("memory", memory_sum(plan)),
         ("disk", f"needs {gb(disk['need'])} of {gb(disk['available'])}, keeps at most {gb(disk['kept'])}"),
-        ("speed", f"{speed.lstrip('~')} tokens/s decoding ({estimate})" if speed != "-" else ""),
+        ("speed", f"{speed.lstrip('~')} tokens/s decoding ({_from(forecast)})" if speed != "-" else ""),
         ("service", f"{plan['unit']} ({plan['service_manager']}) on {_address(plan)}"),
         ("knobs", ", ".join(_knobs(plan["knobs"] or {}))),
         ("model", _model(plan)),

@@ -213,6 +213,11 @@ def orphaned_ports() -> str:
     return "\n".join(sorted("%s %d" % place for place in found)[:100])
 
 
+def bench() -> str:
+    """What was measured here, which lies beside the receipt."""
+    return read(OURS[1] + "/bench.json")
+
+
 def installed() -> str:
     root, state = hostlayout.installed(ROOT)
     if not root:
@@ -283,6 +288,7 @@ SOURCES: Dict[str, Callable[[], str]] = {
     "lock": lambda: json.dumps(lock_status(OURS[1], LOCK_BEAT, ROOT)),
     "journal": journal,
     "installed": installed,
+    "bench": bench,
 }
 LIMITS = {"cpuinfo": CPUINFO_LIMIT, "receipt": 4 * TEXT_LIMIT}
 

@@ -47,7 +47,7 @@ from hostunit import (
     unwant,
 )
 from removal import erase, remove
-from staging import RELEASE, holds, release_of, stage, units_of, verify
+from staging import RELEASE, holds, inherit, release_of, stage, units_of, verify
 
 
 def switch(args: Json, _payload: bytes) -> Json:
@@ -288,7 +288,7 @@ def here(operation: Callable[[Json, bytes], Json]) -> Callable[[Json, bytes], Js
 
 if __name__ == "__main__":
     operations = {
-        "stage": stage, "verify": verify, "rehearse": rehearse, "switch": switch, "committed": committed,
-        "previous": previous, "rollback": rollback, "remove": remove, "erase": erase,
+        "inherit": inherit, "stage": stage, "verify": verify, "rehearse": rehearse, "switch": switch,
+        "committed": committed, "previous": previous, "rollback": rollback, "remove": remove, "erase": erase,
     }  # fmt: skip
     serve(globals(), {"rest": rest, **{name: here(operation) for name, operation in operations.items()}})

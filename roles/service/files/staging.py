@@ -6,6 +6,7 @@ import os
 import re
 
 import hostadmit
+import hostdocker
 from hostlib import (
     HostError,
     Json,
@@ -14,6 +15,8 @@ from hostlib import (
     link_target,
     own_directory,
     read_bytes,
+    read_json,
+    symbolic_links,
     write_atomic,
 )
 from hostowner import our_owner, owner
@@ -86,6 +89,41 @@ def stage(args: Json, _payload: bytes) -> Json:
     return {
         "changed": bool(changes), "changes": changes, "diff": diff if args["diff"] else [], "reread": reread
     }  # fmt: skip
+
+
+def inherit(args: Json, _payload: bytes) -> Json:
+    """The release has the links of the committed one, where both are made of the same; `complete`: so it is.
+
+    `made_of`: what decides where they lead, by the keys that lead to it in a plan, such as "model.digest". Where it is
+    not the same nothing was done. What the links lead to is whole: the look of this run compared it with the receipt.
+    `images`: those that both run, by service.
+    """
+    release, receipt, not_so = release_of(args), read_json(args["receipt"]), {"complete": False, "changed": False}
+    name = str(receipt.get("release") or "") if isinstance(receipt, dict) else ""
+    if not RELEASE.fullmatch(name) or link_target(os.path.join(args["root"], "current")) != f"releases/{name}":
+        return dict(not_so, images={})
+    committed = release_of(dict(args, release=name))
+    plan, images = read_json(os.path.join(committed, PLAN)), hostdocker.named(committed)
+    if not isinstance(plan, dict) or any(_of(plan, keys) != value for keys, value in args["made_of"].items()):
+        return dict(not_so, images={})
+    if hostdocker.lost(images):
+        return dict(not_so, images={})
+    changed = False
+    for link in symbolic_links(committed):
+        target = link_target(os.path.join(committed, link))
+        if target and link_target(inside(release, link)) != target:
+            own_directory(release, 0o755)
+            link_atomic(target, inside(release, link))
+            changed = True
+    return {"complete": True, "changed": changed, "images": images}
+
+
+def _of(plan: Json, keys: str) -> object:
+    """What stands in a plan under keys that are joined by dots; None where it has none."""
+    found: object = plan
+    for key in keys.split("."):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
 
 
 def verify(args: Json, _payload: bytes) -> Json:

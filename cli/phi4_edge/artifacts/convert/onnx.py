@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,34 @@ from phi4_edge.artifacts.convert.worker import SOURCE, parameter_count, run_work
 from phi4_edge.artifacts.store import manifest, resources
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
+from phi4_edge.core.catalog.model import Catalog
+from phi4_edge.core.catalog.recipe import Recipe
 from phi4_edge.progress import Event, Progress, silent
 
-TARGETS = ("onnx-int4",)
-# Names as of onnxruntime-genai 0.15 and later. Sharing the embedding halves the model (2.4 instead of 4.9 GB).
-OPTIONS = {"accuracy_level": 4, "block_size": 32, "shared_embeddings": "true", "hf_token": "false"}
+# Names as of onnxruntime-genai 0.15 and later. Sharing the embedding halves the model (2.4 instead of 4.9 GB), and
+# without logits of every prompt token but the last, of which nobody makes use, long prompts are read faster.
+OPTIONS = {"accuracy_level": 4, "shared_embeddings": "true", "prune_lm_head": "true", "hf_token": "false"}
 PRECISION, PROVIDER = "int4", "cpu"
-# Measured: 23.5 GB peak for 3,836,021,760 parameters, 0.45 GB for the tiny model (the libraries alone).
-MEMORY_BASE, MEMORY_PER_PARAMETER = 500_000_000, 6.0
+# Measured: 4.4 GB peak for 3,836,021,760 parameters, 0.3 GB for the tiny model (the libraries alone); k_quant takes
+# 0.2 GB more. The checkpoint's own pages come and go.
+MEMORY_BASE, MEMORY_PER_PARAMETER = 600_000_000, 1.05
 # The result has 0.63 bytes per parameter (2.40 GB for Phi-4-mini); the builder keeps a second copy while it saves.
 DISK_BASE, DISK_PER_PARAMETER = 100_000_000, 1.3
 
 
-def build(store: Store, model_id: str, target: str, progress: Progress = silent) -> str:
-    """Convert `<model_id>/safetensors` to `target`; return the digest. `targets.convert` is the way in.
+def recipes(catalog: Catalog) -> Mapping[str, Recipe]:
+    """The recipes of `catalog` by what they make."""
+    variants = (variant for engine in catalog.engines.values() for variant in engine.variants.values())
+    return {variant.artifact: variant.recipe for variant in variants if variant.recipe}
+
+
+def build(store: Store, model_id: str, target: str, recipe: Recipe, progress: Progress = silent) -> str:
+    """Convert `<model_id>/safetensors` to `target` by `recipe`; return the digest. `targets.convert` is the way in.
 
     The artifact was loaded and has generated before it is adopted. Raises ArtifactError as `convert` does.
     """
     source = store.verify(f"{model_id}/{SOURCE}", deep=True)
-    if (held := origin.held(store, target, source, _parameters())) is not None:
+    if (held := origin.held(store, target, source, _parameters(recipe))) is not None:
         return held
     folder, to = store.path(source.digest), target.partition("/")[2]
     count = parameter_count(source)
@@ -39,10 +48,10 @@ def build(store: Store, model_id: str, target: str, progress: Progress = silent)
     converter = environment.ensure(store, progress)
     with store.workspace("convert") as work:
         output = work / "output"
-        _build(converter, folder, output, work, target, progress)
+        _build(converter, folder, output, work, target, recipe, progress)
         onnx_prover.prove(converter, output, work, target, progress)
         progress(Event(target, "hashing"))
-        return store.adopt(output, _describe(target, source, converter, output))
+        return store.adopt(output, _describe(target, source, converter, output, recipe))
 
 
 def memory_need(parameters: int) -> int:
@@ -55,25 +64,33 @@ def disk_need(parameters: int) -> int:
     return int(DISK_BASE + DISK_PER_PARAMETER * parameters)
 
 
-def _parameters() -> dict[str, Any]:
+def options(recipe: Recipe) -> dict[str, Any]:
+    """What the builder is told for `recipe`."""
+    method = {} if recipe.method == "default" else {"algo_config": recipe.method}
+    return {**OPTIONS, "block_size": recipe.block_size, **method}
+
+
+def _parameters(recipe: Recipe) -> dict[str, Any]:
     """What decides the result beside the checkpoint; part of the manifest."""
     return {
         "precision": PRECISION,
         "provider": PROVIDER,
-        **OPTIONS,
+        **options(recipe),
         "max_length": settings.MAX_LENGTH,
         "lock": environment.lock_digest(),
     }
 
 
-def _build(converter: Converter, source: Path, output: Path, work: Path, target: str, progress: Progress) -> None:
+def _build(
+    converter: Converter, source: Path, output: Path, work: Path, target: str, recipe: Recipe, progress: Progress
+) -> None:
     arguments: dict[str, object] = {
         "input": str(source),
         "output": str(output),
         "cache": str(work / "cache"),
         "precision": PRECISION,
         "provider": PROVIDER,
-        "options": OPTIONS,
+        "options": options(recipe),
     }
     progress(Event(target, "converting"))
     failed = f"the model builder could not convert {source.name[:12]} to {target}"
@@ -91,12 +108,12 @@ def _reporter(target: str, progress: Progress) -> Callable[[str], None]:
     return seen
 
 
-def _describe(target: str, source: Manifest, converter: Converter, output: Path) -> Manifest:
+def _describe(target: str, source: Manifest, converter: Converter, output: Path, recipe: Recipe) -> Manifest:
     return Manifest(
         artifact=target,
         files=manifest.describe(output),
         licence=source.licence,
         source=origin.of(source),
         created_by=converter.versions,
-        parameters=_parameters(),
+        parameters=_parameters(recipe),
     )

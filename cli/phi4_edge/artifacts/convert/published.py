@@ -13,6 +13,8 @@ from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.progress import Event, Progress, silent
 
+# What it becomes.
+TARGET = "onnx-int4"
 # Bytes per byte of the published export. Measured on the full shape: tying has a peak of 0.2 GB, trying the result
 # takes 1.15 GB of its own beside the mapped weights, and was done within 2.0 GB.
 MEMORY_BASE, MEMORY_SHARE = 600_000_000, 0.3

@@ -12,7 +12,10 @@ from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
 
-TARGETS = (*onnx.TARGETS, *gguf.TARGETS)
+
+def targets(catalog: Catalog) -> tuple[str, ...]:
+    """All that a model can be converted to."""
+    return (*onnx.recipes(catalog), *gguf.TARGETS)
 
 
 def convert(
@@ -25,7 +28,7 @@ def convert(
     ArtifactError, leaving nothing behind, when the target is unknown, the source is missing, damaged or none for this
     target, memory or disk will not do, or a step fails.
     """
-    require_target(to)
+    require_target(catalog, to)
     if model_id not in catalog.models:
         raise ArtifactError(f"{model_id!r} is not in the catalog; models: {', '.join(sorted(catalog.models))}.")
     chosen = source or source_of(store, catalog, model_id, to)
@@ -43,7 +46,7 @@ def convert(
             return gguf.build(store, catalog, model_id, target, progress)
         if chosen == PUBLISHED:
             return published.build(store, model_id, target, progress)
-        return onnx.build(store, model_id, target, progress)
+        return onnx.build(store, model_id, target, onnx.recipes(catalog)[to], progress)
 
 
 def source_of(store: Store, catalog: Catalog, model_id: str, to: str) -> str:
@@ -61,15 +64,15 @@ def source_of(store: Store, catalog: Catalog, model_id: str, to: str) -> str:
 
 def sources(catalog: Catalog, model_id: str, to: str) -> tuple[str, ...]:
     """All that `to` of `model_id` can be made of, what was published for it last."""
-    if to in onnx.TARGETS:
+    if to == published.TARGET:
         return SOURCE, PUBLISHED
     return (SOURCE, library.NAME) if library.offers(catalog, model_id, to) else (SOURCE,)
 
 
-def require_target(to: str) -> None:
+def require_target(catalog: Catalog, to: str) -> None:
     """Raise ArtifactError, listing the targets, unless this release converts to `to`."""
-    if to not in TARGETS:
-        raise ArtifactError(f"{to!r} is not a conversion target; targets of this release: {', '.join(TARGETS)}.")
+    if to not in (known := targets(catalog)):
+        raise ArtifactError(f"{to!r} is not a conversion target; targets of this release: {', '.join(known)}.")
 
 
 def _require_source(store: Store, artifact: str, known: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ def make(store: Store, catalog: Catalog, progress: Progress = silent, to: str = 
     The same tool versions give the same digest. Raises ArtifactError as `convert` does.
     """
     if to != SOURCE:
-        targets.require_target(to)
+        targets.require_target(catalog, to)
     checkpoint = f"{MODEL}/{SOURCE}"
     wanted = _parameters(int(catalog.models[MODEL].source["seed"]))
     with store.making(checkpoint, progress):

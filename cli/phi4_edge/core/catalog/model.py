@@ -1,16 +1,15 @@
-"""The catalog: models, engines with their builds and variants, candidates per profile, speed rules.
-
-Sizes are bytes. Every number comes from `data/catalog.yml`; a malformed one raises CatalogError.
-"""
+"""The catalog: models, engines, candidates, speed. Sizes are bytes; `data/catalog.yml` has every number."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from phi4_edge.core.catalog.library import Library
 from phi4_edge.core.catalog.published import Published
+from phi4_edge.core.catalog.recipe import Recipe
+from phi4_edge.core.catalog.speed import Speed
 from phi4_edge.core.engines.table import ENGINES
 
 ACCELERATORS = ("cpu", "cuda")
@@ -158,16 +157,20 @@ class Build:
 class Variant:
     """One quantization of an engine: weights, and overhead per accelerator that it exists for.
 
-    `not_applicable`: why this release cannot deliver it, else "".
+    `bits` that most weights have: the class of quality. `not_applicable`: why this release cannot deliver it, else "".
+    `recipe`: how it is converted, if that can differ. `context`: tokens up to which it is right, 0 for any.
     """
 
     quantization: str
     artifact: str
+    bits: int
     weights: int
     overhead: Mapping[str, int]
     measured: bool
     compute_capability: tuple[int, ...]
     not_applicable: str
+    recipe: Recipe | None
+    context: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,7 @@ class CatalogEngine:
 
     `queue`: requests that may wait; 0 for an engine without such a bound.
     `prompt_cache`: how many times its KV cache it may keep finished prompts in RAM; 0 for one that keeps none there.
-    `store`: None where the engine reads the model as it was pushed.
+    `store`: None where the engine reads the model as it was pushed. `bounds`: what one of ours takes.
     """
 
     name: str
@@ -195,6 +198,7 @@ class CatalogEngine:
     release: Archive | None
     builds: Mapping[str, Build]
     variants: Mapping[str, Variant]
+    bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,31 +215,6 @@ class Candidate:
         """As people name it."""
         place = " CPU" if self.accelerator == "cpu" and ENGINES[self.engine].gpu_first else ""
         return f"{self.engine} {self.quantization}{place}"
-
-
-@dataclass(frozen=True, slots=True)
-class SpeedRow:
-    """Peak memory bandwidth (bytes per second) and the share of it that decoding reaches."""
-
-    match: str
-    architecture: str
-    bandwidth: float
-    efficiency: float
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Rules for the forecast: rows per accelerator, and figures measured on one kind of CPU."""
-
-    rows: Mapping[str, tuple[SpeedRow, ...]]
-    measured_architecture: str
-    measured_features: frozenset[str]
-    measured_decode: Mapping[str, float]
-    disk: tuple[tuple[str, float], ...]
-
-    def disk_read(self, board: str) -> float:
-        """Return the bytes per second that a model is read with, by the board's name."""
-        return next((rate for match, rate in self.disk if match in board.lower()), 10.0**8)
 
 
 @dataclass(frozen=True, slots=True)

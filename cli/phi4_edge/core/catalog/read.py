@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -21,21 +21,20 @@ from phi4_edge.core.catalog.model import (
     Floor,
     Model,
     ModelStore,
-    Speed,
-    SpeedRow,
     Start,
     Variant,
     WebUiImage,
 )
 from phi4_edge.core.catalog.published import read_published
+from phi4_edge.core.catalog.recipe import read_recipe
 from phi4_edge.core.catalog.releases import read_image, read_release
+from phi4_edge.core.catalog.speed import read_speed
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.text import version_of
 from phi4_edge.errors import CatalogError
 
-_GB = 10**9
 _REVISION = re.compile(r"[0-9a-f]{40}")
 ENGINE_FIELDS = (
     *("version", "service_managers", "on_request", "applicable", "queue", "disk", "container_port", "shm_size"),
@@ -47,19 +46,28 @@ BUILD_FIELDS = (
 )
 
 
-def read(data: Mapping[str, Any], floors: Mapping[str, Any] | None = None) -> Catalog:
-    """Return the catalog in plain data; raises CatalogError that names row and field."""
+def read(
+    data: Mapping[str, Any],
+    floors: Mapping[str, Any] | None = None,
+    bounds: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
+) -> Catalog:
+    """Return the catalog in plain data; raises CatalogError that names row and field.
+
+    `bounds`: by engine, those that an engine of ours has beside its code.
+    """
     top = Row("catalog", data)
     top.only("models", "kv_types", "engines", "candidates", "speed", "variants", "webui")
     kv_row = top.row("kv_types")
     kv_types = {str(name): kv_row.integer(name) for name in kv_row.data}
-    engines = {name: _engine(name, row, kv_types) for name, row in top.rows("engines").items()}
+    engines = {
+        name: _engine(name, row, kv_types, (bounds or {}).get(name, {})) for name, row in top.rows("engines").items()
+    }
     return Catalog(
         models=_models(top.rows("models")),
         kv_types=MappingProxyType(kv_types),
         engines=MappingProxyType(engines),
         candidates=_candidates(top.row("candidates"), engines),
-        speed=_speed(top.row("speed")),
+        speed=read_speed(top.row("speed"), ACCELERATORS),
         variants=_variants(top.row("variants")),
         webui=_webui(top.row("webui")),
         floors=read_floors(floors or {"floors": {}}),
@@ -140,7 +148,7 @@ def _model(name: str, row: Row) -> Model:
     )
 
 
-def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> CatalogEngine:
+def _engine(name: str, row: Row, kv_types: Mapping[str, int], bounds: Mapping[str, Sequence[int]]) -> CatalogEngine:
     row.only(*ENGINE_FIELDS)
     if name not in ENGINES:
         row.fail("name", f"one of {', '.join(ENGINES)} as the name of an engine")
@@ -165,6 +173,7 @@ def _engine(name: str, row: Row, kv_types: Mapping[str, int]) -> CatalogEngine:
         release=read_release(row.row("release")) if "release" in row.data else None,
         builds=MappingProxyType({key: _build(key, inner, kv_types) for key, inner in row.rows("builds").items()}),
         variants=MappingProxyType({key: _variant(key, inner) for key, inner in row.rows("variants").items()}),
+        bounds=MappingProxyType({variable: (low, high) for variable, (low, high) in bounds.items()}),
     )
 
 
@@ -207,17 +216,23 @@ def _start(row: Row) -> Start:
 
 
 def _variant(name: str, row: Row) -> Variant:
-    row.only("artifact", "weights", "overhead", "measured", "compute_capability", "not_applicable")
+    row.only(
+        "artifact", "bits", "weights", "overhead", "measured", "compute_capability", "not_applicable", "recipe",
+        "context",
+    )  # fmt: skip
     overhead = row.row("overhead")
     overhead.only(*ACCELERATORS)
     return Variant(
         quantization=name,
         artifact=row.text("artifact"),
+        bits=row.integer("bits"),
         weights=row.integer("weights"),
         overhead=MappingProxyType({str(key): overhead.integer(key) for key in overhead.data}),
         measured=row.flag("measured"),
         compute_capability=version_of(row.text("compute_capability", "")),
         not_applicable=row.text("not_applicable", ""),
+        recipe=read_recipe(row.row("recipe")) if "recipe" in row.data else None,
+        context=row.integer("context", 0),
     )
 
 
@@ -238,29 +253,3 @@ def _candidate(row: Row, profile: str, engines: Mapping[str, CatalogEngine]) -> 
     if variant is None or accelerator not in variant.overhead or accelerator not in engine.builds:
         row.fail("quantization", f"a variant that {engine.name} has for {accelerator}")
     return Candidate(engine.name, variant.quantization, accelerator, row.number("minimum_ram", 0))
-
-
-def _speed(row: Row) -> Speed:
-    row.only("measured", "disk", *ACCELERATORS)
-    measured = row.row("measured")
-    measured.only("architecture", "features", "decode")
-    decode = measured.row("decode")
-    return Speed(
-        rows=MappingProxyType({name: tuple(map(_speed_row, row.each(name))) for name in ACCELERATORS}),
-        measured_architecture=measured.text("architecture"),
-        measured_features=frozenset(measured.texts("features")),
-        measured_decode=MappingProxyType({str(key): decode.number(key) for key in decode.data}),
-        disk=tuple(
-            (item.text("match", "").lower(), item.number("read", most=10**6) * _GB) for item in row.each("disk")
-        ),
-    )
-
-
-def _speed_row(row: Row) -> SpeedRow:
-    row.only("match", "architecture", "bandwidth", "efficiency")
-    return SpeedRow(
-        match=row.text("match", "").lower(),
-        architecture=row.text("architecture", ""),
-        bandwidth=row.number("bandwidth", most=10**6) * _GB,
-        efficiency=row.number("efficiency", most=1),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from phi4_edge.core.engines.confinement import EVERY_ADDRESS, http_health, model_directory
@@ -17,16 +18,35 @@ STOP_SECONDS = 20
 _QUIET = Variable("ORT_DISABLE_TELEMETRY", "1", "onnxruntime reports to its maker otherwise.")
 
 
+# An answer of which nobody said how long it may be keeps others waiting no longer than this.
+ANSWER_TOKENS = 1024
+# Those that are there only where the inventory says something: variable, and what it says there.
+_GIVEN: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "allowed_hosts": ("PHI4_ALLOWED_HOSTS", ",".join),
+    "cors_origins": ("PHI4_CORS_ORIGINS", ",".join),
+    "connections": ("PHI4_CONNECTIONS", str),
+    "deadline_seconds": ("PHI4_DEADLINE_SECONDS", str),
+    "metrics": ("PHI4_METRICS", lambda wanted: "on" if wanted else "off"),
+}
+
+
 def _knobs(it: Deployment) -> dict[str, Any]:
-    own = {"allowed_hosts": list(it.allowed_hosts)} if it.allowed_hosts else {}
+    given = {
+        "allowed_hosts": list(it.allowed_hosts) or None,
+        "cors_origins": list(it.cors_origins) or None,
+        "connections": it.connections,
+        "deadline_seconds": it.deadline_seconds,
+        "metrics": None if it.metrics else False,
+    }
+    own = {name: value for name, value in given.items() if value is not None}
     return {"queue": it.queue, "max_tokens": it.max_tokens, **own}
 
 
 def _settings(plan: Plan, model_dir: str, bind: str, port: int) -> dict[str, str]:
     """Return its settings, natively and in a container."""
-    allowed = plan["knobs"].get("allowed_hosts")
+    knobs = plan["knobs"]
     return {
-        **({"PHI4_ALLOWED_HOSTS": ",".join(allowed)} if allowed else {}),
+        **{variable: said(knobs[name]) for name, (variable, said) in _GIVEN.items() if name in knobs},
         "PHI4_MODEL_DIR": model_dir,
         "PHI4_MODEL_NAME": plan["model"]["served_name"],
         "PHI4_BIND": bind,
@@ -81,4 +101,5 @@ ENGINE = Engine(
         home="16m",
     ),
     holds_clients=True,
+    answer_tokens=ANSWER_TOKENS,
 )

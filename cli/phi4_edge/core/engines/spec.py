@@ -96,9 +96,9 @@ class Deployment:
 
     `flavour`: which of the published builds the host takes. `pool_total`: the memory that the model goes to,
     `pool_available` what of it a model may take, `unified` whether the host's programs take theirs from it too.
-    `prompt_cache`: room for finished prompts. `model_digest`: None while the model is not made. `variants`: of the
-    catalog and the inventory by name, None for one that is taken away. `made_with`: digests of what of ours things are
-    made with.
+    `connections`, `deadline_seconds`: None for what the engine does by itself. `prompt_cache`: room for finished
+    prompts. `model_digest`: None while the model is not made. `variants`: of the catalog and the inventory by name,
+    None for one that is taken away. `made_with`: digests of what of ours things are made with.
     """
 
     manager: str
@@ -109,6 +109,10 @@ class Deployment:
     port: int
     container_port: int
     allowed_hosts: tuple[str, ...]
+    cors_origins: tuple[str, ...]
+    connections: int | None
+    deadline_seconds: int | None
+    metrics: bool
     threads: int
     parallel: int
     queue: int
@@ -135,7 +139,8 @@ class Engine:
     `programs`: those of ours that lie in its release, `loader` and `journal` among them. `loader`: keeps its model
     loaded; `journal`: for sed, takes out what need not reach the journal; "" for none. `holds_clients`: it answers to
     the names in phi4_allowed_hosts alone. `refuses_to_shorten`: a question whose answer, at its longest, might not fit
-    into the context is refused, where others end the answer there. `gpu_first`: people expect it on a GPU, so that it
+    into the context is refused, where others end the answer there. `answer_tokens`: of an answer for which nobody set
+    a limit; 0: what the context has room for. `gpu_first`: people expect it on a GPU, so that it
     is said where it runs on a CPU.
     """
 
@@ -151,3 +156,4 @@ class Engine:
     holds_clients: bool = False
     refuses_to_shorten: bool = False
     gpu_first: bool = False
+    answer_tokens: int = 0

@@ -13,6 +13,7 @@ from phi4_edge.core.facts.receipt import Receipt
 from phi4_edge.core.facts.system import System
 from phi4_edge.core.facts.units import Service
 from phi4_edge.core.layout import Layout
+from phi4_edge.core.speed import Speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +206,11 @@ class HostFacts:
 
     `architecture` is the kernel's word, `userland` that of the programs. `ram_bytes` is what an engine can have of
     `mem_total`: without huge pages, and within the control group's limit.
-    Versions are "" where the program is not there or nobody could ask it, and a word of its own ("dev") where it has no
-    number; `toolkit` is NVIDIA's for containers. `podman`: the version of what answers as `docker` and is Podman.
+    Versions are "" where the program is not there or nobody could ask it, and a word of its own ("dev") without a
+    number; `toolkit` is NVIDIA's. `podman`: the version of what answers as `docker` and is Podman.
     `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
     /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container. `passed_through`: NVIDIA
-    GPUs bound to a driver that hands them to virtual machines, each with that driver's name. `layout`: where what we
-    install was looked for. `installed`: where what serves lies, as its unit says; None without one.
+    GPUs handed to virtual machines, each with its driver. `layout`: where we looked; `installed`: where its unit is.
     """
 
     host: str
@@ -257,6 +257,7 @@ class HostFacts:
     journal: Journal
     layout: Layout
     installed: Layout | None
+    speed: Speed
     gaps: tuple[Gap, ...]
     truncated: tuple[str, ...]
 

@@ -16,6 +16,8 @@ from phi4_edge.core.facts.model import Cgroup, Disk, HostFacts, Images, Libc, Op
 from phi4_edge.core.facts.receipt import ABSENT, Receipt
 from phi4_edge.core.facts.receipt import from_dict as receipt_from_dict
 from phi4_edge.core.facts.sources import FORMAT, Sources
+from phi4_edge.core.speed import Speed, bandwidth
+from phi4_edge.core.speed import read as read_measured
 from phi4_edge.core.text import clean, dotted, integer, version_of
 from phi4_edge.errors import FactsError
 
@@ -62,9 +64,14 @@ def parse(document: Mapping[str, Any]) -> HostFacts:
     return replace(facts, receipt=replace(facts.receipt, drift=(*facts.receipt.drift, *lost))) if lost else facts
 
 
+def bare(document: Mapping[str, Any]) -> bool:
+    """Return whether a host says that no release of ours is there; raises FactsError for no document."""
+    return not _receipt(Sources(document)).present
+
+
 def _parsed(sources: Sources) -> HostFacts:
     """Return the facts as the host told them."""
-    images = memory.images(sources)
+    images, receipt = memory.images(sources), _receipt(sources)
     kernel, architecture, total, found, disks = _essentials(sources, images)
     system = _system(sources)
     display, board, limits = gpu.displays(sources), gpu.jetson(sources), cgroup.limits(sources, system["init"])
@@ -75,7 +82,7 @@ def _parsed(sources: Sources) -> HostFacts:
         architecture=architecture,
         kernel=kernel,
         **system,
-        cpu=cpu.parse(sources, limits),
+        cpu=(processors := cpu.parse(sources, limits)),
         board=clean(sources.text("device_tree_model"), 80),
         ram_bytes=ram,
         mem_total=total,
@@ -93,14 +100,27 @@ def _parsed(sources: Sources) -> HostFacts:
         listening=_places(sources.lines("listening")),
         orphaned_ports=_places(sources.lines("orphaned_ports") if sources.text_or_none("orphaned_ports") else []),
         service=activity.service(sources),
-        receipt=_receipt(sources),
+        receipt=receipt,
         lock=activity.lock(sources),
         journal=activity.journal(sources),
         layout=sources.layout,
         installed=installed.parse(sources),
+        speed=_speed(sources, processors.usable_cores, receipt),
         gaps=sources.gaps,
         truncated=sources.truncated,
     )
+
+
+def _speed(sources: Sources, cores: int, receipt: Receipt) -> Speed:
+    """Return what is known of the host's speed: of its memory by a sample of this look, or of the one before us."""
+    sample, record = sources.text_or_none("bandwidth"), sources.text_or_none("bench")
+    sampled = bandwidth(sample, cores) if sample else None
+    if sample and sampled is None:
+        sources.gap("bandwidth", "nonsense", "needs bytes per second of one thread and of all, and how many they are")
+    measured = read_measured(record) if record else ()
+    if measured is None:
+        sources.gap("bench", "nonsense", "not a record of ours")
+    return Speed(sampled or receipt.memory_bandwidth or None, measured or ())
 
 
 def _essentials(sources: Sources, images: Images) -> tuple[str, str, int, memory.MemInfo, tuple[Disk, ...]]:

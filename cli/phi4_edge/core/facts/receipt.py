@@ -57,15 +57,13 @@ class Container:
 class Receipt:
     """What was committed, without the file list; all texts "" and numbers 0 where there is none.
 
-    `store` names the folder of models that an engine made for itself.
-
-    `memory_need` and `vram_need` (bytes) are what the release takes while it serves. `containers` are those that the
-    probe found, None where nobody could look.
-
+    `store` names the folder of models that an engine made for itself. `memory_need` and `vram_need` (bytes) are what
+    the release takes while it serves. `containers` are those that the probe found, None where nobody could look.
     `edited`: it is not as it was written. `general`: drop-ins of an administrator's for every service of the host.
 
     `vram_held_by_others` (bytes) and `gpu` (UUID) are what the plan saw before our engine took its share, and
-    `image_disk` (bytes) is what its image takes, so that a second look at a serving host decides the same.
+    `image_disk` (bytes) is what its image takes, so that a second look at a serving host decides the same; so does
+    `memory_bandwidth` (bytes per second).
     """
 
     present: bool
@@ -92,6 +90,7 @@ class Receipt:
     image_disk: int = 0
     memory_need: int = 0
     vram_need: int = 0
+    memory_bandwidth: int = 0
     service_manager: str = ""
     store: str = ""
     image: CommittedImage = CommittedImage()
@@ -166,7 +165,7 @@ _TEXTS = {
 }
 _NUMBERS = (
     *("port", "context_length", "parallel", "threads", "vram_held_by_others", "image_disk"),
-    *("memory_need", "vram_need"),
+    *("memory_need", "vram_need", "memory_bandwidth"),
 )
 _IMAGES = {"image": "image", "webui_image": "webui_image"}
 _MODEL = {"id": "model", "artifact": "artifact", "digest": "digest"}
@@ -278,6 +277,7 @@ def before_us(plan: Mapping[str, Any]) -> dict[str, Any]:
         "image_disk": sum(image["disk"] for image in images),
         "memory_need": memory.get("ram_need", 0),
         "vram_need": memory.get("vram_need", 0),
+        "memory_bandwidth": (plan.get("forecast") or {}).get("bandwidth") or 0,
     }
     return {name: value for name, value in found.items() if value}
 

@@ -23,6 +23,22 @@ _READ_AGAIN = ("changed", "missing", "link", "added")
 _NOT_ALWAYS = ("engine files", "image", "web page")
 
 
+# What a release says otherwise although it is made of the same: nothing is delivered or installed for it.
+_SETTINGS = frozenset({"bind", "port", "context length", "parallel", "threads", "release"})
+
+
+def settings_alone(plan: Mapping[str, Any]) -> bool:
+    """Return whether a plan, as plain data, changes nothing but settings of an engine that is as committed.
+
+    What has no name among the changes, such as the number of requests that wait, is a setting too, or is made into
+    what the release links to: the host compares that.
+    """
+    if plan.get("action") != "change" or plan.get("webui"):
+        return False
+    apart = {change["what"] for change in plan["changes"]} - _SETTINGS
+    return not apart and plan["recovery"] == str(Recovery.NONE)
+
+
 def recover(facts: HostFacts, release: str) -> Recovery:
     """Return what a run that shall bring `release` does first about what the last one left half done."""
     return recovery(facts.journal, facts.receipt.release, release)
@@ -65,6 +81,7 @@ def changes(
         "parallel": receipt.parallel,
         "threads": receipt.threads,
         "engine files": receipt.runtime,
+        "model store": receipt.store,
         "service manager": receipt.service_manager,
         "image": receipt.image.key,
         "image digest": receipt.image.digest,

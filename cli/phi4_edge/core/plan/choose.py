@@ -15,7 +15,7 @@ from phi4_edge.core.judge import gpu as gpu_conditions
 from phi4_edge.core.plan import gates
 from phi4_edge.core.plan.forecast import Forecast, forecast
 from phi4_edge.core.plan.gates import Verdict
-from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.plan.overrides import MEMORY, SPEED, Overrides
 from phi4_edge.core.plan.sizing import (
     Pool,
     Sizing,
@@ -125,9 +125,27 @@ def _attempt(
         blocked = gpu_conditions.reason(facts, hindrance, installs)
     elif not listed:
         blocked = f"nothing in the catalog is {' '.join(overrides.asks)} for {profile.accelerator}"
-    evaluations = () if blocked else tuple(_evaluate(facts, table, catalog, overrides, item, gpu) for item in listed)
+    evaluated = () if blocked else tuple(_evaluate(facts, table, catalog, overrides, item, gpu) for item in listed)
+    evaluations = _preferred(evaluated, overrides.prefer)
     lacks, distance = _row(facts, table, profile, gpu)
     return Attempt(profile, gpu, blocked, lacks, distance, evaluations)
+
+
+def _preferred(listed: tuple[Evaluation, ...], prefer: str) -> tuple[Evaluation, ...]:
+    """Return the candidates in the order in which they are tried; equal ones stay as they are listed.
+
+    Speed counts within a class of quality, and the classes stay as they are listed: half the bits are always faster.
+    """
+    if prefer == MEMORY:
+        return tuple(sorted(listed, key=lambda item: item.sizing.need))
+    if prefer != SPEED:
+        return listed
+    classes = list(dict.fromkeys(item.variant.bits for item in listed))
+
+    def rank(item: Evaluation) -> tuple[int, float]:
+        return classes.index(item.variant.bits), -(item.forecast.decode_tokens_per_second or 0.0)
+
+    return tuple(sorted(listed, key=rank))
 
 
 def _candidates(catalog: Catalog, profile: Profile, overrides: Overrides) -> tuple[Candidate, ...]:
@@ -184,7 +202,7 @@ def _evaluate(
         pool=pool,
         disk_need=sum(needs.values()),
         lacks=tuple(lacks),
-        forecast=forecast(facts, catalog, candidate, gpu),
+        forecast=forecast(facts, catalog, candidate, gpu, overrides),
     )
 
 

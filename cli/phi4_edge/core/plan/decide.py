@@ -104,7 +104,7 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
         image_mirror=it.overrides.image_mirror,
         applicable=not reason,
         not_applicable=reason,
-        reasons=reasons.reasons(it.facts, it.table, it.choice, it.attempt, it.evaluation),
+        reasons=reasons.reasons(it.facts, it.table, it.choice, it.attempt, it.evaluation, it.overrides.prefer),
         warnings=(*reasons.warnings(it), *_ignored(it, plain)),
         candidates=_candidates(it.attempt),
         action=kind,
@@ -132,6 +132,7 @@ def _compared(applied: Mapping[str, Any]) -> dict[str, Any]:
         "context length": applied["context_length"],
         "threads": applied["knobs"].get("threads"),
         "engine files": runtime.id if runtime else None,
+        "model store": applied["knobs"].get("store"),
         "service manager": applied["service_manager"],
         "image": image.key if image else None,
         "image digest": image.digest if image else None,
@@ -237,6 +238,8 @@ def _candidates(attempt: Attempt) -> tuple[Mapping[str, Any], ...]:
             "available": item.pool.usable,
             "decode_tokens_per_second": item.forecast.decode_tokens_per_second,
             "measured": item.forecast.measured,
+            "source": item.forecast.source,
+            "uncertainty": item.forecast.uncertainty,
         }
         for item in attempt.evaluations
     )

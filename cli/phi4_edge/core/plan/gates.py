@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage
+from phi4_edge.core.catalog.model import Build, Candidate, Catalog, CatalogEngine, CatalogImage, Variant
 from phi4_edge.core.engines import directives
 from phi4_edge.core.facts.init import SYSTEMD, first_process
 from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.judge import gate
-from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.plan.overrides import PREFIX, Overrides
 from phi4_edge.core.text import dotted, version_of
 from phi4_edge.core.values import AUTO
 
@@ -30,18 +30,35 @@ def verdict(facts: HostFacts, catalog: Catalog, candidate: Candidate, overrides:
     """Return whether and how a candidate runs on this host."""
     engine = catalog.engines[candidate.engine]
     build = engine.builds[candidate.accelerator]
-    reasons = _cpu(facts, build)
+    reasons = _cpu(facts, build) + _beyond(engine, engine.variants[candidate.quantization], overrides)
     if gpu is not None:
         reasons += gate.of_gpu(facts, engine, build, gpu, engine.variants[candidate.quantization])
-    if overrides.quantization == AUTO and (why := undeliverable(catalog, candidate, overrides)):
+    if overrides.quantization == AUTO:
         # Asked for by name it is planned all the same, with what it would bring.
-        reasons.append(why)
+        reasons += filter(None, (undeliverable(catalog, candidate, overrides), _unasked(catalog, candidate)))
     manager, unmanaged = _manager(facts, engine, build, overrides.service_manager)
     image = gate.image(facts, build, gpu) if manager == "compose" else None
     reasons += unmanaged
     if manager == "compose" and image is None and not reasons:
         reasons += gate.no_image(facts, engine, build, gpu)
     return Verdict(manager, image, tuple(reasons))
+
+
+def _beyond(engine: CatalogEngine, variant: Variant, overrides: Overrides) -> list[str]:
+    """Return what is asked for that the engine would not start with, or be wrong with."""
+    asked = overrides.context_length or 0
+    reasons = []
+    if variant.context and asked > variant.context:
+        reasons.append(
+            f"phi4_context_length {asked}: {engine.name} {variant.quantization} is right up to {variant.context} "
+            "tokens, where LongRoPE changes its factors"
+        )
+    for variable, (low, high) in engine.bounds.items():
+        name = variable.lower()
+        value = getattr(overrides, name.removeprefix(PREFIX), None)
+        if isinstance(value, int) and not low <= value <= high:
+            reasons.append(f"{name} {value}: {engine.name} takes {low} to {high}")
+    return reasons
 
 
 def undeliverable(catalog: Catalog, candidate: Candidate, overrides: Overrides) -> str:
@@ -54,6 +71,14 @@ def undeliverable(catalog: Catalog, candidate: Candidate, overrides: Overrides) 
         wanted = f"{model.id}/{variant.artifact}"
         return f"cannot be delivered: {why}; `phi4-edge model import {wanted} DIRECTORY` imports your own"
     return f"cannot be delivered: {variant.not_applicable}" if variant.not_applicable else ""
+
+
+def _unasked(catalog: Catalog, candidate: Candidate) -> str:
+    """Return why a candidate is not chosen unless it is asked for, or ""."""
+    recipe = catalog.engines[candidate.engine].variants[candidate.quantization].recipe
+    if recipe is None or not recipe.on_request:
+        return ""
+    return f"only made for those who ask for it: phi4_quantization={candidate.quantization}"
 
 
 def _cpu(facts: HostFacts, build: Build) -> list[str]:

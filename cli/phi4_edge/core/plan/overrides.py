@@ -6,9 +6,7 @@ variables of roles.
 
 from __future__ import annotations
 
-import ipaddress
 import posixpath
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +16,7 @@ from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.layout import LOOPBACK, STANDARD, Layout
+from phi4_edge.core.names import NONE, host_names, origins
 from phi4_edge.core.text import clean, closest
 from phi4_edge.core.values import (
     AUTO,
@@ -38,22 +37,21 @@ from phi4_edge.errors import ArtifactError, InventoryError
 
 PREFIX = "phi4_"
 # A test holds this equal to the variants of the catalog.
-QUANTIZATIONS = ("int4", "int4_untied", "q4_0", "q4_K_M", "q5_1", "q8_0", "bf16")
+QUANTIZATIONS = (
+    *("int4", "int4_b64", "int4_b128", "int4_k", "int4_untied"),
+    *("q4_0", "q4_K_M", "q5_1", "q8_0", "bf16"),
+)
 MODELS = ("phi-4-mini-instruct", "tiny")
 # 131,072 is what the model was trained for; below 512 not even the chat template and a short answer have room.
 SHORTEST_CONTEXT, LONGEST_CONTEXT = 512, 131072
-# Where an INI inventory would have to say nothing.
-NONE = "none"
 
+# What comes first of the candidates that fit; `listed`: as the catalog has them.
+LISTED, SPEED, MEMORY = PREFERENCES = ("listed", "speed", "memory")
 DELIVERIES = ("push", "registry")
 # Components on the host whose version is held against data/cve_floors.yml.
 COMPONENTS = ("docker", "runc", "nvidia-container-toolkit")
 # A test holds this equal to the catalog's.
 SEED_VARIANTS = ("phi4-mini-reasoning", "phi4-mini-coder")
-
-MOST_ALLOWED = 32
-_HOSTS = f"none, or a list of up to {MOST_ALLOWED} host names and addresses without ports, such as gw1.example"
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +90,11 @@ class Overrides:
     webui_tags: bool = False
     docker_root: str = ""
     selfheal: bool = False
+    prefer: str = LISTED
+    cors_origins: tuple[str, ...] = ()
+    connections: int | None = None
+    deadline_seconds: int | None = None
+    metrics: bool = True
 
     @classmethod
     def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
@@ -146,25 +149,6 @@ class Overrides:
         return tuple(f"{PREFIX}{name}={value}" for name, value in wanted.items() if value not in (None, AUTO))
 
 
-def _hosts(value: Any) -> tuple[str, ...]:
-    words = value.split(",") if isinstance(value, str) else [] if value is None else value
-    if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
-        raise ValueError(_HOSTS)
-    names = tuple(dict.fromkeys(word.strip().rstrip(".").lower() for word in words if word.strip()))
-    names = () if names == (NONE,) else names
-    if len(names) > MOST_ALLOWED or not all(map(_names_a_host, names)):
-        raise ValueError(_HOSTS)
-    return names
-
-
-def _names_a_host(name: str) -> bool:
-    try:
-        return "%" not in str(ipaddress.ip_address(name))
-    except ValueError:
-        labels = name.split(".")
-        return len(name) <= 253 and not labels[-1].isdigit() and all(map(_LABEL.fullmatch, labels))
-
-
 def _variants(value: Any) -> Mapping[str, Any]:
     # Checked as if those of the catalog were there: a name of theirs may be built upon.
     modelfile.check(value, {name: {"from": modelfile.BASE} for name in SEED_VARIANTS})
@@ -213,12 +197,17 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_profile": one_of(AUTO, *PROFILES),
     "phi4_engine": one_of(AUTO, *ENGINES),
     "phi4_quantization": one_of(AUTO, *QUANTIZATIONS),
+    "phi4_prefer": one_of(*PREFERENCES),
     "phi4_context_length": auto_or(whole(SHORTEST_CONTEXT, LONGEST_CONTEXT)),
     "phi4_parallel": whole(1, 256),
     "phi4_service_manager": one_of(AUTO, "systemd", "compose"),
     "phi4_port": whole(1, 65535),
     "phi4_bind": address,
-    "phi4_allowed_hosts": _hosts,
+    "phi4_allowed_hosts": host_names,
+    "phi4_cors_origins": origins,
+    "phi4_connections": auto_or(whole(8, 1024)),
+    "phi4_deadline_seconds": auto_or(whole(1, 86400)),
+    "phi4_metrics": flag,
     "phi4_force": flag,
     "phi4_model": one_of(*MODELS),
     "phi4_selfheal": flag,

@@ -10,7 +10,7 @@ from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.judge import driver, gpu
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.plan.context import Chosen
-from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.plan.overrides import LISTED, MEMORY, Overrides
 from phi4_edge.core.plan.sizing import LONGROPE_FROM, images_guessed
 from phi4_edge.core.text import clean, gb, gib
 
@@ -23,7 +23,7 @@ _HOLD = " or ".join(name for name, engine in ENGINES.items() if engine.holds_cli
 
 
 def reasons(
-    facts: HostFacts, table: ResourceTable, choice: Choice, attempt: Attempt, chosen: Evaluation
+    facts: HostFacts, table: ResourceTable, choice: Choice, attempt: Attempt, chosen: Evaluation, prefer: str = LISTED
 ) -> tuple[str, ...]:
     """Return why this profile and this candidate, with numbers; first what became of the GPU."""
     profile, sizing, pool = attempt.profile, chosen.sizing, chosen.pool
@@ -40,11 +40,29 @@ def reasons(
         f"{chosen.candidate.label}: needs {gb(sizing.need)} with context {sizing.context} and KV {sizing.kv_type}, "
         f"{gb(pool.usable)} usable"
     )
+    found += _preferred(attempt, prefer)
     if sizing != chosen.full:
         found.append(
             f"context {chosen.full.context} with KV {chosen.full.kv_type} would need {gb(chosen.full.need)}: too much"
         )
     return (*found, *_set_aside(facts), *_of_cpus(facts))
+
+
+def _preferred(attempt: Attempt, prefer: str) -> tuple[str, ...]:
+    """Return in which order the candidates were tried, and what by, where that is not as they are listed."""
+    if prefer == LISTED or len(attempt.evaluations) < 2:
+        return ()
+    named = [(item, item.candidate.label) for item in attempt.evaluations]
+    if prefer == MEMORY:
+        return (f"phi4_prefer memory: {', '.join(f'{label} ({gb(item.sizing.need)})' for item, label in named)}",)
+    said = [f"{label} ({_speed(item)}, {item.variant.bits} bits)" for item, label in named]
+    return (f"phi4_prefer speed, within as many bits of a weight: {', '.join(said)}",)
+
+
+def _speed(item: Evaluation) -> str:
+    rate = item.forecast.decode_tokens_per_second
+    how = "measured" if item.forecast.measured else "forecast"
+    return "speed unknown" if rate is None else f"{rate:.3g} tokens/s {how}"
 
 
 def _set_aside(facts: HostFacts) -> tuple[str, ...]:
@@ -94,6 +112,8 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(f"binds {overrides.bind}: whoever reaches port {overrides.port} can use the model, without a key")
     if overrides.allowed_hosts and not ENGINES[it.engine.name].holds_clients:
         found.append(f"phi4_allowed_hosts has no effect: only {_HOLD} checks names, {it.engine.name} does not")
+    if not ENGINES[it.engine.name].holds_clients:
+        found += [f"{name} has no effect: only {_HOLD} has that setting" for name in _asked_of_ours(overrides)]
     if overrides.webui_enabled and overrides.webui_builtin_tools and chosen.sizing.context < PAGE_TOOLS_CONTEXT:
         found.append(
             f"webui_builtin_tools: the page's tools take about {PAGE_TOOLS_TOKENS} tokens of every question, context "
@@ -108,6 +128,17 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(REBOOT)
     found += [f"{name} was too long to read in full; its end is ignored" for name in facts.truncated]
     return tuple(found)
+
+
+def _asked_of_ours(overrides: Overrides) -> list[str]:
+    """Return the variables that the inventory sets and that are about HTTP in an engine of ours."""
+    asked = {
+        "phi4_cors_origins": bool(overrides.cors_origins),
+        "phi4_connections": overrides.connections is not None,
+        "phi4_deadline_seconds": overrides.deadline_seconds is not None,
+        "phi4_metrics": not overrides.metrics,
+    }
+    return [name for name, given in asked.items() if given]
 
 
 def _unmeasured(it: Chosen) -> list[str]:

@@ -18,13 +18,14 @@ from phi4_edge.core.text import canonical, clean
 DIGEST = "digest"
 # Names of what goes with a plan and is compared for itself.
 BESIDE = frozenset({DIGEST, "facts_digest", "inventory_digest"})
-# What tells of memory, disk and listeners as they were, which move while nobody does anything, and changes nothing.
-_MOVING = frozenset({"blockers", "candidates", "rejected", "missing", "nearest_profile"})
+# What tells of memory, its speed, disk and listeners as they were, which move while nobody does anything, and changes
+# nothing.
+_MOVING = frozenset({"blockers", "candidates", "forecast", "rejected", "missing", "nearest_profile"})
 # Compared where the plan is told to be another one, in its parts.
 _TOLD_ELSEWHERE = frozenset({"action", "steps", "fingerprint", "release"})
 # Changes that name a digest, which may not be known when a plan is reviewed: the digest itself is compared.
 _OF_DIGESTS = frozenset({"release", "model digest", "engine files", "image digest"})
-_SIZE = re.compile(r"[0-9]+(?:\.[0-9]+)? (?:GB|GiB)")
+_SIZE = re.compile(r"[0-9]+(?:\.[0-9]+)? (?:GB|GiB|tokens/s)")
 _LONGEST = 160
 _WORDS = ("reasons", "warnings", "changes")
 
@@ -113,7 +114,7 @@ def _without(*names: str) -> Callable[[Any], Any]:
 
 
 def _sentences(value: Any) -> Any:
-    """Sizes are rounded for people, and may be rounded otherwise after a reboot."""
+    """Sizes are rounded for people, and may be rounded otherwise after a reboot; a sampled speed is never the same."""
     return [_SIZE.sub("# GB", text) for text in value if text not in reasons.PASSING] if _texts(value) else value
 
 

@@ -72,7 +72,7 @@ def memory_max(
 def max_tokens(it: Chosen) -> int:
     """Return how many tokens an answer has at most of which the client says nothing: the context, or less."""
     context = it.evaluation.sizing.context
-    return min(it.overrides.max_tokens or context, context)
+    return min(it.overrides.max_tokens or ENGINES[it.engine.name].answer_tokens or context, context)
 
 
 def _deployment(it: Chosen, model: PlannedModel) -> Deployment:
@@ -87,6 +87,10 @@ def _deployment(it: Chosen, model: PlannedModel) -> Deployment:
         port=overrides.port,
         container_port=it.engine.container_port,
         allowed_hosts=overrides.allowed_hosts,
+        cors_origins=overrides.cors_origins,
+        connections=overrides.connections,
+        deadline_seconds=overrides.deadline_seconds,
+        metrics=overrides.metrics,
         threads=_threads(it),
         parallel=overrides.parallel,
         queue=it.engine.queue,

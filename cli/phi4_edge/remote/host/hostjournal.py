@@ -24,7 +24,7 @@ HOOK_SECONDS = 120.0
 # What each operation of a host script is a step of; those that only look, or clean up, are none.
 STEPS = {
     **dict.fromkeys(("finish", "load", "pull", "tag"), "stage"),  # what is delivered
-    **dict.fromkeys(("build", "create", "check", "prepare", "stage", "rehearse"), "stage"),  # what is made of it
+    **dict.fromkeys(("build", "create", "check", "prepare", "inherit", "stage", "rehearse"), "stage"),  # what is made
     **dict.fromkeys(("repository", "install", "merge", "run", "reload"), "stage"),  # packages and Docker's daemon
     **dict.fromkeys(("settings", "cdi", "nouveau"), "stage"),  # NVIDIA's
     **{name: name for name in ("verify", "switch", "commit", "rollback")},

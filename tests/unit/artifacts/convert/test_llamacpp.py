@@ -136,7 +136,7 @@ def test_building_without_a_compiler_says_what_to_install(tmp_path: Path, monkey
 
 
 def test_the_targets_are_those_that_convert_offers() -> None:
-    assert tuple(target for target in targets.TARGETS if target.startswith(gguf.PREFIX)) == gguf.TARGETS
+    assert tuple(target for target in targets.targets(CATALOG) if target.startswith(gguf.PREFIX)) == gguf.TARGETS
     assert set(gguf.IN_PYTHON) < set(gguf.TYPES)
     variants = CATALOG.engines["ollama"].variants.values()
     assert {variant.artifact for variant in variants} == set(gguf.TARGETS)

@@ -8,12 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts.fetch import http
 from phi4_edge.artifacts.fetch.model import fetch
 from phi4_edge.artifacts.store import resources
 from phi4_edge.artifacts.store.store import Store
@@ -40,18 +37,8 @@ ARTIFACT = "sample/safetensors"
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
-    monkeypatch.setattr(http, "PAUSES", (0.0, 0.0))
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandinHub]:
-    with StandinHub(dict(FILES)) as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
-        yield running
-        assert running.violations == []
+def files() -> dict[str, bytes]:
+    return FILES
 
 
 def test_a_checkpoint_arrives_whole_and_without_code(store: Store, hub: StandinHub) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from phi4_edge.artifacts.fetch import http
 from phi4_edge.artifacts.fetch.model import PUBLISHED, fetch
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Catalog
@@ -29,18 +25,8 @@ ARTIFACT = f"sample/{PUBLISHED}"
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
-    monkeypatch.setattr(http, "PAUSES", (0.0, 0.0))
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandinHub]:
-    with StandinHub({**{f"{FOLDER}/{name}": content for name, content in FILES.items()}, **BESIDE}) as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
-        yield running
-        assert running.violations == []
+def files() -> dict[str, bytes]:
+    return {**{f"{FOLDER}/{name}": content for name, content in FILES.items()}, **BESIDE}
 
 
 @pytest.fixture

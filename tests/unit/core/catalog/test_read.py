@@ -220,7 +220,9 @@ def test_a_mistake_in_the_resource_table_is_named(path: str, value: Any, named: 
         ("candidates.production_gpu.0.quantization", "q4_0", r"a variant that vllm has for cuda"),
         ("candidates.edge", [], r"candidates: found unknown field edge"),
         ("speed.cpu.0.efficiency", 2, r"speed.cpu\[0\].efficiency: found 2, needed a number from 0 to 1"),
-        ("speed.measured.features", [1], r"measured.features: found list, needed a list of texts"),
+        ("speed.cpu.0.features", [1], r"cpu\[0\].features: found list, needed a list of texts"),
+        ("speed.uncertainty.guess", 0.1, r"uncertainty: found unknown field guess"),
+        ("speed.one_core", 3, r"one_core: found 3, needed a number from 0 to 1"),
         ("engins", {}, r"unknown field engins \(did you mean engines"),
     ],
 )

@@ -70,7 +70,7 @@ CATALOG = """
         architectures: {x86_64: [avx2], aarch64: [neon]}
         images: [{repository: docker.io/library/fourth, tag: 1.0.0, disk: 300000000, archive: 100000000}]
     variants:
-      q4_0: {artifact: gguf-q4_0, weights: 2330000000, overhead: {cpu: 450000000}, measured: false}
+      q4_0: {artifact: gguf-q4_0, bits: 4, weights: 2330000000, overhead: {cpu: 450000000}, measured: false}
 
 # Variants of the model"""
 # What whoever adds an engine edits, beside the module and the role that are new.

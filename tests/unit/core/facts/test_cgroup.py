@@ -169,7 +169,7 @@ def test_processors_are_those_of_services(
 
 def test_a_limit_that_is_too_low_for_what_was_asked_is_named_with_it(document: Make, plan: Make) -> None:
     text = said(f"memory {TOP}/system.slice {5 << 30}")
-    made = plan(document("n150-8gb", service_cgroup=text), engine="onnx", context_length=16384)
+    made = plan(document("n150-8gb", service_cgroup=text), engine="onnx", parallel=4)
     assert not made.fits
     assert "host has 5.4 GB (memory.max of cgroup /system.slice), " in " ".join(made.missing)
 

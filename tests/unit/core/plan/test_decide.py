@@ -27,7 +27,7 @@ def test_a_plan_names_what_will_be_there(document: Make, plan: Make) -> None:
     assert made.model.artifact == "phi-4-mini-instruct/onnx-int4" and made.model.digest == "c" * 64
     assert made.runtime.id == f"{'e' * 16}-cp313-x86_64"
     assert made.release == f"r-{made.fingerprint[:12]}"
-    assert made.knobs == {"threads": 4, "memory_max": 5368709120, "queue": 8, "max_tokens": 4096}
+    assert made.knobs == {"threads": 4, "memory_max": 5368709120, "queue": 8, "max_tokens": 1024}
     assert [item["engine"] for item in made.candidates] == ["onnx", "ollama", "ollama"]
     assert all(item["fits"] for item in made.candidates)
     assert made.disk.to_write == 2_700_000_000

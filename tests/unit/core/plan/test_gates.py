@@ -104,6 +104,18 @@ def test_a_checkpoint_without_a_known_revision_is_passed_over_and_planned_only_b
     assert "vllm int4 cannot be delivered: the catalog knows no revision" in asked.not_applicable
 
 
+def test_a_recipe_on_request_is_planned_by_name_alone(document: Make, plan: Make) -> None:
+    # Too little for int4, enough for what is smaller.
+    small = document("n150-8gb", meminfo="MemTotal: 7812500 kB\n")
+    wanted = {"profile": "development", "engine": "onnx", "context_length": 2048, "parallel": 7}
+    asked = plan(small, quantization="int4_b128", **wanted)
+    assert (asked.fits, asked.applicable, asked.rejected) == (True, True, ())
+    assert asked.model.artifact == "phi-4-mini-instruct/onnx-int4-b128"
+    left = plan(small, **wanted)
+    assert not left.fits
+    assert "only made for those who ask for it: phi4_quantization=int4_b128" in texts(left)
+
+
 def test_int4_of_torchao_needs_what_bfloat16_needs(document: Make, plan: Make, pinned: Any) -> None:
     def on(capability: str) -> Plan:
         row = f"0, Some RTX, 8192, 0, 580.1, {capability}, GPU-1"

@@ -17,7 +17,10 @@ from tests.unit.core.engines.test_compose import PLANS, engine
 Make = Callable[..., Any]
 MIB = 1 << 20
 HELD = Inputs({"phi-4-mini-instruct/gguf-q4_0": "9" * 64})
-BEYOND = {"allowed_hosts": "gw1.example", "max_tokens": 300, "threads": 1}
+BEYOND = {
+    "allowed_hosts": "gw1.example", "max_tokens": 300, "threads": 1, "cors_origins": "https://chat.example:3000",
+    "connections": 64, "deadline_seconds": 90, "metrics": "false",
+}  # fmt: skip
 
 
 def made(plan: dict[str, Any]) -> list[dict[str, Any]]:
@@ -45,6 +48,32 @@ def test_so_does_what_the_inventory_asks_for(document: Make, plan: Make, wanted:
     found = {**plan(document(host), HELD, **wishes).to_dict(), "release": "r-000000000000"}
     assert (found["engine"], found["knobs"]["threads"], found["knobs"]["max_tokens"]) == (wanted, 1, 300)
     assert reached(found) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked", "tokens"),
+    [
+        ("onnx", {}, 1024),
+        ("onnx", {"max_tokens": 4000}, 4000),
+        ("onnx", {"max_tokens": 9000}, 4096),
+        ("onnx", {"context_length": 512}, 512),
+        ("ollama", {}, 4096),
+    ],
+)
+def test_an_answer_of_which_nobody_says_how_long_it_may_be(
+    document: Make, plan: Make, wanted: str, asked: dict[str, int], tokens: int
+) -> None:
+    assert plan(document("n150-8gb"), engine=wanted, force=True, **asked).knobs["max_tokens"] == tokens
+
+
+@pytest.mark.parametrize("wanted", ["onnx", "ollama"])
+def test_settings_of_our_own_engine_are_said_to_have_no_effect_elsewhere(
+    document: Make, plan: Make, wanted: str
+) -> None:
+    made = plan(document("n150-8gb"), engine=wanted, force=True, **BEYOND)
+    without = [text.split()[0] for text in made.warnings if "has no effect" in text]
+    ours = ["phi4_allowed_hosts", "phi4_cors_origins", "phi4_connections", "phi4_deadline_seconds", "phi4_metrics"]
+    assert without == ([] if wanted == "onnx" else ours)
 
 
 def test_a_knob_that_reaches_nobody_is_told() -> None:

@@ -17,7 +17,7 @@ ARCHITECTURE = "Phi3ForCausalLM"
 
 def refuse_remote_code() -> None:
     """llama.cpp's converter asks for code of the checkpoint's own; this makes it do without, whatever it asks for."""
-    import transformers  # type: ignore[import-not-found]
+    import transformers
 
     for kind in (transformers.AutoTokenizer, transformers.AutoConfig):
         original = kind.from_pretrained

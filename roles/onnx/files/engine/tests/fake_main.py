@@ -1,6 +1,6 @@
 """The real service with the fake worker: `python fake_main.py`.
 
-FAKE_STALL, FAKE_DRAIN, FAKE_HEADER and FAKE_BODY are limits in seconds.
+FAKE_STALL, FAKE_DRAIN, FAKE_HEADER, FAKE_BODY and FAKE_COMMENT are limits in seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-from phi4_engine import activation, connections, server, settings, transport
+from phi4_engine import activation, connections, pulse, server, settings, transport
 from phi4_engine.errors import EngineError
 
 
@@ -22,12 +22,14 @@ def main() -> int:
     drain = float(os.environ.get("FAKE_DRAIN", "10"))
     header = float(os.environ.get("FAKE_HEADER", connections.HEADER_SECONDS))
     body = float(os.environ.get("FAKE_BODY", transport.BODY_SECONDS))
+    comment = float(os.environ.get("FAKE_COMMENT", transport.COMMENT_SECONDS))
     worker = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
     try:
         with (
-            mock.patch.object(settings.Settings, "stall_seconds", stall),
+            mock.patch.object(pulse, "LEAST_SECONDS", stall),
             mock.patch.object(connections, "HEADER_SECONDS", header),
             mock.patch.object(transport, "BODY_SECONDS", body),
+            mock.patch.object(transport, "COMMENT_SECONDS", comment),
         ):
             channels = activation.take(os.environ)
             server.run(settings.load(os.environ), worker, channels, drain_seconds=drain)

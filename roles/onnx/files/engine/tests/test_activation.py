@@ -14,6 +14,7 @@ import pytest
 from client import DEADLINE, SOURCE, Engine, everything, python
 from conftest import HERE
 
+from phi4_engine import activation
 from phi4_engine.errors import EX_CONFIG
 
 # As systemd does it: the files are numbered from 3 on, and the process keeps its number.
@@ -68,6 +69,14 @@ def test_the_port_is_never_free_while_engines_come_and_go(port: socket.socket) -
                     squatter.bind(("127.0.0.1", int(number(port))))
         finally:
             engine.close()
+
+
+def test_a_socket_that_is_handed_over_sends_small_answers_at_once(port: socket.socket) -> None:
+    """asyncio sets TCP_NODELAY where the protocol is named, on what is accepted too."""
+    with activation._listening(os.dup(port.fileno()), "phi4-edge.socket") as taken:
+        assert taken.proto == socket.IPPROTO_TCP
+        with socket.create_connection(port.getsockname()), taken.accept()[0] as client:
+            assert client.proto == socket.IPPROTO_TCP
 
 
 def test_a_request_that_waits_while_nobody_listens_is_answered(port: socket.socket) -> None:

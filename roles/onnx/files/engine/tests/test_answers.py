@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from client import Engine
 from conftest import StartEngine
 from shapes import TOOL, error, events, script, shown
+
+from phi4_engine import chat
 
 
 def test_an_answer_has_the_shape_of_openai(engine: Engine) -> None:
@@ -44,11 +47,8 @@ def test_both_stop_tokens_end_the_answer_and_are_not_shown(engine: Engine, end: 
 
 def test_without_a_limit_the_answer_ends_with_the_context(engine: Engine) -> None:
     body = engine.chat(script("x", prompt_tokens=380)).json()
-    assert {name: body["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")} == {
-        "prompt_tokens": 380,
-        "completion_tokens": 20,
-        "total_tokens": 400,
-    }
+    usage = body["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (380, 20, 400)
     assert body["choices"][0]["finish_reason"] == "length"
 
 
@@ -152,9 +152,13 @@ def test_tool_choice_none_hides_the_tools(engine: Engine) -> None:
 
 CALL = '[{"name":"add","arguments":{"a":[1,2]}},{"name":"sub","arguments":{}}]'
 
+TOOLS = [TOOL, {"type": "function", "function": {"name": "sub"}}]
+ADD = '{"name":"add","arguments":{"a":1}}'
+
 
 def test_a_tool_call_becomes_openai_tool_calls(engine: Engine) -> None:
-    choice = engine.chat(script("<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>"), tools=[TOOL]).json()["choices"][0]
+    answer = engine.chat(script("<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>"), tools=TOOLS)
+    choice = answer.json()["choices"][0]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] is None
     calls = choice["message"]["tool_calls"]
@@ -166,7 +170,7 @@ def test_a_tool_call_becomes_openai_tool_calls(engine: Engine) -> None:
 
 
 def test_a_streamed_tool_call_arrives_whole(engine: Engine) -> None:
-    found = events(engine, script("<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>"), tools=[TOOL])
+    found = events(engine, script("<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>"), tools=TOOLS)
     deltas = [chunk["choices"][0]["delta"] for chunk in found if chunk != "[DONE]"]
     [calls] = [delta["tool_calls"] for delta in deltas if "tool_calls" in delta]
     assert [(call["index"], call["function"]["name"]) for call in calls] == [(0, "add"), (1, "sub")]
@@ -177,6 +181,55 @@ def test_a_broken_tool_call_is_given_as_text(engine: Engine) -> None:
     message = engine.chat(script("<|tool_call|>", "[{broken", "<|/tool_call|>", "<|end|>")).json()["choices"][0]
     assert message["message"]["content"] == "[{broken"
     assert "tool_calls" not in message["message"]
+
+
+ONE, TWO = [("add", {"a": 1})], [("add", {"a": 1}), ("sub", {})]
+
+
+@pytest.mark.parametrize(
+    ("written", "calls"),
+    [
+        (ADD, ONE),
+        (f"[{ADD}]", ONE),
+        (f'[{ADD}]\n[{{"name":"sub"}}]', TWO),
+        (f'{ADD} {{"name":"sub","arguments":null}}', TWO),
+        ('{"type":"function","function":{"name":"add","arguments":{"a":1}}}', ONE),
+        ('{"type":"function","function":{"name":"add","arguments":"{\\"a\\":1}"}}', ONE),
+        ('{"name":"add","parameters":{"a":1}}', ONE),
+        ('{"name":"add","arguments":"{\\"a\\": 1}"}', ONE),
+        ("", []),
+        ('{"name":"","arguments":{}}', []),
+        ('{"name":"rm","arguments":{}}', []),
+        (f'[{ADD}, {{"name":"rm"}}]', []),
+        ('{"name":"add","arguments":{"a":NaN}}', []),
+        ('{"name":"add","arguments":"{\\"a\\":Infinity}"}', []),
+        ('{"name":"add","arguments":[1]}', []),
+        ('{"name":"add","arguments":"now"}', []),
+        ('{"name":["add"]}', []),
+        (f"{ADD},", []),
+        (f"{ADD} and then", []),
+        ('{"function":7}', []),
+        ('"add"', []),
+        ("[" * 5000, []),
+        (f"[[{ADD}]]", []),
+    ],
+)
+def test_what_counts_as_a_tool_call(written: str, calls: list[tuple[str, dict[str, int]]]) -> None:
+    found = [one["function"] for one in chat.tool_calls(written, {"add", "sub"})]
+    assert [(one["name"], json.loads(one["arguments"])) for one in found] == calls
+
+
+@pytest.mark.parametrize("offer", [{}, {"tools": [TOOL], "tool_choice": "none"}, {"tools": TOOLS[1:]}])
+def test_a_call_of_what_was_not_offered_is_text(engine: Engine, offer: dict[str, Any]) -> None:
+    said = script("<|tool_call|>", ADD, "<|/tool_call|>", "<|end|>")
+    choice = engine.chat(said, **offer).json()["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (ADD, "stop")
+
+
+def test_several_blocks_are_several_calls(engine: Engine) -> None:
+    block = ("<|tool_call|>", ADD, "<|/tool_call|>")
+    choice = engine.chat(script(*block, *block, "<|end|>"), tools=[TOOL]).json()["choices"][0]
+    assert [one["function"]["name"] for one in choice["message"]["tool_calls"]] == ["add", "add"]
 
 
 def test_models_root_and_health(engine: Engine) -> None:

@@ -171,6 +171,35 @@ def test_without_files_nothing_hangs_and_the_manager_hears_of_it(tmp_path: Path)
             engine.close()
 
 
+def test_small_answers_on_a_kept_connection_are_sent_at_once(engine: Engine) -> None:
+    """Were they held back for the acknowledgement of the one before (Nagle's algorithm), each would take 40 ms."""
+    seconds = []
+    with engine.raw() as channel:
+        channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(21):
+            started = time.monotonic()
+            channel.sendall(HEAD + b"Content-Length: 2\r\n\r\n{}")
+            found = b""
+            while not found.endswith(b"}}"):  # header and body are written one after the other
+                found += channel.recv(65536)
+            assert found.startswith(b"HTTP/1.1 400 ")
+            seconds.append(time.monotonic() - started)
+    # The fastest too: a busy machine makes some late, that algorithm all but the first.
+    assert min(sorted(seconds)[1:]) < 0.02, seconds
+
+
+def test_clients_that_leave_in_the_middle_of_a_body_are_no_errors(start: StartEngine) -> None:
+    engine = start()
+    engine.wait_for(200)
+    before = engine.log.count("\n")
+    for _ in range(50):
+        engine.raw(HEAD + b'Content-Length: 500\r\n\r\n{"messages":').close()
+    assert engine.chat("hi").status == 200
+    engine.wait_for_log("chatcmpl-")
+    assert "Traceback" not in engine.log
+    assert engine.log.count("\n") - before <= 51
+
+
 @pytest.mark.parametrize("wait", [0.0, 0.2])
 def test_what_is_pipelined_is_answered_in_order(start: StartEngine, wait: float) -> None:
     engine = start()

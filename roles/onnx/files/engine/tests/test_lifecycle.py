@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -134,7 +136,46 @@ def test_a_hanging_model_is_killed(start: StartEngine) -> None:
     answer = engine.chat(script(do="hang"))
     assert (answer.status, error(answer)["code"]) == (503, "engine_failed")
     assert engine.wait() == 1
-    assert "said nothing for 1 s and was killed" in engine.log
+    # 20 times the slowest piece so far, where a busy machine made one slow.
+    assert re.search(r"said nothing for \d+ s and was killed", engine.log)
+
+
+def test_a_stopped_model_process_is_told_and_no_sign_of_life_goes_to_systemd(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(DEADLINE)
+        environ = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "200000", "FAKE_STALL": "6"}
+        settings = {"PHI4_MODEL_DIR": "/nonexistent", "PHI4_CONTEXT_LENGTH": "400", "PHI4_PORT": str(free_port())}
+        engine = Engine(python(HERE / "fake_main.py"), environ | settings)
+        try:
+            engine.wait_for(200)
+            os.kill(engine.worker_pid(), signal.SIGSTOP)
+            assert engine.wait_for(503).json()["status"] == "stalled"
+            refused = engine.chat("hi")
+            assert (refused.status, error(refused)["code"]) == (503, "engine_stalled")
+            manager.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while manager.recv(4096):
+                    continue
+            assert engine.wait() == 1
+            with pytest.raises(BlockingIOError):  # 3 s at 10 pings a second
+                while not manager.recv(4096).startswith(b"WATCHDOG"):
+                    continue
+            assert re.search(r"said nothing for \d+ s and was killed", engine.log)
+        finally:
+            engine.close()
+
+
+def test_a_model_process_that_goes_on_in_time_is_healthy_again(start: StartEngine) -> None:
+    engine = start(FAKE_STALL="10")
+    engine.wait_for(200)
+    worker = engine.worker_pid()
+    os.kill(worker, signal.SIGSTOP)
+    engine.wait_for(503)
+    os.kill(worker, signal.SIGCONT)
+    engine.wait_for(200)
+    assert engine.chat("hi").status == 200
 
 
 @pytest.mark.parametrize(

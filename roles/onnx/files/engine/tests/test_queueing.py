@@ -10,48 +10,46 @@ from phi4_engine.errors import ApiError
 from phi4_engine.queueing import Admission
 
 
-async def settle() -> None:
-    """Every task that can go on has done so."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 def test_first_come_first_served_and_no_more_than_the_queue_holds() -> None:
     async def scenario() -> list[int]:
         admission = Admission(slots=1, queue=2)
         order: list[int] = []
+        first = admission.enter()
+        await first.turn()
+        waiting = [admission.enter() for _ in range(2)]
 
         async def caller(number: int) -> None:
-            await admission.acquire()
+            await waiting[number].turn()
             order.append(number)
+            waiting[number].leave(1.0)
 
-        await admission.acquire()
-        waiting = [asyncio.create_task(caller(number)) for number in (1, 2)]
-        await settle()
-        with pytest.raises(ApiError) as refused:
-            await admission.acquire()
-        assert refused.value.status == 429
-        for _ in waiting:
-            admission.release(1.0)
-            await settle()
-        await asyncio.gather(*waiting)
+        tasks = [asyncio.create_task(caller(number)) for number in (1, 0)]
+        for again in (admission.check, admission.enter):
+            with pytest.raises(ApiError) as refused:
+                again()
+            assert refused.value.status == 429
+        assert (admission.running, admission.waiting, order) == (1, 2, [])
+        first.leave(1.0)
+        await asyncio.gather(*tasks)
+        assert (admission.running, admission.waiting) == (0, 0)
         return order
 
-    assert asyncio.run(scenario()) == [1, 2]
+    assert asyncio.run(scenario()) == [0, 1]
 
 
 def test_who_stops_waiting_leaves_no_hole() -> None:
     async def scenario() -> None:
         admission = Admission(slots=1, queue=1)
-        await admission.acquire()
-        gone = asyncio.create_task(admission.acquire())
-        await settle()
-        gone.cancel()
-        await settle()
-        stays = asyncio.create_task(admission.acquire())
-        await settle()
-        admission.release(1.0)
-        await asyncio.wait_for(stays, 10)
+        first = admission.enter()
+        gone = admission.enter()
+        turn = asyncio.create_task(gone.turn())
+        await asyncio.sleep(0)
+        turn.cancel()
+        gone.leave(None)
+        gone.leave(None)
+        stays = admission.enter()
+        first.leave(1.0)
+        await asyncio.wait_for(stays.turn(), 10)
 
     asyncio.run(scenario())
 
@@ -61,11 +59,12 @@ def test_retry_after_follows_what_requests_usually_take(seconds: float, low: int
     async def scenario() -> int:
         admission = Admission(slots=1, queue=0)
         for _ in range(20):
-            await admission.acquire()
-            admission.release(seconds)
-        await admission.acquire()
+            place = admission.enter()
+            await place.turn()
+            place.leave(seconds)
+        admission.enter()
         with pytest.raises(ApiError) as refused:
-            await admission.acquire()
+            admission.enter()
         return int(refused.value.headers["Retry-After"])
 
     assert low <= asyncio.run(scenario()) <= high

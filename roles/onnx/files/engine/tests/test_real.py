@@ -90,6 +90,18 @@ def test_health_answers_while_the_model_works(real: Engine) -> None:
     stream.close()
 
 
+def test_a_prompt_that_is_too_long_is_refused_while_another_is_answered(real: Engine) -> None:
+    stream = real.stream("Tell me about the sea.", temperature=0)
+    found = stream.events()
+    for _ in range(3):
+        next(found)
+    refused = real.chat(LONG * 400)
+    assert (refused.status, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
+    running = [line for line in real.get("/metrics").body.splitlines() if line.startswith(b"vllm:num_requests_running")]
+    assert running[0].endswith(b" 1"), "that answer is not complete"
+    stream.close()
+
+
 @pytest.fixture(scope="module")
 def tokenizer(model_dir: Path) -> generation.Tokenizer:
     """The model's tokenizer in this process."""

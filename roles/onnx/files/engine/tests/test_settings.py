@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -25,13 +26,6 @@ def test_defaults_are_loopback_and_4096_tokens() -> None:
     assert not settings.load(GOOD | {"PHI4_PREFIX_CACHE": "off"}).prefix_cache
     assert chosen.max_tokens == 4096
     assert settings.load(GOOD | {"PHI4_CONTEXT_LENGTH": "512"}).max_tokens == 512
-
-
-def test_a_long_context_gives_the_worker_more_time() -> None:
-    short = settings.load(GOOD | {"PHI4_CONTEXT_LENGTH": "4096"}).stall_seconds
-    long = settings.load(GOOD | {"PHI4_CONTEXT_LENGTH": "32768"}).stall_seconds
-    assert short == 120
-    assert long > 60 * short / 2
 
 
 @pytest.mark.parametrize(
@@ -99,6 +93,48 @@ def test_a_damaged_directory_names_the_file(tmp_path: Path, name: str, content: 
         return
     with pytest.raises(ConfigurationError, match=re.escape(name)):
         modeldir.inspect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "tokens", "right"),
+    [
+        (None, 4096, True),
+        (None, 4097, False),
+        ({"rope_factors": "one"}, 4097, True),
+        ({"rope_factors": "one"}, 131072, True),
+        ({"rope_factors": "two"}, 4097, False),
+        ({}, 4097, False),
+    ],
+)
+def test_above_4096_tokens_only_a_model_with_one_set_of_factors(
+    tmp_path: Path, said: dict[str, str] | None, tokens: int, right: bool
+) -> None:
+    if said is not None:
+        (_model(tmp_path) / "engine.json").write_text(json.dumps(said))
+    files = modeldir.inspect(_model(tmp_path))
+    with contextlib.nullcontext() if right else pytest.raises(ConfigurationError, match="PHI4_CONTEXT_LENGTH is 4097"):
+        modeldir.require_context(files, tokens)
+
+
+def test_a_context_that_the_model_cannot_keep_ends_with_one_line_and_78(tmp_path: Path) -> None:
+    environ = {"PHI4_MODEL_DIR": str(_model(tmp_path)), "PHI4_CONTEXT_LENGTH": "4097"}
+    engine = Engine(python("-m", "phi4_engine"), environ)
+    try:
+        assert engine.wait() == EX_CONFIG
+        assert "set at most 4096" in engine.log
+        assert engine.log.count("\n") == 1
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("name", settings.BOUNDS)
+def test_each_number_is_taken_at_its_edges_and_refused_beyond(name: str) -> None:
+    low, high = settings.BOUNDS[name]
+    for value in (low, high):
+        settings.load(GOOD | {name: str(value)})
+    for value in (low - 1, high + 1):
+        with pytest.raises(ConfigurationError, match=f"{name}.*from {low} to {high}"):
+            settings.load(GOOD | {name: str(value)})
 
 
 @pytest.mark.parametrize(

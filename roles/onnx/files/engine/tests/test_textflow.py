@@ -69,6 +69,13 @@ def test_a_tool_call_is_kept_apart_from_the_text() -> None:
     assert not answer.stopped, "a stop string inside a tool call is not the caller's text"
 
 
+def test_several_tool_calls_are_a_line_each() -> None:
+    answer = flow()
+    for token in [301, *b'{"a":1}', 302, *b" and ", 301, *b"7", 302]:
+        answer.push(token)
+    assert answer.tool_text == '{"a":1}\n7'
+
+
 def test_no_tool_call_is_none() -> None:
     answer = flow()
     answer.push(65)

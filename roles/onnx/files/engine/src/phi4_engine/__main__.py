@@ -21,7 +21,7 @@ def main() -> int:
     try:
         channels = activation.take(os.environ)
         chosen = settings.load(os.environ)
-        modeldir.inspect(chosen.model_dir)
+        modeldir.require_context(modeldir.inspect(chosen.model_dir), chosen.context_length)
         server.run(chosen, worker_command(), channels)
     except ConfigurationError as error:
         log.error("%s", error)

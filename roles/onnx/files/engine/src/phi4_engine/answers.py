@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from phi4_engine import chat
 from phi4_engine.errors import ApiError
 from phi4_engine.runs import Run
 
+WAITING = b": waiting\n\n"
+"""A comment, which every reader of server-sent events skips."""
+
 
 class Envelope:
-    """What every chunk of one answer has in common."""
+    """What every chunk of one answer has in common. `tools`: the names of the functions that may be called."""
 
-    def __init__(self, answer_id: str, model: str, fingerprint: str) -> None:
+    def __init__(self, answer_id: str, model: str, fingerprint: str, tools: Collection[str] = ()) -> None:
+        self._tools = tools
         self._common = {"id": answer_id, "created": int(time.time()), "model": model, "system_fingerprint": fingerprint}
 
     def whole(self, text: str, run: Run) -> dict[str, Any]:
         """A chat.completion."""
-        calls = chat.tool_calls(run.finished.tool_text if run.finished else None)
+        calls = self.calls(run)
         message: dict[str, Any] = {
             "role": "assistant",
             "content": None if calls and not text else text + _unparsed(run, calls),
@@ -31,6 +35,10 @@ class Envelope:
             message["tool_calls"] = calls
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(run, calls)}
         return {**self._common, "object": "chat.completion", "choices": [choice], "usage": run.usage()}
+
+    def calls(self, run: Run) -> list[dict[str, Any]]:
+        """The tool calls of a finished run."""
+        return chat.tool_calls(run.finished.tool_text if run.finished else None, self._tools)
 
     def chunk(self, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         """A chat.completion.chunk."""
@@ -44,19 +52,23 @@ class Envelope:
 
 async def collect(run: Run) -> str:
     """The whole text of a run, which is finished after this."""
+    await run.start()
     return "".join([text async for text in run.texts()])
 
 
 async def sse(run: Run, envelope: Envelope, *, include_usage: bool) -> AsyncIterator[bytes]:
-    """Server-sent events: role first, then text, then the finish, usage if asked for, [DONE].
+    """Server-sent events: a comment at once, then role, text, the finish, usage if asked for, [DONE].
 
-    A failure in the middle is an event with an error object and no [DONE]: the answer was not completed.
+    The comment is the first byte for a client and its proxies, however long the queue and the prompt are. A failure
+    after it is an event with an error object and no [DONE]: the answer was not completed.
     """
+    yield WAITING
     try:
+        await run.start()
         yield _event(envelope.chunk({"role": "assistant", "content": "", "refusal": None}))
         async for text in run.texts():
             yield _event(envelope.chunk({"content": text}))
-        calls = chat.tool_calls(run.finished.tool_text if run.finished else None)
+        calls = envelope.calls(run)
         if rest := _unparsed(run, calls):
             yield _event(envelope.chunk({"content": rest}))
         if calls:
@@ -70,7 +82,7 @@ async def sse(run: Run, envelope: Envelope, *, include_usage: bool) -> AsyncIter
 
 
 def _unparsed(run: Run, calls: list[dict[str, Any]]) -> str:
-    """A tool call that is no valid JSON is given as text: better than an empty answer."""
+    """What is no call of an offered function is given as text: better than an empty answer."""
     text = run.finished.tool_text if run.finished else None
     return text if text and not calls else ""
 

@@ -7,11 +7,12 @@ import uuid
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
-from phi4_engine import answers, chat
+from phi4_engine import answers, chat, openapi
 from phi4_engine.errors import ApiError
+from phi4_engine.metrics import CONTENT_TYPE
 from phi4_engine.protocol import ChatRequest, ReasoningRequest
 from phi4_engine.runs import Service
 from phi4_engine.settings import Settings
@@ -21,6 +22,7 @@ from phi4_engine.transport import Bodies, ClientGoneError, EventStream, read_bod
 PHI = "phi-4-mini-instruct"
 _CAPABILITIES = ["reasoning", "math", "coding"]
 _DESCRIBED = ["mathematical reasoning", "code generation", "logical problem solving"]
+_READ = ["GET", "HEAD"]
 _CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; it is logged by nobody and read by nobody."""
 
@@ -55,6 +57,14 @@ class Routes:
         }
         return JSONResponse(body, status_code=200 if state is State.READY else 503)
 
+    async def metrics(self) -> Response:
+        """What the engine has counted, for Prometheus."""
+        return PlainTextResponse(self._service.metrics.text(self._service.now()), media_type=CONTENT_TYPE)
+
+    async def openapi(self) -> dict[str, Any]:
+        """What may be asked, for programs that read it."""
+        return openapi.document(self._settings)
+
     async def models(self) -> dict[str, Any]:
         """The one model, also while it is loading: clients check their connection here."""
         return {"object": "list", "data": [self._model()]}
@@ -70,9 +80,10 @@ class Routes:
         if body.model is not None:
             self._require_model(body.model)
         answer_id = f"chatcmpl-{uuid.uuid4().hex}"
-        envelope = answers.Envelope(answer_id, self._settings.model_name, self._settings.release)
+        settings, tools = self._settings, chat.offered(body)
+        envelope = answers.Envelope(answer_id, settings.model_name, settings.release, tools)
         job = chat.chat_job(body, answer_id, self._settings.max_tokens)
-        run = await unless_gone(request, self._service.open(job))
+        run = await unless_gone(request, self._service.open(job, request.state.request_id))
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
             return EventStream(run, answers.sse(run, envelope, include_usage=usage))
@@ -85,7 +96,7 @@ class Routes:
         body = await read_body(request, ReasoningRequest, self._bodies)
         started = time.monotonic()
         job = chat.reasoning_job(body, f"reasoning-{uuid.uuid4().hex}")
-        async with await unless_gone(request, self._service.open(job)) as run:
+        async with await unless_gone(request, self._service.open(job, request.state.request_id)) as run:
             text = await unless_gone(request, answers.collect(run))
         name = self._settings.model_name
         return {
@@ -118,10 +129,13 @@ def create(settings: Settings, service: Service) -> FastAPI:
     """The application. Its own documentation pages are off: they would load scripts from the internet."""
     app = FastAPI(title="Phi-4-mini ONNX Engine", docs_url=None, redoc_url=None, openapi_url=None)
     routes = Routes(settings, service)
-    app.add_api_route("/", routes.root, methods=["GET"])
-    app.add_api_route("/health", routes.health, methods=["GET"], response_model=None)
-    app.add_api_route("/v1/models", routes.models, methods=["GET"])
-    app.add_api_route("/v1/models/{name}", routes.model, methods=["GET"])
+    app.add_api_route("/", routes.root, methods=_READ)
+    app.add_api_route("/health", routes.health, methods=_READ, response_model=None)
+    app.add_api_route("/openapi.json", routes.openapi, methods=_READ)
+    app.add_api_route("/v1/models", routes.models, methods=_READ)
+    app.add_api_route("/v1/models/{name}", routes.model, methods=_READ)
+    if settings.metrics:
+        app.add_api_route("/metrics", routes.metrics, methods=_READ, response_model=None)
     app.add_api_route("/v1/chat/completions", routes.chat_completions, methods=["POST"], response_model=None)
     app.add_api_route("/reasoning", routes.reasoning, methods=["POST"])
     app.add_exception_handler(ApiError, _api_error)

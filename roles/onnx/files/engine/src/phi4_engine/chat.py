@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NoReturn
 
 from phi4_engine.errors import ApiError, unsupported
 from phi4_engine.protocol import ChatRequest, Message, ReasoningRequest, Tool
@@ -30,10 +30,9 @@ def chat_job(request: ChatRequest, job_id: str, max_tokens: int) -> Job:
     Raises ApiError 400 for what this engine does not do.
     """
     refuse_unsupported(request)
-    tools = request.tools if request.tools and request.tool_choice != "none" else []
     return Job(
         id=job_id,
-        messages=tuple(with_tools([_message(at, one) for at, one in enumerate(request.messages)], tools)),
+        messages=tuple(with_tools([_message(at, one) for at, one in enumerate(request.messages)], _tools(request))),
         max_tokens=max_tokens if request.limit is None else request.limit,
         temperature=_DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
         top_p=_DEFAULT_TEMPERATURE if request.top_p is None else request.top_p,
@@ -85,31 +84,57 @@ def with_tools(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[di
     return [{"role": "system", "content": _TOOLS_WITHOUT_SYSTEM, "tools": text}, *messages]
 
 
-def tool_calls(text: str | None) -> list[dict[str, Any]]:
-    """OpenAI tool calls from what the model wrote between its tool-call tokens; empty when that is no valid call."""
-    if text is None:
-        return []
+def offered(request: ChatRequest) -> frozenset[str]:
+    """The names of the functions that the model may call."""
+    return frozenset(tool.function.name for tool in _tools(request))
+
+
+def _tools(request: ChatRequest) -> list[Tool]:
+    return request.tools if request.tools and request.tool_choice != "none" else []
+
+
+def tool_calls(text: str | None, names: Collection[str]) -> list[dict[str, Any]]:
+    """OpenAI tool calls from what the model wrote between its tool-call tokens, which may be several blocks.
+
+    Empty when any of it is no call of a function in `names`: a client would run what it gets.
+    """
     try:
-        written = json.loads(text)
+        found = [_call(one, names) for one in _blocks(text or "")]
     except (ValueError, RecursionError):
         return []
-    calls = written if isinstance(written, list) else [written]
-    found = []
-    for call in calls:
-        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-            return []
-        arguments = call.get("arguments", call.get("parameters", {}))
-        found.append(
-            {
-                "id": f"call_{uuid.uuid4().hex[:24]}",
-                "type": "function",
-                "function": {
-                    "name": call["name"],
-                    "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
-                },
-            }
-        )
+    return [{"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": call} for call in found]
+
+
+def _blocks(text: str) -> list[Any]:
+    """The JSON values that stand one after another, lists of them opened. Raises ValueError for anything else."""
+    found: list[Any] = []
+    rest = text.strip()
+    while rest:
+        value, end = _JSON.raw_decode(rest)
+        found += value if isinstance(value, list) else [value]
+        rest = rest[end:].lstrip()
     return found
+
+
+def _call(written: Any, names: Collection[str]) -> dict[str, str]:
+    """OpenAI's function object of one call. Raises ValueError for what is none."""
+    call = written.get("function", written) if isinstance(written, dict) else None
+    name = call.get("name") if isinstance(call, dict) else None
+    if call is None or not isinstance(name, str) or name not in names:
+        raise ValueError("no function that was offered")
+    arguments = call.get("arguments", call.get("parameters"))
+    if isinstance(arguments, str):
+        arguments = _JSON.decode(arguments)
+    if not isinstance(arguments, dict | None):
+        raise ValueError("arguments that are no object")
+    return {"name": name, "arguments": json.dumps(arguments or {}, ensure_ascii=False)}
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _message(at: int, message: Message) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Parser(h11.Connection):
             event = super().next_event()
             if isinstance(event, h11.Request):
                 _check(event)
+                event = _in_origin_form(event)
         except h11.RemoteProtocolError as error:
             self.failure = error
             raise
@@ -58,6 +59,24 @@ def _check(request: h11.Request) -> None:
         raise h11.RemoteProtocolError(f"a header of more than {HEADER_BYTES} bytes", error_status_hint=431)
     if b"transfer-encoding" in names and b"content-length" in names:
         raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding")
+
+
+def _in_origin_form(request: h11.Request) -> h11.Request:
+    """A request as a proxy sends it, `GET http://host/path`, in the form of all others (RFC 9112, 3.2.2)."""
+    scheme, mark, rest = request.target.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        return request
+    authority, slash, path = rest.partition(b"/")
+    if b"?" in authority or b"#" in authority or not authority:
+        raise h11.RemoteProtocolError("a request target without a path")
+    # The host of the target counts, and that of the header does not.
+    headers = [(name, value) for name, value in request.headers if name != b"host"]
+    return h11.Request(
+        method=request.method,
+        headers=[(b"host", authority), *headers],
+        target=slash + path or b"/",
+        http_version=request.http_version,
+    )
 
 
 class Connection(H11Protocol):

@@ -58,6 +58,14 @@ def unsupported(param: str, message: str) -> ApiError:
     return ApiError(400, message, param=param, code="unsupported_parameter")
 
 
+def too_long(context_length: int, prompt_tokens: int) -> str:
+    """What is said of messages that leave no room for an answer."""
+    return (
+        f"This model's context length is {context_length} tokens, and the messages take {prompt_tokens} tokens, which "
+        "leaves none for the answer. Shorten the messages."
+    )
+
+
 def not_serving(message: str, *, code: str, retry_after: int) -> ApiError:
     """The engine cannot generate right now; `retry_after` is in seconds."""
     return ApiError(503, message, type_="server_error", code=code, headers={"Retry-After": str(retry_after)})

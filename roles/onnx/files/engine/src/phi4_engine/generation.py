@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from phi4_engine.errors import EngineError
+from phi4_engine.errors import EngineError, too_long
 from phi4_engine.textflow import TextFlow, Vocabulary
 from phi4_engine.wire import FinishReason, Job
 
@@ -41,14 +41,10 @@ class Generation:
 
     def __init__(self, tokenizer: Tokenizer, job: Job, context_length: int) -> None:
         self.id = job.id
-        self.prompt = list(tokenizer.encode(job.messages))
+        self.prompt = list(job.prompt or tokenizer.encode(job.messages))
         room = context_length - len(self.prompt)
         if room < 1:
-            raise JobRefusedError(
-                "context_length_exceeded",
-                f"This model's context length is {context_length} tokens, and the messages take {len(self.prompt)} "
-                f"tokens, which leaves none for the answer. Shorten the messages.",
-            )
+            raise JobRefusedError("context_length_exceeded", too_long(context_length, len(self.prompt)))
         self._limit = room if job.max_tokens is None else min(room, job.max_tokens)
         self._stop = tokenizer.vocabulary.stop
         self._flow = TextFlow(tokenizer.vocabulary, tokenizer.decoder(), job.stop)

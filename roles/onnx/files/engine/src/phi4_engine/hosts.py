@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from phi4_engine.errors import ApiError
+from phi4_engine.names import name_of
 from phi4_engine.refusal import too_many
 
 RESERVED = "phi4_reserved"
@@ -26,7 +27,8 @@ _SHOWN = 100
 class Hosts:
     """The names and addresses under which this engine may be called."""
 
-    def __init__(self, bound: Iterable[str], allowed: Iterable[str]) -> None:
+    def __init__(self, bound: Iterable[str], allowed: Iterable[str], origins: Iterable[str] = ()) -> None:
+        self._origins = frozenset(origins)
         addresses = [ipaddress.ip_address(place) for place in bound]
         # Listening everywhere it has addresses that change. A name is what rebinding needs, and an address is none.
         self._any_address = any(address.is_unspecified for address in addresses)
@@ -47,6 +49,8 @@ class Hosts:
 
     def allows_origin(self, origin: str) -> bool:
         """Whether a page of this origin may ask. `null` is none: sandboxed frames and local files have it."""
+        if origin in self._origins:
+            return True
         scheme, mark, host = origin.partition("://")
         return bool(mark) and scheme.lower() in ("http", "https") and self.allows(host)
 
@@ -77,20 +81,6 @@ class Gatekeeper:
         if scope.get("state", {}).get(RESERVED) and scope["path"] != _HEALTH:
             return too_many()
         return None
-
-
-def name_of(text: str) -> str | None:
-    """A host name or address as it is compared, None for a text that is neither."""
-    name = text.strip().rstrip(".").lower()
-    if not name or len(name) > 253 or not name.isascii():
-        return None
-    try:
-        return str(ipaddress.ip_address(name))
-    except ValueError:
-        pass
-    labels = name.split(".")
-    good = all(label and len(label) <= 63 and label.replace("-", "").replace("_", "").isalnum() for label in labels)
-    return name if good and not labels[-1].isdigit() else None
 
 
 def _plain(name: str) -> str:

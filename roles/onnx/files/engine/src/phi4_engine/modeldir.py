@@ -12,6 +12,12 @@ from phi4_engine.errors import ConfigurationError
 STOP_TOKENS = ("<|end|>", "<|endoftext|>")
 """Phi-4-mini ends a turn with the first and a document with the second; config.json names only one of them."""
 TOOL_TOKENS = ("<|tool_call|>", "<|/tool_call|>")
+SHORT_CONTEXT = 4096
+"""Tokens up to which Phi-4-mini's LongRoPE takes its short factors (original_max_position_embeddings of config.json).
+
+The graph chooses the factors in each call, by the length so far. What was read with the short ones stays in the cache
+as it was, so that an answer which grows past this length is wrong, unless both sets are the same.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,17 @@ class ModelFiles:
     chat_template: str
     special_tokens: tuple[str, ...]
     eos_ids: tuple[int, ...]
+    one_rope: bool = False
+    """The model has one set of rotary factors for every length: its engine.json says so."""
+
+
+def require_context(files: ModelFiles, tokens: int) -> None:
+    """Raises ConfigurationError where answers would be wrong in a context of so many tokens."""
+    if tokens > SHORT_CONTEXT and not files.one_rope:
+        raise ConfigurationError(
+            f"PHI4_CONTEXT_LENGTH is {tokens}: this model has other rotary factors above {SHORT_CONTEXT} tokens, and "
+            f"its answers are wrong there; set at most {SHORT_CONTEXT}"
+        )
 
 
 def inspect(directory: Path) -> ModelFiles:
@@ -61,7 +78,13 @@ def inspect(directory: Path) -> ModelFiles:
         chat_template=template,
         special_tokens=_special_tokens(_object(directory / "tokenizer.json")),
         eos_ids=_ids(model.get("eos_token_id", [])),
+        one_rope=_one_rope(directory / "engine.json"),
     )
+
+
+def _one_rope(path: Path) -> bool:
+    """What the converter says of the model; without the file the factors are the checkpoint's two sets."""
+    return path.is_file() and _object(path).get("rope_factors") == "one"
 
 
 def _special_tokens(tokenizer: dict[str, Any]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 _MAX_TOKENS = 2**31 - 1
 _INT64 = 2**63
@@ -26,6 +26,13 @@ TopP = Annotated[float, BeforeValidator(_true_number), Field(ge=0, le=1, allow_i
 Penalty = Annotated[float, BeforeValidator(_true_number), Field(ge=-2, le=2, allow_inf_nan=False)]
 TokenCount = Annotated[int, BeforeValidator(_true_number), Field(ge=1, le=_MAX_TOKENS)]
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
+_STOP = {"type": "string", "minLength": 1, "maxLength": 256}
+Stops = Annotated[
+    list[StopString],
+    BeforeValidator(_listed),
+    Field(max_length=4),
+    WithJsonSchema({"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": 4}]}),
+]
 
 
 class _Body(BaseModel):
@@ -97,7 +104,7 @@ class ChatRequest(_Body):
     temperature: Temperature | None = None
     top_p: TopP | None = None
     seed: Annotated[int, BeforeValidator(_true_number), Field(ge=-_INT64, lt=_INT64)] | None = None
-    stop: Annotated[list[StopString], BeforeValidator(_listed), Field(max_length=4)] | None = None
+    stop: Stops | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, BeforeValidator(_true_number)] | None = None

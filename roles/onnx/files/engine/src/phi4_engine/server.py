@@ -14,15 +14,18 @@ import uvicorn
 
 from phi4_engine import app
 from phi4_engine.connections import IDLE_SECONDS, Connection
+from phi4_engine.cors import CrossOrigin
 from phi4_engine.errors import EngineError
 from phi4_engine.hosts import Gatekeeper, Hosts
 from phi4_engine.limits import Limits, affordable
 from phi4_engine.listening import Acceptor, listen
+from phi4_engine.metrics import Metrics
 from phi4_engine.notify import Notifier
+from phi4_engine.observed import Observed
 from phi4_engine.queueing import Admission
 from phi4_engine.runs import Service
 from phi4_engine.settings import Settings
-from phi4_engine.supervisor import Supervisor
+from phi4_engine.supervisor import State, Supervisor
 
 log = logging.getLogger("phi4_engine")
 
@@ -72,12 +75,21 @@ class Process:
         self._channels = list(channels) or [listen(settings.bind, settings.port)]
         self._drain_seconds = drain_seconds
         self._notifier = Notifier(os.environ)
-        self._supervisor = Supervisor(command, stall_seconds=settings.stall_seconds)
-        self._service = Service(self._supervisor, Admission(settings.parallel, settings.queue))
+        self._supervisor = Supervisor(command)
+        metrics = Metrics(settings.model_name)
+        self._service = Service(
+            self._supervisor,
+            Admission(settings.parallel, settings.queue),
+            metrics,
+            context_length=settings.context_length,
+            deadline_seconds=settings.deadline_seconds,
+        )
         bound = (settings.bind, *(str(channel.getsockname()[0]) for channel in self._channels))
+        pages = CrossOrigin(app.create(settings, self._service), settings.cors_origins)
+        ours = Gatekeeper(pages, Hosts(bound, settings.allowed_hosts, settings.cors_origins))
         self._http = HttpServer(
             uvicorn.Config(
-                Gatekeeper(app.create(settings, self._service), Hosts(bound, settings.allowed_hosts)),
+                Observed(ours, metrics),
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -133,11 +145,11 @@ class Process:
         log.info("serving %s on %s; loaded in %.1f s", self._settings.model_name, where, self._supervisor.load_seconds)
 
     async def _feed_watchdog(self) -> None:
-        """Pings as long as this loop turns and the worker has been heard from."""
+        """Pings as long as this loop turns and the worker is heard from."""
         seconds = self._notifier.watchdog_seconds
         await self._supervisor.ready.wait()
         while seconds is not None:
-            if self._supervisor.silent_seconds < self._settings.stall_seconds:
+            if self._supervisor.state is State.READY:
                 self._notifier.send("WATCHDOG=1")
             await asyncio.sleep(seconds)
 

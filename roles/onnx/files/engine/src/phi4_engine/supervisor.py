@@ -12,12 +12,12 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from enum import Enum
 
 from phi4_engine.errors import EX_CONFIG, ConfigurationError, WorkerDiedError
+from phi4_engine.pulse import Pulse
 from phi4_engine.wire import (
     MAX_LINE,
     Alive,
@@ -31,11 +31,13 @@ from phi4_engine.wire import (
     Refused,
     Started,
     Text,
+    Tokenized,
     decode_event,
     encode_command,
 )
 
-PING_SECONDS = 10.0
+PING_SECONDS = 2.0
+"""An idle worker answers each ping; a working one is heard after each piece of its work."""
 
 
 class State(Enum):
@@ -43,6 +45,7 @@ class State(Enum):
 
     LOADING = "loading"
     READY = "healthy"
+    STALLED = "stalled"
     DEAD = "unhealthy"
 
 
@@ -55,15 +58,13 @@ def worker_command() -> list[str]:
 class Supervisor:
     """One worker process, from start to end."""
 
-    def __init__(self, command: Sequence[str], *, stall_seconds: float, ping_seconds: float = PING_SECONDS) -> None:
+    def __init__(self, command: Sequence[str], pulse: Pulse | None = None) -> None:
         self._command = tuple(command)
-        self._stall_seconds = stall_seconds
-        self._ping_seconds = ping_seconds
+        self._pulse = pulse or Pulse()
         self._process: Process | None = None
         self._jobs: dict[str, asyncio.Queue[JobEvent | WorkerDiedError]] = {}
-        self._heard = time.monotonic()
         self._load_error: str | None = None
-        self.state = State.LOADING
+        self._state = State.LOADING
         self.ready = asyncio.Event()
         self.load_seconds = 0.0
 
@@ -80,7 +81,7 @@ class Supervisor:
         try:
             hung = not await self._follow(self._process, pinger)
         finally:
-            self.state = State.DEAD
+            self._state = State.DEAD
             pinger.cancel()
             if self._process.returncode is None and hung:
                 self._process.kill()
@@ -91,14 +92,23 @@ class Supervisor:
             raise ConfigurationError(self._load_error)
         raise error
 
+    def tokenize(self, job: Job) -> asyncio.Queue[JobEvent | WorkerDiedError]:
+        """Has the worker read a job's messages. The queue yields Tokenized or Refused, or the worker's death."""
+        return self._ask(Command("tokenize", job.id, job))
+
     def submit(self, job: Job) -> asyncio.Queue[JobEvent | WorkerDiedError]:
         """Hands a job to the worker. The queue yields Started, Text…, Finished, or Refused, or the worker's death.
 
         It holds at most one event per token of the context: a client that does not read costs little, blocks nobody.
         """
+        return self._ask(Command("generate", job.id, job))
+
+    def _ask(self, command: Command) -> asyncio.Queue[JobEvent | WorkerDiedError]:
         queue: asyncio.Queue[JobEvent | WorkerDiedError] = asyncio.Queue()
-        self._jobs[job.id] = queue
-        self._send(Command("generate", job.id, job))
+        if not self._jobs:
+            self._pulse.begins()
+        self._jobs[command.id] = queue
+        self._send(command)
         return queue
 
     def cancel(self, job_id: str) -> None:
@@ -114,9 +124,9 @@ class Supervisor:
             await self._process.wait()
 
     @property
-    def silent_seconds(self) -> float:
-        """How long ago the worker last said anything."""
-        return time.monotonic() - self._heard
+    def state(self) -> State:
+        """What the worker is doing now."""
+        return State.STALLED if self._state is State.READY and self._pulse.stalled else self._state
 
     async def _follow(self, process: Process, pinger: asyncio.Task[None]) -> bool:
         """True when the worker closed its pipe, False when it hangs."""
@@ -130,17 +140,21 @@ class Supervisor:
             line = reading.result()
             if not line:
                 return True
-            self._heard = time.monotonic()
-            self._dispatch(decode_event(line))
+            event = decode_event(line)
+            if not isinstance(event, Tokenized | Started):
+                # The thread that reads commands says these, and goes on where the decode loop hangs.
+                self._pulse.heard(working=bool(self._jobs))
+            self._dispatch(event)
 
     def _dispatch(self, event: Event) -> None:
         match event:
-            case Ready(seconds=seconds):
-                self.state, self.load_seconds = State.READY, seconds
+            case Ready(seconds=seconds, piece_seconds=piece):
+                self._pulse.learn(piece)
+                self._state, self.load_seconds = State.READY, seconds
                 self.ready.set()
             case LoadFailed(message=message):
                 self._load_error = message
-            case Finished(id=job_id) | Refused(id=job_id):
+            case Tokenized(id=job_id) | Finished(id=job_id) | Refused(id=job_id):
                 queue = self._jobs.pop(job_id, None)
                 if queue is not None:
                     queue.put_nowait(event)
@@ -153,9 +167,12 @@ class Supervisor:
     async def _keep_pinging(self, process: Process) -> None:
         """Returns when a loaded worker has been silent too long. Loading is bounded by the unit's start timeout."""
         await self.ready.wait()
-        while self.silent_seconds < self._stall_seconds:
+        looks = 0
+        # Twice in a row: where this process stood still itself, what the worker said meanwhile waits to be read.
+        while looks < 2:
             self._send(Command("ping"))
-            await asyncio.sleep(min(self._ping_seconds, self._stall_seconds / 4))
+            await asyncio.sleep(min(PING_SECONDS, self._pulse.limit / 8))
+            looks = looks + 1 if self._pulse.hung else 0
 
     def _send(self, command: Command) -> None:
         process = self._process
@@ -167,7 +184,7 @@ class Supervisor:
         if self._load_error is not None:
             return self._load_error
         if hung:
-            return f"the model process said nothing for {self._stall_seconds:.0f} s and was killed"
+            return f"the model process said nothing for {self._pulse.limit:.0f} s and was killed"
         phase = "while serving" if self.ready.is_set() else "while loading the model"
         return f"the model process ended {phase}: {_cause(process.returncode or 0)}"
 

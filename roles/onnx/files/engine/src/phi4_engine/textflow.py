@@ -71,13 +71,14 @@ class TextFlow:
 
     @property
     def tool_text(self) -> str | None:
-        """What stood between the tool-call tokens; None when the model made no tool call."""
+        """What stood between the tool-call tokens, a line for each block; None when the model made no tool call."""
         return None if self._tool is None else "".join(self._tool)
 
     def push(self, token: int) -> str:
         """Text to send after this token, often empty. Stop tokens never get here."""
         if token == self._vocabulary.tool_open:
-            self._tool = [] if self._tool is None else self._tool
+            # Blocks are values of their own, also where one ends in a number and the next begins with one.
+            self._tool = [] if self._tool is None else [*self._tool, "\n"]
             self._in_tool = True
             return ""
         if token == self._vocabulary.tool_close:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
@@ -13,12 +14,15 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from phi4_engine.answers import WAITING
 from phi4_engine.errors import ApiError, not_serving
 from phi4_engine.runs import Run
 
 MAX_BODY = 1024 * 1024
 """Bytes. 131,072 tokens of context are about half of this as text."""
 BODY_SECONDS = 30.0
+COMMENT_SECONDS = 10.0
+"""Between two signs of life of a stream that waits for its turn or has its prompt read. Proxies wait for 60 or 30."""
 BODIES = 32 * 1024 * 1024
 """Bytes of all bodies that are arriving at a time: each connection could bring one, and memory belongs to the model."""
 
@@ -49,7 +53,8 @@ class Bodies:
 
 
 async def read_body(request: Request, kind: type[Body], bodies: Bodies) -> Body:
-    """The checked body; raises ApiError 400, 408, 413 or 503 with what is wrong and where."""
+    """The checked body; raises ApiError 400, 408, 413, 415 or 503 with what is wrong and where."""
+    _require_json(request.headers.get("content-type"))
     raw = await _read(request, bodies)
     try:
         document = json.loads(raw, parse_constant=_no_constant)
@@ -64,6 +69,17 @@ async def read_body(request: Request, kind: type[Body], bodies: Bodies) -> Body:
         return kind.model_validate(document)
     except ValidationError as error:
         raise invalid(error) from error
+
+
+def _require_json(kind: str | None) -> None:
+    """Raises ApiError 415 for a body that says it is something else; saying nothing is what simple clients do."""
+    if kind is not None and kind.partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(
+            415,
+            f"found Content-Type {kind[:100]!r}, needed application/json",
+            code="unsupported_media_type",
+            headers={"Connection": "close"},
+        )
 
 
 def invalid(error: ValidationError) -> ApiError:
@@ -85,6 +101,27 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Re
     finally:
         await _cancelled(task)
         await _cancelled(watcher)
+
+
+async def kept_alive(events: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """The events, with a comment whenever none came for a while: neither client nor proxy takes it for dead."""
+    coming: asyncio.Future[bytes] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(events))
+            if not (await asyncio.wait({coming}, timeout=COMMENT_SECONDS))[0]:
+                yield WAITING
+                continue
+            try:
+                event = coming.result()
+            except StopAsyncIteration:
+                return
+            coming = None
+            yield event
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
 
 class EventStream(Response):
@@ -113,8 +150,9 @@ class EventStream(Response):
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for event in self._events:
-            await send({"type": "http.response.body", "body": event, "more_body": True})
+        async with contextlib.aclosing(kept_alive(self._events)) as events:
+            async for event in events:
+                await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -14,7 +14,10 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class Job:
-    """One generation. `messages` are in the template's form; `max_tokens` None means to the end of the context."""
+    """One generation. `messages` are in the template's form; `max_tokens` None means to the end of the context.
+
+    `prompt`: the messages as tokens, from the answer to "tokenize"; () where nobody has asked for them.
+    """
 
     id: str
     messages: tuple[dict[str, Any], ...]
@@ -23,13 +26,15 @@ class Job:
     top_p: float
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    prompt: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is loaded and a token has been generated."""
+    """The model is loaded and a token has been generated. `piece_seconds`: what its largest piece of work may take."""
 
     seconds: float
+    piece_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,21 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class Alive:
-    """Answer to a ping, and sign of life between units of work."""
+    """Answer to a ping, and sign of life after a piece of work."""
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """The job's messages as tokens; `prompt` is empty where so many leave no room for an answer."""
+
+    id: str
+    count: int
+    prompt: list[int]
 
 
 @dataclass(frozen=True)
 class Started:
-    """The job has been tokenized and fits; prefill begins."""
+    """The job fits; prefill begins."""
 
     id: str
     prompt_tokens: int
@@ -84,11 +98,11 @@ class Refused:
     message: str
 
 
-Event = Ready | LoadFailed | Alive | Started | Text | Finished | Refused
-JobEvent = Started | Text | Finished | Refused
+Event = Ready | LoadFailed | Alive | Tokenized | Started | Text | Finished | Refused
+JobEvent = Tokenized | Started | Text | Finished | Refused
 
 _EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind for kind in (Ready, LoadFailed, Alive, Started, Text, Finished, Refused)
+    kind.__name__: kind for kind in (Ready, LoadFailed, Alive, Tokenized, Started, Text, Finished, Refused)
 }
 
 
@@ -111,9 +125,9 @@ def decode_event(line: bytes) -> Event:
 
 @dataclass(frozen=True)
 class Command:
-    """What the web process asks for: generate (job), cancel (job id) or ping."""
+    """What the web process asks for: tokenize or generate (job), cancel (job id) or ping."""
 
-    name: Literal["generate", "cancel", "ping"]
+    name: Literal["tokenize", "generate", "cancel", "ping"]
     id: str = ""
     job: Job | None = None
 
@@ -132,7 +146,8 @@ def decode_command(line: bytes) -> Command:
     try:
         job = fields.get("job")
         if job is not None:
-            job = Job(**{**job, "messages": tuple(job["messages"]), "stop": tuple(job["stop"])})
+            lists = {name: tuple(job[name]) for name in ("messages", "stop", "prompt")}
+            job = Job(**{**job, **lists})
         return Command(name=fields["name"], id=fields["id"], job=job)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a command: {line[:80]!r}") from error

@@ -38,6 +38,7 @@ from phi4_engine.wire import (
     Refused,
     Started,
     Text,
+    Tokenized,
     decode_command,
     encode_event,
 )
@@ -112,7 +113,9 @@ class Worker:
         """In a thread of its own: hands on what arrives, and None when nothing more can."""
         try:
             for command in self._pipes.commands():
-                if command.job is not None:
+                if command.name == "tokenize" and command.job is not None:
+                    self._tokenize(command.job)
+                elif command.job is not None:
                     self._begin(command.job)
                 else:
                     self._inbox.put(command)
@@ -123,6 +126,15 @@ class Worker:
         finally:
             self._inbox.put(None)
             self._loop.interrupt(None)
+
+    def _tokenize(self, job: Job) -> None:
+        try:
+            prompt = [int(token) for token in self._tokenizer.encode(job.messages)]
+        except (RuntimeError, ValueError) as error:
+            self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
+        else:
+            fits = len(prompt) < self._context_length
+            self._pipes.send(Tokenized(job.id, len(prompt), prompt if fits else []))
 
     def _begin(self, job: Job) -> None:
         try:
@@ -169,20 +181,26 @@ class Worker:
             yield Finished(outcome.id, generation.finished, count, generation.tool_text, task.answer.cached)
 
 
-def _prove(backend: Backend, context_length: int) -> None:
+def _prove(backend: Backend, context_length: int) -> float:
     """After it the model has read a prompt and decoded a token, both with real numbers.
+
+    Returns the seconds that the largest piece of a prompt may take.
 
     Raises EngineError when its scores are not numbers: such a model still yields tokens, all meaningless.
     """
     prompt = np.array(backend.tokenizer.encode(_WARM_UP), np.int32)
     if len(prompt) >= context_length:
         raise EngineError(f"a context of {context_length} tokens has no room for the shortest prompt, {len(prompt)}")
+    began = time.monotonic()
     for start in range(0, len(prompt), WHOLE_PIECE):
         scores = backend.model.read(0, start, prompt[start : start + WHOLE_PIECE])
+    # Few tokens take more time each than many do, so that this is rather too long.
+    seconds = (time.monotonic() - began) * WHOLE_PIECE / min(len(prompt), WHOLE_PIECE)
     _require_finite(scores)
     rows = len(backend.model.cache[0])
     tokens = np.full(rows, scores.argmax(), np.int32)
     _require_finite(backend.model.step(0, tokens, np.full(rows, len(prompt), np.int32)))
+    return seconds
 
 
 def _require_finite(scores: NDArray[Any]) -> None:
@@ -195,14 +213,14 @@ def serve(load: Callable[[], Backend], pipes: Pipes, context_length: int) -> int
     started = time.monotonic()
     try:
         backend = load()
-        _prove(backend, context_length)
+        piece_seconds = _prove(backend, context_length)
     except ConfigurationError as error:
         pipes.send(LoadFailed(str(error)))
         return EX_CONFIG
     except (RuntimeError, ValueError, EngineError, MemoryError, ImportError) as error:
         pipes.send(LoadFailed(f"the model cannot be loaded: {_one_line(error)}"))
         return 1
-    pipes.send(Ready(time.monotonic() - started))
+    pipes.send(Ready(time.monotonic() - started, piece_seconds))
     try:
         Worker(backend, pipes, context_length).run()
     except BrokenPipeError:
