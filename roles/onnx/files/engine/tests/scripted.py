@@ -15,6 +15,7 @@ from phi4_engine.loop.decode import Answer, DecodeLoop, Failed, Token
 from phi4_engine.loop.rows import Rows
 from phi4_engine.loop.sampling import Sampler
 from phi4_engine.loop.schedule import WHOLE_PIECE, Schedule
+from phi4_engine.modeldir import SHORT_CONTEXT
 
 VOCABULARY = 97
 ALONE = 0.25
@@ -115,7 +116,7 @@ def requests(dice: random.Random, count: int, longest: int, vocabulary: int, uni
 
 def play(model: Any, wanted: Sequence[Request], *, reuse: bool = True) -> dict[str, list[int]]:
     """Every request through one loop; the tokens of each, fewer where it left."""
-    rows = Rows(model.cache, reuse=reuse)
+    rows = Rows(model.cache, reuse=SHORT_CONTEXT if reuse else 0)
     loop = DecodeLoop(model, rows, Schedule())
     found: dict[str, list[int]] = {one.id: [] for one in wanted}
     coming = sorted(wanted, key=lambda one: one.arrives)

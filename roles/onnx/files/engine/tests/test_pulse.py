@@ -70,10 +70,6 @@ class ScriptedPipes:
         self._over = threading.Event()
         self.heard = [clock.now]
 
-    @property
-    def last_sent(self) -> float:
-        return self.heard[-1]
-
     def commands(self) -> Iterator[Command]:
         yield from [Command("generate", job.id, job) for job in self._jobs]
         self._over.wait(60)

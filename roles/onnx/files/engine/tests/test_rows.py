@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phi4_engine.loop.rows import SHORT_FACTORS, Rows
+from phi4_engine.loop.rows import Rows
+from phi4_engine.modeldir import SHORT_CONTEXT
 
 
 class Held:
     """Rows over a small cache in which each token's key is the token."""
 
-    def __init__(self, rows: int = 4, capacity: int = 200, *, reuse: bool = True) -> None:
+    def __init__(self, rows: int = 4, capacity: int = 200, *, reuse: int = SHORT_CONTEXT) -> None:
         self.cache = [np.zeros((rows, heads, capacity, 2)) for heads in (1, 3)]
         self.rows = Rows(self.cache, reuse=reuse)
 
@@ -95,16 +96,17 @@ def test_a_token_that_was_read_by_itself_does_not_count() -> None:
     assert held.read("b", [*SYSTEM, 1, 2, 3]) == 49
 
 
-def test_never_past_the_short_factors() -> None:
-    held = Held(rows=2, capacity=5000)
+@pytest.mark.parametrize(("reuse", "cached"), [(SHORT_CONTEXT, 4096), (8192, 4900)])
+def test_never_past_the_short_factors_unless_they_are_the_only_ones(reuse: int, cached: int) -> None:
+    held = Held(rows=2, capacity=5000, reuse=reuse)
     long = [at % 1000 for at in range(4900)]
     held.read("a", long)
     held.rows.give_back("a")
-    assert held.read("b", [*long, 1, 2, 3]) == SHORT_FACTORS == 4096
+    assert held.read("b", [*long, 1, 2, 3]) == cached
 
 
 def test_reuse_can_be_off() -> None:
-    held = Held(reuse=False)
+    held = Held(reuse=0)
     held.read("a", SYSTEM)
     assert held.read("b", SYSTEM) == 0
     held.rows.give_back("a")

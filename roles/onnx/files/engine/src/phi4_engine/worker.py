@@ -54,7 +54,6 @@ class Pipes:
         self._input = input_fd
         self._output = output_fd
         self._writing = threading.Lock()
-        self.last_sent = time.monotonic()
 
     def commands(self) -> Iterator[Command]:
         """Every command as it arrives, until the other end is closed."""
@@ -69,16 +68,15 @@ class Pipes:
         with self._writing:
             while data:
                 data = data[os.write(self._output, data) :]
-            self.last_sent = time.monotonic()
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A loaded model."""
+    """A loaded model. At most `reuse` tokens of one prompt are used again for another, see `loop.rows`."""
 
     tokenizer: Tokenizer
     model: Model
-    reuse: bool = True
+    reuse: int = modeldir.SHORT_CONTEXT
 
 
 @dataclass(frozen=True)
@@ -103,11 +101,14 @@ class Worker:
     def run(self) -> None:
         """Serves until the command pipe is closed."""
         threading.Thread(target=self._listen, name="commands", daemon=True).start()
+        spoke = time.monotonic()
         while self._obey():
             outcomes = self._loop.advance()
             events = [event for outcome in outcomes for event in self._told(outcome)]
-            if events or time.monotonic() - self._pipes.last_sent >= BEAT_SECONDS:
+            # After each piece of work, whatever the other thread has said meanwhile: that is no sign of work.
+            if events or time.monotonic() - spoke >= BEAT_SECONDS:
                 self._pipes.send(*(events or [Alive()]))
+                spoke = time.monotonic()
 
     def _listen(self) -> None:
         """In a thread of its own: hands on what arrives, and None when nothing more can."""
@@ -122,7 +123,7 @@ class Worker:
                     if command.name == "cancel":
                         self._loop.interrupt(command.id)
         except BrokenPipeError:
-            pass  # the web process is gone: there is nobody to tell
+            return  # the web process is gone: there is nobody to tell
         finally:
             self._inbox.put(None)
             self._loop.interrupt(None)
@@ -252,7 +253,8 @@ def main() -> int:
 
         files = modeldir.inspect(chosen.model_dir)
         session = Session(files, rows=chosen.parallel, capacity=chosen.context_length, threads=chosen.threads)
-        return Backend(GenaiTokenizer(files), session, reuse=chosen.prefix_cache)
+        reuse = chosen.context_length if files.one_rope else modeldir.SHORT_CONTEXT
+        return Backend(GenaiTokenizer(files), session, reuse if chosen.prefix_cache else 0)
 
     return serve(load, pipes, chosen.context_length)
 

@@ -18,13 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phi4_engine.modeldir import SHORT_CONTEXT
+
 LEAST_SHARED = 32
 """Tokens: the opening of the chat template, which all prompts share, is not worth a copy."""
-SHORT_FACTORS = 4096
-"""Tokens up to which LongRoPE's short factors hold (original_max_position_embeddings of Phi-4-mini's config.json).
-
-Beyond it the graph takes the long ones, and keys of before do not fit to keys of after.
-"""
 
 
 @dataclass
@@ -42,10 +39,12 @@ class Row:
 class Rows:
     """As many rows as answers may run at once.
 
-    `cache` is every array of keys or values, [rows, heads, capacity, head size].
+    `cache` is every array of keys or values, [rows, heads, capacity, head size]. At most `reuse` tokens of a prompt are
+    used again: beyond SHORT_CONTEXT the graph may take other rotary factors, and keys of before do not fit to those of
+    after.
     """
 
-    def __init__(self, cache: Sequence[NDArray[Any]], *, reuse: bool = True) -> None:
+    def __init__(self, cache: Sequence[NDArray[Any]], *, reuse: int = SHORT_CONTEXT) -> None:
         self._cache = tuple(cache)
         self._reuse = reuse
         count, _, self.capacity, _ = cache[0].shape
@@ -119,7 +118,7 @@ class Rows:
     def _closest(self, prompt: NDArray[np.int32]) -> tuple[int, int]:
         """The row that shares the longest beginning, and how long that is; 0 when it is too short to matter."""
         # Two tokens at least are left to read: one alone would be computed with the other kernels.
-        most = min(len(prompt) - 2, SHORT_FACTORS) if self._reuse else 0
+        most = min(len(prompt) - 2, self._reuse)
         best, longest = 0, 0
         for at, row in enumerate(self._rows):
             shared = common(row.tokens[: min(row.read, most)], prompt) if most >= LEAST_SHARED else 0
