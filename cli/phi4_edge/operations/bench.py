@@ -104,14 +104,13 @@ def bench(fleet: Fleet, wish: Wish, at_a_time: int, view: View) -> tuple[list[Be
         problems += locked.values()
         pairs = [pair for name, pair in found.items() if name not in locked]
         view.phase(f"Measuring {count(len(pairs), 'host')}")
+        under_way = Open()
         desk, connect = Desk(fleet, sessions, "bench"), exchange.connector(fleet.access, sessions)
         forecasts = {host.name: forecast(fleet, seen.documents[host.name], host, facts) for host, facts in pairs}
 
         def one(pair: tuple[Host, HostFacts]) -> Benched:
             host, facts = pair
             return Bench(host, facts, forecasts[host.name], desk, connect, wish, under_way, view.note).run()
-
-        under_way = Open()
 
         def cut() -> None:
             under_way.cut()

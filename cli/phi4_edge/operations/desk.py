@@ -47,7 +47,7 @@ class Desk:
             there = Overrides.from_vars(host.name, host.vars).layout
             args = {**wish, **there.to_dict()}
             answer = ask(guest, self._one, operation, args, seconds + SPARE_SECONDS)
-        except (FactsError, RunnerError, Unanswered) as error:
+        except (FactsError, RunnerError, Unanswered, ValueError) as error:  # ValueError: settings of ssh
             raise HostFailedError(str(error)) from error
         except Refused as refused:
             raise UnreachableError(refused.finding(host.name).reason) from refused

@@ -59,7 +59,7 @@ def _from(forecast: Mapping[str, Any]) -> str:
     source = forecast.get("source", "")
     sampled = f", {forecast['bandwidth'] / GB:.3g} GB/s" if source == "sample" and forecast.get("bandwidth") else ""
     share = forecast.get("uncertainty")
-    off = f"forecast ± {share:.0%} " if share else ""
+    off = f"forecast, off by up to {share:.0%}, " if share else ""
     return f"{off}{_SPEEDS.get(source, 'an estimate')}{sampled}"
 
 

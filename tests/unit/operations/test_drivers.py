@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +25,11 @@ class FakeFleet:
     hosts: tuple[Any, ...]
     access: Access = field(default_factory=lambda: Access((), 10, None, None))
 
-    def survey(self, view: object) -> Survey:
+    def only(self, names: Collection[str]) -> FakeFleet:
+        return FakeFleet(tuple(host for host in self.hosts if host.name in names))
+
+    def survey(self, view: object, *, sample: bool) -> Survey:
+        assert sample, "they are planned for"
         return Survey({host.name: {"seen": "again"} for host in self.hosts}, ())
 
 

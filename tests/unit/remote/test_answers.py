@@ -14,7 +14,7 @@ from phi4_edge.remote.answers import OPERATIONS
 from phi4_edge.remote.schema import MismatchError, flag, integer, listing, mapping, number, raw, record, text, tree
 
 # Scripts that answer one thing, without naming it.
-LOOKS = {("probe", "probe"), ("doctor", "doctor"), ("doctor", "login")}
+LOOKS = {("probe", "probe"), ("probe", "bandwidth"), ("doctor", "doctor"), ("doctor", "login")}
 # Keys of a result that Ansible itself acts upon.
 RESERVED = (
     "add_host", "add_group", "ansible_facts", "ansible_stats", "_ansible_no_log", "invocation", "diff", "warnings",

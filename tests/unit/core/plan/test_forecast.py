@@ -57,7 +57,10 @@ def test_a_sample_is_divided_by_the_bytes_of_a_token(document: Make, plan: Make)
     q8 = next(each for each in made.candidates if each["quantization"] == "q8_0")
     assert q8["decode_tokens_per_second"] == pytest.approx(0.9 * 20e9 / 4.08e9, abs=0.06)
     text = "\n".join(explain(made.to_dict(), 200))
-    assert "7.5 tokens/s decoding (forecast ± 30% from the memory bandwidth sampled on this host, 20 GB/s)" in text
+    assert (
+        "7.5 tokens/s decoding (forecast, off by up to 30%, from the memory bandwidth sampled on this host, 20 GB/s)"
+        in text
+    )
 
 
 def test_what_was_measured_is_shown_as_it_was(document: Make, plan: Make) -> None:
