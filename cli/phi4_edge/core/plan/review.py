@@ -24,7 +24,7 @@ _MOVING = frozenset({"blockers", "candidates", "forecast", "rejected", "missing"
 # Compared where the plan is told to be another one, in its parts.
 _TOLD_ELSEWHERE = frozenset({"action", "steps", "fingerprint", "release"})
 # Changes that name a digest, which may not be known when a plan is reviewed: the digest itself is compared.
-_OF_DIGESTS = frozenset({"release", "model digest", "engine files", "image digest"})
+_OF_DIGESTS = frozenset({"release", "model digest", "model store", "engine files", "image digest"})
 _SIZE = re.compile(r"[0-9]+(?:\.[0-9]+)? (?:GB|GiB|tokens/s)")
 _LONGEST = 160
 _WORDS = ("reasons", "warnings", "changes")
