@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -12,18 +11,16 @@ from pathlib import Path
 import pytest
 
 from phi4_edge.artifacts import delivery
-from phi4_edge.artifacts.convert import environment, tie, tiny
-from phi4_edge.artifacts.store.store import Store, default_root
+from phi4_edge.artifacts.convert import environment, tie
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.plan.model import PlannedModel
-from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
-from tests.convert import published
+from tests.convert import published, random_model
 from tests.unit.artifacts.convert.test_worker import FakeContent, plan
 from tests.unit.artifacts.fetch.standin_hub import StandinHub
 from tests.unit.artifacts.sample import catalog_publishing
 
 pytestmark = pytest.mark.convert
-CATALOG = load_catalog()
 MODEL = "phi-4-mini-instruct"
 ONNX = f"{MODEL}/onnx-int4"
 TOKENS = """
@@ -59,13 +56,10 @@ onnx.save(model, sys.argv[1])
 PROMPTS = ["<|user|>Hello<|end|><|assistant|>", "What is 2+2?", "온도가 왜 오르나요?", "the pump stopped again"]
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store that holds the tiny model: the one from outside when set, for its environment is minutes of work."""
-    chosen = os.environ.get("PHI4_EDGE_STORE")
-    store = Store(default_root() if chosen else tmp_path_factory.mktemp("store"))
-    tiny.make(store, CATALOG)
-    return store
+@pytest.fixture(scope="session", autouse=True)
+def onnx(shared: Store) -> str:
+    """Digest of what the builder makes with a shared embedding."""
+    return random_model.make(shared)
 
 
 @pytest.fixture(scope="session")

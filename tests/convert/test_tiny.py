@@ -1,4 +1,4 @@
-"""The real converter on the tiny model. One environment and one model per session, or those of PHI4_EDGE_STORE."""
+"""The real converter on the tiny model of random weights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts.convert import environment, process, tiny
+from phi4_edge.artifacts.convert import process
 from phi4_edge.artifacts.convert.environment import Converter
 from phi4_edge.artifacts.convert.targets import convert
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.manifest import Manifest
-from phi4_edge.artifacts.store.store import Store, default_root
+from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
+from tests.convert import random_model
 
 pytestmark = pytest.mark.convert
 CATALOG = load_catalog()
@@ -52,28 +53,10 @@ for prompt, tokens, sampled in requests:
 """
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store that holds the tiny model: the one from outside when set, for its environment is minutes of work."""
-    chosen = os.environ.get("PHI4_EDGE_STORE")
-    store = Store(default_root() if chosen else tmp_path_factory.mktemp("store"))
-    tiny.make(store, CATALOG)
-    return store
-
-
-@pytest.fixture(scope="session")
-def converter(shared: Store) -> Converter:
-    return environment.ensure(shared)
-
-
-@pytest.fixture
-def fresh(shared: Store, tmp_path: Path) -> Store:
-    """An empty store with the session's converter environment."""
-    root = tmp_path / "fresh"
-    root.mkdir()
-    for name in ("environments", "locks"):  # who makes one is waited for
-        (root / name).symlink_to(shared.root / name)
-    return Store(root)
+@pytest.fixture(scope="session", autouse=True)
+def onnx(shared: Store) -> str:
+    """Digest of the converted model in the shared store."""
+    return random_model.make(shared)
 
 
 def generate(converter: Converter, folder: Path, *requests: tuple[str, int, bool]) -> list[dict[str, object]]:
@@ -129,14 +112,14 @@ def test_it_answers_each_prompt_differently_and_as_long_as_asked(shared: Store, 
 
 
 def test_the_same_tools_make_the_same_model(shared: Store, fresh: Store) -> None:
-    assert tiny.make(fresh, CATALOG) == shared.digest(ONNX)
+    assert random_model.make(fresh) == shared.digest(ONNX)
     assert fresh.digest(CHECKPOINT) == shared.digest(CHECKPOINT)
     assert leftovers(fresh) == []
 
 
 def test_what_is_there_is_not_made_again(shared: Store) -> None:
     steps: list[str] = []
-    tiny.make(shared, CATALOG, lambda event: steps.append(event.step))
+    random_model.make(shared, progress=lambda event: steps.append(event.step))
     assert steps == ["checking the checkpoint"]
 
 
@@ -158,7 +141,7 @@ def test_a_model_that_converts_but_does_not_generate_is_thrown_away(shared: Stor
     content[8 + header + start : 8 + header + end] = b"\xc0\x7f" * ((end - start) // 2)  # bf16 NaN
     checkpoint_with(shared, fresh, "model.safetensors", bytes(content))
     with pytest.raises(ArtifactError, match=r"(?s)does not generate, so it was thrown away.*not finite"):
-        convert(fresh, CATALOG, "tiny", "onnx-int4")
+        convert(fresh, CATALOG, "tiny", "onnx-int4", source="safetensors")
     assert list(fresh.digests()) == [CHECKPOINT]
     assert leftovers(fresh) == []
 
@@ -175,15 +158,16 @@ def test_a_checkpoint_that_is_no_good_says_why(
 ) -> None:
     checkpoint_with(shared, fresh, name, content)
     with pytest.raises(ArtifactError, match=message):
-        convert(fresh, CATALOG, "tiny", "onnx-int4")
+        convert(fresh, CATALOG, "tiny", "onnx-int4", source="safetensors")
     assert list(fresh.digests()) == [CHECKPOINT]
     assert leftovers(fresh) == []
 
 
 @contextmanager
 def converting(store: Store) -> Iterator[subprocess.Popen[str]]:
-    """`phi4-edge model tiny` as a user's process, at the moment when the builder runs."""
-    command = [sys.executable, "-m", "phi4_edge", "model", "tiny"]
+    """A conversion as a user's process, at the moment when the builder runs."""
+    words = ["convert", "tiny", "--to", "onnx-int4", "--from", "safetensors"]
+    command = [sys.executable, "-m", "phi4_edge", "model", *words]
     environ = {**os.environ, "PHI4_EDGE_STORE": str(store.root)}
     with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
@@ -210,6 +194,7 @@ def workers(store: Store) -> list[str]:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
 def test_a_conversion_that_is_killed_leaves_no_half_artifact(fresh: Store, number: signal.Signals, code: int) -> None:
+    random_model.make(fresh, "safetensors")
     with converting(fresh) as running:
         time.sleep(1)
         running.send_signal(number)
@@ -221,7 +206,7 @@ def test_a_conversion_that_is_killed_leaves_no_half_artifact(fresh: Store, numbe
     assert workers(fresh) == []
     assert list(fresh.digests()) == [CHECKPOINT]
     if number == signal.SIGKILL:  # nobody could tidy up: the next run does
-        tiny.make(fresh, CATALOG)
+        random_model.make(fresh)
         assert fresh.damage(ONNX) == ()
     assert leftovers(fresh) == []
 
