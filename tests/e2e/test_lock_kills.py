@@ -37,12 +37,12 @@ BOUNDARIES = (
     ("unlock:before", "process"), ("unlock:after", "group"),
 )  # fmt: skip
 ROLES = (
-    ("lock", "process"), ("lock", "group"), ("probe", "process"), ("plan", "group"), ("artifact", "process"),
-    ("onnx", "process"), ("health", "group"), ("plan", "ansible"),
+    ("lock", "process"), ("lock", "group"), ("probe", "process"), ("plan", "group"), ("service", "process"),
+    ("service", "group"), ("plan", "ansible"),
 )  # fmt: skip
 TIMES = tuple((round(DICE.uniform(1, LATEST), 1), DICE.choice(("process", "group"))) for _ in range(6))
 KILLS = (*BOUNDARIES, *ROLES, *TIMES)
-ALWAYS = {("lock:before", "process"), ("onnx", "process"), ("plan", "ansible")}
+ALWAYS = {("lock:before", "process"), ("service", "process"), ("plan", "ansible")}
 
 
 @pytest.fixture(scope="module")
