@@ -81,13 +81,13 @@ def facts(site: Site, target: str, _name: str) -> dict[str, Any]:
 # What an evil gateway answers: where, and a payload or a behaviour of the long table.
 FALSE: dict[str, tuple[str, Callable[[Site, str, str], dict[str, Any]] | str]] = {
     "commands on the controller, at the lock": (TAKE, rce),
-    "commands on the controller, at the switch": ("service/release/switch", rce),
+    "commands on the controller, at the switch": ("series", rce),
     "the name of the other, at the artifact": ("artifact/push/survey", impersonating),
     "the name of the other, at the probe": ("probe/probe/probe", impersonating),
-    "facts, statistics and a handler that nobody has": ("service/release/stage", facts),
+    "facts, statistics and a handler that nobody has": ("series", facts),
     "no key": (TAKE, "no key"),
     "other types": ("artifact/push/survey", "other types"),
-    "escape codes": ("receipt/receipt/commit", "escape codes"),
+    "escape codes": ("series", "escape codes"),
 }
 EVERY = tuple(FALSE)
 TOGETHER = (
@@ -103,6 +103,8 @@ def test_false_answers_do_nothing_and_are_told_as_what_they_are(site: Site, name
     evil = EVIL[: len(names)]
     for host, name in zip(evil, names, strict=True):
         target, how = FALSE[name]
+        if target.startswith("artifact"):  # a release that differs in settings alone needs nothing delivered
+            site.fleet.host(host).sh("rm -f /opt/phi4-edge/current/model/tokenizer_config.json")
         if isinstance(how, str):
             site.behave(host, how, target)
         else:

@@ -6,8 +6,8 @@ HOME holds `index.json`: the first words of every host script of ours and which 
 `good.json`, what an honest host would answer, for nothing may truly be installed there; a lab gateway has no such file
 and the true script runs. BEHAVIOUR is `honest`, a name of `answers` or `wire`, `payload:FILE` (honest
 answers with the keys of that JSON in it), or `instead:FILE` (that JSON alone, and nothing is done). TARGET is the
-operation that is answered falsely (role/script/do, or only a part: role, or * for all); everything else is answered
-honestly. CANARY is a folder on the controller, in which nothing may ever appear.
+operation that is answered falsely (role/script/do, or only a part: role, or * for all; `series` for several in one
+exchange); everything else is answered honestly. CANARY is a folder on the controller, in which nothing may ever appear.
 
 Python 3.8 or newer, standard library only: it runs on gateways too.
 """
@@ -37,6 +37,8 @@ class Asked:
         self.args = json.loads(self.line.decode())
         script = script_of(home, zlib.decompress(self.script))
         self.operation = "%s/%s" % (script, self.args.get("do") or script.rpartition("/")[2])
+        if "series" in self.args:  # several in one exchange, as a whole
+            self.operation = "series"
 
     def genuine(self):
         """Exit status and standard output of the true script, run by the true Python."""
