@@ -42,7 +42,7 @@ def playbook(name: str) -> Path:
 
 
 # What Python, tests and linters leave in a checkout, and no wheel holds.
-_LEFT = re.compile(r"__pycache__|\..*_cache|.*\.pyc")
+_LEFT = re.compile(r"__pycache__|\..*|.*\.pyc")
 # The parts of the collection that decide what is done, for a worker that must do the same.
 PARTS = ("meta", "playbooks", "plugins", "roles")
 # Tests of the engine are in the checkout alone.

@@ -74,8 +74,9 @@ def test_of_two_at_once_exactly_one_wins(pair: Fleet, times: int) -> None:
         loser, winner = sorted(both, key=lambda process: process.poll() is None)
         said = " ".join(loser.communicate(timeout=60)[0].split())
         os.kill(winner.pid, signal.SIGINT)
+        time.sleep(1)
+        pair.unhook(HOSTS)  # what switches goes on
         won = winner.communicate(timeout=120)[0]
-        pair.unhook(HOSTS)
         assert (loser.returncode, winner.returncode) == (6, 130), (attempt, said, won)
         assert "2 hosts: 2 locked, changed=0" in said, (attempt, said)
         who = rf"according to this host, by \S+@{os.uname().nodename} \(provision since \S+ pid {winner.pid}\)"

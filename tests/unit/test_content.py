@@ -61,7 +61,13 @@ def test_what_tests_and_linters_leave_in_a_checkout_is_no_part_of_it(
     (tmp_path / "roles" / "a" / ".keep").write_text("")
     monkeypatch.setattr(content, "root", lambda: tmp_path)
     before = content.digest("roles")
-    for name in ("__pycache__/a.pyc", ".pytest_cache/v/nodeids", ".mypy_cache/3.11/cache.0.db", ".ruff_cache/0/1"):
+    for name in (
+        "__pycache__/a.pyc",
+        ".pytest_cache/v/nodeids",
+        ".mypy_cache/3.11/cache.0.db",
+        ".ruff_cache/0/1",
+        ".hypothesis/unicode_data/15.0.0/charmap.json.gz",
+    ):
         path = tmp_path / "roles" / "a" / name
         path.parent.mkdir(parents=True)
         path.write_text("left")
