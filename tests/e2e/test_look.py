@@ -37,8 +37,8 @@ mkdir -p /run/sshd
 printf '%s\\n' 'Port {PORT}' 'PidFile /run/look-sshd.pid' 'PasswordAuthentication yes' 'UsePAM yes' \\
   'HostKey /etc/ssh/ssh_host_ed25519_key' 'AuthorizedKeysFile /etc/ssh/authorized_keys/%u' >/run/look-sshd
 /usr/sbin/sshd -f /run/look-sshd
-# Logins that are refused on purpose would keep this machine out of the others.
-echo 'PerSourcePenalties no' >/etc/ssh/sshd_config.d/look.conf; systemctl restart ssh
+# Logins that are refused on purpose would keep this machine out of the others, and two dozen come at a time.
+printf '%s\\n' 'PerSourcePenalties no' 'MaxStartups 100' >/etc/ssh/sshd_config.d/look.conf; systemctl restart ssh
 """
 REMOVE = """
 kill $(cat /run/look-sshd.pid); rm -f /run/look-sshd /run/look-sshd.pid /etc/sudoers.d/look
