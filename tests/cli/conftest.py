@@ -27,6 +27,14 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     return run
 
 
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    """Two gateways that nobody answers for."""
+    path = tmp_path / "hosts.ini"
+    path.write_text("[gateways]\ngw1 ansible_host=192.0.2.1\ngw2 ansible_host=192.0.2.2\n")
+    return path
+
+
 def _facts(host: str = "gw1", ram_gib: float = 7.6, disk_gb: float = 58, **sources: str) -> dict[str, Any]:
     """The raw document of an x86-64 gateway with four cores; `sources` replaces the text of some."""
     disk = int(disk_gb * 1e9)

@@ -19,13 +19,6 @@ from tests.unit.operations.test_bench import ROWS
 Invoke = Callable[..., Result]
 
 
-@pytest.fixture
-def inventory(tmp_path: Path) -> Path:
-    path = tmp_path / "hosts.ini"
-    path.write_text("[gateways]\ngw1 ansible_host=192.0.2.1\ngw2 ansible_host=192.0.2.2\n")
-    return path
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

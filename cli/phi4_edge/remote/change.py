@@ -70,10 +70,8 @@ class Change:
 
 def rehearsing(steps: Sequence[Step], answers: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the series failed while a rehearsal ran."""
-    last = len(answers) - 1
-    return "error" in answers[last] and any(step.operation == REHEARSE for step in steps[: last + 1]) and not any(
-        step.operation == SWITCH for step in steps[: last + 1]
-    )  # fmt: skip
+    reached = {step.operation for step in steps[: len(answers)]}
+    return "error" in answers[-1] and REHEARSE in reached and SWITCH not in reached
 
 
 def unrehearsed(name: str, error: Exception) -> str:

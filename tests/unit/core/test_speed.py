@@ -67,6 +67,12 @@ def test_numbers_without_end_are_none() -> None:
     assert speed.read(text(entry()).replace("9.5", "NaN")) == ()
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("digits", [40, 400, 4000])
+def test_a_whole_number_that_no_float_can_hold_is_none(sign: str, digits: int) -> None:
+    assert speed.read(text(entry()).replace("9.5", sign + "9" * digits)) == ()
+
+
 @pytest.mark.parametrize(
     ("said", "cores", "rate"),
     [

@@ -207,6 +207,17 @@ def free_port() -> int:
         return int(channel.getsockname()[1])
 
 
+@contextlib.contextmanager
+def healthy(environ: Mapping[str, str]) -> Iterator[Engine]:
+    """The engine, started as a gateway starts it, once it is healthy; gone afterwards."""
+    running = Engine(python("-m", "phi4_engine"), environ)
+    try:
+        running.wait_for(200)
+        yield running
+    finally:
+        running.close()
+
+
 def python(*arguments: str | Path) -> list[str]:
     """This interpreter with development warnings off and these arguments."""
     return [sys.executable, *map(str, arguments)]

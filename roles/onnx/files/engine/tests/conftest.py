@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from client import Engine, python
+from client import Engine, healthy, python
 
 HERE = Path(__file__).parent
 StartEngine = Callable[..., Engine]
@@ -53,9 +53,5 @@ def model_dir() -> Path:
 def real(model_dir: Path) -> Iterator[Engine]:
     """One healthy engine with onnxruntime-genai and the tiny model, started as a gateway starts it."""
     environ = {"PHI4_MODEL_DIR": str(model_dir), "PHI4_MODEL_NAME": "tiny", "PHI4_CONTEXT_LENGTH": "2048"}
-    running = Engine(python("-m", "phi4_engine"), environ)
-    try:
-        running.wait_for(200)
+    with healthy(environ) as running:
         yield running
-    finally:
-        running.close()

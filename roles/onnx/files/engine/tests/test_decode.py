@@ -36,6 +36,13 @@ def answer(name: str, prompt: list[int]) -> Answer:
     return Answer(name, np.array(prompt, np.int32), Sampler(0.0, 1.0))
 
 
+def note(found: dict[str, list[int]], outcomes: list[Token | Failed]) -> None:
+    """The tokens of a turn in which nothing failed."""
+    for one in outcomes:
+        assert isinstance(one, Token)
+        found[one.id].append(one.token)
+
+
 def loop_over(model: Any, **how: Any) -> DecodeLoop:
     return DecodeLoop(model, Rows(model.cache), Schedule(), **how)
 
@@ -80,10 +87,8 @@ def test_a_run_that_fails_for_one_row_fails_for_that_one_alone() -> None:
         loop.add(answer(f"a{number}", [number, 1, 2]))
     found: dict[str, list[int]] = {f"a{number}": [] for number in (5, 6, 7)}
     while len(outcomes := loop.advance()) < 3:
-        for one in outcomes:
-            found[one.id].append(one.token)  # type: ignore[union-attr]
-    for one in outcomes:
-        found[one.id].append(one.token)  # type: ignore[union-attr]
+        note(found, outcomes)
+    note(found, outcomes)
     model.fails_at = 6
     outcomes = loop.advance()
     assert failures(outcomes) == ["a6"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soak
-from client import Engine, python
+from client import Engine, healthy, python
 from scripted import ScriptedModel
 
 from phi4_engine import modeldir
@@ -33,12 +33,8 @@ SYSTEM = "You answer questions about boats in a harbour with few words and witho
 def four(model_dir: Path) -> Iterator[Engine]:
     """An engine with four rows."""
     environ = {"PHI4_MODEL_DIR": str(model_dir), "PHI4_CONTEXT_LENGTH": "4096", "PHI4_PARALLEL": "4"}
-    running = Engine(python("-m", "phi4_engine"), environ)
-    try:
-        running.wait_for(200)
+    with healthy(environ) as running:
         yield running
-    finally:
-        running.close()
 
 
 def ask(engine: Engine, content: str, system: str = SYSTEM, **fields: Any) -> dict[str, Any]:
