@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from phi4_edge.core.text import clean
+from phi4_edge.core.text import LARGEST, clean
 
 MOST_CALLS = 64  # more than any model asks for; the rest of a longer list is not read
 
@@ -131,4 +131,4 @@ def read(text: bytes | str) -> dict[str, Any] | None:
 
 
 def _tokens(value: object, otherwise: int | None) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else otherwise
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST else otherwise

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from phi4_edge.core.plan.overrides import LONGEST_CONTEXT
 from phi4_edge.errors import HostFailedError
 from phi4_edge.inference import client
 from phi4_edge.inference.prompts import Prompt
@@ -25,6 +26,8 @@ _WORDS = ("the", "sensor", "of", "a", "pump", "tells", "that", "water", "in", "t
 _ASK = "Write a long story about what follows, in many words."
 # Of a full context, what a template and an answer's end may take besides.
 SPARE_TOKENS = 64
+# What a host says of itself is no reason to start more threads here.
+MOST_STREAMS = 64
 # Words may make more tokens than those of the prompts before did.
 _FILL = 0.92
 
@@ -112,8 +115,10 @@ def together(opened: Opened, model: str, load: Load, streams: int) -> Rates:
 
 def full(connection: Connection, model: str, load: Load, context: int, per_word: float) -> Answer:
     """The answer to a prompt that fills the context. Raises HostFailedError, OSError."""
-    room = max(1, context - load.tokens - SPARE_TOKENS)
-    return asked(connection, prompt(max(1, int(_FILL * room / per_word)), load.tokens), model, load.seconds)
+    room = max(1, min(context, LONGEST_CONTEXT) - load.tokens - SPARE_TOKENS)
+    # A word is a token at least, whatever the engine counted.
+    words = max(1, int(_FILL * room / max(1.0, per_word)))
+    return asked(connection, prompt(words, load.tokens), model, load.seconds)
 
 
 def rates(groups: Sequence[Sequence[Answer]]) -> Rates:

@@ -173,7 +173,7 @@ class Bench:
 
     def _measured(self) -> Measured:
         receipt, wished = self.facts.receipt, self.wish.load
-        streams = self.wish.streams or max(1, receipt.parallel)
+        streams = self.wish.streams or min(max(1, receipt.parallel), load.MOST_STREAMS)
         with self._opened() as connection:
             served = served_name(receipt.model)
             model = client.model(connection, served, strictly=bool(served))

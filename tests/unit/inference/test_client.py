@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from phi4_edge.errors import HostFailedError
-from phi4_edge.inference import client
+from phi4_edge.inference import client, completion
 from phi4_edge.inference.prompts import Prompt, Tool
 from phi4_edge.inference.verdict import Answer
 from phi4_edge.inventory import Host
@@ -62,6 +62,12 @@ def test_a_stream_is_measured_and_counted_by_its_usage() -> None:
     assert got.first_token_seconds <= got.seconds
     assert got.tokens_per_second is not None
     assert got.tool_call is None
+
+
+@pytest.mark.parametrize("count", [10**400, 1 << 61, -1, True, 9.5, "9"])
+def test_a_count_that_cannot_be_is_none(count: object) -> None:
+    assert completion._tokens(count, None) is None
+    assert completion._tokens(9, None) == 9
 
 
 def test_without_usage_the_events_are_counted_and_marked() -> None:

@@ -108,6 +108,18 @@ def test_a_full_context_is_filled_and_not_exceeded(context: int, per_word: float
     assert asked * per_word + LOAD.tokens < context
 
 
+@pytest.mark.parametrize(("context", "per_word"), [(1 << 60, 1.0), (4096, 0.001), (1 << 60, 1e-9)])
+def test_what_a_host_says_of_its_context_makes_no_prompt_longer_than_any_context(
+    context: int, per_word: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(load, "prompt", lambda words, _tokens: asked.append(words))
+    monkeypatch.setattr(load, "asked", lambda *_: None)
+    connection: Any = None
+    load.full(connection, MODEL, LOAD, context, per_word)
+    assert 0 < asked[0] <= min(context, 131_072)
+
+
 def answered(seconds: float, first: float | None, made: int | None, read: int | None = 10) -> Answer:
     return Answer("b", "b", True, True, "", read, made, "usage", seconds, first)
 

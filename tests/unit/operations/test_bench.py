@@ -22,6 +22,7 @@ from phi4_edge.core.facts.receipt import Receipt
 from phi4_edge.core.speed import Measured, Speed
 from phi4_edge.data import schema
 from phi4_edge.errors import HostFailedError, UnreachableError
+from phi4_edge.inference import load
 from phi4_edge.inference.load import Load
 from phi4_edge.inventory import Host
 from phi4_edge.operations import bench
@@ -119,6 +120,14 @@ def test_as_many_streams_as_the_host_was_planned_for(at: Callable[..., Benched])
     assert found is not None and found.streams == 3 and found.streams_decode
     asked = at(paced(0.05, 0.01), Notebook(), dataclasses.replace(WISH, streams=2, full=False)).measured
     assert asked is not None and (asked.streams, asked.memory) == (2, None)
+
+
+def test_a_host_that_says_it_serves_countless_streams_has_no_countless_threads(
+    at: Callable[..., Benched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "MOST_STREAMS", 3)
+    found = at(paced(0.05, 0.01), Notebook(), receipt={"parallel": 1 << 60}).measured
+    assert found is not None and found.streams == 3
 
 
 def test_what_was_measured_before_stays_and_the_same_is_replaced(at: Callable[..., Benched]) -> None:
