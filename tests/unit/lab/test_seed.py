@@ -42,6 +42,7 @@ def test_the_inventory_says_all_that_ansible_needs() -> None:
         "ansible_ssh_common_args": "-o UserKnownHostsFile=/state/labs/dev/known_hosts -o GlobalKnownHostsFile=none "
         "-o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
         "phi4_model": "tiny",
+        "phi4_stability_seconds": "1",
     }
 
 
