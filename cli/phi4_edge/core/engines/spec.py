@@ -140,8 +140,9 @@ class Engine:
     loaded; `journal`: for sed, takes out what need not reach the journal; "" for none. `holds_clients`: it answers to
     the names in phi4_allowed_hosts alone. `refuses_to_shorten`: a question whose answer, at its longest, might not fit
     into the context is refused, where others end the answer there. `answer_tokens`: of an answer for which nobody set
-    a limit; 0: what the context has room for. `gpu_first`: people expect it on a GPU, so that it
-    is said where it runs on a CPU.
+    a limit; 0: what the context has room for. `gpu_first`: people expect it on a GPU, so that it is said where it runs
+    on a CPU. `streams`: how many answers it gives at a time where nobody said and memory allows. `fills_slowly`: the KV
+    cache of an answer takes memory only as that answer gets longer, not as the engine starts.
     """
 
     name: str
@@ -157,3 +158,5 @@ class Engine:
     refuses_to_shorten: bool = False
     gpu_first: bool = False
     answer_tokens: int = 0
+    streams: int = 1
+    fills_slowly: bool = False

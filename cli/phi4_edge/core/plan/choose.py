@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from phi4_edge.core.catalog.model import Candidate, Catalog, CatalogEngine, Variant
 from phi4_edge.core.catalog.table import GB, Profile, ResourceTable
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.judge import driver
 from phi4_edge.core.judge import gpu as gpu_conditions
@@ -27,6 +28,7 @@ from phi4_edge.core.plan.sizing import (
     native_disk,
     ram_pool,
     ranked_gpus,
+    widened,
 )
 from phi4_edge.core.text import gb, gib
 from phi4_edge.core.values import AUTO
@@ -179,6 +181,9 @@ def _evaluate(
     pool = gpu_pool(facts, gpu, table, held) if gpu is not None else ram_pool(facts, table, held)
     tried = attempts(catalog, candidate, overrides)
     fitting = next((sizing for sizing in tried if sizing.need <= pool.usable), None)
+    if fitting is not None and overrides.parallel is None and overrides.prefer != MEMORY:
+        streams = ENGINES[candidate.engine].streams
+        fitting = widened(catalog, candidate, overrides.model, fitting, streams, pool.usable)
     native = native_disk(facts, engine, verdict.service_manager, candidate.accelerator, gpu)
     images = [image for image in (verdict.image, catalog.webui.image if overrides.webui_enabled else None) if image]
     needs = disk_needs(facts, variant.weights, native, images, overrides.image_delivery, engine.store)

@@ -12,6 +12,7 @@ from typing import Any
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.catalog.table import GB, ResourceTable
 from phi4_edge.core.engines import directives, release_files
+from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.init import hindrance
 from phi4_edge.core.facts.model import HostFacts, to_plain
 from phi4_edge.core.layout import UNIT
@@ -149,7 +150,7 @@ def _applied(it: Chosen) -> dict[str, Any]:
         "accelerator": chosen.candidate.accelerator,
         "service_manager": chosen.verdict.service_manager,
         "context_length": chosen.sizing.context,
-        "parallel": it.overrides.parallel,
+        "parallel": chosen.sizing.parallel,
         "kv_cache_type": chosen.sizing.kv_type,
         "bind": it.overrides.bind,
         "port": it.overrides.port,
@@ -189,8 +190,15 @@ def _memory(it: Chosen, settings: Mapping[str, Any]) -> Memory:
         # In steps, for the host's total is some pages more or less after a boot.
         ram_need=it.engine.gpu_ram + prompts if on_gpu else max(need, -(-share // LIMIT_STEP) * LIMIT_STEP),
         vram_need=0 if not on_gpu else share or sizing.need,
+        later=prompts + (0 if on_gpu else _unasked(it)),
         measured=chosen.variant.measured,
     )
+
+
+def _unasked(it: Chosen) -> int:
+    """Return the bytes of KV cache that an engine does not take before it gives several answers at a time."""
+    sizing = it.evaluation.sizing
+    return sizing.kv_cache - sizing.kv_cache // sizing.parallel if ENGINES[it.engine.name].fills_slowly else 0
 
 
 def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:

@@ -21,6 +21,9 @@ class Memory:
     `prompt_cache`: finished prompts that the engine may keep in RAM, also beside a model in a GPU, whose `need` is then
     without them. The choice is made without it: it takes what the host's budget leaves.
 
+    `later`: what of `ram_need` an engine that was just started does not take yet: prompts, and the KV cache of all
+    answers but one, where it is taken as answers get longer. A start asks for the rest.
+
     `ram_need` and `vram_need` are what the release takes of each while it serves: the receipt keeps them, and the next
     plan asks whether old and new fit beside each other.
     """
@@ -36,6 +39,7 @@ class Memory:
     held_by_others: int
     ram_need: int
     vram_need: int
+    later: int
     measured: bool
 
 

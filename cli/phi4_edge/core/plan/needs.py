@@ -40,7 +40,7 @@ def wanted(plan: Plan, facts: HostFacts, catalog: Catalog, overrides: Overrides)
         installs=Installs(plan.install.docker, plan.install.nvidia_toolkit, plan.install.nvidia_driver),
         write=plan.disk.to_write,
         free=plan.disk.free,
-        memory=None if plan.memory.kind == "vram" or _ours(facts) else plan.memory.ram_need - plan.memory.prompt_cache,
+        memory=None if plan.memory.kind == "vram" or _ours(facts) else plan.memory.ram_need - plan.memory.later,
         label=f"{plan.engine} {plan.quantization}",
         ports=_ports(plan, facts),
     )

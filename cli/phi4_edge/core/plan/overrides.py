@@ -63,7 +63,7 @@ class Overrides:
     engine: str = AUTO
     quantization: str = AUTO
     context_length: int | None = None
-    parallel: int = 1
+    parallel: int | None = None
     service_manager: str = AUTO
     port: int = 8080
     bind: str = LOOPBACK
@@ -142,7 +142,7 @@ class Overrides:
             "engine": self.engine,
             "quantization": self.quantization,
             "context_length": self.context_length,
-            "parallel": self.parallel if self.parallel != 1 else None,
+            "parallel": self.parallel,
             "service_manager": self.service_manager,
             "threads": self.threads,
         }
@@ -199,7 +199,7 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_quantization": one_of(AUTO, *QUANTIZATIONS),
     "phi4_prefer": one_of(*PREFERENCES),
     "phi4_context_length": auto_or(whole(SHORTEST_CONTEXT, LONGEST_CONTEXT)),
-    "phi4_parallel": whole(1, 256),
+    "phi4_parallel": auto_or(whole(1, 256)),
     "phi4_service_manager": one_of(AUTO, "systemd", "compose"),
     "phi4_port": whole(1, 65535),
     "phi4_bind": address,

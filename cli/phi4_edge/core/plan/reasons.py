@@ -37,15 +37,20 @@ def reasons(
     if attempt.gpu is not None:
         found.append(f"GPU {attempt.gpu.name}, {_gpu_memory(attempt)}{_more_gpus(choice, facts)}")
     found.append(
-        f"{chosen.candidate.label}: needs {gb(sizing.need)} with context {sizing.context} and KV {sizing.kv_type}, "
-        f"{gb(pool.usable)} usable"
+        f"{chosen.candidate.label}: needs {gb(sizing.need)} with context {sizing.context} and KV {sizing.kv_type}"
+        f"{_times(sizing.parallel)}, {gb(pool.usable)} usable"
     )
     found += _preferred(attempt, prefer)
-    if sizing != chosen.full:
+    if (sizing.context, sizing.kv_type) != (chosen.full.context, chosen.full.kv_type):
         found.append(
             f"context {chosen.full.context} with KV {chosen.full.kv_type} would need {gb(chosen.full.need)}: too much"
         )
     return (*found, *_set_aside(facts), *_of_cpus(facts))
+
+
+def _times(parallel: int) -> str:
+    """Return for how many answers at a time a need is, where it is not one."""
+    return f" for {parallel} answers at a time" if parallel > 1 else ""
 
 
 def _preferred(attempt: Attempt, prefer: str) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def _deployment(it: Chosen, model: PlannedModel) -> Deployment:
         deadline_seconds=overrides.deadline_seconds,
         metrics=overrides.metrics,
         threads=_threads(it),
-        parallel=overrides.parallel,
+        parallel=sizing.parallel,
         queue=it.engine.queue,
         context=sizing.context,
         max_tokens=max_tokens(it),

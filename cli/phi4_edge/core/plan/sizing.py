@@ -39,10 +39,11 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """What one candidate needs with one context length and one type of KV cache."""
+    """What one candidate needs with one context length, one type of KV cache and so many answers at a time."""
 
     context: int
     kv_type: str
+    parallel: int
     weights: int
     kv_cache: int
     overhead: int
@@ -97,20 +98,39 @@ def ranked_gpus(facts: HostFacts, table: ResourceTable) -> tuple[Gpu, ...]:
 
 
 def attempts(catalog: Catalog, candidate: Candidate, overrides: Overrides) -> tuple[Sizing, ...]:
-    """Return the sizings to try, best first: KV in its next smaller type before half the context."""
-    build = catalog.engines[candidate.engine].builds[candidate.accelerator]
-    variant = catalog.engines[candidate.engine].variants[candidate.quantization]
+    """Return the sizings to try, best first: KV in its next smaller type before half the context.
+
+    Where nobody says how many answers at a time, each is for one: a longer context is worth more than a second one.
+    """
+    kv_types = catalog.engines[candidate.engine].builds[candidate.accelerator].kv_types
     contexts = (overrides.context_length,) if overrides.context_length else CONTEXTS
+    parallel = overrides.parallel or 1
     return tuple(
-        Sizing(
-            context=context,
-            kv_type=kv_type,
-            weights=variant.weights,
-            kv_cache=_set_aside(catalog.kv_bytes(overrides.model, kv_type) * context * overrides.parallel, build),
-            overhead=variant.overhead[candidate.accelerator],
-        )
+        _sizing(catalog, candidate, overrides.model, context, kv_type, parallel)
         for context in contexts
-        for kv_type in build.kv_types
+        for kv_type in kv_types
+    )
+
+
+def widened(catalog: Catalog, candidate: Candidate, model: str, sizing: Sizing, most: int, usable: int) -> Sizing:
+    """Return `sizing` with as many answers at a time, up to `most`, as fit into `usable` bytes, or itself."""
+    wider = (
+        _sizing(catalog, candidate, model, sizing.context, sizing.kv_type, parallel)
+        for parallel in range(most, sizing.parallel, -1)
+    )
+    return next((found for found in wider if found.need <= usable), sizing)
+
+
+def _sizing(catalog: Catalog, candidate: Candidate, model: str, context: int, kv_type: str, parallel: int) -> Sizing:
+    engine = catalog.engines[candidate.engine]
+    variant, build = engine.variants[candidate.quantization], engine.builds[candidate.accelerator]
+    return Sizing(
+        context=context,
+        kv_type=kv_type,
+        parallel=parallel,
+        weights=variant.weights,
+        kv_cache=_set_aside(catalog.kv_bytes(model, kv_type) * context * parallel, build),
+        overhead=variant.overhead[candidate.accelerator],
     )
 
 

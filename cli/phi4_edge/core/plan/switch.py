@@ -52,8 +52,8 @@ def _not_beside(it: Chosen, memory: Memory) -> str:
     facts, old, reserve = it.facts, it.facts.receipt, it.table.os_reserve + it.beside
     if not old.memory_need:
         return "how much memory the current release takes is not on record"
-    # A rehearsal has been asked one thing: it has kept no prompts. The one that serves may have all of them.
-    need = memory.ram_need - memory.prompt_cache
+    # A rehearsal has been asked one thing. The one that serves may have been asked all that it can hold.
+    need = memory.ram_need - memory.later
     both = old.memory_need + need + reserve
     page = " and the chat page" if it.beside else ""
     if both > facts.ram_bytes:

@@ -22,12 +22,12 @@ def texts(plan: Plan) -> str:
 
 def test_a_plan_names_what_will_be_there(document: Make, plan: Make) -> None:
     made = plan(document("n150-8gb"))
-    assert made.memory.need == made.memory.weights + made.memory.kv_cache + made.memory.overhead == 4703741824
+    assert made.memory.need == made.memory.weights + made.memory.kv_cache + made.memory.overhead == 6851225472
     assert made.memory.measured
     assert made.model.artifact == "phi-4-mini-instruct/onnx-int4" and made.model.digest == "c" * 64
     assert made.runtime.id == f"{'e' * 16}-cp313-x86_64"
     assert made.release == f"r-{made.fingerprint[:12]}"
-    assert made.knobs == {"threads": 4, "memory_max": 5368709120, "queue": 8, "max_tokens": 1024}
+    assert made.knobs == {"threads": 4, "memory_max": 7314866176, "queue": 8, "max_tokens": 1024}
     assert [item["engine"] for item in made.candidates] == ["onnx", "ollama", "ollama"]
     assert all(item["fits"] for item in made.candidates)
     assert made.disk.to_write == 2_700_000_000
@@ -139,8 +139,39 @@ def test_a_context_on_request(document: Make, plan: Make) -> None:
 
 
 def test_parallel_multiplies_the_kv_cache(document: Make, plan: Make) -> None:
-    one, two = plan(document("n150-8gb")), plan(document("n150-8gb"), parallel=2)
+    one, two = (plan(document("n150-8gb"), parallel=parallel) for parallel in (1, 2))
     assert two.memory.kv_cache == 2 * one.memory.kv_cache and two.fits
+    assert (one.memory.later, two.memory.later) == (0, one.memory.kv_cache)
+
+
+@pytest.mark.parametrize(
+    ("total", "context", "parallel"),
+    [
+        (5.0, 2048, 1),
+        (5.3, 2048, 1),
+        (5.4, 4096, 1),
+        (6.7, 4096, 2),
+        (7.4, 4096, 2),
+        (7.6, 4096, 3),
+        (9, 4096, 4),
+        (64, 4096, 4),
+    ],
+)
+def test_as_many_answers_at_a_time_as_fit_beside_the_longest_context(
+    document: Make, plan: Make, total: float, context: int, parallel: int
+) -> None:
+    """A longer context is worth more than a second answer; nobody gets more than four."""
+    made = plan(document("n150-8gb", meminfo=f"MemTotal: {int(total * 10**6)} kB"), engine="onnx", force=True)
+    assert (made.context_length, made.parallel) == (context, parallel)
+    assert made.memory.need + made.memory.os_reserve <= made.memory.available
+    assert made.memory.later == made.memory.kv_cache * (parallel - 1) // parallel
+
+
+def test_who_wants_least_memory_and_other_engines_get_one_answer_at_a_time(document: Make, plan: Make) -> None:
+    roomy = document("n150-8gb", meminfo="MemTotal: 64000000 kB")
+    assert plan(roomy, prefer="memory", engine="onnx").parallel == 1
+    assert plan(roomy, engine="ollama").parallel == 1
+    assert plan(roomy, engine="onnx", parallel=2).parallel == 2
 
 
 def test_threads_on_request(document: Make, plan: Make) -> None:

@@ -83,7 +83,7 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         ("phi4_context_length", 100, "needed auto or a whole number from 512 to 131072"),
         ("phi4_context_length", "4k", "found '4k'"),
         ("phi4_context_length", True, "phi4_context_length: found True"),
-        ("phi4_parallel", "auto", "a whole number from 1 to 256"),
+        ("phi4_parallel", "four", "auto or a whole number from 1 to 256"),
         ("phi4_port", 65536, "from 1 to 65535"),
         ("phi4_port", "٨٠", "phi4_port"),
         ("phi4_port", 80.5, "phi4_port"),

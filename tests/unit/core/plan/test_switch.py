@@ -52,8 +52,9 @@ def test_the_old_release_is_stopped_first_where_memory_does_not_hold_both(docume
 @pytest.mark.parametrize(("more", "mode"), [(0, "beside"), (1, "down")])
 def test_the_last_byte_decides(document: Make, plan: Make, more: int, mode: str) -> None:
     need = plan(document("n150-8gb")).memory
+    at_start = need.ram_need - need.later
     total = 9_000_000 * 1024
-    found = serving(document, "n150-8gb", memory_need=total - need.ram_need - need.os_reserve + more)
+    found = serving(document, "n150-8gb", memory_need=total - at_start - need.os_reserve + more)
     found["sources"]["meminfo"] = {"text": f"MemTotal: {total // 1024} kB"}
     assert plan(found).switch.mode == mode
 
