@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import hatch_build
 from phi4_edge import __version__
 from phi4_edge.runner.workers import link
 
@@ -81,6 +82,34 @@ def collection_of_checkout() -> set[str]:
     listed = run("git", "ls-files", *PARTS, cwd=ROOT).split()
     tests = "roles/onnx/files/engine/tests/"
     return {name for name in listed if (ROOT / name).is_file() and not name.startswith(tests)}
+
+
+def described(wheel: Path) -> str:
+    """The metadata of a wheel, which end with the README."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return archive.read(name).decode()
+
+
+def test_the_readme_of_the_wheel_has_no_link_to_a_file_beside_it(wheel: Path) -> None:
+    said = described(wheel)
+    assert "docs/rollout.md" in said and "Content-Type: text/markdown" in said
+    assert [link.group() for link in hatch_build.LINK.finditer(said)] == []
+    assert "Project-URL" not in said  # nobody said where
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "linked"),
+    [
+        ("see [docs/a.md](docs/a.md#b).", "see docs/a.md.", "see [docs/a.md](https://x.example/v1/docs/a.md#b)."),
+        ("[`a.ini`](a.ini)", "`a.ini`", "[`a.ini`](https://x.example/v1/a.ini)"),
+        ("[the plan](docs/a.md)", "the plan (docs/a.md)", "[the plan](https://x.example/v1/docs/a.md)"),
+        ("[x](#limits) [y](https://y.example/z) [z](mailto:a@b.example)",) * 3,
+    ],
+)
+def test_links_lead_to_the_sources_where_they_are_known(text: str, named: str, linked: str) -> None:
+    assert hatch_build.readable(text, "") == named
+    assert hatch_build.readable(text, "https://x.example/v1") == linked
 
 
 def test_wheel_holds_the_whole_collection_and_no_caches(wheel: Path) -> None:
