@@ -20,27 +20,28 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """`phi4_arguments`: what Ansible's own task before each role does, for all roles of a plan at once."""
+    """`phi4_arguments`: what Ansible's own task before each role does, for several roles or all of a plan's at once."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _requires_connection = False
-    _VALID_ARGS = frozenset({"plan"})
+    _VALID_ARGS = frozenset({"plan", "roles"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Fails with all that is wrong with the variables of these roles, or where there is no plan."""
         super().run(tmp, task_vars)
-        plan, variables = self._task.args["plan"], task_vars or {}
-        if not plan:
+        args, variables = self._task.args, task_vars or {}
+        plan = args.get("plan") or {}
+        if not plan and "roles" not in args:
             return action.unplanned()
         # A name of a role of ours, or nothing: a plan that a host kept says what it likes.
-        ours = {path.name for path in ROLES.iterdir()} & set(plan["steps"])
+        ours = {path.name for path in ROLES.iterdir()} & {str(name) for name in args.get("roles", plan.get("steps"))}
         wrong = {role: self._wrong(self._options(role), variables) for role in sorted(ours)}
         told = [f"role {role}: {message}" for role, messages in wrong.items() for message in messages]
         if told:
             return {"changed": False, "failed": True, "msg": "Validation of arguments failed:\n" + "\n".join(told)}
-        alone = settings_alone(plan) and not self._task.check_mode
-        return {"changed": False, "msg": "What is set for the roles is as they specify it", "settings_alone": alone}
+        done = {"changed": False, "msg": "What is set for the roles is as they specify it"}
+        return {**done, "settings_alone": settings_alone(plan) and not self._task.check_mode} if plan else done
 
     def _options(self, role: str) -> dict[str, Any]:
         """The options of the role's main entry point."""

@@ -23,6 +23,8 @@ except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
 SPARE_SECONDS = 120.0
+# Longer than a run that got the first host takes to ask the next ones.
+HEAD_START_SECONDS = 5.0
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -33,6 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     _VALID_ARGS = frozenset(
         {
             "do", "root", "state", "id", "operation", "holder", "wait", "stale_seconds", "heartbeat_seconds", "force",
+            "first",
         }
     )  # fmt: skip
 
@@ -42,6 +45,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         self._variables, args = task_vars or {}, self._task.args
         if self._task.check_mode and args["do"] != "show":
             return told_as({"state": "unlocked", "message": ""})
+        time.sleep(ahead(args.get("first") or {}, time.time()))
         try:
             fact = self._do(args["do"], args)
         except Phi4EdgeError as error:
@@ -65,7 +69,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if holder.get("state") == "held" and lock.gone(holder, own, started):
             # Its connection lives on: plain ssh keeps it open for the next run, which is this one.
             done = self._host(do, {**asked, "gone": str(holder.get("id"))}, seconds)
-        return lock.told(done, {**wish, "folder": there.state}, own)
+        return {**lock.told(done, {**wish, "folder": there.state}, own), "told": time.time()}
 
     def _persist(self) -> float:
         """Seconds that the connection to the host is kept open for the next task; 0 where each has one of its own."""
@@ -77,6 +81,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _host(self, do: str, args: Mapping[str, Any], seconds: float = 0.0) -> dict[str, Any]:
         """The answer of one operation of files/lock.py."""
         return action.on_host(self, self._variables, ("lock", "lock", do), args, seconds=seconds)
+
+
+def ahead(first: Mapping[str, Any], now: float) -> float:
+    """Seconds to leave to whoever has the first host of the play; `first` is that host's fact."""
+    if first.get("state") != "held":
+        return 0.0
+    return min(HEAD_START_SECONDS, max(0.0, float(first.get("told", now)) + HEAD_START_SECONDS - now))
 
 
 def told_as(fact: Mapping[str, Any]) -> dict[str, Any]:

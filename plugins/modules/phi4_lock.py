@@ -57,6 +57,12 @@ options:
     description:
       - Interrupt a run that lives (clear).
     type: bool
+  first:
+    description:
+      - The fact C(phi4_lock) of the first host of the play (take). Where another run holds that one, it gets a head
+        start of 5 seconds on this host, so that it gets all of them.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
