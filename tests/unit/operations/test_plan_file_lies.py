@@ -199,7 +199,7 @@ def test_the_case_names_every_field_that_lies(tmp_path: Path, now: PlanSet) -> N
     LIES["the case"](document["plans"][0])
     said = refused(tmp_path, document, now)
     assert "gw1: found a plan that was changed after it was made (its content is not what its digest says)" in said
-    for field in ("knobs.memory_max 5368709120, was 1", "model.digest", "model.size", "content", "reasons", "warnings"):
+    for field in ("knobs.memory_max 7314866176, was 1", "model.digest", "model.size", "content", "reasons", "warnings"):
         assert field in said
     assert "release r-" in said
 

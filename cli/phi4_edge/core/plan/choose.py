@@ -180,10 +180,7 @@ def _evaluate(
     held = catalog.webui.memory if overrides.webui_enabled else 0
     pool = gpu_pool(facts, gpu, table, held) if gpu is not None else ram_pool(facts, table, held)
     tried = attempts(catalog, candidate, overrides)
-    fitting = next((sizing for sizing in tried if sizing.need <= pool.usable), None)
-    if fitting is not None and overrides.parallel is None and overrides.prefer != MEMORY:
-        streams = ENGINES[candidate.engine].streams
-        fitting = widened(catalog, candidate, overrides.model, fitting, streams, pool.usable)
+    fitting = _fitting(catalog, candidate, overrides, tried, pool.usable)
     native = native_disk(facts, engine, verdict.service_manager, candidate.accelerator, gpu)
     images = [image for image in (verdict.image, catalog.webui.image if overrides.webui_enabled else None) if image]
     needs = disk_needs(facts, variant.weights, native, images, overrides.image_delivery, engine.store)
@@ -209,6 +206,16 @@ def _evaluate(
         lacks=tuple(lacks),
         forecast=forecast(facts, catalog, candidate, gpu, overrides),
     )
+
+
+def _fitting(
+    catalog: Catalog, candidate: Candidate, overrides: Overrides, tried: tuple[Sizing, ...], usable: int
+) -> Sizing | None:
+    """Return the first sizing that fits into `usable` bytes, for as many answers at a time as fit where nobody said."""
+    found = next((sizing for sizing in tried if sizing.need <= usable), None)
+    if found is None or overrides.parallel is not None or overrides.prefer == MEMORY:
+        return found
+    return widened(catalog, candidate, overrides.model, found, ENGINES[candidate.engine].streams, usable)
 
 
 def _too_little_beside(
