@@ -71,6 +71,7 @@ def test_the_sample_inventory_shows_the_defaults() -> None:
         ("phi4_service_manager", (AUTO, "systemd", "compose")),
         ("phi4_force", ("false", "true")),
         ("phi4_metrics", ("false", "true")),
+        ("phi4_prefix_cache", ("false", "true")),
         ("phi4_image_delivery", DELIVERIES),
         ("webui_enabled", ("false", "true")),
         ("webui_builtin_tools", ("false", "true")),
@@ -145,7 +146,7 @@ def test_every_document_can_be_found_from_the_readme() -> None:
 
 def test_every_variable_of_the_environment_is_documented() -> None:
     ours = re.compile(r"PHI4_EDGE_[A-Z][A-Z_]*")
-    sources = [ROOT / "Makefile"]
+    sources = [ROOT / "Makefile", ROOT / "hatch_build.py"]
     for folder in ("cli", "roles", "playbooks", "tests"):
         sources += [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".yml")]
     used = {name for path in sources if path != Path(__file__) for name in ours.findall(path.read_text())}

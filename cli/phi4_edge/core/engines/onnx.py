@@ -29,6 +29,7 @@ _GIVEN: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "connections": ("PHI4_CONNECTIONS", str),
     "deadline_seconds": ("PHI4_DEADLINE_SECONDS", str),
     "metrics": ("PHI4_METRICS", lambda wanted: "on" if wanted else "off"),
+    "prefix_cache": ("PHI4_PREFIX_CACHE", lambda wanted: "on" if wanted else "off"),
 }
 
 
@@ -39,6 +40,7 @@ def _knobs(it: Deployment) -> dict[str, Any]:
         "connections": it.connections,
         "deadline_seconds": it.deadline_seconds,
         "metrics": None if it.metrics else False,
+        "prefix_cache": None if it.prefix_cache else False,
     }
     own = {name: value for name, value in given.items() if value is not None}
     return {"queue": it.queue, "max_tokens": it.max_tokens, **own}

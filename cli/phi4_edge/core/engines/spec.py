@@ -113,6 +113,7 @@ class Deployment:
     connections: int | None
     deadline_seconds: int | None
     metrics: bool
+    prefix_cache: bool
     threads: int
     parallel: int
     queue: int

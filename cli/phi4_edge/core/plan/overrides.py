@@ -95,6 +95,7 @@ class Overrides:
     connections: int | None = None
     deadline_seconds: int | None = None
     metrics: bool = True
+    prefix_cache: bool = True
 
     @classmethod
     def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
@@ -208,6 +209,7 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_connections": auto_or(whole(8, 1024)),
     "phi4_deadline_seconds": auto_or(whole(1, 86400)),
     "phi4_metrics": flag,
+    "phi4_prefix_cache": flag,
     "phi4_force": flag,
     "phi4_model": one_of(*MODELS),
     "phi4_selfheal": flag,

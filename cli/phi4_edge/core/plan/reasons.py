@@ -142,6 +142,7 @@ def _asked_of_ours(overrides: Overrides) -> list[str]:
         "phi4_connections": overrides.connections is not None,
         "phi4_deadline_seconds": overrides.deadline_seconds is not None,
         "phi4_metrics": not overrides.metrics,
+        "phi4_prefix_cache": not overrides.prefix_cache,
     }
     return [name for name, given in asked.items() if given]
 

@@ -91,6 +91,7 @@ def _deployment(it: Chosen, model: PlannedModel) -> Deployment:
         connections=overrides.connections,
         deadline_seconds=overrides.deadline_seconds,
         metrics=overrides.metrics,
+        prefix_cache=overrides.prefix_cache,
         threads=_threads(it),
         parallel=sizing.parallel,
         queue=it.engine.queue,

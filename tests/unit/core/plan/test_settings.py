@@ -19,7 +19,7 @@ MIB = 1 << 20
 HELD = Inputs({"phi-4-mini-instruct/gguf-q4_0": "9" * 64})
 BEYOND = {
     "allowed_hosts": "gw1.example", "max_tokens": 300, "threads": 1, "cors_origins": "https://chat.example:3000",
-    "connections": 64, "deadline_seconds": 90, "metrics": "false",
+    "connections": 64, "deadline_seconds": 90, "metrics": "false", "prefix_cache": "false",
 }  # fmt: skip
 
 
@@ -72,7 +72,8 @@ def test_settings_of_our_own_engine_are_said_to_have_no_effect_elsewhere(
 ) -> None:
     made = plan(document("n150-8gb"), engine=wanted, force=True, **BEYOND)
     without = [text.split()[0] for text in made.warnings if "has no effect" in text]
-    ours = ["phi4_allowed_hosts", "phi4_cors_origins", "phi4_connections", "phi4_deadline_seconds", "phi4_metrics"]
+    names = ("allowed_hosts", "cors_origins", "connections", "deadline_seconds", "metrics", "prefix_cache")
+    ours = [f"phi4_{name}" for name in names]
     assert without == ([] if wanted == "onnx" else ours)
 
 
