@@ -33,6 +33,10 @@ def variable(name: str) -> Reached:
     return lambda _plan, seen, value: seen.environment.get(name) == str(value)
 
 
+def switch(name: str) -> Reached:
+    return lambda _plan, seen, value: seen.environment.get(name) == ("on" if value else "off")
+
+
 def listed(name: str) -> Reached:
     return lambda _plan, seen, value: seen.environment.get(name) == ",".join(value)
 
@@ -91,7 +95,8 @@ TABLE: Mapping[str, Mapping[str, Reached]] = {
         "cors_origins": listed("PHI4_CORS_ORIGINS"),
         "connections": variable("PHI4_CONNECTIONS"),
         "deadline_seconds": variable("PHI4_DEADLINE_SECONDS"),
-        "metrics": lambda _plan, seen, value: seen.environment.get("PHI4_METRICS") == ("on" if value else "off"),
+        "metrics": switch("PHI4_METRICS"),
+        "prefix_cache": switch("PHI4_PREFIX_CACHE"),
     },
     "ollama": {
         **COMMON,
