@@ -248,10 +248,11 @@ def cut_weights(folder: Path) -> None:
 
 
 def lose_an_input(folder: Path) -> None:
-    """The configuration names an input that the graph lacks: the model loads, generating fails."""
-    config = json.loads((folder / "genai_config.json").read_text())
-    config["model"]["decoder"]["inputs"]["attention_mask"] = "no_such_input"
-    (folder / "genai_config.json").write_text(json.dumps(config))
+    """The graph wants an input that the engine does not know: its files are whole, and it cannot be run."""
+    graph = folder / "model.onnx"
+    named = graph.read_bytes()
+    assert b"attention_mask" in named
+    graph.write_bytes(named.replace(b"attention_mask", b"attention_musk"))
 
 
 def broken_copy(store: Path, target: Path, damage: Callable[[Path], None]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -157,6 +158,25 @@ def test_an_engine_that_cannot_start_sends_away_who_waits_and_starts_no_loop(por
     port.settimeout(0)
     with pytest.raises(BlockingIOError):
         port.accept()
+
+
+def test_a_graph_that_cannot_be_run_is_a_fault_of_the_files(
+    port: socket.socket, model_dir: Path, tmp_path: Path
+) -> None:
+    """It shows in the model process, when the server has run and is closed again."""
+    damaged = Path(shutil.copytree(model_dir, tmp_path / "model"))
+    graph = damaged / "model.onnx"
+    named = graph.read_bytes()
+    graph.unlink()
+    graph.write_bytes(named.replace(b"attention_mask", b"attention_musk"))
+    environ = {"PHI4_MODEL_DIR": str(damaged), "PHI4_CONTEXT_LENGTH": "256", "PHI4_PORT": number(port)}
+    engine = handed(port.fileno(), environ=environ, command=python("-m", "phi4_engine"))
+    try:
+        assert engine.wait() == EX_CONFIG, engine.log
+        assert "its inputs differ by attention_mask, attention_musk" in engine.log
+        assert "Traceback" not in engine.log
+    finally:
+        engine.close()
 
 
 def test_without_anybody_waiting_it_ends_at_once(port: socket.socket) -> None:

@@ -22,7 +22,8 @@ def main() -> int:
         channels = activation.take(os.environ)
         chosen = settings.load(os.environ)
         modeldir.require_context(modeldir.inspect(chosen.model_dir), chosen.context_length)
-        server.run(chosen, worker_command(), channels)
+        # The server closes what it gets, and a model that cannot be run shows only as it is loaded.
+        server.run(chosen, worker_command(), [channel.dup() for channel in channels])
     except ConfigurationError as error:
         log.error("%s", error)
         refusal.turn_away(channels)
