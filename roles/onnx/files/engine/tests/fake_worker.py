@@ -106,7 +106,7 @@ class FakeTokenizer:
     """A conversation is as many tokens as its script says, all of them the script's number."""
 
     vocabulary = Vocabulary(
-        stop=frozenset({256, 257}), special=frozenset(NAMES.values()), tool_open=258, tool_close=259
+        stop=frozenset({256, 257}), special=frozenset(NAMES.values()), size=WIDTH, tool_open=258, tool_close=259
     )
 
     def __init__(self, scripts: list[Script]) -> None:
@@ -121,6 +121,10 @@ class FakeTokenizer:
         script = Script(said, said.get("prompt_tokens", len(text)))
         self._scripts.append(script)
         return [FIRST_SCRIPT + len(self._scripts) - 1] * script.prompt_tokens
+
+    def spell(self, token: int) -> bytes:
+        """A byte is itself."""
+        return bytes([token]) if token < 256 else {number: name.encode() for name, number in NAMES.items()}[token]
 
     def decoder(self) -> Callable[[int], str]:
         """Bytes to text, incomplete characters withheld."""

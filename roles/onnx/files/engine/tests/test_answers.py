@@ -105,6 +105,43 @@ def test_a_stream_that_cannot_begin_is_a_plain_error(engine: Engine) -> None:
     assert (answer.status, error(answer)["code"]) == (400, "context_length_exceeded")
 
 
+def test_logprobs_come_with_the_text_whole_and_streamed(engine: Engine) -> None:
+    said = script("日é!", " STO", "P", "<|end|>")
+    asked = {"logprobs": True, "top_logprobs": 2, "stop": "STOP", "temperature": 0}
+    choice = engine.chat(said, **asked).json()["choices"][0]
+    whole = choice["logprobs"]["content"]
+    assert [one["token"] for one in whole] == ["", "", "日", "", "é", "!", " "]
+    assert "".join(one["token"] for one in whole) == choice["message"]["content"] == "日é! "
+    assert bytes(byte for one in whole for byte in one["bytes"]).decode() == "日é! "
+    assert all(one["logprob"] == pytest.approx(0) and len(one["top_logprobs"]) == 2 for one in whole)
+    assert whole[2]["top_logprobs"][0] == {"token": "日", "logprob": whole[2]["logprob"], "bytes": [0xA5]}
+    assert whole[2]["top_logprobs"][1]["logprob"] == pytest.approx(-100)
+    streamed = [chunk["choices"][0] for chunk in events(engine, said, **asked) if chunk != "[DONE]"]
+    assert [one for chunk in streamed if chunk["logprobs"] for one in chunk["logprobs"]["content"]] == whole
+    assert "".join(chunk["delta"].get("content", "") for chunk in streamed) == "日é! "
+
+
+def test_logprobs_without_alternatives_and_none_unless_asked(engine: Engine) -> None:
+    found = engine.chat(script("a", "<|end|>"), logprobs=True).json()["choices"][0]["logprobs"]
+    assert [(one["token"], one["top_logprobs"]) for one in found["content"]] == [("a", [])]
+    assert engine.chat(script("a", "<|end|>"), logprobs=False).json()["choices"][0]["logprobs"] is None
+    assert engine.chat(script("<|end|>"), logprobs=True).json()["choices"][0]["logprobs"]["content"] == []
+
+
+def test_a_bias_and_a_penalty_change_what_is_said(engine: Engine) -> None:
+    def content(**fields: Any) -> str:
+        return str(
+            engine.chat(script("aaaa", "<|end|>"), temperature=0, **fields).json()["choices"][0]["message"]["content"]
+        )
+
+    assert content() == "aaaa"
+    assert content(logit_bias={str(ord("b")): 100, str(ord("a")): -1}, max_tokens=4) == "bbbb"
+    assert content(logit_bias={str(ord("a")): -100, str(ord("b")): 1}, max_tokens=4) == "bbbb"
+    # 99 for b against a's 100, less 1.5 for each time that it was said.
+    said = {"logit_bias": {str(ord("b")): 99}, "frequency_penalty": 1.5, "max_tokens": 4}
+    assert content(**said) == "abab"
+
+
 def test_text_arrives_while_it_is_generated(engine: Engine) -> None:
     stream = engine.stream(script("ab", step=0.2), max_tokens=300)
     first = [event["choices"][0]["delta"].get("content") for _, event in zip(range(2), stream.events(), strict=False)]

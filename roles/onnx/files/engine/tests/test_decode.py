@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scripted import ScriptedModel, alone, failures, play, requests
+from scripted import ScriptedModel, alone, failures, play, requests, scores
 
 from phi4_engine.loop.decode import Answer, DecodeLoop, Failed, Token
 from phi4_engine.loop.rows import Rows
-from phi4_engine.loop.sampling import Sampler
+from phi4_engine.loop.sampling import Penalties, Sampler, logprobs
 from phi4_engine.loop.schedule import Schedule
 
 
@@ -25,7 +25,7 @@ def test_every_answer_is_what_it_is_alone(seed: int) -> None:
     wanted = requests(dice, 12, longest=200, vocabulary=97, units=80)
     found = play(ScriptedModel(rows=4), wanted, reuse=seed % 5 != 0)
     for one in wanted:
-        told = alone(one.prompt, one.tokens, one.sampler())
+        told = alone(one.prompt, one.tokens, one.sampler(), one.penalties())
         if one.leaves is None:
             assert found[one.id] == told
         else:
@@ -113,6 +113,19 @@ def test_a_prompt_that_cannot_be_read_fails_and_its_row_is_used_again() -> None:
     assert model.runs[-1] == (0, 1, 40), "nothing of the failed reading was used"
 
 
+def test_logprobs_are_of_the_models_own_scores() -> None:
+    model = ScriptedModel()
+    loop = loop_over(model)
+    prompt = np.array([4, 5, 6], np.int32)
+    loop.add(Answer("a", prompt, Sampler(0.0, 1.0), Penalties(prompt, bias=[(9, 100.0)]), logprobs=3))
+    [told] = loop.advance()
+    assert isinstance(told, Token)
+    assert told.token == 9, "the bias forces it"
+    assert told.logprobs == logprobs(scores([prompt, prompt]), 9, 3)
+    assert told.logprobs is not None
+    assert 9 not in [token for token, _ in told.logprobs.top]
+
+
 class Broken(ScriptedModel):
     def step(self, first: int, tokens: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[Any]:
         found = super().step(first, tokens, lengths)
@@ -181,10 +194,13 @@ class Ready(ScriptedModel):
         return self._wide[: len(tokens)]
 
 
-def test_a_step_of_four_costs_three_milliseconds_of_python_at_most() -> None:
+@pytest.mark.parametrize("penalized", [False, True])
+def test_a_step_of_four_costs_three_milliseconds_of_python_at_most(penalized: bool) -> None:
     loop = loop_over(Ready())
     for number in range(4):
-        loop.add(Answer(f"a{number}", np.arange(1000, dtype=np.int32), Sampler(0.8, 0.95, number)))
+        prompt = np.arange(1000, dtype=np.int32)
+        penalties = Penalties(prompt, repetition=1.1, frequency=0.5) if penalized else Penalties()
+        loop.add(Answer(f"a{number}", prompt, Sampler(0.8, 0.95, number), penalties))
     while len(loop.advance()) < 4:
         pass
     seconds = []

@@ -22,7 +22,7 @@ from phi4_engine.loop.decode import Answer, DecodeLoop
 from phi4_engine.loop.rows import Rows
 from phi4_engine.loop.sampling import Sampler
 from phi4_engine.loop.schedule import PIECE_SECONDS, Schedule
-from phi4_engine.wire import Command, Event, Finished, Job, Refused, Started, decode_event, encode_command
+from phi4_engine.wire import Command, Event, Finished, Job, Refused, Sampling, Started, decode_event, encode_command
 from phi4_engine.worker import Backend, Pipes, Worker
 
 SYSTEM = "You answer questions about boats in a harbour with few words and without any doubt. " * 30
@@ -164,7 +164,7 @@ def harbour(backend: Backend, number: int = 0) -> str:
 
 
 def job(name: str, content: str, max_tokens: int = 1) -> Command:
-    return Command("generate", name, Job(name, ({"role": "user", "content": content},), max_tokens, 0.0, 1.0))
+    return Command("generate", name, Job(name, ({"role": "user", "content": content},), max_tokens, Sampling(0.0)))
 
 
 @pytest.fixture

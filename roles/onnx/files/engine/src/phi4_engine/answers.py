@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 from phi4_engine import chat
 from phi4_engine.errors import ApiError
 from phi4_engine.runs import Run
+from phi4_engine.wire import TokenLogprob
 
 WAITING = b": waiting\n\n"
 """A comment, which every reader of server-sent events skips."""
@@ -22,9 +24,9 @@ class Envelope:
         self._tools = tools
         self._common = {"id": answer_id, "created": int(time.time()), "model": model, "system_fingerprint": fingerprint}
 
-    def whole(self, text: str, run: Run) -> dict[str, Any]:
+    def whole(self, content: Content, run: Run) -> dict[str, Any]:
         """A chat.completion."""
-        calls = self.calls(run)
+        calls, text = self.calls(run), content.text
         message: dict[str, Any] = {
             "role": "assistant",
             "content": None if calls and not text else text + _unparsed(run, calls),
@@ -33,16 +35,24 @@ class Envelope:
         }
         if calls:
             message["tool_calls"] = calls
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _reason(run, calls)}
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": _told(content.logprobs) if run.tells_logprobs else None,
+            "finish_reason": _reason(run, calls),
+        }
         return {**self._common, "object": "chat.completion", "choices": [choice], "usage": run.usage()}
 
     def calls(self, run: Run) -> list[dict[str, Any]]:
         """The tool calls of a finished run."""
         return chat.tool_calls(run.finished.tool_text if run.finished else None, self._tools)
 
-    def chunk(self, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
-        """A chat.completion.chunk."""
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def chunk(
+        self, delta: dict[str, Any], reason: str | None = None, logprobs: list[TokenLogprob] | None = None
+    ) -> dict[str, Any]:
+        """A chat.completion.chunk; `logprobs` of the tokens that it completes."""
+        told = _told(logprobs) if logprobs else None
+        choice = {"index": 0, "delta": delta, "logprobs": told, "finish_reason": reason}
         return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
 
     def usage_chunk(self, run: Run) -> dict[str, Any]:
@@ -50,10 +60,22 @@ class Envelope:
         return {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": run.usage()}
 
 
-async def collect(run: Run) -> str:
-    """The whole text of a run, which is finished after this."""
+@dataclass
+class Content:
+    """What an answer says, and the logprobs of its tokens where they were asked for."""
+
+    text: str = ""
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+
+
+async def collect(run: Run) -> Content:
+    """The whole answer of a run, which is finished after this."""
     await run.start()
-    return "".join([text async for text in run.texts()])
+    found = Content()
+    async for piece in run.texts():
+        found.text += piece.text
+        found.logprobs += piece.logprobs
+    return found
 
 
 async def sse(run: Run, envelope: Envelope, *, include_usage: bool) -> AsyncIterator[bytes]:
@@ -66,8 +88,8 @@ async def sse(run: Run, envelope: Envelope, *, include_usage: bool) -> AsyncIter
     try:
         await run.start()
         yield _event(envelope.chunk({"role": "assistant", "content": "", "refusal": None}))
-        async for text in run.texts():
-            yield _event(envelope.chunk({"content": text}))
+        async for piece in run.texts():
+            yield _event(envelope.chunk({"content": piece.text}, logprobs=piece.logprobs))
         calls = envelope.calls(run)
         if rest := _unparsed(run, calls):
             yield _event(envelope.chunk({"content": rest}))
@@ -79,6 +101,10 @@ async def sse(run: Run, envelope: Envelope, *, include_usage: bool) -> AsyncIter
         yield b"data: [DONE]\n\n"
     except ApiError as error:
         yield _event(error.body())
+
+
+def _told(logprobs: list[TokenLogprob]) -> dict[str, Any]:
+    return {"content": logprobs, "refusal": None}
 
 
 def _unparsed(run: Run, calls: list[dict[str, Any]]) -> str:

@@ -88,8 +88,8 @@ class Routes:
             usage = bool(body.stream_options and body.stream_options.include_usage)
             return EventStream(run, answers.sse(run, envelope, include_usage=usage))
         async with run:
-            text = await unless_gone(request, answers.collect(run))
-            return JSONResponse(envelope.whole(text, run))
+            content = await unless_gone(request, answers.collect(run))
+            return JSONResponse(envelope.whole(content, run))
 
     async def reasoning(self, request: Request) -> dict[str, Any]:
         """The task's prompt before the caller's, one answer."""
@@ -97,10 +97,10 @@ class Routes:
         started = time.monotonic()
         job = chat.reasoning_job(body, f"reasoning-{uuid.uuid4().hex}")
         async with await unless_gone(request, self._service.open(job, request.state.request_id)) as run:
-            text = await unless_gone(request, answers.collect(run))
+            content = await unless_gone(request, answers.collect(run))
         name = self._settings.model_name
         return {
-            "generated_text": text,
+            "generated_text": content.text,
             "task_type": body.task_type,
             "inference_time": round(time.monotonic() - started, 4),
             "model": "phi4-mini-instruct-onnx" if name == PHI else f"{name}-onnx",

@@ -8,6 +8,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 _MAX_TOKENS = 2**31 - 1
 _INT64 = 2**63
+_MOST_BIASES = 1024
+_MOST_BIAS = 100
+"""OpenAI's bounds of a bias: at the ends a token is as good as forbidden, or forced."""
 
 
 def _true_number(value: object) -> object:
@@ -21,9 +24,41 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _biases(value: object) -> object:
+    """Checked as a whole, so that no text of the client becomes a place in an error."""
+    if not isinstance(value, dict):
+        raise ValueError("must be an object of token ids and their biases")
+    if len(value) > _MOST_BIASES:
+        raise ValueError(f"has {len(value)} tokens: it must be at most {_MOST_BIASES}")
+    for token, bias in value.items():
+        if not (token.isascii() and token.isdigit() and len(token) <= 7):
+            raise ValueError(f"{token[:20]!r} is no token id")
+        if isinstance(bias, bool) or not isinstance(bias, int | float) or not -_MOST_BIAS <= bias <= _MOST_BIAS:
+            raise ValueError(f"the bias of token {token} must be a number from {-_MOST_BIAS} to {_MOST_BIAS}")
+    return value
+
+
 Temperature = Annotated[float, BeforeValidator(_true_number), Field(ge=0, le=2, allow_inf_nan=False)]
 TopP = Annotated[float, BeforeValidator(_true_number), Field(ge=0, le=1, allow_inf_nan=False)]
+TopK = Annotated[int, BeforeValidator(_true_number), Field(ge=-1, le=_MAX_TOKENS)]
 Penalty = Annotated[float, BeforeValidator(_true_number), Field(ge=-2, le=2, allow_inf_nan=False)]
+RepetitionPenalty = Annotated[float, BeforeValidator(_true_number), Field(ge=0.1, le=10, allow_inf_nan=False)]
+"""Hugging Face's: it divides, so that 0 would mean nothing; 1 changes nothing."""
+TopLogprobs = Annotated[int, BeforeValidator(_true_number), Field(ge=0, le=20)]
+Seed = Annotated[int, BeforeValidator(_true_number), Field(ge=-_INT64, lt=_INT64)]
+LogitBias = Annotated[
+    dict[str, float],
+    BeforeValidator(_biases),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": "^[0-9]{1,7}$"},
+            "additionalProperties": {"type": "number", "minimum": -_MOST_BIAS, "maximum": _MOST_BIAS},
+            "maxProperties": _MOST_BIASES,
+        }
+    ),
+]
+"""Bias by token id. Ids that the model does not have are refused by the model process, which knows them."""
 TokenCount = Annotated[int, BeforeValidator(_true_number), Field(ge=1, le=_MAX_TOKENS)]
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
 _STOP = {"type": "string", "minLength": 1, "maxLength": 256}
@@ -94,28 +129,38 @@ class ResponseFormat(_Body):
     type: str
 
 
-class ChatRequest(_Body):
-    """POST /v1/chat/completions."""
+class Sampled(_Body):
+    """What both kinds of completions say of how their tokens are drawn."""
 
     model: str | None = None
-    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
-    max_tokens: TokenCount | None = None
-    max_completion_tokens: TokenCount | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    seed: Annotated[int, BeforeValidator(_true_number), Field(ge=-_INT64, lt=_INT64)] | None = None
+    top_k: TopK | None = None
+    min_p: TopP | None = None
+    seed: Seed | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    repeat_penalty: RepetitionPenalty | None = None
+    """llama.cpp's and Ollama's name of the same; Open WebUI sends it."""
+    logit_bias: LogitBias | None = None
     stop: Stops | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+
+
+class ChatRequest(Sampled):
+    """POST /v1/chat/completions."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
+    max_tokens: TokenCount | None = None
+    max_completion_tokens: TokenCount | None = None
     n: Annotated[int, BeforeValidator(_true_number)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Any = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
+    top_logprobs: TopLogprobs | None = None
     functions: Any = None
     function_call: Any = None
     modalities: list[str] | None = None

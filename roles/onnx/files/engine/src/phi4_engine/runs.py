@@ -157,7 +157,7 @@ class Run:
             if not isinstance(await checked(self._events), Started):
                 raise _broken()
 
-    async def texts(self) -> AsyncIterator[str]:
+    async def texts(self) -> AsyncIterator[Text]:
         """The answer piece by piece; `finished` is set at the end. Raises ApiError when generation fails.
 
         An answer that takes too long ends there, as one does that is too long.
@@ -174,9 +174,14 @@ class Run:
                 return
             if isinstance(event, Text):
                 self._count(event.tokens)
-                yield event.text
+                yield event
             elif isinstance(event, Finished):
                 self.finished = event
+
+    @property
+    def tells_logprobs(self) -> bool:
+        """Whether the request asked for them."""
+        return self._job.logprobs is not None
 
     @property
     def held_tokens(self) -> int:
@@ -250,6 +255,8 @@ async def checked(events: Events) -> JobEvent:
     if isinstance(event, Refused):
         if event.code == "context_length_exceeded":
             raise ApiError(400, event.message, param="messages", code=event.code)
+        if event.param is not None:
+            raise ApiError(400, event.message, param=event.param, code=event.code)
         raise ApiError(500, event.message, type_="server_error", code=event.code)
     return event
 

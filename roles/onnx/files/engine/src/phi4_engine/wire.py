@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NotRequired, TypedDict
 
 MAX_LINE = 16 * 1024 * 1024
 """Bytes. A request body is at most 1 MiB; JSON escapes of non-ASCII text make it at most six times as long."""
@@ -13,20 +13,44 @@ FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn, in the API's words; `loop.sampling` says what each does. `logit_bias`: token and bias."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+    top_k: int | None = None
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class Job:
     """One generation. `messages` are in the template's form; `max_tokens` None means to the end of the context.
 
-    `prompt`: the messages as tokens, from the answer to "tokenize"; () where nobody has asked for them.
+    `prompt`: the messages as tokens, from the answer to "tokenize"; () where nobody has asked for them. `logprobs`: how
+    many of the likeliest tokens are told with each token of the answer; None: no logprobs.
     """
 
     id: str
     messages: tuple[dict[str, Any], ...]
     max_tokens: int | None
-    temperature: float
-    top_p: float
-    seed: int | None = None
+    sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     prompt: tuple[int, ...] = ()
+    logprobs: int | None = None
+
+
+class TokenLogprob(TypedDict):
+    """One token of the answer in OpenAI's form; the alternatives of `top_logprobs` have the first three keys."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: NotRequired[list[TokenLogprob]]
 
 
 @dataclass(frozen=True)
@@ -68,11 +92,12 @@ class Started:
 
 @dataclass(frozen=True)
 class Text:
-    """More of the answer; `tokens` generated so far."""
+    """More of the answer; `tokens` generated so far. `logprobs`: of the tokens whose text is complete now."""
 
     id: str
     text: str
     tokens: int
+    logprobs: list[TokenLogprob] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -91,11 +116,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Refused:
-    """The job could not be run; `code` is OpenAI's error code or "generation_failed"."""
+    """The job could not be run; `code` is OpenAI's error code or "generation_failed".
+
+    `param`: the field of the request that is to blame, None where the request is not.
+    """
 
     id: str
     code: str
     message: str
+    param: str | None = None
 
 
 Event = Ready | LoadFailed | Alive | Tokenized | Started | Text | Finished | Refused
@@ -147,10 +176,14 @@ def decode_command(line: bytes) -> Command:
         job = fields.get("job")
         if job is not None:
             lists = {name: tuple(job[name]) for name in ("messages", "stop", "prompt")}
-            job = Job(**{**job, **lists})
+            job = Job(**{**job, **lists, "sampling": _sampling(job["sampling"])})
         return Command(name=fields["name"], id=fields["id"], job=job)
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"not a command: {line[:80]!r}") from error
+
+
+def _sampling(fields: dict[str, Any]) -> Sampling:
+    return Sampling(**{**fields, "logit_bias": tuple((token, bias) for token, bias in fields["logit_bias"])})
 
 
 def _line(fields: dict[str, Any]) -> bytes:

@@ -25,7 +25,7 @@ from phi4_engine.errors import EX_CONFIG, ConfigurationError, EngineError
 from phi4_engine.generation import Generation, JobRefusedError, Tokenizer
 from phi4_engine.loop.decode import Answer, DecodeLoop, Failed, Model, Token
 from phi4_engine.loop.rows import Rows
-from phi4_engine.loop.sampling import Sampler
+from phi4_engine.loop.sampling import TOP_K, Penalties, Sampler
 from phi4_engine.loop.schedule import WHOLE_PIECE, Schedule
 from phi4_engine.wire import (
     Alive,
@@ -36,6 +36,7 @@ from phi4_engine.wire import (
     LoadFailed,
     Ready,
     Refused,
+    Sampling,
     Started,
     Text,
     Tokenized,
@@ -129,6 +130,12 @@ class Worker:
             self._loop.interrupt(None)
 
     def _tokenize(self, job: Job) -> None:
+        """The prompt in tokens is told, or what is wrong with the job: this is asked before it has its place."""
+        size = self._tokenizer.vocabulary.size
+        if unknown := [token for token, _ in job.sampling.logit_bias if token >= size]:
+            message = f"logit_bias: found token {unknown[0]}, needed one below {size}, which is all that the model has"
+            self._pipes.send(Refused(job.id, "invalid_value", message, "logit_bias"))
+            return
         try:
             prompt = [int(token) for token in self._tokenizer.encode(job.messages)]
         except (RuntimeError, ValueError) as error:
@@ -145,8 +152,8 @@ class Worker:
         except (RuntimeError, ValueError) as error:
             self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
         else:
-            sampler = Sampler(job.temperature, job.top_p, job.seed)
-            answer = Answer(job.id, np.array(generation.prompt, np.int32), sampler)
+            prompt = np.array(generation.prompt, np.int32)
+            answer = Answer(job.id, prompt, _sampler(job.sampling), _penalties(job.sampling, prompt), job.logprobs)
             self._pipes.send(Started(job.id, len(generation.prompt)))
             self._inbox.put(Task(answer, generation))
 
@@ -173,13 +180,29 @@ class Worker:
             yield Refused(outcome.id, "generation_failed", f"the model runtime failed: {outcome.message}")
             return
         generation = task.generation
-        text, count = generation.push(outcome.token), generation.completion_tokens
+        text, logprobs = generation.push(outcome.token, outcome.logprobs)
+        count = generation.completion_tokens
         if text:
-            yield Text(outcome.id, text, count)
+            yield Text(outcome.id, text, count, logprobs)
         if generation.finished is not None:
             del self._tasks[outcome.id]
             self._loop.drop(outcome.id)
             yield Finished(outcome.id, generation.finished, count, generation.tool_text, task.answer.cached)
+
+
+def _sampler(wanted: Sampling) -> Sampler:
+    top_k = TOP_K if wanted.top_k is None else wanted.top_k
+    return Sampler(wanted.temperature, wanted.top_p, wanted.seed, top_k=top_k, min_p=wanted.min_p)
+
+
+def _penalties(wanted: Sampling, prompt: NDArray[np.int32]) -> Penalties:
+    return Penalties(
+        prompt,
+        bias=wanted.logit_bias,
+        repetition=wanted.repetition_penalty,
+        frequency=wanted.frequency_penalty,
+        presence=wanted.presence_penalty,
+    )
 
 
 def _prove(backend: Backend, context_length: int) -> float:

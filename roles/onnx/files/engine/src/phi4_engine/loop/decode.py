@@ -9,14 +9,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phi4_engine.loop.rows import Rows
-from phi4_engine.loop.sampling import Sampler
+from phi4_engine.loop.sampling import Logprobs, Penalties, Sampler, logprobs
 from phi4_engine.loop.schedule import Piece, Schedule
 
 
@@ -44,6 +44,9 @@ class Answer:
     id: str
     prompt: NDArray[np.int32]
     sampler: Sampler
+    penalties: Penalties = field(default_factory=Penalties)
+    logprobs: int | None = None
+    """So many of the likeliest tokens are told with each token; None: no logprobs at all."""
     cached: int = 0
     """Tokens of the prompt that were there already."""
     last: int = -1
@@ -56,6 +59,7 @@ class Token:
 
     id: str
     token: int
+    logprobs: Logprobs | None = None
 
 
 @dataclass(frozen=True)
@@ -191,10 +195,12 @@ class DecodeLoop:
 
     def _draw(self, answer: Answer, scores: NDArray[Any]) -> Token | Failed:
         try:
-            answer.last = answer.sampler.pick(scores)
+            answer.last = answer.sampler.pick(answer.penalties.applied(scores))
         except ValueError as error:
             return self._fail(answer, error)
-        return Token(answer.id, answer.last)
+        answer.penalties.count(answer.last)
+        told = None if answer.logprobs is None else logprobs(scores, answer.last, answer.logprobs)
+        return Token(answer.id, answer.last, told)
 
     def _fail(self, answer: Answer, error: Exception) -> Failed:
         if self._reading is answer:
