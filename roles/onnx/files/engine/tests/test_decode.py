@@ -32,6 +32,81 @@ def test_every_answer_is_what_it_is_alone(seed: int) -> None:
             assert found[one.id] == told[: len(found[one.id])]
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_each_of_several_answers_to_a_prompt_is_what_it_is_alone(seed: int) -> None:
+    dice = random.Random(seed)
+    model = ScriptedModel(rows=4)
+    loop = DecodeLoop(model, Rows(model.cache, reuse=0 if seed % 2 else 4096), Schedule())
+    prompts = {name: np.array([dice.randrange(97) for _ in range(dice.randint(1, 150))], np.int32) for name in "ab"}
+
+    def made(name: str, index: int) -> Answer:
+        penalties = Penalties(prompts[name], repetition=1.3, presence=0.5)
+        return Answer(f"{name}/{index}" if index else name, prompts[name], Sampler(1.0, 0.95, seed + index), penalties)
+
+    found: dict[str, list[int]] = {}
+    for name, count in (("a", 3), ("b", dice.choice([1, 2]))):
+        first, *others = (made(name, index) for index in range(count))
+        first.siblings = others
+        found |= {one.id: [] for one in (first, *others)}
+        loop.add(first)
+    limits = {name: dice.randint(1, 20) for name in found}
+    while not loop.idle:
+        for outcome in loop.advance():
+            assert isinstance(outcome, Token)
+            found[outcome.id].append(outcome.token)
+            if len(found[outcome.id]) == limits[outcome.id]:
+                loop.drop(outcome.id)
+    for name, told in found.items():
+        own, _, index = name.partition("/")
+        lone = made(own, int(index or 0))
+        assert told == alone(prompts[own].tolist(), limits[name], lone.sampler, lone.penalties)
+
+
+def several(prompt: list[int], count: int) -> Answer:
+    """An answer to it with siblings."""
+    first = answer("a", prompt)
+    first.siblings = [answer(f"a/{index}", prompt) for index in range(1, count)]
+    return first
+
+
+@pytest.mark.parametrize("reuse", [0, 4096])
+def test_a_prompt_of_several_answers_is_read_once(reuse: int) -> None:
+    model = ScriptedModel()
+    loop = DecodeLoop(model, Rows(model.cache, reuse=reuse), Schedule())
+    loop.add(several(list(range(90)) * 2, 4))
+    while not (outcomes := loop.advance()):
+        pass
+    assert {one.id for one in outcomes} == {"a", "a/1", "a/2", "a/3"}
+    loop.advance()
+    assert model.runs == [(0, 1, 128), (0, 1, 52), (0, 4, 1)]
+
+
+def test_siblings_leave_with_one_whose_prompt_is_not_read_and_go_on_after_it() -> None:
+    loop = loop_over(ScriptedModel())
+    loop.add(several(list(range(90)) * 2, 3))
+    assert loop.advance() == []
+    loop.drop("a")
+    assert loop.idle
+    loop.add(several([1, 2, 3], 3))
+    assert len(loop.advance()) == 3
+    loop.drop("a")
+    assert {one.id for one in loop.advance()} == {"a/1", "a/2"}
+
+
+def test_siblings_fail_with_the_prompt_and_one_without_a_row_reads_it_itself() -> None:
+    model = ScriptedModel(rows=2)
+    model.fails_at = 6
+    loop = loop_over(model)
+    loop.add(several([6, 1, 2], 2))
+    assert failures(loop.advance()) == ["a", "a/1"]
+    assert loop.idle
+    loop.add(several([5, 1, 2], 3))
+    assert {one.id for one in loop.advance()} == {"a", "a/1"}
+    loop.drop("a")
+    found = {one.id for _ in range(3) for one in loop.advance()}
+    assert found == {"a/1", "a/2"}
+
+
 def answer(name: str, prompt: list[int]) -> Answer:
     return Answer(name, np.array(prompt, np.int32), Sampler(0.0, 1.0))
 

@@ -13,8 +13,6 @@ from shapes import TOOL, error, events, script
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"n": 2}, "n"),
-        ({"n": 0}, "n"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "add"}}}, "tool_choice"),
@@ -57,6 +55,11 @@ def test_harmless_forms_of_those_are_accepted(engine: Engine) -> None:
         ({"max_tokens": 10**4000}, "max_tokens"),
         ({"seed": 2**63}, "seed"),
         ({"seed": True}, "seed"),
+        ({"n": 0}, "n"),
+        ({"n": 2}, "n"),  # the fake has one row
+        ({"n": 129}, "n"),
+        ({"n": True}, "n"),
+        ({"n": 10**400}, "n"),
         ({"top_k": -2}, "top_k"),
         ({"top_k": True}, "top_k"),
         ({"top_k": 2.5}, "top_k"),
@@ -127,6 +130,13 @@ def test_a_body_that_is_no_json_object_is_a_400(engine: Engine, path: str, body:
     answer = engine.request("POST", path, body)
     assert answer.status == 400
     assert error(answer)["type"] == "invalid_request_error"
+
+
+def test_more_answers_than_rows_are_refused_with_the_limit(engine: Engine) -> None:
+    for fields in ({}, {"stream": True}):
+        message = error(engine.chat("hi", n=3, **fields))["message"]
+        assert "3 answers" in message
+        assert "generates 1 at most (PHI4_PARALLEL)" in message
 
 
 def test_a_large_body_is_a_413_declared_or_not(engine: Engine) -> None:

@@ -73,6 +73,20 @@ def test_usage_says_what_was_there_already(four: Engine) -> None:
     assert last["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
 
 
+def test_several_answers_are_those_of_seeds_in_a_row(four: Engine) -> None:
+    asked: dict[str, Any] = {"max_tokens": 20, "temperature": 1.5, "repetition_penalty": 1.2, "presence_penalty": 0.5}
+
+    def contents(**fields: Any) -> list[str]:
+        return [one["message"]["content"] for one in ask(four, "Say it.", **{**asked, **fields})["choices"]]
+
+    together = contents(seed=40, n=4)
+    assert len(set(together)) == 4
+    assert together == [contents(seed=40 + index)[0] for index in range(4)]
+    body = ask(four, "And now?", n=3)
+    assert body["usage"]["completion_tokens"] <= 24
+    assert body["usage"]["prompt_tokens"] == ask(four, "And now?")["usage"]["prompt_tokens"]
+
+
 def test_the_cache_of_prefixes_can_be_off(model_dir: Path) -> None:
     environ = {"PHI4_MODEL_DIR": str(model_dir), "PHI4_PARALLEL": "2", "PHI4_PREFIX_CACHE": "off"}
     engine = Engine(python("-m", "phi4_engine"), environ)

@@ -38,7 +38,7 @@ class Words:
 
 def play(tokens: Sequence[int], stop: Sequence[str] = (), limit: int | None = None) -> tuple[str, list[TokenLogprob]]:
     """The whole text, and all that was told of its tokens."""
-    generation = Generation(Words(), Job("a", (), limit, stop=tuple(stop), prompt=(1, 2)), 400)
+    generation = Generation(Words(), Job("a", (), limit, stop=tuple(stop)), 2, 400)
     text, told = "", []
     for token in tokens:
         more, entries = generation.push(token, Logprobs(-0.5, ((token, -0.5), (33, -float("inf")))))

@@ -1,4 +1,4 @@
-"""The bodies of the answers: OpenAI's chat completion, its stream, and the /reasoning answer."""
+"""The bodies of the answers: OpenAI's chat completion and its stream. What all kinds of answers share is here too."""
 
 from __future__ import annotations
 
@@ -6,58 +6,15 @@ import json
 import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from phi4_engine import chat
 from phi4_engine.errors import ApiError
 from phi4_engine.runs import Run
-from phi4_engine.wire import TokenLogprob
+from phi4_engine.wire import Finished, Text, TokenLogprob
 
 WAITING = b": waiting\n\n"
 """A comment, which every reader of server-sent events skips."""
-
-
-class Envelope:
-    """What every chunk of one answer has in common. `tools`: the names of the functions that may be called."""
-
-    def __init__(self, answer_id: str, model: str, fingerprint: str, tools: Collection[str] = ()) -> None:
-        self._tools = tools
-        self._common = {"id": answer_id, "created": int(time.time()), "model": model, "system_fingerprint": fingerprint}
-
-    def whole(self, content: Content, run: Run) -> dict[str, Any]:
-        """A chat.completion."""
-        calls, text = self.calls(run), content.text
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": None if calls and not text else text + _unparsed(run, calls),
-            "refusal": None,
-            "annotations": [],
-        }
-        if calls:
-            message["tool_calls"] = calls
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": _told(content.logprobs) if run.tells_logprobs else None,
-            "finish_reason": _reason(run, calls),
-        }
-        return {**self._common, "object": "chat.completion", "choices": [choice], "usage": run.usage()}
-
-    def calls(self, run: Run) -> list[dict[str, Any]]:
-        """The tool calls of a finished run."""
-        return chat.tool_calls(run.finished.tool_text if run.finished else None, self._tools)
-
-    def chunk(
-        self, delta: dict[str, Any], reason: str | None = None, logprobs: list[TokenLogprob] | None = None
-    ) -> dict[str, Any]:
-        """A chat.completion.chunk; `logprobs` of the tokens that it completes."""
-        told = _told(logprobs) if logprobs else None
-        choice = {"index": 0, "delta": delta, "logprobs": told, "finish_reason": reason}
-        return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
-
-    def usage_chunk(self, run: Run) -> dict[str, Any]:
-        """The last chunk of a stream that asked for usage: no choices."""
-        return {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": run.usage()}
 
 
 @dataclass
@@ -68,18 +25,100 @@ class Content:
     logprobs: list[TokenLogprob] = field(default_factory=list)
 
 
-async def collect(run: Run) -> Content:
-    """The whole answer of a run, which is finished after this."""
+class Envelope(Protocol):
+    """How the answers to one request are put into bodies."""
+
+    def opening(self, index: int) -> list[dict[str, Any]]:
+        """Chunks before anything that this answer says."""
+
+    def more(self, piece: Text) -> dict[str, Any]:
+        """The chunk with a piece of an answer."""
+
+    def closing(self, finished: Finished) -> list[dict[str, Any]]:
+        """Chunks at the end of an answer."""
+
+    def usage(self, run: Run) -> dict[str, Any]:
+        """The last chunk of a stream that asked for usage."""
+
+
+class ChatEnvelope:
+    """Of a chat completion. `tools`: the names of the functions that may be called."""
+
+    def __init__(self, answer_id: str, model: str, fingerprint: str, tools: Collection[str] = ()) -> None:
+        self._tools = tools
+        self._common = {"id": answer_id, "created": int(time.time()), "model": model, "system_fingerprint": fingerprint}
+
+    def whole(self, contents: list[Content], run: Run) -> dict[str, Any]:
+        """A chat.completion."""
+        choices = [
+            self._choice(content, run.finished[index], told=run.tells_logprobs)
+            for index, content in enumerate(contents)
+        ]
+        return {**self._common, "object": "chat.completion", "choices": choices, "usage": run.usage()}
+
+    def _choice(self, content: Content, finished: Finished, *, told: bool) -> dict[str, Any]:
+        calls, text = self._calls(finished), content.text
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if calls and not text else text + _unparsed(finished, calls),
+            "refusal": None,
+            "annotations": [],
+        }
+        if calls:
+            message["tool_calls"] = calls
+        return {
+            "index": finished.index,
+            "message": message,
+            "logprobs": _told(content.logprobs) if told else None,
+            "finish_reason": _reason(finished, calls),
+        }
+
+    def opening(self, index: int) -> list[dict[str, Any]]:
+        """The role."""
+        return [self._chunk(index, {"role": "assistant", "content": "", "refusal": None})]
+
+    def more(self, piece: Text) -> dict[str, Any]:
+        """Text, and the logprobs of the tokens that it completes."""
+        return self._chunk(piece.index, {"content": piece.text}, logprobs=piece.logprobs)
+
+    def closing(self, finished: Finished) -> list[dict[str, Any]]:
+        """Tool calls, whole, and the reason why the answer ends."""
+        calls, index, found = self._calls(finished), finished.index, []
+        if rest := _unparsed(finished, calls):
+            found.append(self._chunk(index, {"content": rest}))
+        if calls:
+            numbered = [{"index": at, **call} for at, call in enumerate(calls)]
+            found.append(self._chunk(index, {"tool_calls": numbered}))
+        return [*found, self._chunk(index, {}, _reason(finished, calls))]
+
+    def usage(self, run: Run) -> dict[str, Any]:
+        """No choices."""
+        return {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": run.usage()}
+
+    def _calls(self, finished: Finished) -> list[dict[str, Any]]:
+        return chat.tool_calls(finished.tool_text, self._tools)
+
+    def _chunk(
+        self, index: int, delta: dict[str, Any], reason: str | None = None, logprobs: list[TokenLogprob] | None = None
+    ) -> dict[str, Any]:
+        told = _told(logprobs) if logprobs else None
+        choice = {"index": index, "delta": delta, "logprobs": told, "finish_reason": reason}
+        return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
+
+
+async def collect(run: Run) -> list[Content]:
+    """The whole answers of a run, which is finished after this."""
     await run.start()
-    found = Content()
-    async for piece in run.texts():
-        found.text += piece.text
-        found.logprobs += piece.logprobs
+    found = [Content() for _ in range(run.width)]
+    async for piece in run.pieces():
+        if isinstance(piece, Text):
+            found[piece.index].text += piece.text
+            found[piece.index].logprobs += piece.logprobs
     return found
 
 
 async def sse(run: Run, envelope: Envelope, *, include_usage: bool) -> AsyncIterator[bytes]:
-    """Server-sent events: a comment at once, then role, text, the finish, usage if asked for, [DONE].
+    """Server-sent events: a comment at once, then what the envelope makes of the answers, usage if asked for, [DONE].
 
     The comment is the first byte for a client and its proxies, however long the queue and the prompt are. A failure
     after it is an event with an error object and no [DONE]: the answer was not completed.
@@ -87,17 +126,14 @@ async def sse(run: Run, envelope: Envelope, *, include_usage: bool) -> AsyncIter
     yield WAITING
     try:
         await run.start()
-        yield _event(envelope.chunk({"role": "assistant", "content": "", "refusal": None}))
-        async for piece in run.texts():
-            yield _event(envelope.chunk({"content": piece.text}, logprobs=piece.logprobs))
-        calls = envelope.calls(run)
-        if rest := _unparsed(run, calls):
-            yield _event(envelope.chunk({"content": rest}))
-        if calls:
-            yield _event(envelope.chunk({"tool_calls": [{"index": at, **call} for at, call in enumerate(calls)]}))
-        yield _event(envelope.chunk({}, _reason(run, calls)))
+        for index in range(run.width):
+            for chunk in envelope.opening(index):
+                yield _event(chunk)
+        async for piece in run.pieces():
+            for chunk in [envelope.more(piece)] if isinstance(piece, Text) else envelope.closing(piece):
+                yield _event(chunk)
         if include_usage:
-            yield _event(envelope.usage_chunk(run))
+            yield _event(envelope.usage(run))
         yield b"data: [DONE]\n\n"
     except ApiError as error:
         yield _event(error.body())
@@ -107,15 +143,13 @@ def _told(logprobs: list[TokenLogprob]) -> dict[str, Any]:
     return {"content": logprobs, "refusal": None}
 
 
-def _unparsed(run: Run, calls: list[dict[str, Any]]) -> str:
+def _unparsed(finished: Finished, calls: list[dict[str, Any]]) -> str:
     """What is no call of an offered function is given as text: better than an empty answer."""
-    text = run.finished.tool_text if run.finished else None
-    return text if text and not calls else ""
+    return finished.tool_text if finished.tool_text and not calls else ""
 
 
-def _reason(run: Run, calls: list[dict[str, Any]]) -> str:
-    reason = run.finished.reason if run.finished else "stop"
-    return "tool_calls" if calls and reason == "stop" else reason
+def _reason(finished: Finished, calls: list[dict[str, Any]]) -> str:
+    return "tool_calls" if calls and finished.reason == "stop" else finished.reason
 
 
 def _event(body: dict[str, Any]) -> bytes:

@@ -81,15 +81,15 @@ class Routes:
             self._require_model(body.model)
         answer_id = f"chatcmpl-{uuid.uuid4().hex}"
         settings, tools = self._settings, chat.offered(body)
-        envelope = answers.Envelope(answer_id, settings.model_name, settings.release, tools)
+        envelope = answers.ChatEnvelope(answer_id, settings.model_name, settings.release, tools)
         job = chat.chat_job(body, answer_id, self._settings.max_tokens)
         run = await unless_gone(request, self._service.open(job, request.state.request_id))
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
             return EventStream(run, answers.sse(run, envelope, include_usage=usage))
         async with run:
-            content = await unless_gone(request, answers.collect(run))
-            return JSONResponse(envelope.whole(content, run))
+            contents = await unless_gone(request, answers.collect(run))
+            return JSONResponse(envelope.whole(contents, run))
 
     async def reasoning(self, request: Request) -> dict[str, Any]:
         """The task's prompt before the caller's, one answer."""
@@ -97,7 +97,7 @@ class Routes:
         started = time.monotonic()
         job = chat.reasoning_job(body, f"reasoning-{uuid.uuid4().hex}")
         async with await unless_gone(request, self._service.open(job, request.state.request_id)) as run:
-            content = await unless_gone(request, answers.collect(run))
+            [content] = await unless_gone(request, answers.collect(run))
         name = self._settings.model_name
         return {
             "generated_text": content.text,

@@ -35,6 +35,7 @@ def chat_job(request: ChatRequest, job_id: str, max_tokens: int) -> Job:
         sampling=sampling(request),
         stop=tuple(request.stop or ()),
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        n=request.n or 1,
     )
 
 
@@ -60,8 +61,6 @@ def reasoning_job(request: ReasoningRequest, job_id: str) -> Job:
 
 def refuse_unsupported(request: ChatRequest) -> None:
     """Raises ApiError 400 for a request that would otherwise get something else than it asks for."""
-    if request.n not in (None, 1):
-        raise unsupported("n", f"n is {request.n}: this engine gives one choice per request. Send n requests instead.")
     if request.response_format is not None and request.response_format.type != "text":
         raise unsupported(
             "response_format", f"response_format {request.response_format.type!r} is not supported: only 'text' is."

@@ -42,14 +42,12 @@ class JobRefusedError(EngineError):
 
 
 class Generation:
-    """After construction the prompt fits. Push tokens until `finished` is set."""
+    """One answer to a prompt of so many tokens. After construction it fits. Push tokens until `finished` is set."""
 
-    def __init__(self, tokenizer: Tokenizer, job: Job, context_length: int) -> None:
-        self.id = job.id
-        self.prompt = list(job.prompt or tokenizer.encode(job.messages))
-        room = context_length - len(self.prompt)
+    def __init__(self, tokenizer: Tokenizer, job: Job, prompt_tokens: int, context_length: int) -> None:
+        room = context_length - prompt_tokens
         if room < 1:
-            raise JobRefusedError("context_length_exceeded", too_long(context_length, len(self.prompt)))
+            raise JobRefusedError("context_length_exceeded", too_long(context_length, prompt_tokens))
         self._limit = room if job.max_tokens is None else min(room, job.max_tokens)
         self._stop = tokenizer.vocabulary.stop
         self._flow = TextFlow(tokenizer.vocabulary, tokenizer.decoder(), job.stop)

@@ -44,6 +44,8 @@ TopK = Annotated[int, BeforeValidator(_true_number), Field(ge=-1, le=_MAX_TOKENS
 Penalty = Annotated[float, BeforeValidator(_true_number), Field(ge=-2, le=2, allow_inf_nan=False)]
 RepetitionPenalty = Annotated[float, BeforeValidator(_true_number), Field(ge=0.1, le=10, allow_inf_nan=False)]
 """Hugging Face's: it divides, so that 0 would mean nothing; 1 changes nothing."""
+Choices = Annotated[int, BeforeValidator(_true_number), Field(ge=1, le=128)]
+"""OpenAI's bounds of n. How many this engine can give at once is a setting of it."""
 TopLogprobs = Annotated[int, BeforeValidator(_true_number), Field(ge=0, le=20)]
 Seed = Annotated[int, BeforeValidator(_true_number), Field(ge=-_INT64, lt=_INT64)]
 LogitBias = Annotated[
@@ -145,6 +147,7 @@ class Sampled(_Body):
     """llama.cpp's and Ollama's name of the same; Open WebUI sends it."""
     logit_bias: LogitBias | None = None
     stop: Stops | None = None
+    n: Choices | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -155,7 +158,6 @@ class ChatRequest(Sampled):
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
     max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
-    n: Annotated[int, BeforeValidator(_true_number)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Any = None
     response_format: ResponseFormat | None = None

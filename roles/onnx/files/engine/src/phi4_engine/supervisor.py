@@ -97,9 +97,10 @@ class Supervisor:
         return self._ask(Command("tokenize", job.id, job))
 
     def submit(self, job: Job) -> asyncio.Queue[JobEvent | WorkerDiedError]:
-        """Hands a job to the worker. The queue yields Started, Text…, Finished, or Refused, or the worker's death.
+        """Hands a job to the worker. The queue yields Started, then Text… and Finished of each answer, or Refused,
+        or the worker's death.
 
-        It holds at most one event per token of the context: a client that does not read costs little, blocks nobody.
+        It holds at most one event per token of each context: a client that does not read costs little, blocks nobody.
         """
         return self._ask(Command("generate", job.id, job))
 
@@ -154,11 +155,11 @@ class Supervisor:
                 self.ready.set()
             case LoadFailed(message=message):
                 self._load_error = message
-            case Tokenized(id=job_id) | Finished(id=job_id) | Refused(id=job_id):
+            case Tokenized(id=job_id) | Finished(id=job_id, last=True) | Refused(id=job_id):
                 queue = self._jobs.pop(job_id, None)
                 if queue is not None:
                     queue.put_nowait(event)
-            case Started(id=job_id) | Text(id=job_id):
+            case Started(id=job_id) | Text(id=job_id) | Finished(id=job_id):
                 if job_id in self._jobs:
                     self._jobs[job_id].put_nowait(event)
             case Alive():

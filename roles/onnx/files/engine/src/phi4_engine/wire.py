@@ -31,8 +31,9 @@ class Sampling:
 class Job:
     """One generation. `messages` are in the template's form; `max_tokens` None means to the end of the context.
 
-    `prompt`: the messages as tokens, from the answer to "tokenize"; () where nobody has asked for them. `logprobs`: how
-    many of the likeliest tokens are told with each token of the answer; None: no logprobs.
+    `n` answers are given to each prompt, the answers to the first prompt first; the seed of each is its index more than
+    the job's. `prompts`: the messages as tokens, from the answer to "tokenize"; () where nobody has asked for them.
+    `logprobs`: how many of the likeliest tokens are told with each token of an answer; None: no logprobs.
     """
 
     id: str
@@ -40,8 +41,14 @@ class Job:
     max_tokens: int | None
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
-    prompt: tuple[int, ...] = ()
+    prompts: tuple[tuple[int, ...], ...] = ()
     logprobs: int | None = None
+    n: int = 1
+
+    @property
+    def width(self) -> int:
+        """Answers that are generated at once."""
+        return self.n * max(len(self.prompts), 1)
 
 
 class TokenLogprob(TypedDict):
@@ -75,11 +82,11 @@ class Alive:
 
 @dataclass(frozen=True)
 class Tokenized:
-    """The job's messages as tokens; `prompt` is empty where so many leave no room for an answer."""
+    """How many tokens each prompt of the job has, and which; `prompts` is empty where one leaves no room to answer."""
 
     id: str
-    count: int
-    prompt: list[int]
+    counts: list[int]
+    prompts: list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -88,23 +95,26 @@ class Started:
 
     id: str
     prompt_tokens: int
+    """Of all its prompts."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """More of the answer; `tokens` generated so far. `logprobs`: of the tokens whose text is complete now."""
+    """More of an answer; `tokens` generated so far. `logprobs`: of the tokens whose text is complete now."""
 
     id: str
     text: str
     tokens: int
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    index: int = 0
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The answer is complete. `tool_text` is what stood between the model's tool-call tokens, None without any.
+    """An answer is complete. `tool_text` is what stood between the model's tool-call tokens, None without any.
 
     So many tokens of the prompt were `cached`: an earlier prompt began with the same, and they were not read again.
+    `last`: no other answer of the job is left.
     """
 
     id: str
@@ -112,6 +122,8 @@ class Finished:
     completion_tokens: int
     tool_text: str | None = None
     cached_tokens: int = 0
+    index: int = 0
+    last: bool = True
 
 
 @dataclass(frozen=True)
@@ -175,8 +187,9 @@ def decode_command(line: bytes) -> Command:
     try:
         job = fields.get("job")
         if job is not None:
-            lists = {name: tuple(job[name]) for name in ("messages", "stop", "prompt")}
-            job = Job(**{**job, **lists, "sampling": _sampling(job["sampling"])})
+            lists = {name: tuple(job[name]) for name in ("messages", "stop")}
+            prompts = tuple(map(tuple, job["prompts"]))
+            job = Job(**{**job, **lists, "prompts": prompts, "sampling": _sampling(job["sampling"])})
         return Command(name=fields["name"], id=fields["id"], job=job)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"not a command: {line[:80]!r}") from error
