@@ -129,6 +129,10 @@ class FakeTokenizer:
         """A byte is itself."""
         return bytes([token]) if token < 256 else {number: name.encode() for name, number in NAMES.items()}[token]
 
+    def encode_text(self, text: str) -> Sequence[int]:
+        """As if it were a message."""
+        return self.encode([{"content": text}])
+
     def decoder(self) -> Callable[[int], str]:
         """Bytes to text, incomplete characters withheld."""
         decoder = codecs.getincrementaldecoder("utf-8")()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from client import Engine, python
-from conftest import HERE, StartEngine
+from client import Engine
+from conftest import StartEngine
 from shapes import TOOL, error, events, script, shown
 
 from phi4_engine import chat
@@ -143,33 +142,21 @@ def test_a_bias_and_a_penalty_change_what_is_said(engine: Engine) -> None:
     assert content(**said) == "abab"
 
 
-@pytest.fixture(scope="module")
-def four() -> Iterator[Engine]:
-    """A healthy engine with four rows and the fake worker."""
-    environ = {"PHI4_MODEL_DIR": "/nonexistent", "PHI4_CONTEXT_LENGTH": "400", "PHI4_PARALLEL": "4"}
-    running = Engine(python(HERE / "fake_main.py"), environ)
-    try:
-        running.wait_for(200)
-        yield running
-    finally:
-        running.close()
-
-
-def test_several_answers_have_one_prompt_and_one_body(four: Engine) -> None:
+def test_several_answers_have_one_prompt_and_one_body(wide: Engine) -> None:
     said = script("Hé", "<|end|>")
-    body = four.chat(said, n=3).json()
+    body = wide.chat(said, n=3).json()
     assert [(one["index"], one["message"]["content"]) for one in body["choices"]] == [(0, "Hé"), (1, "Hé"), (2, "Hé")]
     assert [one["finish_reason"] for one in body["choices"]] == ["stop"] * 3
     usage = body["usage"]
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (len(said.encode()), 12)
     assert usage["total_tokens"] == len(said.encode()) + 12
     assert usage["prompt_tokens_details"] == {"cached_tokens": 0}
-    four.wait_for_log("stop after 4, stop after 4, stop after 4")
+    wide.wait_for_log("stop after 4, stop after 4, stop after 4")
 
 
-def test_several_streamed_answers_are_told_apart_by_their_index(four: Engine) -> None:
+def test_several_streamed_answers_are_told_apart_by_their_index(wide: Engine) -> None:
     call = script("Hi", "<|tool_call|>", ADD, "<|/tool_call|>", "<|end|>")
-    found = events(four, call, n=2, tools=[TOOL], logprobs=True, stream_options={"include_usage": True})
+    found = events(wide, call, n=2, tools=[TOOL], logprobs=True, stream_options={"include_usage": True})
     assert found[-1] == "[DONE]"
     assert found[-2]["usage"]["completion_tokens"] == 2 * (2 + 2 + len(ADD) + 1)
     for index in range(2):
@@ -181,27 +168,27 @@ def test_several_streamed_answers_are_told_apart_by_their_index(four: Engine) ->
         assert [one["finish_reason"] for one in mine if one["finish_reason"]] == ["tool_calls"]
 
 
-def test_several_answers_need_several_slots_and_give_them_back(four: Engine) -> None:
-    stream = four.stream(script("x", step=0.02), max_tokens=100)
+def test_several_answers_need_several_slots_and_give_them_back(wide: Engine) -> None:
+    stream = wide.stream(script("x", step=0.02), max_tokens=100)
     next(stream.events())
-    assert four.chat("hi", n=3).status == 200
-    behind = four.chat("hi", n=4, max_tokens=1)  # waits for the stream
+    assert wide.chat("hi", n=3).status == 200
+    behind = wide.chat("hi", n=4, max_tokens=1)  # waits for the stream
     assert len(behind.json()["choices"]) == 4
     assert stream.text()
     stream.close()
-    samples = four.get("/metrics").body.decode()
+    samples = wide.get("/metrics").body.decode()
     assert 'vllm:num_requests_running{model_name="phi-4-mini-instruct",engine="onnx"} 0\n' in samples
 
 
-def test_a_client_that_leaves_takes_all_its_answers_along(four: Engine) -> None:
-    stream = four.stream(script("x", step=0.02), n=4)
+def test_a_client_that_leaves_takes_all_its_answers_along(wide: Engine) -> None:
+    stream = wide.stream(script("x", step=0.02), n=4)
     next(stream.events())
     stream.close()
-    four.wait_for_log("not finished, not finished, not finished, not finished")
-    assert len(four.chat("hi", n=4).json()["choices"]) == 4
-    failed = four.chat(script("x", do="fail"), n=4)
+    wide.wait_for_log("not finished, not finished, not finished, not finished")
+    assert len(wide.chat("hi", n=4).json()["choices"]) == 4
+    failed = wide.chat(script("x", do="fail"), n=4)
     assert (failed.status, error(failed)["code"]) == (500, "generation_failed")
-    assert four.chat("hi").status == 200
+    assert wide.chat("hi").status == 200
 
 
 def test_the_deadline_ends_all_of_them(start: StartEngine) -> None:

@@ -28,6 +28,9 @@ class Content:
 class Envelope(Protocol):
     """How the answers to one request are put into bodies."""
 
+    def whole(self, contents: list[Content], run: Run) -> dict[str, Any]:
+        """The body of all answers."""
+
     def opening(self, index: int) -> list[dict[str, Any]]:
         """Chunks before anything that this answer says."""
 

@@ -30,13 +30,18 @@ def chat_job(request: ChatRequest, job_id: str, max_tokens: int) -> Job:
     refuse_unsupported(request)
     return Job(
         id=job_id,
-        messages=tuple(with_tools([_message(at, one) for at, one in enumerate(request.messages)], _tools(request))),
+        messages=rendered(request.messages, _tools(request)),
         max_tokens=max_tokens if request.limit is None else request.limit,
         sampling=sampling(request),
         stop=tuple(request.stop or ()),
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         n=request.n or 1,
     )
+
+
+def rendered(messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[dict[str, Any], ...]:
+    """The messages as the chat template takes them. Raises ApiError 400 for what the model cannot read."""
+    return tuple(with_tools([_message(at, one) for at, one in enumerate(messages)], tools))
 
 
 def sampling(request: Sampled) -> Sampling:
@@ -54,7 +59,7 @@ def reasoning_job(request: ReasoningRequest, job_id: str) -> Job:
     """The task's prompt as system message, the caller's as user message."""
     messages = (
         {"role": "system", "content": TASK_PROMPTS[request.task_type]},
-        {"role": "user", "content": _clean(request.prompt, "prompt")},
+        {"role": "user", "content": clean(request.prompt, "prompt")},
     )
     return Job(id=job_id, messages=messages, max_tokens=request.max_length, sampling=Sampling(request.temperature))
 
@@ -145,7 +150,7 @@ _JSON = json.JSONDecoder(parse_constant=_no_constant)
 
 def _message(at: int, message: Message) -> dict[str, Any]:
     where = f"messages[{at}].content"
-    content = _clean(_content(message, where), where)
+    content = clean(_content(message, where), where)
     if message.tool_calls:
         calls = [{"name": c.function.name, "arguments": _arguments(c.function.arguments)} for c in message.tool_calls]
         content += f"<|tool_call|>{json.dumps(calls, ensure_ascii=False)}<|/tool_call|>"
@@ -172,7 +177,8 @@ def _arguments(text: str) -> Any:
         return text
 
 
-def _clean(text: str, where: str) -> str:
+def clean(text: str, where: str) -> str:
+    """The text as it is; raises ApiError 400 where the tokenizer could not read it."""
     if "\0" in text:
         raise ApiError(400, f"{where} contains a NUL character, which the tokenizer cannot read.", param=where)
     return text

@@ -39,6 +39,10 @@ class GenaiTokenizer:
         )
         return [int(token) for token in self._tokenizer.encode(prompt)]
 
+    def encode_text(self, text: str) -> Sequence[int]:
+        """The tokens of the text, without the template."""
+        return [int(token) for token in self._tokenizer.encode(text)]
+
     def spell(self, token: int) -> bytes:
         """The bytes that the token stands for."""
         return self._spelling.bytes_of(token)

@@ -16,7 +16,7 @@ from phi4_engine.wire import FinishReason, Job, TokenLogprob
 
 
 class Tokenizer(Protocol):
-    """From messages to tokens, and back."""
+    """From messages or text to tokens, and back."""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -24,6 +24,9 @@ class Tokenizer(Protocol):
 
     def encode(self, messages: Sequence[dict[str, Any]]) -> Sequence[int]:
         """The prompt tokens of a conversation, the opening of the assistant's turn included."""
+
+    def encode_text(self, text: str) -> Sequence[int]:
+        """The tokens of a text as it is, without the template."""
 
     def spell(self, token: int) -> bytes:
         """The bytes that the token stands for, its name for a special one."""
@@ -47,7 +50,7 @@ class Generation:
     def __init__(self, tokenizer: Tokenizer, job: Job, prompt_tokens: int, context_length: int) -> None:
         room = context_length - prompt_tokens
         if room < 1:
-            raise JobRefusedError("context_length_exceeded", too_long(context_length, prompt_tokens))
+            raise JobRefusedError("context_length_exceeded", too_long(context_length, prompt_tokens, job.field))
         self._limit = room if job.max_tokens is None else min(room, job.max_tokens)
         self._stop = tokenizer.vocabulary.stop
         self._flow = TextFlow(tokenizer.vocabulary, tokenizer.decoder(), job.stop)

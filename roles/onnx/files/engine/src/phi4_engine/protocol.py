@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 _MAX_TOKENS = 2**31 - 1
 _INT64 = 2**63
+_MOST_PROMPTS = 128
 _MOST_BIASES = 1024
 _MOST_BIAS = 100
 """OpenAI's bounds of a bias: at the ends a token is as good as forbidden, or forced."""
@@ -38,6 +39,22 @@ def _biases(value: object) -> object:
     return value
 
 
+def _prompts(value: object) -> tuple[str, ...] | tuple[tuple[int, ...], ...]:
+    """OpenAI's four forms of a prompt as two: texts, or lists of tokens."""
+    values: list[Any] = value if isinstance(value, list) else [value]
+    if value and values is value and all(type(one) is int for one in values):
+        values = [values]
+    if not 1 <= len(values) <= _MOST_PROMPTS:
+        raise ValueError(f"found {len(values)} prompts, needed 1 to {_MOST_PROMPTS}")
+    if all(isinstance(one, str) for one in values):
+        return tuple(values)
+    if not all(isinstance(one, list) and all(type(token) is int for token in one) for one in values):
+        raise ValueError("must be a text, a list of texts, a list of token ids, or a list of such lists")
+    if not all(0 <= token <= _MAX_TOKENS for one in values for token in one):
+        raise ValueError("has a token id that is out of range")
+    return tuple(map(tuple, values))
+
+
 Temperature = Annotated[float, BeforeValidator(_true_number), Field(ge=0, le=2, allow_inf_nan=False)]
 TopP = Annotated[float, BeforeValidator(_true_number), Field(ge=0, le=1, allow_inf_nan=False)]
 TopK = Annotated[int, BeforeValidator(_true_number), Field(ge=-1, le=_MAX_TOKENS)]
@@ -46,6 +63,23 @@ RepetitionPenalty = Annotated[float, BeforeValidator(_true_number), Field(ge=0.1
 """Hugging Face's: it divides, so that 0 would mean nothing; 1 changes nothing."""
 Choices = Annotated[int, BeforeValidator(_true_number), Field(ge=1, le=128)]
 """OpenAI's bounds of n. How many this engine can give at once is a setting of it."""
+TokenId = Annotated[int, BeforeValidator(_true_number), Field(ge=0, le=_MAX_TOKENS)]
+_TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": _MAX_TOKENS}}
+_TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": _MOST_PROMPTS}
+Prompts = Annotated[
+    tuple[str, ...] | tuple[tuple[int, ...], ...],
+    PlainValidator(_prompts),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                _TEXTS,
+                {**_TOKENS, "minItems": 1},
+                {"type": "array", "items": _TOKENS, "minItems": 1, "maxItems": _MOST_PROMPTS},
+            ]
+        }
+    ),
+]
 TopLogprobs = Annotated[int, BeforeValidator(_true_number), Field(ge=0, le=20)]
 Seed = Annotated[int, BeforeValidator(_true_number), Field(ge=-_INT64, lt=_INT64)]
 LogitBias = Annotated[
@@ -172,6 +206,35 @@ class ChatRequest(Sampled):
     def limit(self) -> int | None:
         """Tokens to generate at most; the newer name wins."""
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+
+class CompletionRequest(Sampled):
+    """POST /v1/completions."""
+
+    prompt: Prompts
+    max_tokens: TokenCount | None = None
+    logprobs: TopLogprobs | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+    best_of: Choices | None = None
+
+
+class TokenizeRequest(_Body):
+    """POST /tokenize: a text as it is, or messages in the chat template."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    add_generation_prompt: bool | None = None
+    return_token_strs: bool | None = None
+
+
+class DetokenizeRequest(_Body):
+    """POST /detokenize."""
+
+    model: str | None = None
+    tokens: list[TokenId]
 
 
 class ReasoningRequest(_Body):

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from phi4_engine.errors import ApiError, WorkerDiedError, not_serving, too_long
+from phi4_engine.errors import ApiError, WorkerDiedError, not_serving, too_long, too_wide
 from phi4_engine.metrics import Metrics, Now
 from phi4_engine.queueing import Admission, Place
 from phi4_engine.supervisor import State, Supervisor
-from phi4_engine.wire import Finished, Job, JobEvent, Refused, Started, Text, Tokenized
+from phi4_engine.wire import Command, Finished, Job, JobEvent, Refused, Spelt, Started, Text, Tokenized
 
 log = logging.getLogger("phi4_engine")
 
@@ -74,7 +74,7 @@ class Service:
         """
         came = time.monotonic()
         if job.width > self.admission.slots:
-            raise _too_wide(job, self.admission.slots)
+            raise too_wide(job.width, self.admission.slots, "n" if job.n > 1 else "prompt")
         self.require_serving()
         self.admission.check(job.width)
         job = await self._tokenized(job)
@@ -85,22 +85,43 @@ class Service:
     async def _tokenized(self, job: Job) -> Job:
         """The job with its tokens; raises ApiError 400 where they leave no room for an answer.
 
-        The model process does it, before the job has its place. In this process the tokenizer would take another
-        100 MB, and hold the interpreter lock for a second over a body of 1 MiB: /health would not answer meanwhile.
-        One at a time, so that those that generate have their turn in between.
+        It is done before the job has its place.
+        """
+        event = await self._worked_out(Command("tokenize", job.id, job))
+        if not isinstance(event, Tokenized):
+            raise _broken()
+        if (longest := max(event.counts)) >= self._context_length:
+            message = too_long(self._context_length, longest, job.field)
+            raise ApiError(400, message, param=job.field, code="context_length_exceeded")
+        return replace(job, prompts=tuple(map(tuple, event.prompts)), texts=())
+
+    async def encode(self, job: Job) -> list[int]:
+        """The tokens of the job's only prompt, however many. Raises ApiError."""
+        event = await self._worked_out(Command("encode", job.id, job))
+        if not isinstance(event, Tokenized):
+            raise _broken()
+        return event.prompts[0]
+
+    async def spell(self, name: str, tokens: Sequence[int]) -> Spelt:
+        """What the tokens say. Raises ApiError 400 for one that the model does not have."""
+        event = await self._worked_out(Command("spell", name, tokens=tuple(tokens)))
+        if not isinstance(event, Spelt):
+            raise _broken()
+        return event
+
+    async def _worked_out(self, command: Command) -> JobEvent:
+        """What the model process says to a command of its tokenizer.
+
+        In this process the tokenizer would take another 100 MB, and hold the interpreter lock for a second over a body
+        of 1 MiB: /health would not answer meanwhile. One at a time, so that those that generate have their turn in
+        between.
         """
         async with self._tokenizing:
             self.require_serving()
             try:
-                event = await checked(self.supervisor.tokenize(job))
+                return await checked(self.supervisor.ask(command))
             finally:
-                self.supervisor.cancel(job.id)
-        if not isinstance(event, Tokenized):
-            raise _broken()
-        if (longest := max(event.counts)) >= self._context_length:
-            message = too_long(self._context_length, longest)
-            raise ApiError(400, message, param="messages", code="context_length_exceeded")
-        return replace(job, prompts=tuple(map(tuple, event.prompts)))
+                self.supervisor.cancel(command.id)
 
     def stop_admitting(self) -> None:
         """From now on every new request gets 503; running ones go on."""
@@ -243,11 +264,10 @@ class Run:
         self._service.forget(self)
         self._place.leave(None if self._began is None else now - self._began)
         self._record(now - self._came)
-        outcomes = [
+        outcome = ", ".join(
             f"{one.reason} after {one.completion_tokens}" if one else "not finished"
             for one in map(self.finished.get, range(self.width))
-        ]
-        outcome = ", ".join(outcomes)
+        )
         log.info("%s: %d prompt tokens, %s, %.2f s", self._name, self.prompt_tokens, outcome, now - self._came)
 
     def _record(self, seconds: float) -> None:
@@ -270,17 +290,10 @@ async def checked(events: Events) -> JobEvent:
     if isinstance(event, WorkerDiedError):
         raise not_serving(str(event), code="engine_failed", retry_after=RETRY_WHILE_LOADING)
     if isinstance(event, Refused):
-        if event.code == "context_length_exceeded":
-            raise ApiError(400, event.message, param="messages", code=event.code)
         if event.param is not None:
             raise ApiError(400, event.message, param=event.param, code=event.code)
         raise ApiError(500, event.message, type_="server_error", code=event.code)
     return event
-
-
-def _too_wide(job: Job, slots: int) -> ApiError:
-    told = f"{job.width} answers are asked for at once: this engine generates {slots} at most (PHI4_PARALLEL)."
-    return ApiError(400, f"{told} Ask for fewer, or send several requests.", param="n", code="invalid_value")
 
 
 def _broken() -> ApiError:

@@ -29,26 +29,33 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Job:
-    """One generation. `messages` are in the template's form; `max_tokens` None means to the end of the context.
+    """One generation, from `messages` in the template's form, or from `texts` or tokens as they are.
 
+    `max_tokens` None means to the end of the context.
     `n` answers are given to each prompt, the answers to the first prompt first; the seed of each is its index more than
-    the job's. `prompts`: the messages as tokens, from the answer to "tokenize"; () where nobody has asked for them.
+    the job's. `prompts`: all as tokens, from the answer to "tokenize"; () where nobody has asked for them.
     `logprobs`: how many of the likeliest tokens are told with each token of an answer; None: no logprobs.
     """
 
     id: str
-    messages: tuple[dict[str, Any], ...]
-    max_tokens: int | None
+    messages: tuple[dict[str, Any], ...] = ()
+    max_tokens: int | None = None
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     prompts: tuple[tuple[int, ...], ...] = ()
     logprobs: int | None = None
     n: int = 1
+    texts: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
         """Answers that are generated at once."""
-        return self.n * max(len(self.prompts), 1)
+        return self.n * max(len(self.prompts), len(self.texts), 1)
+
+    @property
+    def field(self) -> str:
+        """The field of the request that holds what is read."""
+        return "messages" if self.messages else "prompt"
 
 
 class TokenLogprob(TypedDict):
@@ -87,6 +94,15 @@ class Tokenized:
     id: str
     counts: list[int]
     prompts: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Spelt:
+    """Tokens as text, together and one by one."""
+
+    id: str
+    text: str
+    words: list[str]
 
 
 @dataclass(frozen=True)
@@ -139,11 +155,11 @@ class Refused:
     param: str | None = None
 
 
-Event = Ready | LoadFailed | Alive | Tokenized | Started | Text | Finished | Refused
-JobEvent = Tokenized | Started | Text | Finished | Refused
+Event = Ready | LoadFailed | Alive | Tokenized | Spelt | Started | Text | Finished | Refused
+JobEvent = Tokenized | Spelt | Started | Text | Finished | Refused
 
 _EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind for kind in (Ready, LoadFailed, Alive, Tokenized, Started, Text, Finished, Refused)
+    kind.__name__: kind for kind in (Ready, LoadFailed, Alive, Tokenized, Spelt, Started, Text, Finished, Refused)
 }
 
 
@@ -166,16 +182,20 @@ def decode_event(line: bytes) -> Event:
 
 @dataclass(frozen=True)
 class Command:
-    """What the web process asks for: tokenize or generate (job), cancel (job id) or ping."""
+    """What the web process asks for: tokenize, encode or generate (job), spell (tokens), cancel (job id) or ping.
 
-    name: Literal["tokenize", "generate", "cancel", "ping"]
+    To encode is to tokenize what need not fit the context.
+    """
+
+    name: Literal["tokenize", "encode", "generate", "spell", "cancel", "ping"]
     id: str = ""
     job: Job | None = None
+    tokens: tuple[int, ...] = ()
 
 
 def encode_command(command: Command) -> bytes:
     """One line, newline included."""
-    fields: dict[str, Any] = {"name": command.name, "id": command.id}
+    fields: dict[str, Any] = {"name": command.name, "id": command.id, "tokens": command.tokens}
     if command.job is not None:
         fields["job"] = asdict(command.job)
     return _line(fields)
@@ -187,10 +207,10 @@ def decode_command(line: bytes) -> Command:
     try:
         job = fields.get("job")
         if job is not None:
-            lists = {name: tuple(job[name]) for name in ("messages", "stop")}
+            lists = {name: tuple(job[name]) for name in ("messages", "texts", "stop")}
             prompts = tuple(map(tuple, job["prompts"]))
             job = Job(**{**job, **lists, "prompts": prompts, "sampling": _sampling(job["sampling"])})
-        return Command(name=fields["name"], id=fields["id"], job=job)
+        return Command(name=fields["name"], id=fields["id"], job=job, tokens=tuple(fields["tokens"]))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"not a command: {line[:80]!r}") from error
 

@@ -26,6 +26,7 @@ from phi4_engine.generation import JobRefusedError, Tokenizer
 from phi4_engine.loop.decode import DecodeLoop, Failed, Model, Token
 from phi4_engine.loop.rows import Rows
 from phi4_engine.loop.schedule import WHOLE_PIECE, Schedule
+from phi4_engine.reading import Reader
 from phi4_engine.tasks import Task, family
 from phi4_engine.wire import (
     Alive,
@@ -38,7 +39,6 @@ from phi4_engine.wire import (
     Refused,
     Started,
     Text,
-    Tokenized,
     decode_command,
     encode_event,
 )
@@ -84,6 +84,7 @@ class Worker:
 
     def __init__(self, backend: Backend, pipes: Pipes, context_length: int) -> None:
         self._tokenizer = backend.tokenizer
+        self._reader = Reader(backend.tokenizer, context_length)
         self._pipes = pipes
         self._context_length = context_length
         self._loop = DecodeLoop(backend.model, Rows(backend.model.cache, reuse=backend.reuse), Schedule())
@@ -106,8 +107,8 @@ class Worker:
         """In a thread of its own: hands on what arrives, and None when nothing more can."""
         try:
             for command in self._pipes.commands():
-                if command.name == "tokenize" and command.job is not None:
-                    self._tokenize(command.job)
+                if command.name in ("tokenize", "encode", "spell"):
+                    self._pipes.send(self._reader.answer(command))
                 elif command.job is not None:
                     self._begin(command.job)
                 else:
@@ -120,36 +121,15 @@ class Worker:
             self._inbox.put(None)
             self._loop.interrupt(None)
 
-    def _tokenize(self, job: Job) -> None:
-        """The prompts in tokens are told, or what is wrong with the job: this is asked before it has its place."""
-        size = self._tokenizer.vocabulary.size
-        if unknown := [token for token, _ in job.sampling.logit_bias if token >= size]:
-            message = f"logit_bias: found token {unknown[0]}, needed one below {size}, which is all that the model has"
-            self._pipes.send(Refused(job.id, "invalid_value", message, "logit_bias"))
-            return
-        try:
-            prompts = self._prompts(job)
-        except (RuntimeError, ValueError) as error:
-            self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
-        else:
-            counts = [len(prompt) for prompt in prompts]
-            fits = max(counts) < self._context_length
-            self._pipes.send(Tokenized(job.id, counts, prompts if fits else []))
-
-    def _prompts(self, job: Job) -> list[list[int]]:
-        if job.prompts:
-            return [list(prompt) for prompt in job.prompts]
-        return [[int(token) for token in self._tokenizer.encode(job.messages)]]
-
     def _begin(self, job: Job) -> None:
         try:
-            prompts = [np.array(prompt, np.int32) for prompt in self._prompts(job)]
+            prompts = [np.array(prompt, np.int32) for prompt in self._reader.prompts(job)]
             families = [
                 family(self._tokenizer, job, place, prompt, self._context_length)
                 for place, prompt in enumerate(prompts)
             ]
         except JobRefusedError as error:
-            self._pipes.send(Refused(job.id, error.code, error.message))
+            self._pipes.send(Refused(job.id, error.code, error.message, job.field))
         except (RuntimeError, ValueError) as error:
             self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
         else:
