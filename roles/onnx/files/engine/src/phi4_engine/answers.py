@@ -31,20 +31,43 @@ class Envelope(Protocol):
     def whole(self, contents: list[Content], run: Run) -> dict[str, Any]:
         """The body of all answers."""
 
+    end: bytes
+    """The last bytes of a stream that did not fail."""
+
+    def beginning(self) -> list[dict[str, Any]]:
+        """Chunks before the request has its turn."""
+
     def opening(self, index: int) -> list[dict[str, Any]]:
         """Chunks before anything that this answer says."""
 
-    def more(self, piece: Text) -> dict[str, Any]:
-        """The chunk with a piece of an answer."""
+    def more(self, piece: Text) -> list[dict[str, Any]]:
+        """Chunks with a piece of an answer."""
 
     def closing(self, finished: Finished) -> list[dict[str, Any]]:
         """Chunks at the end of an answer."""
 
-    def usage(self, run: Run) -> dict[str, Any]:
-        """The last chunk of a stream that asked for usage."""
+    def ending(self, run: Run) -> dict[str, Any]:
+        """The chunk with the usage, at the end of all answers."""
+
+    def failing(self, error: ApiError) -> dict[str, Any]:
+        """The chunk of a failure, which ends the stream."""
 
 
-class ChatEnvelope:
+class Chunks:
+    """What the streams of both kinds of completions have in common."""
+
+    end = b"data: [DONE]\n\n"
+
+    def beginning(self) -> list[dict[str, Any]]:
+        """Nothing."""
+        return []
+
+    def failing(self, error: ApiError) -> dict[str, Any]:
+        """OpenAI's error object."""
+        return error.body()
+
+
+class ChatEnvelope(Chunks):
     """Of a chat completion. `tools`: the names of the functions that may be called."""
 
     def __init__(self, answer_id: str, model: str, fingerprint: str, tools: Collection[str] = ()) -> None:
@@ -80,9 +103,9 @@ class ChatEnvelope:
         """The role."""
         return [self._chunk(index, {"role": "assistant", "content": "", "refusal": None})]
 
-    def more(self, piece: Text) -> dict[str, Any]:
+    def more(self, piece: Text) -> list[dict[str, Any]]:
         """Text, and the logprobs of the tokens that it completes."""
-        return self._chunk(piece.index, {"content": piece.text}, logprobs=piece.logprobs)
+        return [self._chunk(piece.index, {"content": piece.text}, logprobs=piece.logprobs)]
 
     def closing(self, finished: Finished) -> list[dict[str, Any]]:
         """Tool calls, whole, and the reason why the answer ends."""
@@ -94,7 +117,7 @@ class ChatEnvelope:
             found.append(self._chunk(index, {"tool_calls": numbered}))
         return [*found, self._chunk(index, {}, _reason(finished, calls))]
 
-    def usage(self, run: Run) -> dict[str, Any]:
+    def ending(self, run: Run) -> dict[str, Any]:
         """No choices."""
         return {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": run.usage()}
 
@@ -121,25 +144,28 @@ async def collect(run: Run) -> list[Content]:
 
 
 async def sse(run: Run, envelope: Envelope, *, include_usage: bool) -> AsyncIterator[bytes]:
-    """Server-sent events: a comment at once, then what the envelope makes of the answers, usage if asked for, [DONE].
+    """Server-sent events: a comment at once, then what the envelope makes of the answers, usage if asked for.
 
     The comment is the first byte for a client and its proxies, however long the queue and the prompt are. A failure
-    after it is an event with an error object and no [DONE]: the answer was not completed.
+    after it is an event with an error object and no end: the answer was not completed.
     """
     yield WAITING
     try:
+        for chunk in envelope.beginning():
+            yield _event(chunk)
         await run.start()
         for index in range(run.width):
             for chunk in envelope.opening(index):
                 yield _event(chunk)
         async for piece in run.pieces():
-            for chunk in [envelope.more(piece)] if isinstance(piece, Text) else envelope.closing(piece):
+            for chunk in envelope.more(piece) if isinstance(piece, Text) else envelope.closing(piece):
                 yield _event(chunk)
         if include_usage:
-            yield _event(envelope.usage(run))
-        yield b"data: [DONE]\n\n"
+            yield _event(envelope.ending(run))
+        if envelope.end:
+            yield envelope.end
     except ApiError as error:
-        yield _event(error.body())
+        yield _event(envelope.failing(error))
 
 
 def _told(logprobs: list[TokenLogprob]) -> dict[str, Any]:
@@ -156,4 +182,6 @@ def _reason(finished: Finished, calls: list[dict[str, Any]]) -> str:
 
 
 def _event(body: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    """One event; its type stands before it where it has one."""
+    name = f"event: {body['type']}\n".encode() if "type" in body else b""
+    return name + b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

@@ -22,6 +22,8 @@ from phi4_engine.protocol import (
     Sampled,
     TokenizeRequest,
 )
+from phi4_engine.responses.envelope import ResponseEnvelope
+from phi4_engine.responses.request import ResponsesRequest, response_job
 from phi4_engine.runs import Service
 from phi4_engine.settings import Settings
 from phi4_engine.supervisor import State
@@ -51,7 +53,14 @@ class Routes:
         return {
             "name": "Phi-4-mini ONNX Engine",
             "model": f"microsoft/{PHI.capitalize()}" if name == PHI else name,
-            "endpoints": ["/reasoning", "/v1/chat/completions", "/v1/completions", "/v1/models", "/health"],
+            "endpoints": [
+                "/reasoning",
+                "/v1/chat/completions",
+                "/v1/completions",
+                "/v1/responses",
+                "/v1/models",
+                "/health",
+            ],
             "capabilities": _DESCRIBED,
         }
 
@@ -100,11 +109,20 @@ class Routes:
         envelope = CompletionEnvelope(answer_id, self._settings.model_name, self._settings.release)
         return await self._answered(request, body, completions.job(body, answer_id), envelope)
 
+    async def responses(self, request: Request) -> Response:
+        """OpenAI's response, whole or as a stream of events."""
+        body = await read_body(request, ResponsesRequest, self._bodies)
+        self._require_model(body.model)
+        answer_id = f"resp_{uuid.uuid4().hex}"
+        job = response_job(body, answer_id, self._settings.max_tokens)
+        envelope = ResponseEnvelope(body, answer_id, self._settings.model_name, self._settings.max_tokens)
+        return await self._answered(request, body, job, envelope)
+
     async def _answered(self, request: Request, body: Sampled, job: Job, envelope: answers.Envelope) -> Response:
         """The answers to a job in their envelope."""
         run = await unless_gone(request, self._service.open(job, request.state.request_id))
         if body.stream:
-            usage = bool(body.stream_options and body.stream_options.include_usage)
+            usage = not envelope.end or bool(body.stream_options and body.stream_options.include_usage)
             return EventStream(run, answers.sse(run, envelope, include_usage=usage))
         async with run:
             contents = await unless_gone(request, answers.collect(run))
@@ -180,6 +198,7 @@ def create(settings: Settings, service: Service) -> FastAPI:
         app.add_api_route("/metrics", routes.metrics, methods=_READ, response_model=None)
     app.add_api_route("/v1/chat/completions", routes.chat_completions, methods=["POST"], response_model=None)
     app.add_api_route("/v1/completions", routes.completions, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/responses", routes.responses, methods=["POST"], response_model=None)
     app.add_api_route("/tokenize", routes.tokenize, methods=["POST"])
     app.add_api_route("/detokenize", routes.detokenize, methods=["POST"])
     app.add_api_route("/reasoning", routes.reasoning, methods=["POST"])

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from phi4_engine import chat
-from phi4_engine.answers import Content
+from phi4_engine.answers import Chunks, Content
 from phi4_engine.errors import ApiError, unsupported
 from phi4_engine.protocol import CompletionRequest, TokenizeRequest
 from phi4_engine.runs import Run
@@ -33,10 +33,11 @@ def job(request: CompletionRequest, job_id: str) -> Job:
         stop=tuple(request.stop or ()),
         logprobs=request.logprobs,
         n=request.n or 1,
+        field="prompt",
     )
 
 
-class CompletionEnvelope:
+class CompletionEnvelope(Chunks):
     """The bodies of a text_completion."""
 
     def __init__(self, answer_id: str, model: str, fingerprint: str) -> None:
@@ -63,16 +64,16 @@ class CompletionEnvelope:
         """Nothing."""
         return []
 
-    def more(self, piece: Text) -> dict[str, Any]:
+    def more(self, piece: Text) -> list[dict[str, Any]]:
         """Text, and the logprobs of the tokens that it completes."""
         told = self._told(piece.index, piece.logprobs) if piece.logprobs else None
-        return {**self._common, "choices": [_choice(piece.index, piece.text, told, None)]}
+        return [{**self._common, "choices": [_choice(piece.index, piece.text, told, None)]}]
 
     def closing(self, finished: Finished) -> list[dict[str, Any]]:
         """What the model meant for a tool, which is text here, and the reason why the answer ends."""
         return [{**self._common, "choices": [_choice(finished.index, finished.tool_text or "", None, finished.reason)]}]
 
-    def usage(self, run: Run) -> dict[str, Any]:
+    def ending(self, run: Run) -> dict[str, Any]:
         """No choices."""
         return {**self._common, "choices": [], "usage": run.usage()}
 

@@ -106,31 +106,33 @@ Stops = Annotated[
 ]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What all of them have in common."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class ContentPart(_Body):
+class ContentPart(Body):
     """One part of a message; only text can be shown to this model."""
 
     type: str
     text: str | None = None
 
 
-class FunctionCall(_Body):
+class FunctionCall(Body):
     """A call that the model made earlier in the conversation; `arguments` is JSON text."""
 
     name: str
     arguments: str = "{}"
 
 
-class ToolCall(_Body):
+class ToolCall(Body):
     """A tool call in the history."""
 
     function: FunctionCall
 
 
-class Message(_Body):
+class Message(Body):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -138,7 +140,7 @@ class Message(_Body):
     tool_calls: list[ToolCall] | None = None
 
 
-class FunctionDefinition(_Body):
+class FunctionDefinition(Body):
     """What the model is told about a function."""
 
     name: Annotated[str, Field(min_length=1, max_length=256)]
@@ -146,27 +148,27 @@ class FunctionDefinition(_Body):
     parameters: dict[str, Any] | None = None
 
 
-class Tool(_Body):
+class Tool(Body):
     """A tool that the model may call."""
 
     type: Literal["function"]
     function: FunctionDefinition
 
 
-class StreamOptions(_Body):
+class StreamOptions(Body):
     """What a stream carries besides the answer."""
 
     include_usage: bool | None = None
 
 
-class ResponseFormat(_Body):
+class ResponseFormat(Body):
     """The form of the answer."""
 
     type: str
 
 
-class Sampled(_Body):
-    """What both kinds of completions say of how their tokens are drawn."""
+class Sampled(Body):
+    """What all that is generated says of how its tokens are drawn."""
 
     model: str | None = None
     temperature: Temperature | None = None
@@ -180,13 +182,18 @@ class Sampled(_Body):
     repeat_penalty: RepetitionPenalty | None = None
     """llama.cpp's and Ollama's name of the same; Open WebUI sends it."""
     logit_bias: LogitBias | None = None
-    stop: Stops | None = None
-    n: Choices | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
 
-class ChatRequest(Sampled):
+class Completed(Sampled):
+    """What both kinds of completions have besides."""
+
+    stop: Stops | None = None
+    n: Choices | None = None
+
+
+class ChatRequest(Completed):
     """POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
@@ -208,7 +215,7 @@ class ChatRequest(Sampled):
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
 
 
-class CompletionRequest(Sampled):
+class CompletionRequest(Completed):
     """POST /v1/completions."""
 
     prompt: Prompts
@@ -219,7 +226,7 @@ class CompletionRequest(Sampled):
     best_of: Choices | None = None
 
 
-class TokenizeRequest(_Body):
+class TokenizeRequest(Body):
     """POST /tokenize: a text as it is, or messages in the chat template."""
 
     model: str | None = None
@@ -230,14 +237,14 @@ class TokenizeRequest(_Body):
     return_token_strs: bool | None = None
 
 
-class DetokenizeRequest(_Body):
+class DetokenizeRequest(Body):
     """POST /detokenize."""
 
     model: str | None = None
     tokens: list[TokenId]
 
 
-class ReasoningRequest(_Body):
+class ReasoningRequest(Body):
     """POST /reasoning: `max_length` counts new tokens."""
 
     prompt: Annotated[str, Field(min_length=1)]

@@ -46,16 +46,13 @@ class Job:
     logprobs: int | None = None
     n: int = 1
     texts: tuple[str, ...] = ()
+    field: str = "messages"
+    """The field of the request that holds what is read."""
 
     @property
     def width(self) -> int:
         """Answers that are generated at once."""
         return self.n * max(len(self.prompts), len(self.texts), 1)
-
-    @property
-    def field(self) -> str:
-        """The field of the request that holds what is read."""
-        return "messages" if self.messages else "prompt"
 
 
 class TokenLogprob(TypedDict):
