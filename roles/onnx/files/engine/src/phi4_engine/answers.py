@@ -46,8 +46,8 @@ class Envelope(Protocol):
     def closing(self, finished: Finished) -> list[dict[str, Any]]:
         """Chunks at the end of an answer."""
 
-    def ending(self, run: Run) -> dict[str, Any]:
-        """The chunk with the usage, at the end of all answers."""
+    def ending(self, run: Run, *, usage: bool) -> list[dict[str, Any]]:
+        """Chunks at the end of all answers. `usage`: whether the request asked for it."""
 
     def failing(self, error: ApiError) -> dict[str, Any]:
         """The chunk of a failure, which ends the stream."""
@@ -117,9 +117,10 @@ class ChatEnvelope(Chunks):
             found.append(self._chunk(index, {"tool_calls": numbered}))
         return [*found, self._chunk(index, {}, _reason(finished, calls))]
 
-    def ending(self, run: Run) -> dict[str, Any]:
-        """No choices."""
-        return {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": run.usage()}
+    def ending(self, run: Run, *, usage: bool) -> list[dict[str, Any]]:
+        """The usage, without choices."""
+        told = {"object": "chat.completion.chunk", "choices": [], "usage": run.usage()}
+        return [{**self._common, **told}] if usage else []
 
     def _calls(self, finished: Finished) -> list[dict[str, Any]]:
         return chat.tool_calls(finished.tool_text, self._tools)
@@ -160,8 +161,8 @@ async def sse(run: Run, envelope: Envelope, *, include_usage: bool) -> AsyncIter
         async for piece in run.pieces():
             for chunk in envelope.more(piece) if isinstance(piece, Text) else envelope.closing(piece):
                 yield _event(chunk)
-        if include_usage:
-            yield _event(envelope.ending(run))
+        for chunk in envelope.ending(run, usage=include_usage):
+            yield _event(chunk)
         if envelope.end:
             yield envelope.end
     except ApiError as error:

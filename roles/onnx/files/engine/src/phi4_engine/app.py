@@ -122,7 +122,7 @@ class Routes:
         """The answers to a job in their envelope."""
         run = await unless_gone(request, self._service.open(job, request.state.request_id))
         if body.stream:
-            usage = not envelope.end or bool(body.stream_options and body.stream_options.include_usage)
+            usage = bool(body.stream_options and body.stream_options.include_usage)
             return EventStream(run, answers.sse(run, envelope, include_usage=usage))
         async with run:
             contents = await unless_gone(request, answers.collect(run))

@@ -73,9 +73,9 @@ class CompletionEnvelope(Chunks):
         """What the model meant for a tool, which is text here, and the reason why the answer ends."""
         return [{**self._common, "choices": [_choice(finished.index, finished.tool_text or "", None, finished.reason)]}]
 
-    def ending(self, run: Run) -> dict[str, Any]:
-        """No choices."""
-        return {**self._common, "choices": [], "usage": run.usage()}
+    def ending(self, run: Run, *, usage: bool) -> list[dict[str, Any]]:
+        """The usage, without choices."""
+        return [{**self._common, "choices": [], "usage": run.usage()}] if usage else []
 
     def _told(self, index: int, logprobs: list[TokenLogprob]) -> dict[str, Any]:
         """OpenAI's older form: lists side by side, and where in the text each token begins."""

@@ -14,7 +14,7 @@ class Spelling:
     def __init__(self, path: Path) -> None:
         document = json.loads(path.read_text(encoding="utf-8"))
         letters = _byte_of_letter()
-        words = {number: bytes(letters[one] for one in word) for word, number in document["model"]["vocab"].items()}
+        words = {number: _spelt(word, letters) for word, number in document["model"]["vocab"].items()}
         words |= {one["id"]: str(one["content"]).encode() for one in document.get("added_tokens", [])}
         in_order = [words.get(number, b"") for number in range(max(words, default=-1) + 1)]
         self._ends = np.cumsum([0, *map(len, in_order)], dtype=np.int64)
@@ -25,6 +25,13 @@ class Spelling:
         if not 0 <= token < len(self._ends) - 1:
             return b""
         return self._all[int(self._ends[token]) : int(self._ends[token + 1])]
+
+
+def _spelt(word: str, letters: dict[str, int]) -> bytes:
+    try:
+        return bytes(letters[one] for one in word)
+    except KeyError:
+        return word.encode()  # a word that was added as text
 
 
 def _byte_of_letter() -> dict[str, int]:

@@ -72,10 +72,10 @@ class ResponseEnvelope:
             found.append(self._event("response.output_item.done", output_index=at, item=item))
         return found
 
-    def ending(self, run: Run) -> Event:
-        """The whole response once more."""
+    def ending(self, run: Run, *, usage: bool) -> list[Event]:
+        """The whole response once more; its usage is always there."""
         kind = "response.incomplete" if self._incomplete else "response.completed"
-        return self._event(kind, response=self._response(run))
+        return [self._event(kind, response=self._response(run))]
 
     def failing(self, error: ApiError) -> Event:
         """The response as far as it came, with the error."""
