@@ -31,8 +31,18 @@ def start() -> Iterator[StartEngine]:
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     """One healthy engine with the fake worker for all tests of a module."""
-    environ = {"PHI4_MODEL_DIR": "/nonexistent", "PHI4_CONTEXT_LENGTH": "400", "PHI4_RELEASE": "r-test"}
-    running = Engine(python(HERE / "fake_main.py"), environ)
+    yield from _serving()
+
+
+@pytest.fixture(scope="module")
+def wide() -> Iterator[Engine]:
+    """The same with four rows."""
+    yield from _serving(PHI4_PARALLEL="4")
+
+
+def _serving(**environ: str) -> Iterator[Engine]:
+    defaults = {"PHI4_MODEL_DIR": "/nonexistent", "PHI4_CONTEXT_LENGTH": "400", "PHI4_RELEASE": "r-test"}
+    running = Engine(python(HERE / "fake_main.py"), defaults | environ)
     try:
         running.wait_for(200)
         yield running

@@ -18,7 +18,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -33,12 +32,16 @@ FIRST_SCRIPT = 1000
 
 
 class Script:
-    """One request's script, and how far it is."""
+    """One request's script."""
 
     def __init__(self, said: dict[str, Any], prompt_tokens: int) -> None:
         self.said = said
         self.prompt_tokens = prompt_tokens
-        self.tokens = self._spell(said.get("say", ["ok", "<|end|>"]))
+        self._tokens = list(self._spell(said.get("say", ["ok", "<|end|>"])))
+
+    def token(self, place: int) -> int:
+        """The answer's token in this place."""
+        return self._tokens[place] if place < len(self._tokens) else ord(".")
 
     def misbehave(self) -> None:
         """As the script wants it."""
@@ -54,7 +57,6 @@ class Script:
     def _spell(parts: list[str]) -> Iterator[int]:
         for part in parts:
             yield from [NAMES[part]] if part in NAMES else part.encode()
-        yield from repeat(ord("."))
 
 
 class FakeModel:
@@ -74,14 +76,15 @@ class FakeModel:
         if end < script.prompt_tokens:
             return np.zeros(WIDTH, np.float32)
         script.misbehave()
-        return self._scores(script)
+        return self._scores(script, 0)
 
     def step(self, first: int, tokens: NDArray[np.int32], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
         """The next scripted token of each row; it takes as long as the slowest."""
         self._require_room(int(lengths.max()) + 1)
         scripts = [self._script(first + at) for at in range(len(tokens))]
         time.sleep(max(script.said.get("step", 0) for script in scripts))
-        return np.stack([self._scores(script) for script in scripts])
+        places = [int(length) + 1 - script.prompt_tokens for script, length in zip(scripts, lengths, strict=True)]
+        return np.stack([self._scores(script, place) for script, place in zip(scripts, places, strict=True)])
 
     def halt(self, stop: bool) -> None:
         """A script cannot be stopped half way."""
@@ -96,9 +99,9 @@ class FakeModel:
         return self._scripts[max(number, 0)]  # the proof at start decodes rows that nobody has read
 
     @staticmethod
-    def _scores(script: Script) -> NDArray[np.float32]:
+    def _scores(script: Script, place: int) -> NDArray[np.float32]:
         scores = np.zeros(WIDTH, np.float32)
-        scores[next(script.tokens)] = 100.0
+        scores[script.token(place)] = 100.0
         return scores
 
 
@@ -106,7 +109,7 @@ class FakeTokenizer:
     """A conversation is as many tokens as its script says, all of them the script's number."""
 
     vocabulary = Vocabulary(
-        stop=frozenset({256, 257}), special=frozenset(NAMES.values()), tool_open=258, tool_close=259
+        stop=frozenset({256, 257}), special=frozenset(NAMES.values()), size=WIDTH, tool_open=258, tool_close=259
     )
 
     def __init__(self, scripts: list[Script]) -> None:
@@ -121,6 +124,14 @@ class FakeTokenizer:
         script = Script(said, said.get("prompt_tokens", len(text)))
         self._scripts.append(script)
         return [FIRST_SCRIPT + len(self._scripts) - 1] * script.prompt_tokens
+
+    def spell(self, token: int) -> bytes:
+        """A byte is itself."""
+        return bytes([token]) if token < 256 else {number: name.encode() for name, number in NAMES.items()}[token]
+
+    def encode_text(self, text: str) -> Sequence[int]:
+        """As if it were a message."""
+        return self.encode([{"content": text}])
 
     def decoder(self) -> Callable[[int], str]:
         """Bytes to text, incomplete characters withheld."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from phi4_engine.loop.decode import Answer, DecodeLoop, Failed, Token
 from phi4_engine.loop.rows import Rows
-from phi4_engine.loop.sampling import Sampler
+from phi4_engine.loop.sampling import Penalties, Sampler
 from phi4_engine.loop.schedule import WHOLE_PIECE, Schedule
 from phi4_engine.modeldir import SHORT_CONTEXT
 
@@ -67,12 +67,14 @@ def scores(held: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.random.default_rng(digest).normal(size=VOCABULARY)
 
 
-def alone(prompt: Sequence[int], tokens: int, sampler: Sampler) -> list[int]:
+def alone(prompt: Sequence[int], tokens: int, sampler: Sampler, penalties: Penalties | None = None) -> list[int]:
     """The answer that this prompt has when nobody else is there."""
+    penalties = penalties or Penalties()
     held = np.array(prompt, np.float64) + (ALONE if len(prompt) == 1 else 0)
     found: list[int] = []
     for _ in range(tokens):
-        found.append(sampler.pick(scores([held, held])))
+        found.append(sampler.pick(penalties.applied(scores([held, held]))))
+        penalties.count(found[-1])
         held = np.append(held, found[-1] + ALONE)
     return found
 
@@ -91,6 +93,13 @@ class Request:
     def sampler(self) -> Sampler:
         """Greedy without a seed."""
         return Sampler(0.0 if self.seed is None else 0.9, 0.95, self.seed)
+
+    def penalties(self) -> Penalties:
+        """As hard as can be for half of them."""
+        if self.tokens % 2:
+            return Penalties()
+        prompt = np.array(self.prompt, np.int32)
+        return Penalties(prompt, bias=[(7, 2.5)], repetition=1.5, frequency=0.7, presence=1.0)
 
 
 def requests(dice: random.Random, count: int, longest: int, vocabulary: int, units: int) -> list[Request]:
@@ -126,7 +135,7 @@ def play(model: Any, wanted: Sequence[Request], *, reuse: bool = True) -> dict[s
     while coming or not loop.idle:
         while coming and coming[0].arrives <= unit:
             one = coming.pop(0)
-            loop.add(Answer(one.id, np.array(one.prompt, np.int32), one.sampler()))
+            loop.add(Answer(one.id, np.array(one.prompt, np.int32), one.sampler(), one.penalties()))
         for one in [one for one in leaving if one.leaves == unit]:
             loop.drop(one.id)
         for outcome in loop.advance():

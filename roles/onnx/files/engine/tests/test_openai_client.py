@@ -56,6 +56,24 @@ def test_it_reads_a_failure_in_the_middle_of_a_stream(client: OpenAI) -> None:
         list(ask(client, script("x", do="fail"), stream=True))
 
 
+def test_it_reads_logprobs_and_several_answers(start: StartEngine) -> None:
+    engine = start(PHI4_PARALLEL="2")
+    engine.wait_for(200)
+    with client_of(engine) as client:
+        made = ask(client, script("Hé", "<|end|>"), n=2, logprobs=True, top_logprobs=3)
+        assert [choice.index for choice in made.choices] == [0, 1]
+        for choice in made.choices:
+            assert "".join(one.token for one in choice.logprobs.content) == choice.message.content == "Hé"
+            assert [len(one.top_logprobs) for one in choice.logprobs.content] == [3, 3, 3]
+        streamed: dict[int, str] = {0: "", 1: ""}
+        for chunk in ask(client, script("Hé", "<|end|>"), n=2, logprobs=True, stream=True):
+            for choice in chunk.choices:
+                streamed[choice.index] += (
+                    "".join(one.token for one in choice.logprobs.content) if choice.logprobs else ""
+                )
+        assert streamed == {0: "Hé", 1: "Hé"}
+
+
 def test_it_gathers_tool_calls_whole_and_streamed(client: OpenAI) -> None:
     said = script("<|tool_call|>", ADD, "<|/tool_call|>", "<|end|>")
     [call] = ask(client, said, tools=[TOOL]).choices[0].message.tool_calls
@@ -72,7 +90,7 @@ def test_it_gathers_tool_calls_whole_and_streamed(client: OpenAI) -> None:
     [
         ({"model": "gpt-4o"}, openai.NotFoundError, "model_not_found"),
         ({"temperature": 3}, openai.BadRequestError, "invalid_value"),
-        ({"n": 2}, openai.BadRequestError, "unsupported_parameter"),
+        ({"n": 2}, openai.BadRequestError, "invalid_value"),
         ({"messages": [{"role": "user", "content": script(prompt_tokens=4000)}]}, openai.BadRequestError,
          "context_length_exceeded"),
         ({"messages": [{"role": "user", "content": script(prompt_tokens=4000)}], "stream": True},

@@ -14,7 +14,7 @@ from shapes import script
 
 from phi4_engine import pulse, worker
 from phi4_engine.pulse import Pulse
-from phi4_engine.wire import Command, Event, Finished, Job, Started
+from phi4_engine.wire import Command, Event, Finished, Job, Sampling, Started
 
 
 class Clock:
@@ -99,7 +99,7 @@ def test_a_worker_whose_pieces_take_a_third_of_the_limit_is_heard_after_each(
             return super().step(first, tokens, lengths)
 
     monkeypatch.setattr(worker.time, "monotonic", clock)
-    jobs = [Job(str(n), ({"role": "user", "content": script("<|user|>" * 3)},), 3, 0.0, 1.0) for n in range(4)]
+    jobs = [Job(str(n), ({"role": "user", "content": script("<|user|>" * 3)},), 3, Sampling(0.0)) for n in range(4)]
     pipes, scripts = ScriptedPipes(clock, jobs), list[Script]()
     backend = worker.Backend(FakeTokenizer(scripts), Slow(scripts, 4, 400))
     worker.Worker(backend, pipes, 400).run()  # type: ignore[arg-type]

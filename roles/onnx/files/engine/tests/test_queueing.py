@@ -68,3 +68,44 @@ def test_retry_after_follows_what_requests_usually_take(seconds: float, low: int
         return int(refused.value.headers["Retry-After"])
 
     assert low <= asyncio.run(scenario()) <= high
+
+
+def test_who_needs_several_slots_waits_for_them_and_is_not_overtaken() -> None:
+    async def scenario() -> None:
+        admission = Admission(slots=3, queue=3)
+        first, second = admission.enter(), admission.enter()
+        wide = admission.enter(width=2)
+        behind = admission.enter()
+        assert (first.called, second.called, wide.called, behind.called) == (True, True, False, False)
+        first.leave(1.0)
+        assert (wide.called, behind.called, admission.running) == (True, False, 3)
+        second.leave(1.0)
+        assert (behind.called, admission.running) == (True, 3)
+        wide.leave(1.0)
+        assert admission.running == 1
+
+    asyncio.run(scenario())
+
+
+def test_when_the_wide_one_stops_waiting_the_others_go_on() -> None:
+    async def scenario() -> None:
+        admission = Admission(slots=2, queue=2)
+        admission.enter()
+        wide, behind = admission.enter(width=2), admission.enter()
+        with pytest.raises(ApiError, match=r"1 answer\(s\) .* 2 request\(s\) are waiting"):
+            admission.check()
+        wide.leave(None)
+        assert behind.called
+
+    asyncio.run(scenario())
+
+
+def test_a_wide_one_is_refused_where_nobody_may_wait() -> None:
+    async def scenario() -> None:
+        admission = Admission(slots=2, queue=0)
+        admission.enter()
+        with pytest.raises(ApiError):
+            admission.enter(width=2)
+        admission.enter()
+
+    asyncio.run(scenario())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,60 @@ def test_a_stop_string_cuts_the_same_text_earlier(real: Engine) -> None:
     assert text(real, "Hello", stop=[word]) == whole[: whole.index(word)]
 
 
+def test_logprobs_add_up_and_their_texts_are_the_answer(real: Engine) -> None:
+    for seed in range(4):
+        asked = {"max_tokens": 60, "temperature": 2, "top_k": 0, "seed": seed, "logprobs": True, "top_logprobs": 20}
+        choice = real.chat("Hi", **asked).json()["choices"][0]
+        told = choice["logprobs"]["content"]
+        assert "".join(one["token"] for one in told) == choice["message"]["content"]
+        for one in told:
+            shares = [math.exp(other["logprob"]) for other in one["top_logprobs"]]
+            assert shares == sorted(shares, reverse=True)
+            assert len(shares) == 20
+            assert sum(shares) <= 1.000001
+            assert (
+                bytes(one["bytes"]).decode("utf-8", "replace") == one["token"]
+                or "\N{REPLACEMENT CHARACTER}" not in one["token"]
+            )
+    greedy = real.chat("Hi", max_tokens=20, temperature=0, logprobs=True, top_logprobs=1).json()["choices"][0]
+    for one in greedy["logprobs"]["content"]:
+        assert one["top_logprobs"] == [{name: one[name] for name in ("token", "logprob", "bytes")}]
+
+
+SLIDERS = {
+    "temperature": 0.7, "top_p": 0.8, "min_p": 0.05, "max_tokens": 32, "frequency_penalty": 0.4,
+    "presence_penalty": -0.3, "seed": 7, "stop": ["###"], "logit_bias": {"5": 4, "12": -100},
+    "reasoning_effort": "low", "top_k": 30,
+    "repeat_penalty": 1.15, "repeat_last_n": 128, "mirostat": 1, "mirostat_eta": 0.2, "mirostat_tau": 4.0, "tfs_z": 0.9,
+    "num_ctx": 2048, "num_keep": 24, "num_batch": 256, "num_thread": 2, "num_gpu": 0, "use_mmap": True, "think": False,
+}  # fmt: skip
+"""Every slider of Open WebUI's page moved, under the names that it sends to an OpenAI-compatible server."""
+
+
+def test_every_slider_of_open_webui_is_taken(real: Engine) -> None:
+    first, second = (real.chat("Tell me about boats.", **SLIDERS) for _ in range(2))
+    assert first.status == 200
+    assert first.json()["choices"] == second.json()["choices"]
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"frequency_penalty": 2},
+        {"presence_penalty": 2},
+        {"repeat_penalty": 2},
+        {"repetition_penalty": 2},
+        {"temperature": 2, "top_k": 5},
+        {"temperature": 2, "min_p": 0.5},
+        {"temperature": 2, "top_p": 0.2},
+    ],
+)
+def test_each_slider_changes_a_long_answer(real: Engine, moved: dict[str, float]) -> None:
+    plain = {"temperature": moved.get("temperature", 0), "seed": 1}
+    one, other = text(real, "Tell me more.", 64, **plain), text(real, "Tell me more.", 64, **{**plain, **moved})
+    assert one != other
+
+
 def test_no_special_token_is_ever_shown(real: Engine, model_dir: Path) -> None:
     special = modeldir.inspect(model_dir).special_tokens
     shown = "".join(text(real, "Hi", 200, temperature=2, seed=seed) for seed in range(5))
@@ -115,6 +170,14 @@ def test_split_characters_are_withheld_by_the_real_decoder(tokenizer: generation
     pieces = [decode(token) for token in tokenizer.encode([{"role": "user", "content": "naïve 😀 日本"}])]
     assert "naïve 😀 日本" in "".join(pieces)
     assert "\N{REPLACEMENT CHARACTER}" not in "".join(pieces)
+
+
+def test_tokens_are_spelt_as_they_are_decoded(tokenizer: generation.Tokenizer) -> None:
+    said = "naïve 😀 日本\n\tend"
+    tokens = tokenizer.encode([{"role": "user", "content": said}])
+    spelt = b"".join(map(tokenizer.spell, tokens)).decode()
+    assert spelt == f"<|user|>{said}<|end|><|assistant|>"
+    assert tokenizer.spell(tokenizer.vocabulary.size + 5) == b""
 
 
 def test_the_template_shows_tools_and_a_special_token_is_one_token(tokenizer: generation.Tokenizer) -> None:

@@ -13,14 +13,9 @@ from shapes import TOOL, error, events, script
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"n": 2}, "n"),
-        ({"n": 0}, "n"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "add"}}}, "tool_choice"),
-        ({"logprobs": True}, "logprobs"),
-        ({"logit_bias": {"5": 1}}, "logit_bias"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
         ({"functions": []}, "functions"),
         ({"modalities": ["audio"]}, "modalities"),
     ],
@@ -34,6 +29,14 @@ def test_what_cannot_be_honoured_is_refused(engine: Engine, fields: dict[str, An
 def test_harmless_forms_of_those_are_accepted(engine: Engine) -> None:
     harmless = {"n": 1, "response_format": {"type": "text"}, "tool_choice": "auto", "logprobs": False, "logit_bias": {}}
     penalties = {"presence_penalty": 0, "frequency_penalty": 0.0, "user": "x", "stop": None, "seed": None}
+    penalties |= {
+        "top_logprobs": 0,
+        "top_k": None,
+        "min_p": None,
+        "mirostat": 2,
+        "num_ctx": 4096,
+        "reasoning_effort": "x",
+    }
     assert engine.chat("hi", **harmless, **penalties).status == 200
 
 
@@ -51,6 +54,39 @@ def test_harmless_forms_of_those_are_accepted(engine: Engine) -> None:
         ({"max_tokens": 2**31}, "max_tokens"),
         ({"max_tokens": 10**4000}, "max_tokens"),
         ({"seed": 2**63}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"n": 0}, "n"),
+        ({"n": 2}, "n"),  # the fake has one row
+        ({"n": 129}, "n"),
+        ({"n": True}, "n"),
+        ({"n": 10**400}, "n"),
+        ({"top_k": -2}, "top_k"),
+        ({"top_k": True}, "top_k"),
+        ({"top_k": 2.5}, "top_k"),
+        ({"top_k": 2**63}, "top_k"),
+        ({"min_p": 1.5}, "min_p"),
+        ({"min_p": 10**400}, "min_p"),
+        ({"frequency_penalty": 2.5}, "frequency_penalty"),
+        ({"presence_penalty": False}, "presence_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"repetition_penalty": 1e-300}, "repetition_penalty"),
+        ({"repeat_penalty": 11}, "repeat_penalty"),
+        ({"repeat_penalty": "high"}, "repeat_penalty"),
+        ({"logprobs": 7}, "logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": True}, "top_logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logit_bias": [5]}, "logit_bias"),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"logit_bias": {"-1": 1}}, "logit_bias"),
+        ({"logit_bias": {"\u0665": 1}}, "logit_bias"),
+        ({"logit_bias": {"9" * 5000: 1}}, "logit_bias"),
+        ({"logit_bias": {"5": 100.5}}, "logit_bias"),
+        ({"logit_bias": {"5": 10**400}}, "logit_bias"),
+        ({"logit_bias": {"5": True}}, "logit_bias"),
+        ({"logit_bias": {"5": "1"}}, "logit_bias"),
+        ({"logit_bias": {"261": 1}}, "logit_bias"),  # the fake's vocabulary ends before it
+        ({"logit_bias": {str(token): 1 for token in range(1025)}}, "logit_bias"),
         ({"stop": [""]}, "stop[0]"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"stop": 7}, "stop"),
@@ -94,6 +130,13 @@ def test_a_body_that_is_no_json_object_is_a_400(engine: Engine, path: str, body:
     answer = engine.request("POST", path, body)
     assert answer.status == 400
     assert error(answer)["type"] == "invalid_request_error"
+
+
+def test_more_answers_than_rows_are_refused_with_the_limit(engine: Engine) -> None:
+    for fields in ({}, {"stream": True}):
+        message = error(engine.chat("hi", n=3, **fields))["message"]
+        assert "3 answers" in message
+        assert "generates 1 at most (PHI4_PARALLEL)" in message
 
 
 def test_a_large_body_is_a_413_declared_or_not(engine: Engine) -> None:

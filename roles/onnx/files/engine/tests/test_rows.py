@@ -170,6 +170,20 @@ def test_gathering_makes_neighbours_and_loses_nothing(seed: int) -> None:
             assert held.holds(name) == [prompt, prompt]
 
 
+def test_a_fork_holds_what_its_source_holds_and_goes_its_own_way() -> None:
+    held = Held(rows=3)
+    held.read("a", SYSTEM)
+    assert held.rows.fork("a", "b")
+    held.write("a", [60], read=False)
+    held.write("b", [70], read=False)
+    assert held.holds("a") == [[*SYSTEM, 60]] * 2
+    assert held.holds("b") == [[*SYSTEM, 70]] * 2
+    assert held.rows.fork("b", "c")
+    assert not held.rows.fork("a", "d"), "all three rows have owners"
+    held.rows.give_back("b")
+    assert held.read("d", [*SYSTEM, 70, 71, 72]) == 50, "what b read is kept, what it decoded is not"
+
+
 def test_neighbours_are_left_where_they_are() -> None:
     held = Held()
     for name in "abcd":

@@ -22,7 +22,7 @@ from phi4_engine.loop.decode import Answer, DecodeLoop
 from phi4_engine.loop.rows import Rows
 from phi4_engine.loop.sampling import Sampler
 from phi4_engine.loop.schedule import PIECE_SECONDS, Schedule
-from phi4_engine.wire import Command, Event, Finished, Job, Refused, Started, decode_event, encode_command
+from phi4_engine.wire import Command, Event, Finished, Job, Refused, Sampling, Started, decode_event, encode_command
 from phi4_engine.worker import Backend, Pipes, Worker
 
 SYSTEM = "You answer questions about boats in a harbour with few words and without any doubt. " * 30
@@ -71,6 +71,20 @@ def test_usage_says_what_was_there_already(four: Engine) -> None:
     [last] = [event for event in stream.events() if event != "[DONE]" and event.get("usage")]
     stream.close()
     assert last["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
+
+
+def test_several_answers_are_those_of_seeds_in_a_row(four: Engine) -> None:
+    asked: dict[str, Any] = {"max_tokens": 20, "temperature": 1.5, "repetition_penalty": 1.2, "presence_penalty": 0.5}
+
+    def contents(**fields: Any) -> list[str]:
+        return [one["message"]["content"] for one in ask(four, "Say it.", **{**asked, **fields})["choices"]]
+
+    together = contents(seed=40, n=4)
+    assert len(set(together)) == 4
+    assert together == [contents(seed=40 + index)[0] for index in range(4)]
+    body = ask(four, "And now?", n=3)
+    assert body["usage"]["completion_tokens"] <= 24
+    assert body["usage"]["prompt_tokens"] == ask(four, "And now?")["usage"]["prompt_tokens"]
 
 
 def test_the_cache_of_prefixes_can_be_off(model_dir: Path) -> None:
@@ -164,7 +178,7 @@ def harbour(backend: Backend, number: int = 0) -> str:
 
 
 def job(name: str, content: str, max_tokens: int = 1) -> Command:
-    return Command("generate", name, Job(name, ({"role": "user", "content": content},), max_tokens, 0.0, 1.0))
+    return Command("generate", name, Job(name, ({"role": "user", "content": content},), max_tokens, Sampling(0.0)))
 
 
 @pytest.fixture

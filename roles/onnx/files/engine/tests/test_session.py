@@ -42,7 +42,7 @@ def reference(model_dir: Path) -> Any:
 def test_every_answer_is_that_of_the_generator(session: Any, reference: Any, seed: int) -> None:
     dice = random.Random(seed)
     wanted = [replace(one, leaves=None) for one in requests(dice, 12, longest=500, vocabulary=VOCABULARY, units=60)]
-    greedy = [replace(one, seed=None) for one in wanted]
+    greedy = [replace(one, seed=None, tokens=one.tokens | 1) for one in wanted]  # odd: without penalties
     found = play(session, greedy)
     for one in greedy:
         assert found[one.id] == reference.greedy(one.prompt, one.tokens), one.id

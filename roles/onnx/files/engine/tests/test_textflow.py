@@ -9,7 +9,9 @@ import pytest
 
 from phi4_engine.textflow import StopStrings, TextFlow, Vocabulary
 
-VOCABULARY = Vocabulary(stop=frozenset({300}), special=frozenset({300, 301, 302, 303}), tool_open=301, tool_close=302)
+VOCABULARY = Vocabulary(
+    stop=frozenset({300}), special=frozenset({300, 301, 302, 303}), size=304, tool_open=301, tool_close=302
+)
 
 
 def run(pieces: Sequence[str], stops: Sequence[str]) -> tuple[list[str], bool]:

@@ -10,14 +10,25 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
-from phi4_engine import answers, chat, openapi
+from phi4_engine import answers, chat, completions, openapi
+from phi4_engine.completions import CompletionEnvelope
 from phi4_engine.errors import ApiError
 from phi4_engine.metrics import CONTENT_TYPE
-from phi4_engine.protocol import ChatRequest, ReasoningRequest
+from phi4_engine.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    ReasoningRequest,
+    Sampled,
+    TokenizeRequest,
+)
+from phi4_engine.responses.envelope import ResponseEnvelope
+from phi4_engine.responses.request import ResponsesRequest, response_job
 from phi4_engine.runs import Service
 from phi4_engine.settings import Settings
 from phi4_engine.supervisor import State
 from phi4_engine.transport import Bodies, ClientGoneError, EventStream, read_body, unless_gone
+from phi4_engine.wire import Job
 
 PHI = "phi-4-mini-instruct"
 _CAPABILITIES = ["reasoning", "math", "coding"]
@@ -42,7 +53,14 @@ class Routes:
         return {
             "name": "Phi-4-mini ONNX Engine",
             "model": f"microsoft/{PHI.capitalize()}" if name == PHI else name,
-            "endpoints": ["/reasoning", "/v1/chat/completions", "/v1/models", "/health"],
+            "endpoints": [
+                "/reasoning",
+                "/v1/chat/completions",
+                "/v1/completions",
+                "/v1/responses",
+                "/v1/models",
+                "/health",
+            ],
             "capabilities": _DESCRIBED,
         }
 
@@ -77,19 +95,59 @@ class Routes:
     async def chat_completions(self, request: Request) -> Response:
         """OpenAI's chat completion, whole or as a stream."""
         body = await read_body(request, ChatRequest, self._bodies)
-        if body.model is not None:
-            self._require_model(body.model)
+        self._require_model(body.model)
         answer_id = f"chatcmpl-{uuid.uuid4().hex}"
         settings, tools = self._settings, chat.offered(body)
-        envelope = answers.Envelope(answer_id, settings.model_name, settings.release, tools)
-        job = chat.chat_job(body, answer_id, self._settings.max_tokens)
+        envelope = answers.ChatEnvelope(answer_id, settings.model_name, settings.release, tools)
+        return await self._answered(request, body, chat.chat_job(body, answer_id, settings.max_tokens), envelope)
+
+    async def completions(self, request: Request) -> Response:
+        """OpenAI's older completion, whole or as a stream."""
+        body = await read_body(request, CompletionRequest, self._bodies)
+        self._require_model(body.model)
+        answer_id = f"cmpl-{uuid.uuid4().hex}"
+        envelope = CompletionEnvelope(answer_id, self._settings.model_name, self._settings.release)
+        return await self._answered(request, body, completions.job(body, answer_id), envelope)
+
+    async def responses(self, request: Request) -> Response:
+        """OpenAI's response, whole or as a stream of events."""
+        body = await read_body(request, ResponsesRequest, self._bodies)
+        self._require_model(body.model)
+        answer_id = f"resp_{uuid.uuid4().hex}"
+        job = response_job(body, answer_id, self._settings.max_tokens)
+        envelope = ResponseEnvelope(body, answer_id, self._settings.model_name, self._settings.max_tokens)
+        return await self._answered(request, body, job, envelope)
+
+    async def _answered(self, request: Request, body: Sampled, job: Job, envelope: answers.Envelope) -> Response:
+        """The answers to a job in their envelope."""
         run = await unless_gone(request, self._service.open(job, request.state.request_id))
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
             return EventStream(run, answers.sse(run, envelope, include_usage=usage))
         async with run:
-            text = await unless_gone(request, answers.collect(run))
-            return JSONResponse(envelope.whole(text, run))
+            contents = await unless_gone(request, answers.collect(run))
+            return JSONResponse(envelope.whole(contents, run))
+
+    async def tokenize(self, request: Request) -> dict[str, Any]:
+        """The tokens of a text, or of messages in the chat template, as vLLM tells them."""
+        body = await read_body(request, TokenizeRequest, self._bodies)
+        self._require_model(body.model)
+        name = f"tokenize-{uuid.uuid4().hex}"
+        tokens = await unless_gone(request, self._service.encode(completions.tokens_job(body, name)))
+        spelt = await unless_gone(request, self._service.spell(name, tokens)) if body.return_token_strs else None
+        return {
+            "count": len(tokens),
+            "max_model_len": self._settings.context_length,
+            "tokens": tokens,
+            "token_strs": spelt.words if spelt else None,
+        }
+
+    async def detokenize(self, request: Request) -> dict[str, Any]:
+        """The text of tokens, special ones included."""
+        body = await read_body(request, DetokenizeRequest, self._bodies)
+        self._require_model(body.model)
+        name = f"detokenize-{uuid.uuid4().hex}"
+        return {"prompt": (await unless_gone(request, self._service.spell(name, body.tokens))).text}
 
     async def reasoning(self, request: Request) -> dict[str, Any]:
         """The task's prompt before the caller's, one answer."""
@@ -97,10 +155,10 @@ class Routes:
         started = time.monotonic()
         job = chat.reasoning_job(body, f"reasoning-{uuid.uuid4().hex}")
         async with await unless_gone(request, self._service.open(job, request.state.request_id)) as run:
-            text = await unless_gone(request, answers.collect(run))
+            [content] = await unless_gone(request, answers.collect(run))
         name = self._settings.model_name
         return {
-            "generated_text": text,
+            "generated_text": content.text,
             "task_type": body.task_type,
             "inference_time": round(time.monotonic() - started, 4),
             "model": "phi4-mini-instruct-onnx" if name == PHI else f"{name}-onnx",
@@ -115,11 +173,12 @@ class Routes:
             "max_model_len": self._settings.context_length,
         }
 
-    def _require_model(self, name: str) -> None:
-        if name != self._settings.model_name:
+    def _require_model(self, name: str | None) -> None:
+        """Raises ApiError 404 for another model; none is this one."""
+        if name not in (None, self._settings.model_name):
             raise ApiError(
                 404,
-                f"the model {name[:100]!r} is not served here: use {self._settings.model_name!r}",
+                f"the model {str(name)[:100]!r} is not served here: use {self._settings.model_name!r}",
                 param="model",
                 code="model_not_found",
             )
@@ -132,11 +191,16 @@ def create(settings: Settings, service: Service) -> FastAPI:
     app.add_api_route("/", routes.root, methods=_READ)
     app.add_api_route("/health", routes.health, methods=_READ, response_model=None)
     app.add_api_route("/openapi.json", routes.openapi, methods=_READ)
-    app.add_api_route("/v1/models", routes.models, methods=_READ)
+    for path in ("/v1/models", "/models"):
+        app.add_api_route(path, routes.models, methods=_READ)
     app.add_api_route("/v1/models/{name}", routes.model, methods=_READ)
     if settings.metrics:
         app.add_api_route("/metrics", routes.metrics, methods=_READ, response_model=None)
     app.add_api_route("/v1/chat/completions", routes.chat_completions, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/completions", routes.completions, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/responses", routes.responses, methods=["POST"], response_model=None)
+    app.add_api_route("/tokenize", routes.tokenize, methods=["POST"])
+    app.add_api_route("/detokenize", routes.detokenize, methods=["POST"])
     app.add_api_route("/reasoning", routes.reasoning, methods=["POST"])
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from phi4_engine.errors import ApiError, unsupported
-from phi4_engine.protocol import ChatRequest, Message, ReasoningRequest, Tool
-from phi4_engine.wire import Job
+from phi4_engine.protocol import ChatRequest, Message, ReasoningRequest, Sampled, Tool
+from phi4_engine.wire import Job, Sampling
 
 TASK_PROMPTS: Mapping[str, str] = {
     "reasoning": "Think step by step and show your reasoning clearly:",
@@ -20,8 +20,6 @@ _TOOLS_WITHOUT_SYSTEM = "You are a helpful assistant with some tools."
 """The system message of the tool example on the model card of microsoft/Phi-4-mini-instruct."""
 _ROLES = {"developer": "system", "tool": "tool_response"}
 """OpenAI's roles that the template would render as a token of another meaning (<|tool|> opens tool definitions)."""
-_DEFAULT_TEMPERATURE = 1.0
-"""OpenAI's default for temperature and for top_p."""
 
 
 def chat_job(request: ChatRequest, job_id: str, max_tokens: int) -> Job:
@@ -32,28 +30,42 @@ def chat_job(request: ChatRequest, job_id: str, max_tokens: int) -> Job:
     refuse_unsupported(request)
     return Job(
         id=job_id,
-        messages=tuple(with_tools([_message(at, one) for at, one in enumerate(request.messages)], _tools(request))),
+        messages=rendered(request.messages, _tools(request)),
         max_tokens=max_tokens if request.limit is None else request.limit,
-        temperature=_DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
-        top_p=_DEFAULT_TEMPERATURE if request.top_p is None else request.top_p,
-        seed=request.seed,
+        sampling=sampling(request),
         stop=tuple(request.stop or ()),
+        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        n=request.n or 1,
     )
+
+
+def rendered(messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[dict[str, Any], ...]:
+    """The messages as the chat template takes them. Raises ApiError 400 for what the model cannot read."""
+    return tuple(with_tools([_message(at, one) for at, one in enumerate(messages)], tools))
+
+
+def sampling(request: Sampled) -> Sampling:
+    """What the request says of how tokens are drawn; OpenAI's defaults for what it leaves out."""
+    names = ("temperature", "top_p", "top_k", "min_p", "seed", "frequency_penalty", "presence_penalty")
+    said = {name: getattr(request, name) for name in (*names, "repeat_penalty", "repetition_penalty")}
+    repetition = said.pop("repeat_penalty")
+    if said["repetition_penalty"] is None:
+        said["repetition_penalty"] = repetition
+    bias = tuple((int(token), value) for token, value in (request.logit_bias or {}).items() if value)
+    return Sampling(**{name: value for name, value in said.items() if value is not None}, logit_bias=bias)
 
 
 def reasoning_job(request: ReasoningRequest, job_id: str) -> Job:
     """The task's prompt as system message, the caller's as user message."""
     messages = (
         {"role": "system", "content": TASK_PROMPTS[request.task_type]},
-        {"role": "user", "content": _clean(request.prompt, "prompt")},
+        {"role": "user", "content": clean(request.prompt, "prompt")},
     )
-    return Job(id=job_id, messages=messages, max_tokens=request.max_length, temperature=request.temperature, top_p=1.0)
+    return Job(id=job_id, messages=messages, max_tokens=request.max_length, sampling=Sampling(request.temperature))
 
 
 def refuse_unsupported(request: ChatRequest) -> None:
     """Raises ApiError 400 for a request that would otherwise get something else than it asks for."""
-    if request.n not in (None, 1):
-        raise unsupported("n", f"n is {request.n}: this engine gives one choice per request. Send n requests instead.")
     if request.response_format is not None and request.response_format.type != "text":
         raise unsupported(
             "response_format", f"response_format {request.response_format.type!r} is not supported: only 'text' is."
@@ -65,9 +77,8 @@ def refuse_unsupported(request: ChatRequest) -> None:
         )
     if request.modalities not in (None, ["text"]):
         raise unsupported("modalities", "only the modality 'text' is supported.")
-    for name in ("logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty"):
-        if getattr(request, name):
-            raise unsupported(name, f"{name} is not supported by this engine: leave it out.")
+    if request.top_logprobs and not request.logprobs:
+        raise ApiError(400, "top_logprobs needs logprobs to be true.", param="top_logprobs", code="invalid_value")
     for name in ("functions", "function_call", "audio"):
         if getattr(request, name) is not None:
             raise unsupported(name, f"{name} is not supported by this engine: leave it out, or use tools.")
@@ -139,7 +150,7 @@ _JSON = json.JSONDecoder(parse_constant=_no_constant)
 
 def _message(at: int, message: Message) -> dict[str, Any]:
     where = f"messages[{at}].content"
-    content = _clean(_content(message, where), where)
+    content = clean(_content(message, where), where)
     if message.tool_calls:
         calls = [{"name": c.function.name, "arguments": _arguments(c.function.arguments)} for c in message.tool_calls]
         content += f"<|tool_call|>{json.dumps(calls, ensure_ascii=False)}<|/tool_call|>"
@@ -166,7 +177,8 @@ def _arguments(text: str) -> Any:
         return text
 
 
-def _clean(text: str, where: str) -> str:
+def clean(text: str, where: str) -> str:
+    """The text as it is; raises ApiError 400 where the tokenizer could not read it."""
     if "\0" in text:
         raise ApiError(400, f"{where} contains a NUL character, which the tokenizer cannot read.", param=where)
     return text

@@ -58,12 +58,19 @@ def unsupported(param: str, message: str) -> ApiError:
     return ApiError(400, message, param=param, code="unsupported_parameter")
 
 
-def too_long(context_length: int, prompt_tokens: int) -> str:
-    """What is said of messages that leave no room for an answer."""
+def too_long(context_length: int, prompt_tokens: int, what: str = "messages") -> str:
+    """What is said of messages, or of a prompt, that leave no room for an answer."""
+    verb = "take" if what == "messages" else "takes"
     return (
-        f"This model's context length is {context_length} tokens, and the messages take {prompt_tokens} tokens, which "
-        "leaves none for the answer. Shorten the messages."
+        f"This model's context length is {context_length} tokens, and the {what} {verb} {prompt_tokens} tokens, which "
+        f"leaves none for the answer. Shorten the {what}."
     )
+
+
+def too_wide(answers: int, most: int, param: str) -> ApiError:
+    """One request asks for more answers than can be generated at once."""
+    told = f"{answers} answers are asked for at once: this engine generates {most} at most (PHI4_PARALLEL)."
+    return ApiError(400, f"{told} Ask for fewer, or send several requests.", param=param, code="invalid_value")
 
 
 def not_serving(message: str, *, code: str, retry_after: int) -> ApiError:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from phi4_engine.modeldir import STOP_TOKENS, TOOL_TOKENS, ModelFiles
+from phi4_engine.spelling import Spelling
 from phi4_engine.textflow import Vocabulary
 
 # onnxruntime-genai >= 0.18 reports to its maker unless this is set before it is loaded.
@@ -22,6 +24,7 @@ class GenaiTokenizer:
     def __init__(self, files: ModelFiles) -> None:
         self._tokenizer = og.Tokenizer(str(files.directory))
         self._template = files.chat_template
+        self._words = files.directory / "tokenizer.json"
         self._vocabulary = self._read_vocabulary(files)
 
     @property
@@ -35,6 +38,19 @@ class GenaiTokenizer:
             json.dumps(list(messages)), template_str=self._template, add_generation_prompt=True
         )
         return [int(token) for token in self._tokenizer.encode(prompt)]
+
+    def encode_text(self, text: str) -> Sequence[int]:
+        """The tokens of the text, without the template."""
+        return [int(token) for token in self._tokenizer.encode(text)]
+
+    def spell(self, token: int) -> bytes:
+        """The bytes that the token stands for."""
+        return self._spelling.bytes_of(token)
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        """Made for the first request that needs it: few do, and it takes a second on a small board."""
+        return Spelling(self._words)
 
     def decoder(self) -> Callable[[int], str]:
         """A tokenizer stream of its own: it keeps the bytes of incomplete characters."""
@@ -52,6 +68,7 @@ class GenaiTokenizer:
         return Vocabulary(
             stop=frozenset(stop),
             special=frozenset(ids.values()),
+            size=files.decoder.vocabulary,
             tool_open=ids.get(TOOL_TOKENS[0]),
             tool_close=ids.get(TOOL_TOKENS[1]),
         )

@@ -9,17 +9,23 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from phi4_engine import __version__
-from phi4_engine.protocol import ChatRequest, ReasoningRequest
+from phi4_engine.protocol import ChatRequest, CompletionRequest, DetokenizeRequest, ReasoningRequest, TokenizeRequest
+from phi4_engine.responses.request import ResponsesRequest
 from phi4_engine.settings import Settings
 
 _BODIES: Mapping[str, tuple[type[BaseModel], str]] = {
     "/v1/chat/completions": (ChatRequest, "OpenAI's chat completion, whole or as a stream"),
+    "/v1/completions": (CompletionRequest, "OpenAI's older completion, whole or as a stream"),
+    "/v1/responses": (ResponsesRequest, "OpenAI's response, whole or as a stream of events; nothing is stored"),
+    "/tokenize": (TokenizeRequest, "The tokens of a text or of messages, as vLLM tells them"),
+    "/detokenize": (DetokenizeRequest, "The text of tokens"),
     "/reasoning": (ReasoningRequest, "One answer to a prompt behind the prompt of its task"),
 }
 _LOOKS = {
     "/": "What this service is",
     "/health": "Whether a request would be answered",
     "/v1/models": "The one model",
+    "/models": "The same",
     "/metrics": "Metrics for Prometheus",
     "/openapi.json": "This document",
 }

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 _MAX_TOKENS = 2**31 - 1
 _INT64 = 2**63
+_MOST_PROMPTS = 128
+_MOST_BIASES = 1024
+_MOST_BIAS = 100
+"""OpenAI's bounds of a bias: at the ends a token is as good as forbidden, or forced."""
 
 
 def _true_number(value: object) -> object:
@@ -21,9 +25,76 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _biases(value: object) -> object:
+    """Checked as a whole, so that no text of the client becomes a place in an error."""
+    if not isinstance(value, dict):
+        raise ValueError("must be an object of token ids and their biases")
+    if len(value) > _MOST_BIASES:
+        raise ValueError(f"has {len(value)} tokens: it must be at most {_MOST_BIASES}")
+    for token, bias in value.items():
+        if not (token.isascii() and token.isdigit() and len(token) <= 7):
+            raise ValueError(f"{token[:20]!r} is no token id")
+        if isinstance(bias, bool) or not isinstance(bias, int | float) or not -_MOST_BIAS <= bias <= _MOST_BIAS:
+            raise ValueError(f"the bias of token {token} must be a number from {-_MOST_BIAS} to {_MOST_BIAS}")
+    return value
+
+
+def _prompts(value: object) -> tuple[str, ...] | tuple[tuple[int, ...], ...]:
+    """OpenAI's four forms of a prompt as two: texts, or lists of tokens."""
+    values: list[Any] = value if isinstance(value, list) else [value]
+    if value and values is value and all(type(one) is int for one in values):
+        values = [values]
+    if not 1 <= len(values) <= _MOST_PROMPTS:
+        raise ValueError(f"found {len(values)} prompts, needed 1 to {_MOST_PROMPTS}")
+    if all(isinstance(one, str) for one in values):
+        return tuple(values)
+    if not all(isinstance(one, list) and all(type(token) is int for token in one) for one in values):
+        raise ValueError("must be a text, a list of texts, a list of token ids, or a list of such lists")
+    if not all(0 <= token <= _MAX_TOKENS for one in values for token in one):
+        raise ValueError("has a token id that is out of range")
+    return tuple(map(tuple, values))
+
+
 Temperature = Annotated[float, BeforeValidator(_true_number), Field(ge=0, le=2, allow_inf_nan=False)]
 TopP = Annotated[float, BeforeValidator(_true_number), Field(ge=0, le=1, allow_inf_nan=False)]
+TopK = Annotated[int, BeforeValidator(_true_number), Field(ge=-1, le=_MAX_TOKENS)]
 Penalty = Annotated[float, BeforeValidator(_true_number), Field(ge=-2, le=2, allow_inf_nan=False)]
+RepetitionPenalty = Annotated[float, BeforeValidator(_true_number), Field(ge=0.1, le=10, allow_inf_nan=False)]
+"""Hugging Face's: it divides, so that 0 would mean nothing; 1 changes nothing."""
+Choices = Annotated[int, BeforeValidator(_true_number), Field(ge=1, le=128)]
+"""OpenAI's bounds of n. How many this engine can give at once is a setting of it."""
+TokenId = Annotated[int, BeforeValidator(_true_number), Field(ge=0, le=_MAX_TOKENS)]
+_TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": _MAX_TOKENS}}
+_TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": _MOST_PROMPTS}
+Prompts = Annotated[
+    tuple[str, ...] | tuple[tuple[int, ...], ...],
+    PlainValidator(_prompts),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                _TEXTS,
+                {**_TOKENS, "minItems": 1},
+                {"type": "array", "items": _TOKENS, "minItems": 1, "maxItems": _MOST_PROMPTS},
+            ]
+        }
+    ),
+]
+TopLogprobs = Annotated[int, BeforeValidator(_true_number), Field(ge=0, le=20)]
+Seed = Annotated[int, BeforeValidator(_true_number), Field(ge=-_INT64, lt=_INT64)]
+LogitBias = Annotated[
+    dict[str, float],
+    BeforeValidator(_biases),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": "^[0-9]{1,7}$"},
+            "additionalProperties": {"type": "number", "minimum": -_MOST_BIAS, "maximum": _MOST_BIAS},
+            "maxProperties": _MOST_BIASES,
+        }
+    ),
+]
+"""Bias by token id. Ids that the model does not have are refused by the model process, which knows them."""
 TokenCount = Annotated[int, BeforeValidator(_true_number), Field(ge=1, le=_MAX_TOKENS)]
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
 _STOP = {"type": "string", "minLength": 1, "maxLength": 256}
@@ -35,31 +106,33 @@ Stops = Annotated[
 ]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What all of them have in common."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class ContentPart(_Body):
+class ContentPart(Body):
     """One part of a message; only text can be shown to this model."""
 
     type: str
     text: str | None = None
 
 
-class FunctionCall(_Body):
+class FunctionCall(Body):
     """A call that the model made earlier in the conversation; `arguments` is JSON text."""
 
     name: str
     arguments: str = "{}"
 
 
-class ToolCall(_Body):
+class ToolCall(Body):
     """A tool call in the history."""
 
     function: FunctionCall
 
 
-class Message(_Body):
+class Message(Body):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -67,7 +140,7 @@ class Message(_Body):
     tool_calls: list[ToolCall] | None = None
 
 
-class FunctionDefinition(_Body):
+class FunctionDefinition(Body):
     """What the model is told about a function."""
 
     name: Annotated[str, Field(min_length=1, max_length=256)]
@@ -75,47 +148,62 @@ class FunctionDefinition(_Body):
     parameters: dict[str, Any] | None = None
 
 
-class Tool(_Body):
+class Tool(Body):
     """A tool that the model may call."""
 
     type: Literal["function"]
     function: FunctionDefinition
 
 
-class StreamOptions(_Body):
+class StreamOptions(Body):
     """What a stream carries besides the answer."""
 
     include_usage: bool | None = None
 
 
-class ResponseFormat(_Body):
+class ResponseFormat(Body):
     """The form of the answer."""
 
     type: str
 
 
-class ChatRequest(_Body):
-    """POST /v1/chat/completions."""
+class Sampled(Body):
+    """What all that is generated says of how its tokens are drawn."""
 
     model: str | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
+    min_p: TopP | None = None
+    seed: Seed | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    repeat_penalty: RepetitionPenalty | None = None
+    """llama.cpp's and Ollama's name of the same; Open WebUI sends it."""
+    logit_bias: LogitBias | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+
+class Completed(Sampled):
+    """What both kinds of completions have besides."""
+
+    stop: Stops | None = None
+    n: Choices | None = None
+
+
+class ChatRequest(Completed):
+    """POST /v1/chat/completions."""
+
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
     max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
-    seed: Annotated[int, BeforeValidator(_true_number), Field(ge=-_INT64, lt=_INT64)] | None = None
-    stop: Stops | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, BeforeValidator(_true_number)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Any = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
+    top_logprobs: TopLogprobs | None = None
     functions: Any = None
     function_call: Any = None
     modalities: list[str] | None = None
@@ -127,7 +215,36 @@ class ChatRequest(_Body):
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
 
 
-class ReasoningRequest(_Body):
+class CompletionRequest(Completed):
+    """POST /v1/completions."""
+
+    prompt: Prompts
+    max_tokens: TokenCount | None = None
+    logprobs: TopLogprobs | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+    best_of: Choices | None = None
+
+
+class TokenizeRequest(Body):
+    """POST /tokenize: a text as it is, or messages in the chat template."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    add_generation_prompt: bool | None = None
+    return_token_strs: bool | None = None
+
+
+class DetokenizeRequest(Body):
+    """POST /detokenize."""
+
+    model: str | None = None
+    tokens: list[TokenId]
+
+
+class ReasoningRequest(Body):
     """POST /reasoning: `max_length` counts new tokens."""
 
     prompt: Annotated[str, Field(min_length=1)]

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from phi4_engine.errors import ApiError, WorkerDiedError, not_serving, too_long
+from phi4_engine.errors import ApiError, WorkerDiedError, not_serving, too_long, too_wide
 from phi4_engine.metrics import Metrics, Now
 from phi4_engine.queueing import Admission, Place
 from phi4_engine.supervisor import State, Supervisor
-from phi4_engine.wire import Finished, Job, JobEvent, Refused, Started, Text, Tokenized
+from phi4_engine.wire import Command, Finished, Job, JobEvent, Refused, Spelt, Started, Text, Tokenized
 
 log = logging.getLogger("phi4_engine")
 
@@ -70,35 +70,58 @@ class Service:
     async def open(self, job: Job, request_id: str) -> Run:
         """A run whose prompt fits and that has its place in the queue; everything that can be refused has been.
 
-        Raises ApiError: not loaded, queue full, prompt too long.
+        Raises ApiError: not loaded, queue full, prompt too long, more answers than can be generated at once.
         """
         came = time.monotonic()
+        if job.width > self.admission.slots:
+            raise too_wide(job.width, self.admission.slots, "n" if job.n > 1 else "prompt")
         self.require_serving()
-        self.admission.check()
+        self.admission.check(job.width)
         job = await self._tokenized(job)
-        run = Run(self, job, self.admission.enter(), f"{job.id} ({request_id})", came)
+        run = Run(self, job, self.admission.enter(job.width), f"{job.id} ({request_id})", came)
         self._runs.add(run)
         return run
 
     async def _tokenized(self, job: Job) -> Job:
         """The job with its tokens; raises ApiError 400 where they leave no room for an answer.
 
-        The model process does it, before the job has its place. In this process the tokenizer would take another
-        100 MB, and hold the interpreter lock for a second over a body of 1 MiB: /health would not answer meanwhile.
-        One at a time, so that those that generate have their turn in between.
+        It is done before the job has its place.
+        """
+        event = await self._worked_out(Command("tokenize", job.id, job))
+        if not isinstance(event, Tokenized):
+            raise _broken()
+        if (longest := max(event.counts)) >= self._context_length:
+            message = too_long(self._context_length, longest, job.field)
+            raise ApiError(400, message, param=job.field, code="context_length_exceeded")
+        return replace(job, prompts=tuple(map(tuple, event.prompts)), texts=())
+
+    async def encode(self, job: Job) -> list[int]:
+        """The tokens of the job's only prompt, however many. Raises ApiError."""
+        event = await self._worked_out(Command("encode", job.id, job))
+        if not isinstance(event, Tokenized):
+            raise _broken()
+        return event.prompts[0]
+
+    async def spell(self, name: str, tokens: Sequence[int]) -> Spelt:
+        """What the tokens say. Raises ApiError 400 for one that the model does not have."""
+        event = await self._worked_out(Command("spell", name, tokens=tuple(tokens)))
+        if not isinstance(event, Spelt):
+            raise _broken()
+        return event
+
+    async def _worked_out(self, command: Command) -> JobEvent:
+        """What the model process says to a command of its tokenizer.
+
+        In this process the tokenizer would take another 100 MB, and hold the interpreter lock for a second over a body
+        of 1 MiB: /health would not answer meanwhile. One at a time, so that those that generate have their turn in
+        between.
         """
         async with self._tokenizing:
             self.require_serving()
             try:
-                event = await checked(self.supervisor.tokenize(job))
+                return await checked(self.supervisor.ask(command))
             finally:
-                self.supervisor.cancel(job.id)
-        if not isinstance(event, Tokenized):
-            raise _broken()
-        if event.count >= self._context_length:
-            message = too_long(self._context_length, event.count)
-            raise ApiError(400, message, param="messages", code="context_length_exceeded")
-        return replace(job, prompt=tuple(event.prompt))
+                self.supervisor.cancel(command.id)
 
     def stop_admitting(self) -> None:
         """From now on every new request gets 503; running ones go on."""
@@ -123,7 +146,7 @@ class Service:
 
 
 class Run:
-    """A generation that holds its place until `close`, which every path must reach."""
+    """A generation, of one answer or several, that holds its place until `close`, which every path must reach."""
 
     def __init__(self, service: Service, job: Job, place: Place, name: str, came: float) -> None:
         self._service = service
@@ -133,12 +156,14 @@ class Run:
         self._name = name
         self._came = came
         self._began: float | None = None
-        self._last_token: float | None = None
+        self._last_token: dict[int, float] = {}
         self._failed = False
         self._closed = False
-        self._tokens = 0
-        self.prompt_tokens = len(job.prompt)
-        self.finished: Finished | None = None
+        self._tokens = [0] * job.width
+        self.width = job.width
+        self.prompt_tokens = sum(map(len, job.prompts))
+        self.finished: dict[int, Finished] = {}
+        """The answers that are over, by index."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -157,50 +182,62 @@ class Run:
             if not isinstance(await checked(self._events), Started):
                 raise _broken()
 
-    async def texts(self) -> AsyncIterator[str]:
-        """The answer piece by piece; `finished` is set at the end. Raises ApiError when generation fails.
+    async def pieces(self) -> AsyncIterator[Text | Finished]:
+        """The answers piece by piece, and the end of each. Raises ApiError when generation fails.
 
         An answer that takes too long ends there, as one does that is too long.
         """
         end = asyncio.get_running_loop().time() + self._service.deadline_seconds
-        while self.finished is None:
+        while len(self.finished) < self.width:
             try:
                 with self._failing():
                     async with asyncio.timeout_at(end):
                         event = await checked(self._events)
             except TimeoutError:
                 self._service.supervisor.cancel(self._job.id)
-                self.finished = Finished(self._job.id, "length", self._tokens)
+                for index in set(range(self.width)).difference(self.finished):
+                    self.finished[index] = Finished(self._job.id, "length", self._tokens[index], index=index)
+                    yield self.finished[index]
                 return
             if isinstance(event, Text):
-                self._count(event.tokens)
-                yield event.text
+                self._count(event)
+                yield event
             elif isinstance(event, Finished):
-                self.finished = event
+                self.finished[event.index] = event
+                yield event
+
+    @property
+    def tells_logprobs(self) -> bool:
+        """Whether the request asked for them."""
+        return self._job.logprobs is not None
 
     @property
     def held_tokens(self) -> int:
         """Tokens of the cache that it uses."""
-        return 0 if self._began is None else self.prompt_tokens + self._tokens
+        return 0 if self._began is None else self._job.n * self.prompt_tokens + sum(self._tokens)
 
-    def _count(self, tokens: int) -> None:
+    def _count(self, piece: Text) -> None:
         """So many tokens are there now; several come at once where their text had to wait."""
-        now, metrics = time.monotonic(), self._service.metrics
-        if self._last_token is None:
+        now, metrics, before = time.monotonic(), self._service.metrics, self._tokens[piece.index]
+        if not self._last_token:
             metrics.first_token.observe(now - self._came)
-        elif tokens > self._tokens:
-            metrics.next_token.observe((now - self._last_token) / (tokens - self._tokens))
-        self._last_token, self._tokens = now, tokens
+        elif piece.index in self._last_token and piece.tokens > before:
+            metrics.next_token.observe((now - self._last_token[piece.index]) / (piece.tokens - before))
+        self._last_token[piece.index], self._tokens[piece.index] = now, piece.tokens
+
+    @property
+    def _cached(self) -> int:
+        """Tokens of the prompts that were there already. A prompt counts once, however many answers it has."""
+        return sum(one.cached_tokens for one in self.finished.values() if one.index % self._job.n == 0)
 
     def usage(self) -> dict[str, Any]:
         """OpenAI's usage object of a finished run; the stop token counts, since it was generated."""
-        completion = self.finished.completion_tokens if self.finished else 0
-        cached = self.finished.cached_tokens if self.finished else 0
+        completion = sum(one.completion_tokens for one in self.finished.values())
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": completion,
             "total_tokens": self.prompt_tokens + completion,
-            "prompt_tokens_details": {"cached_tokens": cached},
+            "prompt_tokens_details": {"cached_tokens": self._cached},
         }
 
     @contextlib.contextmanager
@@ -227,18 +264,23 @@ class Run:
         self._service.forget(self)
         self._place.leave(None if self._began is None else now - self._began)
         self._record(now - self._came)
-        outcome = f"{self.finished.reason} after {self.finished.completion_tokens}" if self.finished else "not finished"
+        outcome = ", ".join(
+            f"{one.reason} after {one.completion_tokens}" if one else "not finished"
+            for one in map(self.finished.get, range(self.width))
+        )
         log.info("%s: %d prompt tokens, %s, %.2f s", self._name, self.prompt_tokens, outcome, now - self._came)
 
     def _record(self, seconds: float) -> None:
         """The run is in the metrics."""
-        metrics, finished = self._service.metrics, self.finished
-        metrics.ended(finished.reason if finished else "error" if self._failed else "abort")
+        metrics = self._service.metrics
+        for one, tokens in zip(map(self.finished.get, range(self.width)), self._tokens, strict=True):
+            metrics.ended(one.reason if one else "error" if self._failed else "abort")
+            if self._began is not None:
+                metrics.answer_tokens += one.completion_tokens if one else tokens
         if self._began is not None:
             metrics.prompt_tokens += self.prompt_tokens
-            metrics.cached_tokens += finished.cached_tokens if finished else 0
-            metrics.answer_tokens += finished.completion_tokens if finished else self._tokens
-        if finished:
+            metrics.cached_tokens += self._cached
+        if len(self.finished) == self.width:
             metrics.whole.observe(seconds)
 
 
@@ -248,8 +290,8 @@ async def checked(events: Events) -> JobEvent:
     if isinstance(event, WorkerDiedError):
         raise not_serving(str(event), code="engine_failed", retry_after=RETRY_WHILE_LOADING)
     if isinstance(event, Refused):
-        if event.code == "context_length_exceeded":
-            raise ApiError(400, event.message, param="messages", code=event.code)
+        if event.param is not None:
+            raise ApiError(400, event.message, param=event.param, code=event.code)
         raise ApiError(500, event.message, type_="server_error", code=event.code)
     return event
 

@@ -29,6 +29,7 @@ from phi4_engine.wire import (
     LoadFailed,
     Ready,
     Refused,
+    Spelt,
     Started,
     Text,
     Tokenized,
@@ -92,18 +93,16 @@ class Supervisor:
             raise ConfigurationError(self._load_error)
         raise error
 
-    def tokenize(self, job: Job) -> asyncio.Queue[JobEvent | WorkerDiedError]:
-        """Has the worker read a job's messages. The queue yields Tokenized or Refused, or the worker's death."""
-        return self._ask(Command("tokenize", job.id, job))
-
     def submit(self, job: Job) -> asyncio.Queue[JobEvent | WorkerDiedError]:
-        """Hands a job to the worker. The queue yields Started, Text…, Finished, or Refused, or the worker's death.
+        """Hands a job to the worker. The queue yields Started, then Text… and Finished of each answer, or Refused,
+        or the worker's death.
 
-        It holds at most one event per token of the context: a client that does not read costs little, blocks nobody.
+        It holds at most one event per token of each context: a client that does not read costs little, blocks nobody.
         """
-        return self._ask(Command("generate", job.id, job))
+        return self.ask(Command("generate", job.id, job))
 
-    def _ask(self, command: Command) -> asyncio.Queue[JobEvent | WorkerDiedError]:
+    def ask(self, command: Command) -> asyncio.Queue[JobEvent | WorkerDiedError]:
+        """Gives the worker a command that it answers. The queue yields its events, or the worker's death."""
         queue: asyncio.Queue[JobEvent | WorkerDiedError] = asyncio.Queue()
         if not self._jobs:
             self._pulse.begins()
@@ -141,7 +140,7 @@ class Supervisor:
             if not line:
                 return True
             event = decode_event(line)
-            if not isinstance(event, Tokenized | Started):
+            if not isinstance(event, Tokenized | Spelt | Started):
                 # The thread that reads commands says these, and goes on where the decode loop hangs.
                 self._pulse.heard(working=bool(self._jobs))
             self._dispatch(event)
@@ -154,11 +153,11 @@ class Supervisor:
                 self.ready.set()
             case LoadFailed(message=message):
                 self._load_error = message
-            case Tokenized(id=job_id) | Finished(id=job_id) | Refused(id=job_id):
+            case Tokenized(id=job_id) | Spelt(id=job_id) | Finished(id=job_id, last=True) | Refused(id=job_id):
                 queue = self._jobs.pop(job_id, None)
                 if queue is not None:
                     queue.put_nowait(event)
-            case Started(id=job_id) | Text(id=job_id):
+            case Started(id=job_id) | Text(id=job_id) | Finished(id=job_id):
                 if job_id in self._jobs:
                     self._jobs[job_id].put_nowait(event)
             case Alive():

@@ -50,6 +50,8 @@ class Vocabulary:
 
     stop: frozenset[int]
     special: frozenset[int]
+    size: int
+    """Numbers of tokens are below this."""
     tool_open: int | None = None
     tool_close: int | None = None
 
@@ -63,6 +65,8 @@ class TextFlow:
         self._stops = StopStrings(stops)
         self._tool: list[str] | None = None
         self._in_tool = False
+        self.spoken: str | None = None
+        """What the last token adds to the content before stop strings are looked for; None: it is none of it."""
 
     @property
     def stopped(self) -> bool:
@@ -76,6 +80,7 @@ class TextFlow:
 
     def push(self, token: int) -> str:
         """Text to send after this token, often empty. Stop tokens never get here."""
+        self.spoken = None
         if token == self._vocabulary.tool_open:
             # Blocks are values of their own, also where one ends in a number and the next begins with one.
             self._tool = [] if self._tool is None else [*self._tool, "\n"]
@@ -90,6 +95,7 @@ class TextFlow:
         if self._in_tool and self._tool is not None:
             self._tool.append(text)
             return ""
+        self.spoken = text
         return self._stops.push(text)
 
     def flush(self) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NotRequired, TypedDict
 
 MAX_LINE = 16 * 1024 * 1024
 """Bytes. A request body is at most 1 MiB; JSON escapes of non-ASCII text make it at most six times as long."""
@@ -13,20 +13,55 @@ FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One generation. `messages` are in the template's form; `max_tokens` None means to the end of the context.
+class Sampling:
+    """How tokens are drawn, in the API's words; `loop.sampling` says what each does. `logit_bias`: token and bias."""
 
-    `prompt`: the messages as tokens, from the answer to "tokenize"; () where nobody has asked for them.
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+    top_k: int | None = None
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One generation, from `messages` in the template's form, or from `texts` or tokens as they are.
+
+    `max_tokens` None means to the end of the context.
+    `n` answers are given to each prompt, the answers to the first prompt first; the seed of each is its index more than
+    the job's. `prompts`: all as tokens, from the answer to "tokenize"; () where nobody has asked for them.
+    `logprobs`: how many of the likeliest tokens are told with each token of an answer; None: no logprobs.
     """
 
     id: str
-    messages: tuple[dict[str, Any], ...]
-    max_tokens: int | None
-    temperature: float
-    top_p: float
-    seed: int | None = None
+    messages: tuple[dict[str, Any], ...] = ()
+    max_tokens: int | None = None
+    sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
-    prompt: tuple[int, ...] = ()
+    prompts: tuple[tuple[int, ...], ...] = ()
+    logprobs: int | None = None
+    n: int = 1
+    texts: tuple[str, ...] = ()
+    field: str = "messages"
+    """The field of the request that holds what is read."""
+
+    @property
+    def width(self) -> int:
+        """Answers that are generated at once."""
+        return self.n * max(len(self.prompts), len(self.texts), 1)
+
+
+class TokenLogprob(TypedDict):
+    """One token of the answer in OpenAI's form; the alternatives of `top_logprobs` have the first three keys."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: NotRequired[list[TokenLogprob]]
 
 
 @dataclass(frozen=True)
@@ -51,11 +86,20 @@ class Alive:
 
 @dataclass(frozen=True)
 class Tokenized:
-    """The job's messages as tokens; `prompt` is empty where so many leave no room for an answer."""
+    """How many tokens each prompt of the job has, and which; `prompts` is empty where one leaves no room to answer."""
 
     id: str
-    count: int
-    prompt: list[int]
+    counts: list[int]
+    prompts: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Spelt:
+    """Tokens as text, together and one by one."""
+
+    id: str
+    text: str
+    words: list[str]
 
 
 @dataclass(frozen=True)
@@ -64,22 +108,26 @@ class Started:
 
     id: str
     prompt_tokens: int
+    """Of all its prompts."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """More of the answer; `tokens` generated so far."""
+    """More of an answer; `tokens` generated so far. `logprobs`: of the tokens whose text is complete now."""
 
     id: str
     text: str
     tokens: int
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    index: int = 0
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The answer is complete. `tool_text` is what stood between the model's tool-call tokens, None without any.
+    """An answer is complete. `tool_text` is what stood between the model's tool-call tokens, None without any.
 
     So many tokens of the prompt were `cached`: an earlier prompt began with the same, and they were not read again.
+    `last`: no other answer of the job is left.
     """
 
     id: str
@@ -87,22 +135,28 @@ class Finished:
     completion_tokens: int
     tool_text: str | None = None
     cached_tokens: int = 0
+    index: int = 0
+    last: bool = True
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The job could not be run; `code` is OpenAI's error code or "generation_failed"."""
+    """The job could not be run; `code` is OpenAI's error code or "generation_failed".
+
+    `param`: the field of the request that is to blame, None where the request is not.
+    """
 
     id: str
     code: str
     message: str
+    param: str | None = None
 
 
-Event = Ready | LoadFailed | Alive | Tokenized | Started | Text | Finished | Refused
-JobEvent = Tokenized | Started | Text | Finished | Refused
+Event = Ready | LoadFailed | Alive | Tokenized | Spelt | Started | Text | Finished | Refused
+JobEvent = Tokenized | Spelt | Started | Text | Finished | Refused
 
 _EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind for kind in (Ready, LoadFailed, Alive, Tokenized, Started, Text, Finished, Refused)
+    kind.__name__: kind for kind in (Ready, LoadFailed, Alive, Tokenized, Spelt, Started, Text, Finished, Refused)
 }
 
 
@@ -125,16 +179,20 @@ def decode_event(line: bytes) -> Event:
 
 @dataclass(frozen=True)
 class Command:
-    """What the web process asks for: tokenize or generate (job), cancel (job id) or ping."""
+    """What the web process asks for: tokenize, encode or generate (job), spell (tokens), cancel (job id) or ping.
 
-    name: Literal["tokenize", "generate", "cancel", "ping"]
+    To encode is to tokenize what need not fit the context.
+    """
+
+    name: Literal["tokenize", "encode", "generate", "spell", "cancel", "ping"]
     id: str = ""
     job: Job | None = None
+    tokens: tuple[int, ...] = ()
 
 
 def encode_command(command: Command) -> bytes:
     """One line, newline included."""
-    fields: dict[str, Any] = {"name": command.name, "id": command.id}
+    fields: dict[str, Any] = {"name": command.name, "id": command.id, "tokens": command.tokens}
     if command.job is not None:
         fields["job"] = asdict(command.job)
     return _line(fields)
@@ -146,11 +204,16 @@ def decode_command(line: bytes) -> Command:
     try:
         job = fields.get("job")
         if job is not None:
-            lists = {name: tuple(job[name]) for name in ("messages", "stop", "prompt")}
-            job = Job(**{**job, **lists})
-        return Command(name=fields["name"], id=fields["id"], job=job)
-    except (TypeError, KeyError, AttributeError) as error:
+            lists = {name: tuple(job[name]) for name in ("messages", "texts", "stop")}
+            prompts = tuple(map(tuple, job["prompts"]))
+            job = Job(**{**job, **lists, "prompts": prompts, "sampling": _sampling(job["sampling"])})
+        return Command(name=fields["name"], id=fields["id"], job=job, tokens=tuple(fields["tokens"]))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"not a command: {line[:80]!r}") from error
+
+
+def _sampling(fields: dict[str, Any]) -> Sampling:
+    return Sampling(**{**fields, "logit_bias": tuple((token, bias) for token, bias in fields["logit_bias"])})
 
 
 def _line(fields: dict[str, Any]) -> bytes:

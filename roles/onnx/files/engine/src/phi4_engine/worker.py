@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from phi4_engine import modeldir, settings
 from phi4_engine.errors import EX_CONFIG, ConfigurationError, EngineError
-from phi4_engine.generation import Generation, JobRefusedError, Tokenizer
-from phi4_engine.loop.decode import Answer, DecodeLoop, Failed, Model, Token
+from phi4_engine.generation import JobRefusedError, Tokenizer
+from phi4_engine.loop.decode import DecodeLoop, Failed, Model, Token
 from phi4_engine.loop.rows import Rows
-from phi4_engine.loop.sampling import Sampler
 from phi4_engine.loop.schedule import WHOLE_PIECE, Schedule
+from phi4_engine.reading import Reader
+from phi4_engine.tasks import Task, family
 from phi4_engine.wire import (
     Alive,
     Command,
@@ -38,7 +39,6 @@ from phi4_engine.wire import (
     Refused,
     Started,
     Text,
-    Tokenized,
     decode_command,
     encode_event,
 )
@@ -79,23 +79,16 @@ class Backend:
     reuse: int = modeldir.SHORT_CONTEXT
 
 
-@dataclass(frozen=True)
-class Task:
-    """An answer on its way: its tokens in the loop, its text."""
-
-    answer: Answer
-    generation: Generation
-
-
 class Worker:
     """Runs the jobs it is given. The web process decides how many run at once; what has no row yet waits for one."""
 
     def __init__(self, backend: Backend, pipes: Pipes, context_length: int) -> None:
         self._tokenizer = backend.tokenizer
+        self._reader = Reader(backend.tokenizer, context_length)
         self._pipes = pipes
         self._context_length = context_length
         self._loop = DecodeLoop(backend.model, Rows(backend.model.cache, reuse=backend.reuse), Schedule())
-        self._inbox: queue.SimpleQueue[Task | Command | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[list[list[Task]] | Command | None] = queue.SimpleQueue()
         self._tasks: dict[str, Task] = {}
 
     def run(self) -> None:
@@ -114,8 +107,8 @@ class Worker:
         """In a thread of its own: hands on what arrives, and None when nothing more can."""
         try:
             for command in self._pipes.commands():
-                if command.name == "tokenize" and command.job is not None:
-                    self._tokenize(command.job)
+                if command.name in ("tokenize", "encode", "spell"):
+                    self._pipes.send(self._reader.answer(command))
                 elif command.job is not None:
                     self._begin(command.job)
                 else:
@@ -128,27 +121,20 @@ class Worker:
             self._inbox.put(None)
             self._loop.interrupt(None)
 
-    def _tokenize(self, job: Job) -> None:
-        try:
-            prompt = [int(token) for token in self._tokenizer.encode(job.messages)]
-        except (RuntimeError, ValueError) as error:
-            self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
-        else:
-            fits = len(prompt) < self._context_length
-            self._pipes.send(Tokenized(job.id, len(prompt), prompt if fits else []))
-
     def _begin(self, job: Job) -> None:
         try:
-            generation = Generation(self._tokenizer, job, self._context_length)
+            prompts = [np.array(prompt, np.int32) for prompt in self._reader.prompts(job)]
+            families = [
+                family(self._tokenizer, job, place, prompt, self._context_length)
+                for place, prompt in enumerate(prompts)
+            ]
         except JobRefusedError as error:
-            self._pipes.send(Refused(job.id, error.code, error.message))
+            self._pipes.send(Refused(job.id, error.code, error.message, job.field))
         except (RuntimeError, ValueError) as error:
             self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
         else:
-            sampler = Sampler(job.temperature, job.top_p, job.seed)
-            answer = Answer(job.id, np.array(generation.prompt, np.int32), sampler)
-            self._pipes.send(Started(job.id, len(generation.prompt)))
-            self._inbox.put(Task(answer, generation))
+            self._pipes.send(Started(job.id, sum(map(len, prompts))))
+            self._inbox.put(families)
 
     def _obey(self) -> bool:
         """Everything that has arrived is taken up; waits while there is nothing to do. False at the end."""
@@ -156,30 +142,42 @@ class Worker:
             found = self._inbox.get()
             if found is None:
                 return False
-            if isinstance(found, Task):
-                self._tasks[found.answer.id] = found
-                self._loop.add(found.answer)
-            elif found.name == "cancel" and self._tasks.pop(found.id, None) is not None:
-                self._loop.drop(found.id)
+            if isinstance(found, list):
+                self._tasks |= {task.answer.id: task for tasks in found for task in tasks}
+                for first, *_ in found:
+                    self._loop.add(first.answer)
+            elif found.name == "cancel":
+                self._forget(found.id)
             elif found.name == "ping":
                 self._pipes.send(Alive())
         return True
 
+    def _forget(self, job_id: str) -> None:
+        """No answer of this job goes on."""
+        for name in [name for name, task in self._tasks.items() if task.job == job_id]:
+            del self._tasks[name]
+            self._loop.drop(name)
+
     def _told(self, outcome: Token | Failed) -> Iterator[Event]:
         """What the web process hears of it; an answer that is over has left the loop after this."""
-        task = self._tasks[outcome.id]
+        task = self._tasks.get(outcome.id)
+        if task is None:
+            return  # its job has failed with another answer
         if isinstance(outcome, Failed):
-            del self._tasks[outcome.id]
-            yield Refused(outcome.id, "generation_failed", f"the model runtime failed: {outcome.message}")
+            self._forget(task.job)
+            yield Refused(task.job, "generation_failed", f"the model runtime failed: {outcome.message}")
             return
         generation = task.generation
-        text, count = generation.push(outcome.token), generation.completion_tokens
+        text, logprobs = generation.push(outcome.token, outcome.logprobs)
+        count = generation.completion_tokens
         if text:
-            yield Text(outcome.id, text, count)
+            yield Text(task.job, text, count, logprobs, task.index)
         if generation.finished is not None:
             del self._tasks[outcome.id]
             self._loop.drop(outcome.id)
-            yield Finished(outcome.id, generation.finished, count, generation.tool_text, task.answer.cached)
+            last = all(other.job != task.job for other in self._tasks.values())
+            told = (generation.tool_text, task.answer.cached, task.index, last)
+            yield Finished(task.job, generation.finished, count, *told)
 
 
 def _prove(backend: Backend, context_length: int) -> float:

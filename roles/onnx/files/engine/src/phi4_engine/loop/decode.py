@@ -9,14 +9,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phi4_engine.loop.rows import Rows
-from phi4_engine.loop.sampling import Sampler
+from phi4_engine.loop.sampling import Logprobs, Penalties, Sampler, logprobs
 from phi4_engine.loop.schedule import Piece, Schedule
 
 
@@ -39,15 +39,25 @@ class Model(Protocol):
 
 @dataclass
 class Answer:
-    """One answer, as tokens."""
+    """One answer, as tokens. Ids of several answers to one request are its id, and that with "/" and more."""
 
     id: str
     prompt: NDArray[np.int32]
     sampler: Sampler
+    penalties: Penalties = field(default_factory=Penalties)
+    logprobs: int | None = None
+    """So many of the likeliest tokens are told with each token; None: no logprobs at all."""
     cached: int = 0
     """Tokens of the prompt that were there already."""
     last: int = -1
     """The token that was drawn last; the cache does not have it yet."""
+    siblings: Sequence[Answer] = ()
+    """Further answers to the same prompt, which is read once for all of them."""
+
+    @property
+    def request(self) -> str:
+        """The id of the request that it answers."""
+        return self.id.partition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class Token:
 
     id: str
     token: int
+    logprobs: Logprobs | None = None
 
 
 @dataclass(frozen=True)
@@ -93,11 +104,14 @@ class DecodeLoop:
         return not (self._waiting or self._reading or self._decoding)
 
     def add(self, answer: Answer) -> None:
-        """It is answered when its turn comes. The prompt and the whole answer must fit a row."""
+        """It is answered when its turn comes, and so are its siblings. Prompt and whole answer must fit a row."""
         self._waiting.append(answer)
 
     def drop(self, answer_id: str) -> None:
-        """The answer is over, or nobody wants it any more; without effect on one that has left."""
+        """The answer is over, or nobody wants it any more; without effect on one that has left.
+
+        Siblings of one whose prompt has not been read leave with it.
+        """
         self._waiting = deque(one for one in self._waiting if one.id != answer_id)
         if self._reading is not None and self._reading.id == answer_id:
             self._reading = None
@@ -105,10 +119,10 @@ class DecodeLoop:
             return
         self._rows.give_back(answer_id)
 
-    def interrupt(self, answer_id: str | None) -> None:
-        """The piece of this answer's prompt that is being read ends at once, any piece with None; for any thread."""
+    def interrupt(self, request: str | None) -> None:
+        """The piece of this request's prompt that is being read ends at once, any piece with None; for any thread."""
         with self._guard:
-            if self._running is not None and answer_id in (None, self._running):
+            if self._running is not None and request in (None, self._running):
                 self._halted = True
                 self._model.halt(True)
 
@@ -134,20 +148,33 @@ class DecodeLoop:
         start = self._rows.length(answer.id)
         piece = answer.prompt[start : start + count]
         with self._guard:
-            self._running = answer.id
+            self._running = answer.request
         began = self._clock()
         try:
             scores = self._model.read(self._rows.index(answer.id), start, piece)
         except RuntimeError as error:
-            return [] if self._resumed() else [self._fail(answer, error)]
+            return [] if self._resumed() else self._fail_all(answer, error)
         if not self._resumed():
             self._schedule.measured(count, self._clock() - began)
         self._rows.wrote(answer.id, piece, read=True)
         if start + count < len(answer.prompt):
             return []
         self._reading = None
-        self._decoding[answer.id] = answer
-        return [self._draw(answer, scores)]
+        return [self._draw(one, scores) for one in self._family(answer)]
+
+    def _family(self, answer: Answer) -> list[Answer]:
+        """The answer whose prompt has been read, and its siblings: they decode from here on.
+
+        The web process has kept rows for them. Where one is missing all the same, a sibling reads the prompt itself.
+        """
+        found = [answer]
+        for one in answer.siblings:
+            if self._rows.fork(answer.id, one.id):
+                found.append(one)
+            else:
+                self._waiting.append(one)
+        self._decoding |= {one.id: one for one in found}
+        return found
 
     def _resumed(self) -> bool:
         """Runs go on as usual after this; true when the last one had been told to stop."""
@@ -191,10 +218,16 @@ class DecodeLoop:
 
     def _draw(self, answer: Answer, scores: NDArray[Any]) -> Token | Failed:
         try:
-            answer.last = answer.sampler.pick(scores)
+            answer.last = answer.sampler.pick(answer.penalties.applied(scores))
         except ValueError as error:
             return self._fail(answer, error)
-        return Token(answer.id, answer.last)
+        answer.penalties.count(answer.last)
+        told = None if answer.logprobs is None else logprobs(scores, answer.last, answer.logprobs)
+        return Token(answer.id, answer.last, told)
+
+    def _fail_all(self, answer: Answer, error: Exception) -> list[Token | Failed]:
+        """The prompt cannot be read: nobody who waits for it goes on."""
+        return [self._fail(answer, error), *(Failed(one.id, str(error)) for one in answer.siblings)]
 
     def _fail(self, answer: Answer, error: Exception) -> Failed:
         if self._reading is answer:

@@ -73,6 +73,20 @@ class Rows:
         row.owner, row.used = owner, self._tick()
         return shared
 
+    def fork(self, source: str, owner: str) -> bool:
+        """The owner has a row that holds what the source's holds; false when every row has an owner."""
+        free = [at for at, row in enumerate(self._rows) if row.owner is None]
+        if not free:
+            return False
+        target = min(free, key=lambda at: self._rows[at].used)
+        here, row = self.index(source), self._rows[target]
+        held = self._rows[here]
+        for array in self._cache:
+            array[target, :, : held.length] = array[here, :, : held.length]
+        row.tokens[: held.length] = held.tokens[: held.length]
+        row.length, row.read, row.owner, row.used = held.length, held.read, owner, self._tick()
+        return True
+
     def give_back(self, owner: str) -> None:
         """The row is free and keeps what was read."""
         row = self._rows[self.index(owner)]

@@ -1,0 +1,209 @@
+"""OpenAI's Responses: the object, the order of its events, and what is refused because nothing is stored."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from client import Engine, Stream
+from conftest import StartEngine
+from openai import OpenAI
+from shapes import error, script
+
+ADD = {"type": "function", "name": "add", "description": "Adds.", "parameters": {"type": "object"}}
+CALL = '[{"name":"add","arguments":{"a":1}},{"name":"add","arguments":{}}]'
+
+
+def respond(engine: Engine, said: Any, **fields: Any) -> dict[str, Any]:
+    answer = engine.post("/v1/responses", {"input": said, **fields})
+    assert answer.status == 200, answer.body
+    found = answer.json()
+    assert isinstance(found, dict)
+    return found
+
+
+def events(engine: Engine, said: Any, **fields: Any) -> list[Any]:
+    stream = Stream(engine.port, {"input": said, "stream": True, **fields}, "/v1/responses")
+    try:
+        assert stream.response.status == 200
+        found = list(stream.events())
+    finally:
+        stream.close()
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
+    return found
+
+
+def shown(engine: Engine, said: Any, **fields: Any) -> Any:
+    """The messages that reached the model."""
+    return json.loads(respond(engine, said, **fields)["output"][0]["content"][0]["text"])
+
+
+def test_a_response_has_the_shape_of_openai(engine: Engine) -> None:
+    said = script("Hé", "<|end|>")
+    body = respond(engine, said, model="phi-4-mini-instruct", store=True, metadata={"a": "b"}, temperature=0.5)
+    assert body["id"].startswith("resp_")
+    assert (body["object"], body["status"], body["error"], body["store"]) == ("response", "completed", None, False)
+    assert (body["metadata"], body["temperature"], body["top_p"]) == ({"a": "b"}, 0.5, 1.0)
+    [message] = body["output"]
+    assert message["id"].startswith("msg_")
+    assert message | {"id": ""} == {
+        "type": "message", "id": "", "status": "completed", "role": "assistant",
+        "content": [{"type": "output_text", "text": "Hé", "annotations": [], "logprobs": []}],
+    }  # fmt: skip
+    count = len(said.encode())
+    assert body["usage"] == {
+        "input_tokens": count, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 4,
+        "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": count + 4,
+    }  # fmt: skip
+
+
+def test_an_answer_that_is_cut_is_incomplete(engine: Engine) -> None:
+    body = respond(engine, script("abcdef"), max_output_tokens=3)
+    assert (body["status"], body["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert (body["output"][0]["status"], body["output"][0]["content"][0]["text"]) == ("incomplete", "abc")
+    last = events(engine, script("abcdef"), max_output_tokens=3)[-1]
+    assert (last["type"], last["response"]["status"]) == ("response.incomplete", "incomplete")
+
+
+def test_items_reach_the_model_as_messages(start: StartEngine) -> None:
+    engine = start(PHI4_CONTEXT_LENGTH="2000")
+    engine.wait_for(200)
+    parts = [{"type": "input_text", "text": "1+"}, {"type": "input_text", "text": "1?"}]
+    items = [
+        {"role": "developer", "content": "Short."},
+        {"type": "message", "role": "user", "content": parts},
+        {"type": "function_call", "call_id": "c1", "name": "add", "arguments": '{"a":1}'},
+        {"type": "function_call", "call_id": "c2", "name": "add", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "2"},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "2", "annotations": []}]},
+        {"role": "user", "content": "And now?"},
+    ]  # fmt: skip
+    messages = shown(engine, items, instructions="Be kind.", tools=[ADD])
+    assert json.loads(messages[0].pop("tools"))[0]["name"] == "add"
+    call = '<|tool_call|>[{"name": "add", "arguments": {"a": 1}}, {"name": "add", "arguments": {}}]<|/tool_call|>'
+    assert [(one["role"], one["content"]) for one in messages] == [
+        ("system", "Be kind."),
+        ("system", "Short."),
+        ("user", "1+1?"),
+        ("assistant", call),
+        ("tool_response", "2"),
+        ("assistant", "2"),
+        ("user", "And now?"),
+    ]
+    assert shown(engine, "hi") == [{"role": "user", "content": "hi"}]
+    assert "tools" not in shown(engine, "hi", tools=[ADD], tool_choice="none")[0]
+
+
+def test_function_calls_are_items_behind_the_text(engine: Engine) -> None:
+    said = script("So:", "<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>")
+    message, first, second = respond(engine, said, tools=[ADD])["output"]
+    assert message["content"][0]["text"] == "So:"
+    assert (first["type"], first["name"], first["arguments"]) == ("function_call", "add", '{"a": 1}')
+    assert first["call_id"] != second["call_id"]
+    alone = script("<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>")
+    assert [item["type"] for item in respond(engine, alone, tools=[ADD])["output"]] == ["function_call"] * 2
+    [text] = respond(engine, alone)["output"]
+    assert text["content"][0]["text"] == CALL, "nothing was offered"
+
+
+PART = ["response.output_item.added", "response.content_part.added"]
+DONE = ["response.output_text.done", "response.content_part.done", "response.output_item.done"]
+CALLED = [
+    "response.output_item.added", "response.function_call_arguments.delta", "response.function_call_arguments.done",
+    "response.output_item.done",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("say", "order"),
+    [
+        (["Hi", "<|end|>"], [*PART, *["response.output_text.delta"] * 2, *DONE]),
+        (["<|end|>"], [*PART, *DONE]),
+        (["H", "<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>"],
+         [*PART, "response.output_text.delta", *DONE, *CALLED, *CALLED]),
+        (["<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>"], [*CALLED, *CALLED]),
+        (["<|tool_call|>", "[{", "<|/tool_call|>", "<|end|>"], [*PART, "response.output_text.delta", *DONE]),
+    ],
+)  # fmt: skip
+def test_events_come_in_the_order_of_openai(engine: Engine, say: list[str], order: list[str]) -> None:
+    found = events(engine, script(*say), tools=[ADD])
+    kinds = [event["type"] for event in found]
+    assert kinds == ["response.created", "response.in_progress", *order, "response.completed"]
+    whole = found[-1]["response"]
+    assert [event["item"] for event in found if event["type"] == "response.output_item.done"] == whole["output"]
+    deltas = "".join(event["delta"] for event in found if event["type"] == "response.output_text.delta")
+    assert deltas == "".join(item["content"][0]["text"] for item in whole["output"] if item["type"] == "message")
+    for event in found:
+        if "item_id" in event:
+            assert event["item_id"] == whole["output"][event["output_index"]]["id"]
+
+
+def test_logprobs_are_told_where_they_are_asked_for(engine: Engine) -> None:
+    asked = {"include": ["message.output_text.logprobs"], "top_logprobs": 1}
+    part = respond(engine, script("Hé", "<|end|>"), **asked)["output"][0]["content"][0]
+    assert "".join(one["token"] for one in part["logprobs"]) == "Hé"
+    found = events(engine, script("Hé", "<|end|>"), **asked)
+    deltas = [event for event in found if event["type"] == "response.output_text.delta"]
+    assert [one for event in deltas for one in event["logprobs"]] == part["logprobs"]
+
+
+def test_a_failure_in_the_middle_is_a_failed_response(engine: Engine) -> None:
+    last = events(engine, script("x", do="fail"))[-1]
+    assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
+    assert "bad allocation" in last["response"]["error"]["message"]
+    answer = engine.post("/v1/responses", {"input": script("x", do="fail")})
+    assert (answer.status, error(answer)["code"]) == (500, "generation_failed")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"input": None}, "input"),
+        ({"input": []}, "input"),
+        ({"input": [{"content": "x"}]}, "input[0].role"),
+        ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"role": "user"}]}, "input[0].content"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),
+        ({"input": [{"type": "function_call", "call_id": "c"}]}, "input[0].name"),
+        ({"input": [{"type": "function_call_output", "call_id": "c"}]}, "input[0].output"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"background": True}, "background"),
+        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].name"),
+        ({"tools": [{"type": "web_search", "name": "x"}]}, "tools[0].type"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"top_logprobs": 21}, "top_logprobs"),
+        ({"temperature": 3}, "temperature"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"input": "a\0"}, "input[0].content"),
+        ({"instructions": "a\0"}, "instructions"),
+        ({"input": script(prompt_tokens=4000)}, "input"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_400_with_its_place(engine: Engine, fields: dict[str, Any], param: str) -> None:
+    answer = engine.post("/v1/responses", {"input": "hi"} | fields)
+    assert answer.status == 400, answer.body
+    assert error(answer)["param"] == param
+
+
+def test_openais_client_asks_for_responses(engine: Engine) -> None:
+    with OpenAI(base_url=f"http://127.0.0.1:{engine.port}/v1", api_key="none", max_retries=0, timeout=60) as client:
+        made = client.responses.create(model="phi-4-mini-instruct", input=script("Hé", "<|end|>"))
+        assert (made.output_text, made.status) == ("Hé", "completed")
+        said = script("Hé", "<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>")
+        with client.responses.stream(model="phi-4-mini-instruct", input=said, tools=[ADD]) as stream:  # type: ignore[list-item]
+            texts = [event.delta for event in stream if event.type == "response.output_text.delta"]
+            final = stream.get_final_response()
+        assert "".join(texts) == final.output_text == "Hé"
+        assert [item.name for item in final.output if item.type == "function_call"] == ["add", "add"]
+
+
+def test_a_response_says_what_the_chat_says(real: Engine) -> None:
+    said = real.chat("Hi", max_tokens=24, temperature=0).json()["choices"][0]["message"]["content"]
+    body = respond(real, "Hi", max_output_tokens=24, temperature=0)
+    assert body["output"][0]["content"][0]["text"] == said
