@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from client import Engine
-from shapes import TOOL, error, events, script
+from shapes import error, events, script
 
 
 @pytest.mark.parametrize(
@@ -15,9 +15,7 @@ from shapes import TOOL, error, events, script
     [
         ({"n": 2}, "n"),
         ({"n": 0}, "n"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
-        ({"tool_choice": {"type": "function", "function": {"name": "add"}}}, "tool_choice"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
         ({"logprobs": True}, "logprobs"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
         ({"presence_penalty": 0.5}, "presence_penalty"),

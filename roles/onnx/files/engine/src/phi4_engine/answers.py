@@ -16,10 +16,16 @@ WAITING = b": waiting\n\n"
 
 
 class Envelope:
-    """What every chunk of one answer has in common. `tools`: the names of the functions that may be called."""
+    """What every chunk of one answer has in common. `tools`: the names of the functions that may be called.
 
-    def __init__(self, answer_id: str, model: str, fingerprint: str, tools: Collection[str] = ()) -> None:
+    Of several calls `single` gives the first alone: a client that asked for this runs no other.
+    """
+
+    def __init__(
+        self, answer_id: str, model: str, fingerprint: str, tools: Collection[str] = (), *, single: bool = False
+    ) -> None:
         self._tools = tools
+        self._most = 1 if single else None
         self._common = {"id": answer_id, "created": int(time.time()), "model": model, "system_fingerprint": fingerprint}
 
     def whole(self, text: str, run: Run) -> dict[str, Any]:
@@ -38,7 +44,7 @@ class Envelope:
 
     def calls(self, run: Run) -> list[dict[str, Any]]:
         """The tool calls of a finished run."""
-        return chat.tool_calls(run.finished.tool_text if run.finished else None, self._tools)
+        return chat.tool_calls(run.finished.tool_text if run.finished else None, self._tools)[: self._most]
 
     def chunk(self, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         """A chat.completion.chunk."""

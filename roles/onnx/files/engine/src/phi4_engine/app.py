@@ -81,7 +81,8 @@ class Routes:
             self._require_model(body.model)
         answer_id = f"chatcmpl-{uuid.uuid4().hex}"
         settings, tools = self._settings, chat.offered(body)
-        envelope = answers.Envelope(answer_id, settings.model_name, settings.release, tools)
+        single = body.parallel_tool_calls is False
+        envelope = answers.Envelope(answer_id, settings.model_name, settings.release, tools, single=single)
         job = chat.chat_job(body, answer_id, self._settings.max_tokens)
         run = await unless_gone(request, self._service.open(job, request.state.request_id))
         if body.stream:

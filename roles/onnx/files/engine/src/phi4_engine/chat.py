@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
+from phi4_engine import forms
 from phi4_engine.errors import ApiError, unsupported
 from phi4_engine.protocol import ChatRequest, Message, ReasoningRequest, Tool
 from phi4_engine.wire import Job
@@ -38,6 +39,7 @@ def chat_job(request: ChatRequest, job_id: str, max_tokens: int) -> Job:
         top_p=_DEFAULT_TEMPERATURE if request.top_p is None else request.top_p,
         seed=request.seed,
         stop=tuple(request.stop or ()),
+        form=forms.wanted(request),
     )
 
 
@@ -54,15 +56,6 @@ def refuse_unsupported(request: ChatRequest) -> None:
     """Raises ApiError 400 for a request that would otherwise get something else than it asks for."""
     if request.n not in (None, 1):
         raise unsupported("n", f"n is {request.n}: this engine gives one choice per request. Send n requests instead.")
-    if request.response_format is not None and request.response_format.type != "text":
-        raise unsupported(
-            "response_format", f"response_format {request.response_format.type!r} is not supported: only 'text' is."
-        )
-    if request.tool_choice not in (None, "auto", "none"):
-        raise unsupported(
-            "tool_choice",
-            "only tool_choice 'auto' and 'none' are supported: no model call can be forced.",
-        )
     if request.modalities not in (None, ["text"]):
         raise unsupported("modalities", "only the modality 'text' is supported.")
     for name in ("logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty"):
@@ -77,7 +70,8 @@ def with_tools(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[di
     """The template shows tools only where the system message has a `tools` key that holds JSON text."""
     if not tools:
         return messages
-    text = json.dumps([tool.function.model_dump(exclude_none=True) for tool in tools], ensure_ascii=False)
+    told = [tool.function.model_dump(exclude_none=True, exclude={"strict"}) for tool in tools]
+    text = json.dumps(told, ensure_ascii=False)
     for at, message in enumerate(messages):
         if message["role"] == "system":
             return [*messages[:at], message | {"tools": text}, *messages[at + 1 :]]
@@ -86,7 +80,7 @@ def with_tools(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[di
 
 def offered(request: ChatRequest) -> frozenset[str]:
     """The names of the functions that the model may call."""
-    return frozenset(tool.function.name for tool in _tools(request))
+    return frozenset(tool.function.name for _, tool in forms.called(request))
 
 
 def _tools(request: ChatRequest) -> list[Tool]:

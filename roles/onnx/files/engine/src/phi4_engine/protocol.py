@@ -73,6 +73,7 @@ class FunctionDefinition(_Body):
     name: Annotated[str, Field(min_length=1, max_length=256)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class Tool(_Body):
@@ -82,16 +83,36 @@ class Tool(_Body):
     function: FunctionDefinition
 
 
+class FunctionName(_Body):
+    """One of the functions that are offered."""
+
+    name: str
+
+
+class NamedChoice(_Body):
+    """The one tool that must be called."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
 class StreamOptions(_Body):
     """What a stream carries besides the answer."""
 
     include_usage: bool | None = None
 
 
+class JsonSchema(_Body):
+    """What the answer must be valid against; `strict` or not, it is."""
+
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+
+
 class ResponseFormat(_Body):
     """The form of the answer."""
 
     type: str
+    json_schema: JsonSchema | None = None
 
 
 class ChatRequest(_Body):
@@ -109,7 +130,8 @@ class ChatRequest(_Body):
     stream_options: StreamOptions | None = None
     n: Annotated[int, BeforeValidator(_true_number)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Any = None
+    tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None

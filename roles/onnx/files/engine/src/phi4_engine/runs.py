@@ -11,10 +11,12 @@ from dataclasses import replace
 from typing import Any, Self
 
 from phi4_engine.errors import ApiError, WorkerDiedError, not_serving, too_long
+from phi4_engine.forms import refused
 from phi4_engine.metrics import Metrics, Now
 from phi4_engine.queueing import Admission, Place
+from phi4_engine.schemas import WALL_SECONDS, Schemas
 from phi4_engine.supervisor import State, Supervisor
-from phi4_engine.wire import Finished, Job, JobEvent, Refused, Started, Text, Tokenized
+from phi4_engine.wire import INVALID_SCHEMA, Compiled, Finished, Form, Job, JobEvent, Refused, Started, Text, Tokenized
 
 log = logging.getLogger("phi4_engine")
 
@@ -48,6 +50,8 @@ class Service:
         self.deadline_seconds = deadline_seconds
         self._context_length = context_length
         self._tokenizing = asyncio.Lock()
+        self._compiling = asyncio.Lock()
+        self._schemas = Schemas()
         self._stopping = False
         self._runs: set[Run] = set()
 
@@ -70,15 +74,32 @@ class Service:
     async def open(self, job: Job, request_id: str) -> Run:
         """A run whose prompt fits and that has its place in the queue; everything that can be refused has been.
 
-        Raises ApiError: not loaded, queue full, prompt too long.
+        Raises ApiError: not loaded, queue full, prompt too long, a form that cannot be had.
         """
         came = time.monotonic()
         self.require_serving()
         self.admission.check()
+        if job.form is not None:
+            await self._require_form(job, job.form)
         job = await self._tokenized(job)
         run = Run(self, job, self.admission.enter(), f"{job.id} ({request_id})", came)
         self._runs.add(run)
         return run
+
+    async def _require_form(self, job: Job, form: Form) -> None:
+        """Raises ApiError 400 for a form that cannot be had: by itself, or with this model's tokens."""
+        await self._schemas.require(form)
+        async with self._compiling:
+            self.require_serving()
+            try:
+                async with asyncio.timeout(WALL_SECONDS):
+                    event = await checked(self.supervisor.compile(job), form)
+            except TimeoutError as error:
+                raise refused(form, "too complex: it takes too long to compile") from error
+            finally:
+                self.supervisor.cancel(job.id)
+        if not isinstance(event, Compiled):
+            raise _broken()
 
     async def _tokenized(self, job: Job) -> Job:
         """The job with its tokens; raises ApiError 400 where they leave no room for an answer.
@@ -154,7 +175,7 @@ class Run:
             self._began = time.monotonic()
             self._service.metrics.queued.observe(self._began - self._came)
             self._events = self._service.supervisor.submit(self._job)
-            if not isinstance(await checked(self._events), Started):
+            if not isinstance(await checked(self._events, self._job.form), Started):
                 raise _broken()
 
     async def texts(self) -> AsyncIterator[str]:
@@ -167,7 +188,7 @@ class Run:
             try:
                 with self._failing():
                     async with asyncio.timeout_at(end):
-                        event = await checked(self._events)
+                        event = await checked(self._events, self._job.form)
             except TimeoutError:
                 self._service.supervisor.cancel(self._job.id)
                 self.finished = Finished(self._job.id, "length", self._tokens)
@@ -242,7 +263,7 @@ class Run:
             metrics.whole.observe(seconds)
 
 
-async def checked(events: Events) -> JobEvent:
+async def checked(events: Events, form: Form | None = None) -> JobEvent:
     """The worker's next word on a job; raises ApiError where it is a refusal or its death."""
     event = await events.get()
     if isinstance(event, WorkerDiedError):
@@ -250,6 +271,8 @@ async def checked(events: Events) -> JobEvent:
     if isinstance(event, Refused):
         if event.code == "context_length_exceeded":
             raise ApiError(400, event.message, param="messages", code=event.code)
+        if event.code == INVALID_SCHEMA and form is not None:
+            raise refused(form, event.message)
         raise ApiError(500, event.message, type_="server_error", code=event.code)
     return event
 

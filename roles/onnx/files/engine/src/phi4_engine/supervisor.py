@@ -22,6 +22,7 @@ from phi4_engine.wire import (
     MAX_LINE,
     Alive,
     Command,
+    Compiled,
     Event,
     Finished,
     Job,
@@ -49,10 +50,10 @@ class State(Enum):
     DEAD = "unhealthy"
 
 
-def worker_command() -> list[str]:
+def worker_command(module: str = "phi4_engine.worker") -> list[str]:
     """The same interpreter, as isolated from its surroundings as this process is."""
     isolated = ["-I"] if sys.flags.isolated else []
-    return [sys.executable, *isolated, "-m", "phi4_engine.worker"]
+    return [sys.executable, *isolated, "-m", module]
 
 
 class Supervisor:
@@ -95,6 +96,10 @@ class Supervisor:
     def tokenize(self, job: Job) -> asyncio.Queue[JobEvent | WorkerDiedError]:
         """Has the worker read a job's messages. The queue yields Tokenized or Refused, or the worker's death."""
         return self._ask(Command("tokenize", job.id, job))
+
+    def compile(self, job: Job) -> asyncio.Queue[JobEvent | WorkerDiedError]:
+        """Has the worker compile a job's form. The queue yields Compiled or Refused, or the worker's death."""
+        return self._ask(Command("compile", job.id, job))
 
     def submit(self, job: Job) -> asyncio.Queue[JobEvent | WorkerDiedError]:
         """Hands a job to the worker. The queue yields Started, Text…, Finished, or Refused, or the worker's death.
@@ -141,8 +146,8 @@ class Supervisor:
             if not line:
                 return True
             event = decode_event(line)
-            if not isinstance(event, Tokenized | Started):
-                # The thread that reads commands says these, and goes on where the decode loop hangs.
+            if not isinstance(event, Tokenized | Compiled | Started):
+                # Other threads say these, and go on where the decode loop hangs.
                 self._pulse.heard(working=bool(self._jobs))
             self._dispatch(event)
 
@@ -154,7 +159,7 @@ class Supervisor:
                 self.ready.set()
             case LoadFailed(message=message):
                 self._load_error = message
-            case Tokenized(id=job_id) | Finished(id=job_id) | Refused(id=job_id):
+            case Tokenized(id=job_id) | Compiled(id=job_id) | Finished(id=job_id) | Refused(id=job_id):
                 queue = self._jobs.pop(job_id, None)
                 if queue is not None:
                     queue.put_nowait(event)

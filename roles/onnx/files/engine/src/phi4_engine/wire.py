@@ -9,7 +9,20 @@ from typing import Any, Literal
 MAX_LINE = 16 * 1024 * 1024
 """Bytes. A request body is at most 1 MiB; JSON escapes of non-ASCII text make it at most six times as long."""
 
+INVALID_SCHEMA = "invalid_schema"
 FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What an answer must look like: the text of a grammar, and the place in the request that each line is made of.
+
+    `lazy`: the answer is free until the model opens a tool call, which the grammar begins with.
+    """
+
+    text: str
+    places: tuple[str, ...]
+    lazy: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,7 @@ class Job:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     prompt: tuple[int, ...] = ()
+    form: Form | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,13 @@ class Tokenized:
     id: str
     count: int
     prompt: list[int]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The job's form can be had."""
+
+    id: str
 
 
 @dataclass(frozen=True)
@@ -91,18 +112,18 @@ class Finished:
 
 @dataclass(frozen=True)
 class Refused:
-    """The job could not be run; `code` is OpenAI's error code or "generation_failed"."""
+    """The job could not be run; `code` is OpenAI's error code, "generation_failed" or INVALID_SCHEMA."""
 
     id: str
     code: str
     message: str
 
 
-Event = Ready | LoadFailed | Alive | Tokenized | Started | Text | Finished | Refused
-JobEvent = Tokenized | Started | Text | Finished | Refused
+Event = Ready | LoadFailed | Alive | Tokenized | Compiled | Started | Text | Finished | Refused
+JobEvent = Tokenized | Compiled | Started | Text | Finished | Refused
 
 _EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind for kind in (Ready, LoadFailed, Alive, Tokenized, Started, Text, Finished, Refused)
+    kind.__name__: kind for kind in (Ready, LoadFailed, Alive, Tokenized, Compiled, Started, Text, Finished, Refused)
 }
 
 
@@ -125,9 +146,9 @@ def decode_event(line: bytes) -> Event:
 
 @dataclass(frozen=True)
 class Command:
-    """What the web process asks for: tokenize or generate (job), cancel (job id) or ping."""
+    """What the web process asks for: tokenize, compile or generate (job), cancel (job id) or ping."""
 
-    name: Literal["tokenize", "generate", "cancel", "ping"]
+    name: Literal["tokenize", "compile", "generate", "cancel", "ping"]
     id: str = ""
     job: Job | None = None
 
@@ -147,7 +168,8 @@ def decode_command(line: bytes) -> Command:
         job = fields.get("job")
         if job is not None:
             lists = {name: tuple(job[name]) for name in ("messages", "stop", "prompt")}
-            job = Job(**{**job, **lists})
+            form = job.get("form") and Form(**{**job["form"], "places": tuple(job["form"]["places"])})
+            job = Job(**{**job, **lists, "form": form})
         return Command(name=fields["name"], id=fields["id"], job=job)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a command: {line[:80]!r}") from error

@@ -3,6 +3,7 @@
 It is a process of its own because the tokenizer holds the interpreter lock and sampling is Python's own work; in the
 web process /health would wait for both. Two threads: one reads commands and tokenizes, so that a prompt that does not
 fit is refused and a cancel is heard while the graph runs; the other runs the decode loop, one unit of work at a time.
+A third compiles the forms that answers should have, which may take seconds and hold up neither.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phi4_engine import modeldir, settings
+from phi4_engine.compiling import Forms
 from phi4_engine.errors import EX_CONFIG, ConfigurationError, EngineError
 from phi4_engine.generation import Generation, JobRefusedError, Tokenizer
 from phi4_engine.loop.decode import Answer, DecodeLoop, Failed, Model, Token
+from phi4_engine.loop.grammar import Compiler, GrammarError, token_table
 from phi4_engine.loop.rows import Rows
 from phi4_engine.loop.sampling import Sampler
 from phi4_engine.loop.schedule import WHOLE_PIECE, Schedule
 from phi4_engine.wire import (
+    INVALID_SCHEMA,
     Alive,
     Command,
     Event,
@@ -44,6 +48,8 @@ from phi4_engine.wire import (
 )
 
 BEAT_SECONDS = 1.0
+_STACK = 32 * 1024 * 1024
+"""Bytes of address space, of which a schema that is deep uses some; `grammar_check` has let it through with less."""
 _WARM_UP = ({"role": "user", "content": "Hi"},)
 
 
@@ -77,6 +83,7 @@ class Backend:
     tokenizer: Tokenizer
     model: Model
     reuse: int = modeldir.SHORT_CONTEXT
+    grammars: Compiler | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,7 @@ class Worker:
 
     def __init__(self, backend: Backend, pipes: Pipes, context_length: int) -> None:
         self._tokenizer = backend.tokenizer
+        self._forms = Forms(backend.grammars, backend.tokenizer.vocabulary.tool_open, pipes.send)
         self._pipes = pipes
         self._context_length = context_length
         self._loop = DecodeLoop(backend.model, Rows(backend.model.cache, reuse=backend.reuse), Schedule())
@@ -100,7 +108,9 @@ class Worker:
 
     def run(self) -> None:
         """Serves until the command pipe is closed."""
+        threading.stack_size(_STACK)
         threading.Thread(target=self._listen, name="commands", daemon=True).start()
+        threading.Thread(target=self._forms.run, name="forms", daemon=True).start()
         spoke = time.monotonic()
         while self._obey():
             outcomes = self._loop.advance()
@@ -116,6 +126,8 @@ class Worker:
             for command in self._pipes.commands():
                 if command.name == "tokenize" and command.job is not None:
                     self._tokenize(command.job)
+                elif command.name == "compile":
+                    self._forms.ask(command.job)
                 elif command.job is not None:
                     self._begin(command.job)
                 else:
@@ -126,6 +138,7 @@ class Worker:
             return  # the web process is gone: there is nobody to tell
         finally:
             self._inbox.put(None)
+            self._forms.ask(None)
             self._loop.interrupt(None)
 
     def _tokenize(self, job: Job) -> None:
@@ -140,13 +153,16 @@ class Worker:
     def _begin(self, job: Job) -> None:
         try:
             generation = Generation(self._tokenizer, job, self._context_length)
+            constraint = self._forms.constraint(job)
         except JobRefusedError as error:
             self._pipes.send(Refused(job.id, error.code, error.message))
+        except GrammarError as error:
+            self._pipes.send(Refused(job.id, INVALID_SCHEMA, str(error)))
         except (RuntimeError, ValueError) as error:
             self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
         else:
             sampler = Sampler(job.temperature, job.top_p, job.seed)
-            answer = Answer(job.id, np.array(generation.prompt, np.int32), sampler)
+            answer = Answer(job.id, np.array(generation.prompt, np.int32), sampler, constraint=constraint)
             self._pipes.send(Started(job.id, len(generation.prompt)))
             self._inbox.put(Task(answer, generation))
 
@@ -170,7 +186,10 @@ class Worker:
         task = self._tasks[outcome.id]
         if isinstance(outcome, Failed):
             del self._tasks[outcome.id]
-            yield Refused(outcome.id, "generation_failed", f"the model runtime failed: {outcome.message}")
+            if outcome.form:
+                yield Refused(outcome.id, INVALID_SCHEMA, outcome.message)
+            else:
+                yield Refused(outcome.id, "generation_failed", f"the model runtime failed: {outcome.message}")
             return
         generation = task.generation
         text, count = generation.push(outcome.token), generation.completion_tokens
@@ -254,7 +273,9 @@ def main() -> int:
         files = modeldir.inspect(chosen.model_dir)
         session = Session(files, rows=chosen.parallel, capacity=chosen.context_length, threads=chosen.threads)
         reuse = chosen.context_length if files.one_rope else modeldir.SHORT_CONTEXT
-        return Backend(GenaiTokenizer(files), session, reuse if chosen.prefix_cache else 0)
+        tokenizer = GenaiTokenizer(files)
+        grammars = Compiler(lambda: token_table(files, tokenizer.vocabulary.stop))
+        return Backend(tokenizer, session, reuse if chosen.prefix_cache else 0, grammars)
 
     return serve(load, pipes, chosen.context_length)
 

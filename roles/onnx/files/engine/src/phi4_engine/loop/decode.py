@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from phi4_engine.loop.grammar import Constraint, GrammarError
 from phi4_engine.loop.rows import Rows
 from phi4_engine.loop.sampling import Sampler
 from phi4_engine.loop.schedule import Piece, Schedule
@@ -48,6 +49,8 @@ class Answer:
     """Tokens of the prompt that were there already."""
     last: int = -1
     """The token that was drawn last; the cache does not have it yet."""
+    constraint: Constraint | None = None
+    """What its form allows next; None where it is free."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Failed:
 
     id: str
     message: str
+    form: bool = False
+    """It is the form that the answer should have which cannot be followed any more."""
 
 
 class DecodeLoop:
@@ -190,8 +195,11 @@ class DecodeLoop:
         return self._draw(answer, scores)
 
     def _draw(self, answer: Answer, scores: NDArray[Any]) -> Token | Failed:
+        bound = answer.constraint
         try:
-            answer.last = answer.sampler.pick(scores)
+            answer.last = answer.sampler.pick(scores if bound is None else bound.masked(scores))
+            if bound is not None:
+                bound.accept(answer.last)
         except ValueError as error:
             return self._fail(answer, error)
         return Token(answer.id, answer.last)
@@ -201,4 +209,4 @@ class DecodeLoop:
             self._reading = None
         self._decoding.pop(answer.id, None)
         self._rows.forget(answer.id)
-        return Failed(answer.id, str(error))
+        return Failed(answer.id, str(error), form=isinstance(error, GrammarError))
