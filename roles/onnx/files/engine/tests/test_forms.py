@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from pydantic import BaseModel
 from schema_table import USUAL, closed
 from shapes import events
 
-SAMPLES = 200 if os.environ.get("PHI4_TEST_FULL") else 40
+SAMPLES = 200
 CALLS = 100
 LIMIT = 400
 WEATHER = closed(city={"enum": ["東京", "Köln", "🎉"]}, days={"type": "integer", "minimum": 1, "maximum": 9})

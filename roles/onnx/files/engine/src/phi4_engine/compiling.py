@@ -26,15 +26,19 @@ class Forms:
         """In a thread of its own, one after the other: seconds of it hold up neither commands nor answers."""
         while (job := self._asked.get()) is not None:
             try:
-                self.constraint(job)
-            except (GrammarError, ImportError, MemoryError) as error:
-                event: Event = Refused(job.id, INVALID_SCHEMA, str(error))
-            else:
-                event = Compiled(job.id)
-            try:
-                self._tell(event)
+                self._tell(self._tried(job))
             except BrokenPipeError:
                 return  # the web process is gone: there is nobody to tell
+
+    def _tried(self, job: Job) -> Event:
+        try:
+            self.constraint(job)
+        except GrammarError as error:
+            return Refused(job.id, INVALID_SCHEMA, str(error))
+        except (ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
+            why = f"the table of this model's tokens cannot be made ({type(error).__name__})"
+            return Refused(job.id, INVALID_SCHEMA, why)
+        return Compiled(job.id)
 
     def constraint(self, job: Job) -> Constraint | None:
         """What the job's form allows, from its beginning; None for a free answer. Raises GrammarError."""
