@@ -162,7 +162,7 @@ lock: $(VENV)/.ready
 	$(UV) $(UNIVERSAL) requirements/converter.in -o cli/phi4_edge/artifacts/convert/converter.lock
 	$(UV) $(UNIVERSAL) requirements/onnx-prover.in -c cli/phi4_edge/artifacts/convert/converter.lock -o cli/phi4_edge/artifacts/convert/onnx_prover.lock
 	$(UV) $(UNIVERSAL) requirements/pytorch.in -c cli/phi4_edge/artifacts/convert/converter.lock -o cli/phi4_edge/artifacts/convert/pytorch.lock
-	for tag in 3.11 3.12 3.13 3.14; do $(UV) --python-version $$tag --python-platform x86_64-manylinux_2_28 --only-binary :all: \
+	for tag in 3.11 3.12 3.13 3.14; do $(UV) --python-version $$tag --python-platform x86_64-manylinux_2_31 --only-binary :all: \
 	  requirements/engine.in -o $(ENGINE)/locks/cp$${tag/./}.txt; done
 	$(UV) $(UNIVERSAL) requirements/engine-tests.in -c $(ENGINE)/locks/cp311.txt -o requirements/engine-tests.lock
 	echo open-webui==$(WEBUI_VERSION) | $(UV) --python-version 3.11 --python-platform x86_64-manylinux_2_28 \

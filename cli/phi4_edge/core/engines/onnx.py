@@ -105,6 +105,8 @@ ENGINE = Engine(
         home="16m",
     ),
     holds_clients=True,
+    # The floor of llguidance's wheels; RHEL 8 has 2.28 and a Python that the engine runs on.
+    forms_glibc="2.31",
     answer_tokens=ANSWER_TOKENS,
     streams=STREAMS,
     fills_slowly=True,

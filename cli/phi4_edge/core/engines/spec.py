@@ -139,7 +139,8 @@ class Engine:
     `knobs`: its own settings, beside threads and memory. `native`: None for one that runs in a container alone.
     `programs`: those of ours that lie in its release, `loader` and `journal` among them. `loader`: keeps its model
     loaded; `journal`: for sed, takes out what need not reach the journal; "" for none. `holds_clients`: it answers to
-    the names in phi4_allowed_hosts alone. `refuses_to_shorten`: a question whose answer, at its longest, might not fit
+    the names in phi4_allowed_hosts alone. `forms_glibc`: natively it needs this glibc for answers in a form, which it
+    refuses on an older one; "" for none. `refuses_to_shorten`: a question whose answer, at its longest, might not fit
     into the context is refused, where others end the answer there. `answer_tokens`: of an answer for which nobody set
     a limit; 0: what the context has room for. `gpu_first`: people expect it on a GPU, so that it is said where it runs
     on a CPU. `streams`: how many answers it gives at a time where nobody said and memory allows. `fills_slowly`: the KV
@@ -156,6 +157,7 @@ class Engine:
     loader: str = ""
     journal: str = ""
     holds_clients: bool = False
+    forms_glibc: str = ""
     refuses_to_shorten: bool = False
     gpu_first: bool = False
     answer_tokens: int = 0

@@ -12,7 +12,7 @@ from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation, nearest
 from phi4_edge.core.plan.context import Chosen
 from phi4_edge.core.plan.overrides import LISTED, MEMORY, Overrides
 from phi4_edge.core.plan.sizing import LONGROPE_FROM, images_guessed
-from phi4_edge.core.text import clean, gb, gib
+from phi4_edge.core.text import clean, gb, gib, version_of
 
 REBOOT = "the host needs a reboot"
 # 36 tools in 24.9 kB, sent with each question; beside them a question and its answer need room.
@@ -119,6 +119,7 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(f"phi4_allowed_hosts has no effect: only {_HOLD} checks names, {it.engine.name} does not")
     if not ENGINES[it.engine.name].holds_clients:
         found += [f"{name} has no effect: only {_HOLD} has that setting" for name in _asked_of_ours(overrides)]
+    found += _forms(it)
     if overrides.webui_enabled and overrides.webui_builtin_tools and chosen.sizing.context < PAGE_TOOLS_CONTEXT:
         found.append(
             f"webui_builtin_tools: the page's tools take about {PAGE_TOOLS_TOKENS} tokens of every question, context "
@@ -133,6 +134,17 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(REBOOT)
     found += [f"{name} was too long to read in full; its end is ignored" for name in facts.truncated]
     return tuple(found)
+
+
+def _forms(it: Chosen) -> list[str]:
+    """Return what clients are refused where the host's C library is too old for it."""
+    needed, found = ENGINES[it.engine.name].forms_glibc, it.facts.libc.version
+    if not needed or it.manager != "systemd" or version_of(found) >= version_of(needed):
+        return []
+    return [
+        f"glibc {found}: JSON answers (response_format) and forced or strict tool calls need {needed}, and "
+        f"{it.engine.name} refuses them with 400; phi4_service_manager=compose brings its own"
+    ]
 
 
 def _asked_of_ours(overrides: Overrides) -> list[str]:

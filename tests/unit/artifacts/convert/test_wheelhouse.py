@@ -118,6 +118,15 @@ def test_a_wheel_with_another_hash_is_refused_and_nothing_stays(store: Store, en
     assert leftovers(store) == []
 
 
+def test_the_wheel_that_some_hosts_cannot_load_is_there_for_the_others(store: Store, engine: Path, index: Path) -> None:
+    for old in index.glob("*.whl"):
+        old.unlink()
+    digest = wheel(index, "cp39-abi3-manylinux_2_31_aarch64")
+    (engine / "locks" / "cp313.txt").write_text(f"sample==1.0 --hash=sha256:{digest}\n")
+    folder = wheelhouse.build(store, ID.replace("x86_64", "aarch64"), engine, "3.13", "aarch64")
+    assert [path.name for path in folder.glob("*.whl")] == ["sample-1.0-cp39-abi3-manylinux_2_31_aarch64.whl"]
+
+
 def test_a_wheel_for_a_newer_glibc_is_not_taken(store: Store, engine: Path, index: Path) -> None:
     next(index.glob("*x86_64.whl")).unlink()
     digest = wheel(index, "cp313-cp313-manylinux_2_39_x86_64")

@@ -205,6 +205,26 @@ def test_warnings(document: Make, plan: Make) -> None:
     assert any("RAM 7.6 GiB is below the 12 GB recommended" in text for text in plan(document("n150-8gb")).warnings)
 
 
+@pytest.mark.parametrize(
+    ("libc", "settings", "warned"),
+    [
+        ("glibc 2.28", {"engine": "onnx"}, True),
+        ("glibc 2.30", {"engine": "onnx"}, True),
+        ("glibc 2.31", {"engine": "onnx"}, False),
+        ("glibc 2.28", {"engine": "onnx", "service_manager": "compose"}, False),
+        ("glibc 2.28", {"engine": "ollama"}, False),
+    ],
+)
+def test_a_c_library_too_old_for_answers_in_a_form_is_said(
+    document: Make, plan: Make, libc: str, settings: dict[str, str], warned: bool
+) -> None:
+    made = plan(document("n150-8gb", libc=libc), **settings)
+    assert made.fits
+    found = [text for text in made.warnings if "need 2.31" in text]
+    assert bool(found) is warned
+    assert not found or found[0].startswith(f"{libc}: JSON answers")
+
+
 def test_blockers_on_a_host_that_is_not_ours(document: Make, plan: Make) -> None:
     busy = document("n150-8gb", meminfo="MemTotal: 7968768 kB\nMemAvailable: 1000000 kB", listening="0.0.0.0 8080")
     made = plan(busy)

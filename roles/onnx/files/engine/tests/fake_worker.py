@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phi4_engine.loop.grammar import Compiler
 from phi4_engine.textflow import Vocabulary
 from phi4_engine.worker import Backend, serve, take_pipes
 
@@ -116,12 +117,12 @@ class FakeTokenizer:
         self._scripts = scripts
 
     def encode(self, messages: Sequence[dict[str, Any]]) -> Sequence[int]:
-        """One token per byte of content, or as many as the script says."""
+        """One token per byte of content, one at least as of any template, or as many as the script says."""
         said = read_script(messages)
         if said.get("do") == "refuse":
             raise RuntimeError("the template failed")
         text = "".join(message["content"] for message in messages).encode()
-        script = Script(said, said.get("prompt_tokens", len(text)))
+        script = Script(said, said.get("prompt_tokens", max(1, len(text))))
         self._scripts.append(script)
         return [FIRST_SCRIPT + len(self._scripts) - 1] * script.prompt_tokens
 
@@ -130,13 +131,34 @@ class FakeTokenizer:
         return bytes([token]) if token < 256 else {number: name.encode() for name, number in NAMES.items()}[token]
 
     def encode_text(self, text: str) -> Sequence[int]:
-        """As if it were a message."""
-        return self.encode([{"content": text}])
+        """As if it were a message; a text of nothing has no template either."""
+        return self.encode([{"content": text}]) if text else []
 
     def decoder(self) -> Callable[[int], str]:
         """Bytes to text, incomplete characters withheld."""
         decoder = codecs.getincrementaldecoder("utf-8")()
         return lambda token: decoder.decode(bytes([token]))
+
+
+class ByteTokens:
+    """What llguidance's TokenizerWrapper wants to know: a token for each byte, and the special ones."""
+
+    eos_token_id = NAMES["<|end|>"]
+    bos_token_id = None
+    tokens = tuple(bytes([byte]) for byte in range(256)) + tuple(name.encode() for name in NAMES)
+    special_token_ids = tuple(NAMES.values())
+
+    def __call__(self, text: bytes) -> list[int]:
+        """One token per byte."""
+        return list(text)
+
+
+def token_table() -> Any:
+    """llguidance's table of the tokens."""
+    from llguidance import LLTokenizer, TokenizerWrapper
+
+    stop = sorted(FakeTokenizer.vocabulary.stop)
+    return LLTokenizer(TokenizerWrapper(ByteTokens()), n_vocab=WIDTH, eos_token=stop)
 
 
 def read_script(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -159,7 +181,7 @@ def load() -> Backend:
     time.sleep(3600 if how == "hang" else float(how))
     scripts: list[Script] = []
     rows, capacity = int(os.environ.get("PHI4_PARALLEL", "1")), int(os.environ["PHI4_CONTEXT_LENGTH"])
-    return Backend(FakeTokenizer(scripts), FakeModel(scripts, rows, capacity))
+    return Backend(FakeTokenizer(scripts), FakeModel(scripts, rows, capacity), grammars=Compiler(token_table))
 
 
 if __name__ == "__main__":

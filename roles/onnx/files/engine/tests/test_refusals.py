@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 from client import Engine
-from shapes import TOOL, error, events, script
+from shapes import error, events, script
 
 
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
-        ({"tool_choice": {"type": "function", "function": {"name": "add"}}}, "tool_choice"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
         ({"functions": []}, "functions"),
         ({"modalities": ["audio"]}, "modalities"),
     ],

@@ -68,10 +68,16 @@ class Chunks:
 
 
 class ChatEnvelope(Chunks):
-    """Of a chat completion. `tools`: the names of the functions that may be called."""
+    """Of a chat completion. `tools`: the names of the functions that may be called.
 
-    def __init__(self, answer_id: str, model: str, fingerprint: str, tools: Collection[str] = ()) -> None:
+    Of several calls `single` gives the first alone: a client that asked for this runs no other.
+    """
+
+    def __init__(
+        self, answer_id: str, model: str, fingerprint: str, tools: Collection[str] = (), *, single: bool = False
+    ) -> None:
         self._tools = tools
+        self._most = 1 if single else None
         self._common = {"id": answer_id, "created": int(time.time()), "model": model, "system_fingerprint": fingerprint}
 
     def whole(self, contents: list[Content], run: Run) -> dict[str, Any]:
@@ -123,7 +129,7 @@ class ChatEnvelope(Chunks):
         return [{**self._common, **told}] if usage else []
 
     def _calls(self, finished: Finished) -> list[dict[str, Any]]:
-        return chat.tool_calls(finished.tool_text, self._tools)
+        return chat.tool_calls(finished.tool_text, self._tools)[: self._most]
 
     def _chunk(
         self, index: int, delta: dict[str, Any], reason: str | None = None, logprobs: list[TokenLogprob] | None = None

@@ -98,7 +98,8 @@ class Routes:
         self._require_model(body.model)
         answer_id = f"chatcmpl-{uuid.uuid4().hex}"
         settings, tools = self._settings, chat.offered(body)
-        envelope = answers.ChatEnvelope(answer_id, settings.model_name, settings.release, tools)
+        single = body.parallel_tool_calls is False
+        envelope = answers.ChatEnvelope(answer_id, settings.model_name, settings.release, tools, single=single)
         return await self._answered(request, body, chat.chat_job(body, answer_id, settings.max_tokens), envelope)
 
     async def completions(self, request: Request) -> Response:
@@ -133,8 +134,8 @@ class Routes:
         body = await read_body(request, TokenizeRequest, self._bodies)
         self._require_model(body.model)
         name = f"tokenize-{uuid.uuid4().hex}"
-        tokens = await unless_gone(request, self._service.encode(completions.tokens_job(body, name)))
-        spelt = await unless_gone(request, self._service.spell(name, tokens)) if body.return_token_strs else None
+        tokens = await unless_gone(request, self._service.asking.encode(completions.tokens_job(body, name)))
+        spelt = await unless_gone(request, self._service.asking.spell(name, tokens)) if body.return_token_strs else None
         return {
             "count": len(tokens),
             "max_model_len": self._settings.context_length,
@@ -147,7 +148,7 @@ class Routes:
         body = await read_body(request, DetokenizeRequest, self._bodies)
         self._require_model(body.model)
         name = f"detokenize-{uuid.uuid4().hex}"
-        return {"prompt": (await unless_gone(request, self._service.spell(name, body.tokens))).text}
+        return {"prompt": (await unless_gone(request, self._service.asking.spell(name, body.tokens))).text}
 
     async def reasoning(self, request: Request) -> dict[str, Any]:
         """The task's prompt before the caller's, one answer."""

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
+from phi4_engine import forms
 from phi4_engine.errors import ApiError, unsupported
 from phi4_engine.protocol import ChatRequest, Message, ReasoningRequest, Sampled, Tool
 from phi4_engine.wire import Job, Sampling
@@ -36,6 +37,7 @@ def chat_job(request: ChatRequest, job_id: str, max_tokens: int) -> Job:
         stop=tuple(request.stop or ()),
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         n=request.n or 1,
+        form=forms.wanted(request),
     )
 
 
@@ -66,15 +68,6 @@ def reasoning_job(request: ReasoningRequest, job_id: str) -> Job:
 
 def refuse_unsupported(request: ChatRequest) -> None:
     """Raises ApiError 400 for a request that would otherwise get something else than it asks for."""
-    if request.response_format is not None and request.response_format.type != "text":
-        raise unsupported(
-            "response_format", f"response_format {request.response_format.type!r} is not supported: only 'text' is."
-        )
-    if request.tool_choice not in (None, "auto", "none"):
-        raise unsupported(
-            "tool_choice",
-            "only tool_choice 'auto' and 'none' are supported: no model call can be forced.",
-        )
     if request.modalities not in (None, ["text"]):
         raise unsupported("modalities", "only the modality 'text' is supported.")
     if request.top_logprobs and not request.logprobs:
@@ -88,7 +81,8 @@ def with_tools(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[di
     """The template shows tools only where the system message has a `tools` key that holds JSON text."""
     if not tools:
         return messages
-    text = json.dumps([tool.function.model_dump(exclude_none=True) for tool in tools], ensure_ascii=False)
+    told = [tool.function.model_dump(exclude_none=True, exclude={"strict"}) for tool in tools]
+    text = json.dumps(told, ensure_ascii=False)
     for at, message in enumerate(messages):
         if message["role"] == "system":
             return [*messages[:at], message | {"tools": text}, *messages[at + 1 :]]
@@ -97,7 +91,7 @@ def with_tools(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[di
 
 def offered(request: ChatRequest) -> frozenset[str]:
     """The names of the functions that the model may call."""
-    return frozenset(tool.function.name for tool in _tools(request))
+    return frozenset(tool.function.name for _, tool in forms.called(request))
 
 
 def _tools(request: ChatRequest) -> list[Tool]:

@@ -146,6 +146,7 @@ class FunctionDefinition(Body):
     name: Annotated[str, Field(min_length=1, max_length=256)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class Tool(Body):
@@ -155,16 +156,36 @@ class Tool(Body):
     function: FunctionDefinition
 
 
+class FunctionName(Body):
+    """One of the functions that are offered."""
+
+    name: str
+
+
+class NamedChoice(Body):
+    """The one tool that must be called."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
 class StreamOptions(Body):
     """What a stream carries besides the answer."""
 
     include_usage: bool | None = None
 
 
+class JsonSchema(Body):
+    """What the answer must be valid against; `strict` or not, it is."""
+
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+
+
 class ResponseFormat(Body):
     """The form of the answer."""
 
     type: str
+    json_schema: JsonSchema | None = None
 
 
 class Sampled(Body):
@@ -200,7 +221,8 @@ class ChatRequest(Completed):
     max_tokens: TokenCount | None = None
     max_completion_tokens: TokenCount | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Any = None
+    tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None

@@ -6,19 +6,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Self
 
-from phi4_engine.errors import ApiError, WorkerDiedError, not_serving, too_long, too_wide
+from phi4_engine.asking import RETRY_WHILE_LOADING, Asking, Events, broken, checked
+from phi4_engine.errors import ApiError, WorkerDiedError, not_serving, too_wide
 from phi4_engine.metrics import Metrics, Now
 from phi4_engine.queueing import Admission, Place
 from phi4_engine.supervisor import State, Supervisor
-from phi4_engine.wire import Command, Finished, Job, JobEvent, Refused, Spelt, Started, Text, Tokenized
+from phi4_engine.wire import Finished, Job, Started, Text
 
 log = logging.getLogger("phi4_engine")
 
-RETRY_WHILE_LOADING = 5
 RETRY_WHILE_STALLED = 30
 """By then it goes on, or was started again."""
 _CANNOT_SERVE = {
@@ -26,8 +25,6 @@ _CANNOT_SERVE = {
     State.STALLED: ("the model process does not answer", "engine_stalled", RETRY_WHILE_STALLED),
     State.DEAD: ("the model process is gone", "engine_failed", RETRY_WHILE_LOADING),
 }
-
-Events = asyncio.Queue[JobEvent | WorkerDiedError]
 
 
 class Service:
@@ -47,7 +44,7 @@ class Service:
         self.metrics = metrics
         self.deadline_seconds = deadline_seconds
         self._context_length = context_length
-        self._tokenizing = asyncio.Lock()
+        self.asking = Asking(supervisor, self.require_serving, context_length)
         self._stopping = False
         self._runs: set[Run] = set()
 
@@ -70,58 +67,20 @@ class Service:
     async def open(self, job: Job, request_id: str) -> Run:
         """A run whose prompt fits and that has its place in the queue; everything that can be refused has been.
 
-        Raises ApiError: not loaded, queue full, prompt too long, more answers than can be generated at once.
+        Raises ApiError: not loaded, queue full, prompt too long, a form that cannot be had, more answers than can be
+        generated at once.
         """
         came = time.monotonic()
         if job.width > self.admission.slots:
             raise too_wide(job.width, self.admission.slots, "n" if job.n > 1 else "prompt")
         self.require_serving()
         self.admission.check(job.width)
-        job = await self._tokenized(job)
+        if job.form is not None:
+            await self.asking.require_form(job, job.form)
+        job = await self.asking.tokenized(job)
         run = Run(self, job, self.admission.enter(job.width), f"{job.id} ({request_id})", came)
         self._runs.add(run)
         return run
-
-    async def _tokenized(self, job: Job) -> Job:
-        """The job with its tokens; raises ApiError 400 where they leave no room for an answer.
-
-        It is done before the job has its place.
-        """
-        event = await self._worked_out(Command("tokenize", job.id, job))
-        if not isinstance(event, Tokenized):
-            raise _broken()
-        if (longest := max(event.counts)) >= self._context_length:
-            message = too_long(self._context_length, longest, job.field)
-            raise ApiError(400, message, param=job.field, code="context_length_exceeded")
-        return replace(job, prompts=tuple(map(tuple, event.prompts)), texts=())
-
-    async def encode(self, job: Job) -> list[int]:
-        """The tokens of the job's only prompt, however many. Raises ApiError."""
-        event = await self._worked_out(Command("encode", job.id, job))
-        if not isinstance(event, Tokenized):
-            raise _broken()
-        return event.prompts[0]
-
-    async def spell(self, name: str, tokens: Sequence[int]) -> Spelt:
-        """What the tokens say. Raises ApiError 400 for one that the model does not have."""
-        event = await self._worked_out(Command("spell", name, tokens=tuple(tokens)))
-        if not isinstance(event, Spelt):
-            raise _broken()
-        return event
-
-    async def _worked_out(self, command: Command) -> JobEvent:
-        """What the model process says to a command of its tokenizer.
-
-        In this process the tokenizer would take another 100 MB, and hold the interpreter lock for a second over a body
-        of 1 MiB: /health would not answer meanwhile. One at a time, so that those that generate have their turn in
-        between.
-        """
-        async with self._tokenizing:
-            self.require_serving()
-            try:
-                return await checked(self.supervisor.ask(command))
-            finally:
-                self.supervisor.cancel(command.id)
 
     def stop_admitting(self) -> None:
         """From now on every new request gets 503; running ones go on."""
@@ -179,8 +138,8 @@ class Run:
             self._began = time.monotonic()
             self._service.metrics.queued.observe(self._began - self._came)
             self._events = self._service.supervisor.submit(self._job)
-            if not isinstance(await checked(self._events), Started):
-                raise _broken()
+            if not isinstance(await checked(self._events, self._job.form), Started):
+                raise broken()
 
     async def pieces(self) -> AsyncIterator[Text | Finished]:
         """The answers piece by piece, and the end of each. Raises ApiError when generation fails.
@@ -192,7 +151,7 @@ class Run:
             try:
                 with self._failing():
                     async with asyncio.timeout_at(end):
-                        event = await checked(self._events)
+                        event = await checked(self._events, self._job.form)
             except TimeoutError:
                 self._service.supervisor.cancel(self._job.id)
                 for index in set(range(self.width)).difference(self.finished):
@@ -282,19 +241,3 @@ class Run:
             metrics.cached_tokens += self._cached
         if len(self.finished) == self.width:
             metrics.whole.observe(seconds)
-
-
-async def checked(events: Events) -> JobEvent:
-    """The worker's next word on a job; raises ApiError where it is a refusal or its death."""
-    event = await events.get()
-    if isinstance(event, WorkerDiedError):
-        raise not_serving(str(event), code="engine_failed", retry_after=RETRY_WHILE_LOADING)
-    if isinstance(event, Refused):
-        if event.param is not None:
-            raise ApiError(400, event.message, param=event.param, code=event.code)
-        raise ApiError(500, event.message, type_="server_error", code=event.code)
-    return event
-
-
-def _broken() -> ApiError:
-    return ApiError(500, "the model process broke its protocol", type_="server_error", code="engine_failed")

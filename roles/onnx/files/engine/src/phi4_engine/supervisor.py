@@ -22,6 +22,7 @@ from phi4_engine.wire import (
     MAX_LINE,
     Alive,
     Command,
+    Compiled,
     Event,
     Finished,
     Job,
@@ -50,10 +51,10 @@ class State(Enum):
     DEAD = "unhealthy"
 
 
-def worker_command() -> list[str]:
+def worker_command(module: str = "phi4_engine.worker") -> list[str]:
     """The same interpreter, as isolated from its surroundings as this process is."""
     isolated = ["-I"] if sys.flags.isolated else []
-    return [sys.executable, *isolated, "-m", "phi4_engine.worker"]
+    return [sys.executable, *isolated, "-m", module]
 
 
 class Supervisor:
@@ -140,8 +141,8 @@ class Supervisor:
             if not line:
                 return True
             event = decode_event(line)
-            if not isinstance(event, Tokenized | Spelt | Started):
-                # The thread that reads commands says these, and goes on where the decode loop hangs.
+            if not isinstance(event, Tokenized | Spelt | Compiled | Started):
+                # Other threads say these, and go on where the decode loop hangs.
                 self._pulse.heard(working=bool(self._jobs))
             self._dispatch(event)
 
@@ -153,7 +154,13 @@ class Supervisor:
                 self.ready.set()
             case LoadFailed(message=message):
                 self._load_error = message
-            case Tokenized(id=job_id) | Spelt(id=job_id) | Finished(id=job_id, last=True) | Refused(id=job_id):
+            case (
+                Tokenized(id=job_id)
+                | Spelt(id=job_id)
+                | Compiled(id=job_id)
+                | Finished(id=job_id, last=True)
+                | Refused(id=job_id)
+            ):
                 queue = self._jobs.pop(job_id, None)
                 if queue is not None:
                     queue.put_nowait(event)

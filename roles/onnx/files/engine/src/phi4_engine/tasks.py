@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from phi4_engine.compiling import Forms
 from phi4_engine.generation import Generation, Tokenizer
 from phi4_engine.loop.decode import Answer
 from phi4_engine.loop.sampling import TOP_K, Penalties, Sampler
@@ -27,17 +28,20 @@ class Task:
         return self.answer.request
 
 
-def family(tokenizer: Tokenizer, job: Job, place: int, prompt: NDArray[np.int32], context_length: int) -> list[Task]:
+def family(
+    tokenizer: Tokenizer, job: Job, place: int, prompt: NDArray[np.int32], context_length: int, forms: Forms
+) -> list[Task]:
     """The answers to the prompt in this place of the job, which is read once: the others are siblings of the first.
 
-    Raises JobRefusedError when it does not fit.
+    Raises JobRefusedError when it does not fit, GrammarError for a form that cannot be had.
     """
     found = []
     for index in range(place * job.n, (place + 1) * job.n):
         generation = Generation(tokenizer, job, len(prompt), context_length)
         name = f"{job.id}/{index}" if index else job.id
         sampler, penalties = _sampler(job.sampling, index), _penalties(job.sampling, prompt)
-        found.append(Task(index, Answer(name, prompt, sampler, penalties, job.logprobs), generation))
+        answer = Answer(name, prompt, sampler, penalties, job.logprobs, constraint=forms.constraint(job))
+        found.append(Task(index, answer, generation))
     found[0].answer.siblings = [task.answer for task in found[1:]]
     return found
 

@@ -9,7 +9,20 @@ from typing import Any, Literal, NotRequired, TypedDict
 MAX_LINE = 16 * 1024 * 1024
 """Bytes. A request body is at most 1 MiB; JSON escapes of non-ASCII text make it at most six times as long."""
 
+INVALID_SCHEMA = "invalid_schema"
 FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What an answer must look like: the text of a grammar, and the place in the request that each line is made of.
+
+    `lazy`: the answer is free until the model opens a tool call, which the grammar begins with.
+    """
+
+    text: str
+    places: tuple[str, ...]
+    lazy: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,7 @@ class Job:
     texts: tuple[str, ...] = ()
     field: str = "messages"
     """The field of the request that holds what is read."""
+    form: Form | None = None
 
     @property
     def width(self) -> int:
@@ -103,6 +117,13 @@ class Spelt:
 
 
 @dataclass(frozen=True)
+class Compiled:
+    """The job's form can be had."""
+
+    id: str
+
+
+@dataclass(frozen=True)
 class Started:
     """The job fits; prefill begins."""
 
@@ -141,9 +162,9 @@ class Finished:
 
 @dataclass(frozen=True)
 class Refused:
-    """The job could not be run; `code` is OpenAI's error code or "generation_failed".
+    """The job could not be run; `code` is OpenAI's error code, "generation_failed" or INVALID_SCHEMA.
 
-    `param`: the field of the request that is to blame, None where the request is not.
+    `param`: the field of the request that is to blame, None where the request is not, or its form is.
     """
 
     id: str
@@ -152,11 +173,12 @@ class Refused:
     param: str | None = None
 
 
-Event = Ready | LoadFailed | Alive | Tokenized | Spelt | Started | Text | Finished | Refused
-JobEvent = Tokenized | Spelt | Started | Text | Finished | Refused
+Event = Ready | LoadFailed | Alive | Tokenized | Spelt | Compiled | Started | Text | Finished | Refused
+JobEvent = Tokenized | Spelt | Compiled | Started | Text | Finished | Refused
 
 _EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind for kind in (Ready, LoadFailed, Alive, Tokenized, Spelt, Started, Text, Finished, Refused)
+    kind.__name__: kind
+    for kind in (Ready, LoadFailed, Alive, Tokenized, Spelt, Compiled, Started, Text, Finished, Refused)
 }
 
 
@@ -179,12 +201,12 @@ def decode_event(line: bytes) -> Event:
 
 @dataclass(frozen=True)
 class Command:
-    """What the web process asks for: tokenize, encode or generate (job), spell (tokens), cancel (job id) or ping.
+    """What the web process asks for: tokenize, encode, compile or generate (job), spell (tokens), cancel (id) or ping.
 
     To encode is to tokenize what need not fit the context.
     """
 
-    name: Literal["tokenize", "encode", "generate", "spell", "cancel", "ping"]
+    name: Literal["tokenize", "encode", "compile", "generate", "spell", "cancel", "ping"]
     id: str = ""
     job: Job | None = None
     tokens: tuple[int, ...] = ()
@@ -205,8 +227,9 @@ def decode_command(line: bytes) -> Command:
         job = fields.get("job")
         if job is not None:
             lists = {name: tuple(job[name]) for name in ("messages", "texts", "stop")}
-            prompts = tuple(map(tuple, job["prompts"]))
-            job = Job(**{**job, **lists, "prompts": prompts, "sampling": _sampling(job["sampling"])})
+            prompts, form = tuple(map(tuple, job["prompts"])), job.get("form")
+            form = form and Form(**{**form, "places": tuple(form["places"])})
+            job = Job(**{**job, **lists, "prompts": prompts, "sampling": _sampling(job["sampling"]), "form": form})
         return Command(name=fields["name"], id=fields["id"], job=job, tokens=tuple(fields["tokens"]))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"not a command: {line[:80]!r}") from error

@@ -3,6 +3,7 @@
 It is a process of its own because the tokenizer holds the interpreter lock and sampling is Python's own work; in the
 web process /health would wait for both. Two threads: one reads commands and tokenizes, so that a prompt that does not
 fit is refused and a cancel is heard while the graph runs; the other runs the decode loop, one unit of work at a time.
+A third compiles the forms that answers should have, which may take seconds and hold up neither.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phi4_engine import modeldir, settings
+from phi4_engine.compiling import Forms
 from phi4_engine.errors import EX_CONFIG, ConfigurationError, EngineError
 from phi4_engine.generation import JobRefusedError, Tokenizer
 from phi4_engine.loop.decode import DecodeLoop, Failed, Model, Token
+from phi4_engine.loop.grammar import Compiler, GrammarError, token_table
 from phi4_engine.loop.rows import Rows
 from phi4_engine.loop.schedule import WHOLE_PIECE, Schedule
 from phi4_engine.reading import Reader
 from phi4_engine.tasks import Task, family
 from phi4_engine.wire import (
+    INVALID_SCHEMA,
     Alive,
     Command,
     Event,
@@ -44,6 +48,8 @@ from phi4_engine.wire import (
 )
 
 BEAT_SECONDS = 1.0
+_STACK = 32 * 1024 * 1024
+"""Bytes of address space, of which a schema that is deep uses some; `grammar_check` has let it through with less."""
 _WARM_UP = ({"role": "user", "content": "Hi"},)
 
 
@@ -77,6 +83,7 @@ class Backend:
     tokenizer: Tokenizer
     model: Model
     reuse: int = modeldir.SHORT_CONTEXT
+    grammars: Compiler | None = None
 
 
 class Worker:
@@ -85,6 +92,7 @@ class Worker:
     def __init__(self, backend: Backend, pipes: Pipes, context_length: int) -> None:
         self._tokenizer = backend.tokenizer
         self._reader = Reader(backend.tokenizer, context_length)
+        self._forms = Forms(backend.grammars, backend.tokenizer.vocabulary.tool_open, pipes.send)
         self._pipes = pipes
         self._context_length = context_length
         self._loop = DecodeLoop(backend.model, Rows(backend.model.cache, reuse=backend.reuse), Schedule())
@@ -93,7 +101,9 @@ class Worker:
 
     def run(self) -> None:
         """Serves until the command pipe is closed."""
+        threading.stack_size(_STACK)
         threading.Thread(target=self._listen, name="commands", daemon=True).start()
+        threading.Thread(target=self._forms.run, name="forms", daemon=True).start()
         spoke = time.monotonic()
         while self._obey():
             outcomes = self._loop.advance()
@@ -109,6 +119,8 @@ class Worker:
             for command in self._pipes.commands():
                 if command.name in ("tokenize", "encode", "spell"):
                     self._pipes.send(self._reader.answer(command))
+                elif command.name == "compile":
+                    self._forms.ask(command.job)
                 elif command.job is not None:
                     self._begin(command.job)
                 else:
@@ -119,17 +131,20 @@ class Worker:
             return  # the web process is gone: there is nobody to tell
         finally:
             self._inbox.put(None)
+            self._forms.ask(None)
             self._loop.interrupt(None)
 
     def _begin(self, job: Job) -> None:
         try:
             prompts = [np.array(prompt, np.int32) for prompt in self._reader.prompts(job)]
             families = [
-                family(self._tokenizer, job, place, prompt, self._context_length)
+                family(self._tokenizer, job, place, prompt, self._context_length, self._forms)
                 for place, prompt in enumerate(prompts)
             ]
         except JobRefusedError as error:
             self._pipes.send(Refused(job.id, error.code, error.message, job.field))
+        except GrammarError as error:
+            self._pipes.send(Refused(job.id, INVALID_SCHEMA, str(error)))
         except (RuntimeError, ValueError) as error:
             self._pipes.send(Refused(job.id, "generation_failed", f"the model runtime refused the request: {error}"))
         else:
@@ -165,7 +180,10 @@ class Worker:
             return  # its job has failed with another answer
         if isinstance(outcome, Failed):
             self._forget(task.job)
-            yield Refused(task.job, "generation_failed", f"the model runtime failed: {outcome.message}")
+            if outcome.form:
+                yield Refused(task.job, INVALID_SCHEMA, outcome.message)
+            else:
+                yield Refused(task.job, "generation_failed", f"the model runtime failed: {outcome.message}")
             return
         generation = task.generation
         text, logprobs = generation.push(outcome.token, outcome.logprobs)
@@ -252,7 +270,9 @@ def main() -> int:
         files = modeldir.inspect(chosen.model_dir)
         session = Session(files, rows=chosen.parallel, capacity=chosen.context_length, threads=chosen.threads)
         reuse = chosen.context_length if files.one_rope else modeldir.SHORT_CONTEXT
-        return Backend(GenaiTokenizer(files), session, reuse if chosen.prefix_cache else 0)
+        tokenizer = GenaiTokenizer(files)
+        grammars = Compiler(lambda: token_table(files, tokenizer.vocabulary.stop))
+        return Backend(tokenizer, session, reuse if chosen.prefix_cache else 0, grammars)
 
     return serve(load, pipes, chosen.context_length)
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from phi4_engine.loop.grammar import Constraint, GrammarError
 from phi4_engine.loop.rows import Rows
 from phi4_engine.loop.sampling import Logprobs, Penalties, Sampler, logprobs
 from phi4_engine.loop.schedule import Piece, Schedule
@@ -53,6 +54,8 @@ class Answer:
     """The token that was drawn last; the cache does not have it yet."""
     siblings: Sequence[Answer] = ()
     """Further answers to the same prompt, which is read once for all of them."""
+    constraint: Constraint | None = None
+    """What its form allows next; None where it is free."""
 
     @property
     def request(self) -> str:
@@ -75,6 +78,8 @@ class Failed:
 
     id: str
     message: str
+    form: bool = False
+    """It is the form that the answer should have which cannot be followed any more."""
 
 
 class DecodeLoop:
@@ -217,8 +222,12 @@ class DecodeLoop:
         return self._draw(answer, scores)
 
     def _draw(self, answer: Answer, scores: NDArray[Any]) -> Token | Failed:
+        bound = answer.constraint
         try:
-            answer.last = answer.sampler.pick(answer.penalties.applied(scores))
+            changed = answer.penalties.applied(scores)
+            answer.last = answer.sampler.pick(changed if bound is None else bound.masked(changed))
+            if bound is not None:
+                bound.accept(answer.last)
         except ValueError as error:
             return self._fail(answer, error)
         answer.penalties.count(answer.last)
@@ -234,4 +243,4 @@ class DecodeLoop:
             self._reading = None
         self._decoding.pop(answer.id, None)
         self._rows.forget(answer.id)
-        return Failed(answer.id, str(error))
+        return Failed(answer.id, str(error), form=isinstance(error, GrammarError))
