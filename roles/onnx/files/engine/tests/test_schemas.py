@@ -192,6 +192,12 @@ def test_a_check_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - began < 10
 
 
+def test_a_host_that_has_no_process_left_is_busy() -> None:
+    refused = require(["/nonexistent/python"], 'start: "a"')
+    assert (refused.status, refused.code) == (503, "too_many_requests")
+    assert refused.headers["Retry-After"]
+
+
 def test_few_wait_for_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schemas, "WALL_SECONDS", 0.3)
 

@@ -38,7 +38,7 @@ class Schemas:
         name = hashlib.sha256(form.text.encode()).hexdigest()
         if name not in self._found:
             if self._waiting >= _WAITING:
-                raise not_serving("too many new schemas at once: try again", code="too_many_requests", retry_after=5)
+                raise _busy()
             self._waiting += 1
             try:
                 async with self._checking:
@@ -55,9 +55,12 @@ class Schemas:
     async def _check(self, form: Form) -> str | None:
         """What is wrong with it."""
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
+            )
+        except OSError as error:
+            raise _busy() from error
         try:
             async with asyncio.timeout(WALL_SECONDS):
                 said, _ = await process.communicate(form.text.encode())
@@ -83,3 +86,7 @@ class Schemas:
             )
         problem = found["error"]
         return None if problem is None else str(problem)
+
+
+def _busy() -> ApiError:
+    return not_serving("too many new schemas at once: try again", code="too_many_requests", retry_after=5)
