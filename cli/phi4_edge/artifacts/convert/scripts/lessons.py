@@ -217,11 +217,18 @@ def prompt(lesson: Lesson, rng: random.Random | None = None) -> str:
 
 
 def written(tools: tuple[Json, ...], rng: random.Random | None) -> str:
-    """The tools as JSON. Ours and vLLM keep the order and put spaces; Ollama has an order of its own, and none."""
+    """The tools as JSON, as one of the engines writes them, or as the template alone does.
+
+    onnxruntime-genai and vLLM keep the order and put spaces, and the former has single quotation marks in lists; Ollama
+    has an order of its own, and no spaces.
+    """
     if not tools:
         return ""
-    if rng is None or rng.random() < 0.6:
-        return json.dumps(list(tools), ensure_ascii=False)
+    plain, chance = json.dumps(list(tools), ensure_ascii=False), rng.random() if rng else 0.0
+    if chance < 0.35:
+        return plain
+    if chance < 0.7:
+        return re.sub(r'\["(\w+)"\]', r"['\1']", plain)
     ordered = [{**tool, "parameters": _go(tool["parameters"])} for tool in tools]
     return json.dumps(ordered, separators=(",", ":"), ensure_ascii=False)
 

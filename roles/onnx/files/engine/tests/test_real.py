@@ -84,7 +84,7 @@ def test_reasoning_answers(real: Engine) -> None:
 
 
 def test_health_answers_while_the_model_works(real: Engine) -> None:
-    stream = real.stream(LONG * 40, temperature=0)
+    stream = real.stream(LONG * 40 + ENDLESS, temperature=0)
     found = stream.events()
     for _ in range(10):
         assert real.get("/health").status == 200
@@ -93,7 +93,7 @@ def test_health_answers_while_the_model_works(real: Engine) -> None:
 
 
 def test_a_prompt_that_is_too_long_is_refused_while_another_is_answered(real: Engine) -> None:
-    stream = real.stream("Tell me about the sea.", temperature=0)
+    stream = real.stream(ENDLESS, temperature=0)
     found = stream.events()
     for _ in range(3):
         next(found)
