@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Where it is set, each of the many processes compiles our modules again.
 unexport PYTHONDONTWRITEBYTECODE
-# One store for demo and tests: the converter environment and the tiny model are made once.
+# One store for demo and tests: environments and models are made once.
 export PHI4_EDGE_STORE ?= $(CURDIR)/build/store
 # The engine is a project of its own, with an environment like the one it gets on a gateway.
 ENGINE := roles/onnx/files/engine
@@ -24,7 +24,7 @@ WITH_DOCKER := .ci/with-docker
 DEMO_LAB := demo
 DEMO_INVENTORY := build/demo/inventory.ini
 
-.PHONY: help setup host browser demo test tables webui-real check quick-tests lint ruff types yamllint ansible-lint format lock bench clean
+.PHONY: help setup host browser demo test tables webui-real check quick-tests lint ruff types yamllint ansible-lint format lock bench tiny-model clean
 help:
 	@echo "make demo    boot three lab gateways, provision them over SSH, ask each one, run again"
 	@echo "make test    set up and run every test"
@@ -34,6 +34,7 @@ help:
 	@echo "make lint    ruff, mypy --strict, ansible-lint (production), yamllint"
 	@echo "make bench   run the benchmarks and write docs/performance.md"
 	@echo "make lock    resolve and lock the dependencies again"
+	@echo "make tiny-model  teach the tiny model anew: after a change of its dialogues or of the converter's tools"
 
 host:
 	@.ci/host-setup
@@ -59,7 +60,7 @@ $(ENGINE_VENV)/.ready: $(ENGINE)/locks/$(PYTAG).txt requirements/engine-tests.lo
 setup: host $(VENV)/.ready
 
 demo: setup
-	@echo "==> Model: a tiny stand-in with random weights, made and converted by the real tools"
+	@echo "==> Model: a tiny stand-in that comes with the package, tied like the real one"
 	@$(BIN)/phi4-edge model tiny
 	@echo "==> Lab: three gateways with systemd, sshd and their own amount of RAM"
 	@$(WITH_DOCKER) $(BIN)/phi4-edge lab down --name $(DEMO_LAB)
@@ -67,7 +68,7 @@ demo: setup
 	@$(WITH_DOCKER) $(BIN)/phi4-edge lab up --name $(DEMO_LAB) --hosts 3 --inventory $(DEMO_INVENTORY)
 	@echo "==> Provision over SSH: a canary first, then wave by wave"
 	@$(BIN)/phi4-edge provision $(DEMO_INVENTORY) --yes --bake 5
-	@echo "==> Ask each gateway (random weights: expect words, not sense)"
+	@echo "==> Ask each gateway (the tiny model was taught a few dozen dialogues)"
 	@$(BIN)/phi4-edge ask $(DEMO_INVENTORY) "What can you do on a gateway?" --max-tokens 24
 	@echo "==> Provision again: nothing to do"
 	@$(BIN)/phi4-edge provision $(DEMO_INVENTORY) --yes
@@ -79,7 +80,7 @@ test: setup browser $(ENGINE_VENV)/.ready
 	@mkdir -p build
 	@$(WITH_DOCKER) $(BIN)/python -m tests.e2e.images >build/lab-images.log 2>&1 & images=$$!; \
 	  trap 'kill $$images 2>/dev/null || true' EXIT; set -e; \
-	  echo "==> Model for the tests: a tiny stand-in, made and converted by the real tools"; \
+	  echo "==> Model for the tests: a tiny stand-in that comes with the package"; \
 	  $(BIN)/phi4-edge model tiny; \
 	  echo "==> Tests of the engine"; \
 	  model=$$($(BIN)/python -c 'from phi4_edge.artifacts import Store; s = Store(); print(s.path(s.digest("tiny/onnx-int4")))'); \
@@ -148,6 +149,10 @@ BENCH ?=
 bench: setup
 	@$(BIN)/phi4-edge model tiny
 	@$(WITH_DOCKER) $(BIN)/python benchmarks/run.py $(BENCH); status=$$?; $(BIN)/python benchmarks/report.py; exit $$status
+
+# Two minutes of one core, and as long again for its exam as ONNX, GGUF and bf16; needs the converter environment.
+tiny-model: $(VENV)/.ready
+	@$(BIN)/python .ci/tiny-model
 
 # uv resolves; pip installs. Run after changing a dependency, then review the difference.
 UV := env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate

@@ -73,8 +73,13 @@ def test_remove_takes_it_away_once(run: Run, store: Store) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("fetch", "tiny"), 3, "'phi4-edge model tiny' makes it"),
-        (("fetch", "../../etc"), 3, "not fetched from a hub"),
+        (
+            ("fetch", "tiny/onnx-int4"),
+            3,
+            "the package has gguf-q4_0, onnx-published, safetensors of tiny, not onnx-int4",
+        ),
+        (("fetch", "tiny/gguf-q8_0"), 3, "is not made of 'library', needed safetensors"),
+        (("fetch", "../../etc"), 3, "is not in the catalog"),
         (("convert", "tiny", "--to", "gguf-q3_0"), 3, "not a conversion target"),
         (("convert", "phi-4-mini-instruct", "--to", "onnx-int4"), 3, "is not in"),
         (("convert", "phi-4-mini-instruct", "--to", "gguf-q4_K_M", "--from", "safetensors"), 3, "is not in"),

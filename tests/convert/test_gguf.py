@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.artifacts.convert import environment, gguf, llamacpp, prover, tiny
+from phi4_edge.artifacts.convert import environment, gguf, llamacpp, prover
 from phi4_edge.artifacts.convert.targets import convert
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
+from tests.convert import random_model
 
 pytestmark = pytest.mark.convert
 CATALOG = load_catalog()
@@ -62,7 +63,7 @@ def test_each_quantization_has_its_types_and_the_models_rope(
 ) -> None:
     monkeypatch.delenv(llamacpp.SETTING, raising=False)
     artifact = f"tiny/gguf-{kind}"
-    tiny.make(shared, CATALOG, to=f"gguf-{kind}")
+    random_model.make(shared, f"gguf-{kind}")
     assert [entry.path for entry in shared.verify(artifact).files] == ["model.gguf"]
     found = read(shared, artifact)
     config = json.loads((shared.path(shared.digest("tiny/safetensors")) / "config.json").read_text())
@@ -96,8 +97,8 @@ def test_the_same_checkpoint_gives_the_same_file_and_is_not_converted_twice(
 ) -> None:
     monkeypatch.delenv(llamacpp.SETTING, raising=False)
     steps: list[str] = []
-    first = tiny.make(shared, CATALOG, to="gguf-q4_0")
-    assert tiny.make(shared, CATALOG, lambda event: steps.append(event.step), "gguf-q4_0") == first
+    first = random_model.make(shared, "gguf-q4_0")
+    assert random_model.make(shared, "gguf-q4_0", lambda event: steps.append(event.step)) == first
     assert "converting" not in steps
     # In a store of its own: other tests, side by side with this one, need what the shared one holds.
     other = Store(tmp_path / "store")
@@ -106,14 +107,14 @@ def test_the_same_checkpoint_gives_the_same_file_and_is_not_converted_twice(
         (other.root / name).symlink_to(shared.root / name)
     shutil.copytree(shared.path(shared.digest("tiny/safetensors")), tmp_path / "store" / "checkpoint")
     other.adopt(tmp_path / "store" / "checkpoint", shared.manifest("tiny/safetensors"))
-    assert convert(other, CATALOG, "tiny", "gguf-q4_0") == first
+    assert convert(other, CATALOG, "tiny", "gguf-q4_0", source="safetensors") == first
     held = other.manifest("tiny/gguf-q4_0")
     assert held.parameters["llama_cpp"] == llamacpp.NAMED
     assert held.created_by["xllamacpp"] == "2026.10.11549"
 
 
 def test_a_file_that_does_not_load_is_not_kept(shared: Store, tmp_path: Path) -> None:
-    tiny.make(shared, CATALOG, to="gguf-q8_0")
+    random_model.make(shared, "gguf-q8_0")
     file = shared.path(shared.digest("tiny/gguf-q8_0")) / gguf.FILE
     (tmp_path / gguf.FILE).write_bytes(file.read_bytes()[:-1000])
     tester = prover.ensure(shared)
@@ -134,7 +135,7 @@ def test_the_copy_that_ollama_keeps_is_the_same_file(
 ) -> None:
     chosen = quantizer(shared)
     monkeypatch.delenv(llamacpp.SETTING, raising=False)
-    tiny.make(shared, CATALOG, to=f"gguf-{kind}")
+    random_model.make(shared, f"gguf-{kind}")
     artifact = shared.manifest(f"tiny/gguf-{kind}")
     made = shared.path(artifact.digest) / gguf.FILE
     llamacpp.quantize(chosen, made, tmp_path / "copy.gguf", "COPY", "tiny", lambda event: None)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts.convert import gguf, gguf_file, library, prover, tiny
+from phi4_edge.artifacts.convert import gguf, gguf_file, library, prover
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.catalog.model import Architecture
-from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
+from tests.convert import random_model
 from tests.unit.artifacts.convert.published_gguf import catalog, publish
 from tests.unit.artifacts.images.standin_registry import serving
 
@@ -22,7 +22,7 @@ VARIANT = "gguf-q8_0"
 def test_a_converted_file_passes_as_a_published_one(
     shared: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny.make(shared, load_catalog(), to=VARIANT)
+    random_model.make(shared, VARIANT)
     path = shared.path(shared.digest(f"tiny/{VARIANT}")) / gguf.FILE
     raw, header = path.read_bytes(), gguf_file.read(path)
     assert header.in_copy_order

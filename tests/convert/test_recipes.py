@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts.convert import environment, onnx, tiny
+from phi4_edge.artifacts.convert import environment, onnx
 from phi4_edge.artifacts.convert.environment import Converter
 from phi4_edge.artifacts.convert.worker import SOURCE
 from phi4_edge.artifacts.convert.worker import environment as surroundings
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
+from tests.convert import random_model
 from tests.convert.answers import generate
 
 pytestmark = pytest.mark.convert
@@ -112,7 +113,7 @@ def test_logits_of_the_last_token_alone_change_no_answer(
 @pytest.mark.parametrize("to", [name for name, recipe in RECIPES.items() if recipe.on_request])
 def test_a_recipe_makes_what_it_says(converter: Converter, shared: Store, to: str) -> None:
     recipe, steps = RECIPES[to], list[str]()
-    tiny.make(shared, CATALOG, to=to)
+    random_model.make(shared, to)
     made = shared.verify(f"tiny/{to}")
     assert made.parameters["block_size"] == recipe.block_size
     assert made.parameters.get("algo_config", "default") == recipe.method
@@ -122,7 +123,7 @@ def test_a_recipe_makes_what_it_says(converter: Converter, shared: Store, to: st
     assert found["MatMulNBits"] == found["GatherBlockQuantized"] == [recipe.block_size, 4, inputs]
     texts = [answer["text"] for answer in generate(converter, folder, *PROMPTS)]
     assert len(set(texts)) == len(PROMPTS)
-    tiny.make(shared, CATALOG, lambda event: steps.append(event.step), to)
+    random_model.make(shared, to, lambda event: steps.append(event.step))
     assert steps == ["checking the checkpoint"]
 
 

@@ -14,7 +14,6 @@ from phi4_edge.artifacts import delivery
 from phi4_edge.artifacts.convert import environment, tie
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.core.plan.model import PlannedModel
-from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
 from tests.convert import published
 from tests.unit.artifacts.convert.test_worker import FakeContent, plan
@@ -22,7 +21,6 @@ from tests.unit.artifacts.fetch.standin_hub import StandinHub
 from tests.unit.artifacts.sample import catalog_publishing
 
 pytestmark = pytest.mark.convert
-CATALOG = load_catalog()
 MODEL = "phi-4-mini-instruct"
 ONNX = f"{MODEL}/onnx-int4"
 TOKENS = """

@@ -1,4 +1,4 @@
-"""The real converter on the tiny model."""
+"""The real converter on the tiny model of random weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from phi4_edge.artifacts.convert import process, tiny
+from phi4_edge.artifacts.convert import process
 from phi4_edge.artifacts.convert.environment import Converter
 from phi4_edge.artifacts.convert.targets import convert
 from phi4_edge.artifacts.store import manifest
@@ -24,21 +24,12 @@ from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import load_catalog
 from phi4_edge.errors import ArtifactError
+from tests.convert import random_model
 from tests.convert.answers import generate
 
 pytestmark = pytest.mark.convert
 CATALOG = load_catalog()
 ONNX, CHECKPOINT = "tiny/onnx-int4", "tiny/safetensors"
-
-
-@pytest.fixture
-def fresh(shared: Store, tmp_path: Path) -> Store:
-    """An empty store with the session's converter environment."""
-    root = tmp_path / "fresh"
-    root.mkdir()
-    for name in ("environments", "locks"):  # who makes one is waited for
-        (root / name).symlink_to(shared.root / name)
-    return Store(root)
 
 
 def leftovers(store: Store) -> list[str]:
@@ -87,14 +78,14 @@ def test_it_answers_each_prompt_differently_and_as_long_as_asked(shared: Store, 
 
 
 def test_the_same_tools_make_the_same_model(shared: Store, fresh: Store) -> None:
-    assert tiny.make(fresh, CATALOG) == shared.digest(ONNX)
+    assert random_model.make(fresh) == shared.digest(ONNX)
     assert fresh.digest(CHECKPOINT) == shared.digest(CHECKPOINT)
     assert leftovers(fresh) == []
 
 
 def test_what_is_there_is_not_made_again(shared: Store) -> None:
     steps: list[str] = []
-    tiny.make(shared, CATALOG, lambda event: steps.append(event.step))
+    random_model.make(shared, progress=lambda event: steps.append(event.step))
     assert steps == ["checking the checkpoint"]
 
 
@@ -116,7 +107,7 @@ def test_a_model_that_converts_but_does_not_generate_is_thrown_away(shared: Stor
     content[8 + header + start : 8 + header + end] = b"\xc0\x7f" * ((end - start) // 2)  # bf16 NaN
     checkpoint_with(shared, fresh, "model.safetensors", bytes(content))
     with pytest.raises(ArtifactError, match=r"(?s)does not generate, so it was thrown away.*not finite"):
-        convert(fresh, CATALOG, "tiny", "onnx-int4")
+        convert(fresh, CATALOG, "tiny", "onnx-int4", source="safetensors")
     assert list(fresh.digests()) == [CHECKPOINT]
     assert leftovers(fresh) == []
 
@@ -133,15 +124,16 @@ def test_a_checkpoint_that_is_no_good_says_why(
 ) -> None:
     checkpoint_with(shared, fresh, name, content)
     with pytest.raises(ArtifactError, match=message):
-        convert(fresh, CATALOG, "tiny", "onnx-int4")
+        convert(fresh, CATALOG, "tiny", "onnx-int4", source="safetensors")
     assert list(fresh.digests()) == [CHECKPOINT]
     assert leftovers(fresh) == []
 
 
 @contextmanager
 def converting(store: Store) -> Iterator[subprocess.Popen[str]]:
-    """`phi4-edge model tiny` as a user's process, at the moment when the builder runs."""
-    command = [sys.executable, "-m", "phi4_edge", "model", "tiny"]
+    """A conversion as a user's process, at the moment when the builder runs."""
+    words = ["convert", "tiny", "--to", "onnx-int4", "--from", "safetensors"]
+    command = [sys.executable, "-m", "phi4_edge", "model", *words]
     environ = {**os.environ, "PHI4_EDGE_STORE": str(store.root)}
     with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
@@ -168,6 +160,7 @@ def workers(store: Store) -> list[str]:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
 def test_a_conversion_that_is_killed_leaves_no_half_artifact(fresh: Store, number: signal.Signals, code: int) -> None:
+    random_model.make(fresh, "safetensors")
     with converting(fresh) as running:
         time.sleep(1)
         running.send_signal(number)
@@ -179,7 +172,7 @@ def test_a_conversion_that_is_killed_leaves_no_half_artifact(fresh: Store, numbe
     assert workers(fresh) == []
     assert list(fresh.digests()) == [CHECKPOINT]
     if number == signal.SIGKILL:  # nobody could tidy up: the next run does
-        tiny.make(fresh, CATALOG)
+        random_model.make(fresh)
         assert fresh.damage(ONNX) == ()
     assert leftovers(fresh) == []
 

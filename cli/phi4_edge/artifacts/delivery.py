@@ -143,22 +143,22 @@ def _artifact(
 
 
 def _make(store: Store, catalog: Catalog, artifact: str, progress: Progress) -> list[str]:
-    from phi4_edge.artifacts.convert import library, targets, tiny
+    from phi4_edge.artifacts.convert import library, targets
     from phi4_edge.artifacts.convert.worker import SOURCE
     from phi4_edge.artifacts.fetch import model as fetch_model
-    from phi4_edge.artifacts.fetch import ollama
+    from phi4_edge.artifacts.fetch import ollama, packaged
 
     if ollama.is_release(artifact):
         ollama.ensure(store, catalog, artifact, progress)
         return [artifact]
     model, _, variant = artifact.partition("/")
-    if model == tiny.MODEL:
-        tiny.make(store, catalog, progress, variant)
-        return [artifact]
     if variant.startswith(SOURCE):
         fetch_model.fetch(store, catalog, model, progress, variant)
         return [artifact]
     chosen = targets.source_of(store, catalog, model, variant)
+    if chosen == packaged.NAME:
+        targets.convert(store, catalog, model, variant, progress, chosen)
+        return [artifact]
     if chosen != library.NAME:
         return _converted(store, catalog, artifact, chosen, progress)
     try:

@@ -44,8 +44,9 @@ def fetch(model: str) -> None:
     interrupted fetch resumes where it stopped. HF_ENDPOINT selects a mirror.
 
     MODEL/gguf-q4_K_M and MODEL/gguf-q8_0 are fetched from Ollama's library, ready to serve;
-    PHI4_EDGE_OLLAMA_REGISTRY selects a mirror for those. MODEL may also be a release archive of Ollama,
-    ollama/VERSION-ARCHITECTURE-FLAVOUR; PHI4_EDGE_OLLAMA_URL selects a mirror for those.
+    PHI4_EDGE_OLLAMA_REGISTRY selects a mirror for those. What there is of `tiny` comes with this package. MODEL may
+    also be a release archive of Ollama, ollama/VERSION-ARCHITECTURE-FLAVOUR; PHI4_EDGE_OLLAMA_URL selects a mirror for
+    those.
 
     \b
     Examples:
@@ -53,8 +54,9 @@ def fetch(model: str) -> None:
       phi4-edge model fetch phi-4-mini-instruct
       phi4-edge model fetch phi-4-mini-instruct/gguf-q4_K_M
       phi4-edge model fetch ollama/0.35.0-x86_64-cpu
+      phi4-edge model fetch tiny/onnx-published
     """
-    from phi4_edge.artifacts.convert import gguf, library, targets
+    from phi4_edge.artifacts.convert import gguf, targets
     from phi4_edge.artifacts.fetch import ollama
     from phi4_edge.artifacts.fetch.model import VARIANT
     from phi4_edge.artifacts.fetch.model import fetch as run
@@ -64,7 +66,7 @@ def fetch(model: str) -> None:
         return
     name, _, variant = model.partition("/")
     if variant.startswith(gguf.PREFIX):
-        _make(model, lambda store, catalog, tell: targets.convert(store, catalog, name, variant, tell, library.NAME))
+        _make(model, lambda store, catalog, tell: targets.fetch(store, catalog, name, variant, tell))
         return
     wanted = variant or VARIANT
     _make(f"{name}/{wanted}", lambda store, catalog, tell: run(store, catalog, name, tell, wanted))
@@ -134,12 +136,14 @@ def convert(model: str, to: str, source: str) -> None:
     _make(f"{model}/{to}", lambda store, catalog, tell: run(store, catalog, model, to, tell, source))
 
 
-@command.command("tiny", short_help="Make the tiny stand-in model.")
-@click.option("--to", default="onnx-int4", show_default=True, metavar="TARGET", help="What to convert it to.")
+@command.command("tiny", short_help="Have the tiny stand-in model in the store.")
+@click.option("--to", default="onnx-int4", show_default=True, metavar="TARGET", help="What to have of it.")
 def tiny(to: str) -> None:
-    """Make the tiny stand-in model: random weights in the real architecture, through the real tools.
+    """Have the tiny stand-in model in the store: the real architecture, and a few dozen dialogues that it was taught.
 
-    It writes nonsense. For the lab and for tests: `phi4_model: tiny` in the inventory selects it.
+    It comes with this package and goes the way of the real model: onnx-int4 is tied, gguf-q4_0 and safetensors are
+    taken as they are, without PyTorch; other quantizations are converted. For the lab and for tests: `phi4_model: tiny`
+    in the inventory selects it.
     """
     from phi4_edge.artifacts.convert.tiny import MODEL, make
 

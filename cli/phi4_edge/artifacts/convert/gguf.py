@@ -16,6 +16,7 @@ from typing import Any
 from phi4_edge.artifacts.convert import environment, llamacpp, origin, prover
 from phi4_edge.artifacts.convert.llamacpp import Quantizer
 from phi4_edge.artifacts.convert.worker import SOURCE, parameter_count, run_worker
+from phi4_edge.artifacts.fetch import packaged
 from phi4_edge.artifacts.store import manifest, resources
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
@@ -42,7 +43,7 @@ class _Job:
     target: str
     kind: str
     model: str
-    generated: bool
+    ours: bool
     quantizer: Quantizer | None
 
 
@@ -62,8 +63,8 @@ def build(store: Store, catalog: Catalog, model_id: str, target: str, progress: 
     per = DISK_PER_PARAMETER + (INTERMEDIATE_PER_PARAMETER if needs_tool else 0)
     resources.require_disk(store.root, int(DISK_BASE + per * count), f"converting {model_id} to {target}")
     quantizer = llamacpp.quantizer(store, catalog, progress) if needs_tool else None
-    generated = catalog.models[model_id].source.get("kind") == "generated"
-    job = _Job(target, kind, model_id, generated, quantizer)
+    ours = catalog.models[model_id].source.get("kind") == packaged.KIND
+    job = _Job(target, kind, model_id, ours, quantizer)
     with store.workspace("gguf") as work:
         output = work / "output"
         output.mkdir()
@@ -90,7 +91,7 @@ def _write(store: Store, job: _Job, source: Path, output: Path, work: Path, prog
         "type": job.kind if job.quantizer is None else "bf16",
         "name": job.model,
         # The stand-in's tokenizer splits as GPT-2's does; published ones are known to llama.cpp by their hash.
-        "pretokenizer": "gpt-2" if job.generated else "",
+        "pretokenizer": "gpt-2" if job.ours else "",
     }
     progress(Event(job.target, "converting"))
     failed = f"llama.cpp's converter could not convert {job.model} to {job.target}"

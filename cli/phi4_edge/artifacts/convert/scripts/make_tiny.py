@@ -156,8 +156,13 @@ def weights(tokenizer: Tokenizer, seed: int) -> dict[str, torch.Tensor]:
 
 def write(output: Path, seed: int, text: str) -> None:
     """Write the checkpoint folder as a hub repository has it."""
-    output.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(text)
+    save(output, tokenizer, weights(tokenizer, seed))
+
+
+def save(output: Path, tokenizer: Tokenizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Write these weights with tokenizer and settings as a hub repository has them."""
+    output.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(output / "tokenizer.json"))
     tokenizer_config = {
         "tokenizer_class": "GPT2Tokenizer",
@@ -178,7 +183,7 @@ def write(output: Path, seed: int, text: str) -> None:
     }
     for name, document in documents.items():
         (output / name).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    save_file(weights(tokenizer, seed), output / "model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, output / "model.safetensors", metadata={"format": "pt"})
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,31 @@ import numpy as np
 import onnxruntime_genai as og
 
 
+def endless(directory: Path, folder: Path) -> Path:
+    """The model of `directory` in `folder`, where only a token that is never said ends an answer.
+
+    The loop too goes on behind an end, until somebody stops it.
+    """
+    for file in directory.iterdir():
+        (folder / file.name).symlink_to(file.absolute())
+    path = folder / "genai_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["model"]["eos_token_id"] = config["model"]["vocab_size"] - 1
+    path.unlink()
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
 class Reference:
     """A model as onnxruntime-genai runs it, with the same threads."""
 
     def __init__(self, directory: Path, *, context_length: int, threads: int) -> None:
         session = {"intra_op_num_threads": threads, "session.intra_op.allow_spinning": "0"}
-        config = og.Config(str(directory))
-        config.clear_providers()
-        config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
-        self._model = og.Model(config)
+        with tempfile.TemporaryDirectory() as folder:
+            config = og.Config(str(endless(directory, Path(folder))))
+            config.clear_providers()
+            config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
+            self._model = og.Model(config)
         self._context_length = context_length
 
     def generator(self) -> Any:
