@@ -6,13 +6,13 @@ import concurrent.futures
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jsonschema_rs
 import pytest
 from client import Engine, healthy
 from openai import OpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from schema_table import USUAL, closed
 from shapes import events
 
@@ -116,7 +116,8 @@ class City(BaseModel):
 
 
 class Trip(BaseModel):
-    stops: list[City]
+    # Without a bound a model that was taught to repeat itself does so up to the limit.
+    stops: Annotated[list[City], Field(max_length=3)]
     back: bool
 
 

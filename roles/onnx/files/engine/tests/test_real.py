@@ -114,13 +114,14 @@ def test_every_slider_of_open_webui_is_taken(real: Engine) -> None:
         {"presence_penalty": 2},
         {"repeat_penalty": 2},
         {"repetition_penalty": 2},
-        {"temperature": 2, "top_k": 5},
-        {"temperature": 2, "min_p": 0.5},
-        {"temperature": 2, "top_p": 0.2},
+        {"top_k": 5},
+        {"min_p": 0.5},
+        {"top_p": 0.2},
     ],
 )
 def test_each_slider_changes_a_long_answer(real: Engine, moved: dict[str, float]) -> None:
-    plain = {"temperature": moved.get("temperature", 0), "seed": 1}
+    # Of what it was taught the tiny model is so sure that no slider shows: drawn wide, it says something else.
+    plain = {"temperature": 2, "seed": 1}
     one, other = text(real, "Tell me more.", 64, **plain), text(real, "Tell me more.", 64, **{**plain, **moved})
     assert one != other
 
