@@ -102,6 +102,8 @@ def test_verify_is_green_for_every_engine(site: Site) -> None:
     assert {host["host"] for host in document["hosts"]} == set(site.names)
     for host in document["hosts"]:
         assert all(answer["answered"] for answer in host["answers"]), host
+    counts = document["counts"]
+    assert counts["well_formed"] == counts["tool_calls"] == 2 * len(site.names), document
 
 
 def test_status_and_ask_know_every_engine(site: Site) -> None:
