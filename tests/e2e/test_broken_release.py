@@ -23,7 +23,7 @@ pytestmark = pytest.mark.e2e
 
 MODEL = "tiny/onnx-int4"
 CANARY, BEYOND = "gw1", ("gw2", "gw3")
-SERVE = "        server.run(chosen, worker_command(), channels)\n"
+SERVE = "        server.run(chosen, worker_command(), [channel.dup() for channel in channels])\n"
 CHAT = "    async def chat_completions(self, request: Request) -> Response:\n"
 # File of the engine, a place in it, and what a bad version has there.
 BROKEN = {
