@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from phi4_edge.lab import faults
-from tests.e2e.fleet import Fleet, Fleets, rows
+from tests.e2e.fleet import POLL_SECONDS, Fleet, Fleets, rows
 from tests.e2e.gateway import ALL_AT_ONCE, Gateway, run_processes
 
 pytestmark = pytest.mark.e2e
@@ -131,7 +131,7 @@ def taken_over(pair: Fleet, first: str, process: subprocess.Popen[str]) -> float
     """When somebody else got the lock."""
     while holder(pair) == first:
         assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.1)
+        time.sleep(POLL_SECONDS)
     return time.monotonic()
 
 
