@@ -40,8 +40,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         told = [f"role {role}: {message}" for role, messages in wrong.items() for message in messages]
         if told:
             return {"changed": False, "failed": True, "msg": "Validation of arguments failed:\n" + "\n".join(told)}
-        done = {"changed": False, "msg": "What is set for the roles is as they specify it"}
-        return {**done, "settings_alone": settings_alone(plan) and not self._task.check_mode} if plan else done
+        alone = bool(plan) and settings_alone(plan) and not self._task.check_mode
+        return {"changed": False, "msg": "What is set for the roles is as they specify it", "settings_alone": alone}
 
     def _options(self, role: str) -> dict[str, Any]:
         """The options of the role's main entry point."""

@@ -43,7 +43,9 @@ msg:
   returned: always
   type: str
 settings_alone:
-  description: Whether the plan changes nothing but settings, so that nothing is to be delivered; false in check mode.
-  returned: with a plan
+  description:
+    - Whether the plan changes nothing but settings, so that nothing is to be delivered; false in check mode and without
+      a plan.
+  returned: success
   type: bool
 """

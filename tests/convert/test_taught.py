@@ -25,7 +25,7 @@ def test_it_is_tied_without_pytorch_and_answers_word_for_word(store: Store, tmp_
     digest = tiny.make(store, load_catalog(), lambda event: steps.append(event.step))
     assert steps[0] == "copying from the package" and "tying" in steps and "answered" in steps
     assert store.manifest("tiny/onnx-int4").source["artifact"] == "tiny/onnx-published"
-    found = exam.examine(onnx_prover.ensure(store), "onnx", store.path(digest), tmp_path, exam.questions())
+    found = exam.examine(onnx_prover.ensure(store), "tied", store.path(digest), tmp_path, exam.questions())
     assert found.right >= taught.PASS * found.asked, found.wrong[:10]
 
 

@@ -236,9 +236,12 @@ class _Counter:
                 time.sleep(0.1)  # out of file descriptors, most likely
                 continue
             thread = threading.Thread(target=self._serve, args=(line,), daemon=True)
-            with self._guard:
+            with self._guard:  # whoever ends them all finds none that has not begun, and none comes later
+                if self._ended:
+                    line.close()
+                    return
+                thread.start()
                 self._lines[line] = thread
-            thread.start()
 
     def _serve(self, line: socket.socket) -> None:
         try:

@@ -95,8 +95,9 @@ class _Crew(Generic[Item, Result]):
         self._threads: list[threading.Thread] = []
 
     def hire(self) -> None:
-        self._threads.append(threading.Thread(target=self._run, name=f"host-{len(self._threads)}", daemon=True))
-        self._threads[-1].start()
+        thread = threading.Thread(target=self._run, name=f"host-{len(self._threads)}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def dismiss(self) -> None:
         self._todo.clear()

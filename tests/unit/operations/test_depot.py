@@ -171,6 +171,26 @@ def test_afterwards_nothing_is_left(tmp_path: Path, source: Path) -> None:
         time.sleep(0.01)
 
 
+def test_a_task_that_asks_as_it_ends_is_ended_too(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(threading.Thread):
+        def start(self) -> None:
+            time.sleep(0.3)
+            super().start()
+
+    before = threading.active_count()
+    with depot.opened(tmp_path / "store", [Host("near", vars=HERE)], frozenset({source})) as made:
+        monkeypatch.setattr(threading, "Thread", Late)
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(made[1])
+            time.sleep(0.1)  # it is accepted, and its thread has not begun
+    end = time.monotonic() + 5
+    while threading.active_count() > before:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_where_no_socket_can_be_the_run_goes_on_without(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

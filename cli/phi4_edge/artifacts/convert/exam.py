@@ -13,7 +13,7 @@ from phi4_edge.artifacts.convert.environment import Converter
 from phi4_edge.artifacts.convert.scripts import lessons
 from phi4_edge.artifacts.convert.worker import run_worker
 
-FORMS = ("onnx", "gguf", "torch")
+FORMS = ("tied", "gguf", "torch")
 _SCRIPTS = Path(__file__).with_name("scripts")
 # Not that of the training: other values in the questions.
 _SEED = 1_000_003

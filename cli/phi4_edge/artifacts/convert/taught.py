@@ -122,7 +122,7 @@ def _examined(store: Store, converter: Converter, work: Path, progress: Progress
     tied, asked = work / "tied", exam.questions()
     tie.tie(_folder(store, PUBLISHED), tied, f"{tiny.MODEL}/onnx-int4", progress)
     taken = {
-        "onnx": (onnx_prover.ensure(store, progress), tied),
+        "tied": (onnx_prover.ensure(store, progress), tied),
         "gguf": (prover.ensure(store, progress), _folder(store, GGUF) / FILE),
         "torch": (converter, _folder(store, SOURCE)),
     }

@@ -243,9 +243,9 @@ class Course:
     def _begin(self, parts: Sequence[Part], call: Call) -> None:
         for part in parts:
             thread = threading.Thread(target=self._work, args=(part, call), daemon=True)
+            thread.start()
             self._threads.append(thread)
             self._open += 1
-            thread.start()
 
     def _work(self, part: Part, call: Call) -> None:
         try:

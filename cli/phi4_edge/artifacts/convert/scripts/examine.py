@@ -104,7 +104,7 @@ def right(answer: str, question: dict[str, Any]) -> bool:
 
 def main(arguments: dict[str, Any]) -> None:
     """Ask every question."""
-    ask = {"onnx": onnx, "gguf": gguf, "torch": torch}[arguments["form"]](Path(arguments["model"]))
+    ask = {"tied": onnx, "gguf": gguf, "torch": torch}[arguments["form"]](Path(arguments["model"]))
     wrong = []
     for question in json.loads(Path(arguments["questions"]).read_text(encoding="utf-8")):
         answer = ask(question["prompt"])
