@@ -49,7 +49,7 @@ def inventory(lab: Lab) -> str:
         "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_ssh_private_key_file": str(lab.key),
         "ansible_ssh_common_args": shlex.join(ssh_options(lab.known_hosts)),
-        # The small random model: it has the real architecture and says nothing sensible.
+        # The small model that comes with the package: it has the real architecture, and was taught a few answers.
         "phi4_model": "tiny",
         # A model of this size has shown within a second whether it stays up.
         "phi4_stability_seconds": "1",

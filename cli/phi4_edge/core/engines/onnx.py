@@ -20,7 +20,7 @@ _QUIET = Variable("ORT_DISABLE_TELEMETRY", "1", "onnxruntime reports to its make
 
 # An answer of which nobody said how long it may be keeps others waiting no longer than this.
 ANSWER_TOKENS = 1024
-# Four at a time get two and a half times the tokens of one; more gain little on a CPU.
+# Four at a time get more than twice the tokens of one (benchmarks/decode_loop.py); more gain little on a CPU.
 STREAMS = 4
 # Those that are there only where the inventory says something: variable, and what it says there.
 _GIVEN: Mapping[str, tuple[str, Callable[[Any], str]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,8 +66,8 @@ def test_what_the_store_has_from_elsewhere_is_replaced(package: Path, store: Sto
         (lambda folder: (folder / manifest.NAME).write_text("{}"), "not a manifest of format"),
     ],
 )
-def test_a_damaged_package_is_refused(package: Path, store: Store, damage: object, told: str) -> None:
-    damage(package)  # type: ignore[operator]
+def test_a_damaged_package_is_refused(package: Path, store: Store, damage: Callable[[Path], object], told: str) -> None:
+    damage(package)
     with pytest.raises(ArtifactError, match=told):
         packaged.fetch(store, CATALOG.models["tiny"], VARIANT)
     assert store.digests() == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from client import Answer, Engine
+from client import Answer, Engine, Stream
 
 TOOL = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}}
 
@@ -18,6 +18,25 @@ def script(*say: str, **fields: Any) -> str:
 def shown(answer: Answer) -> Any:
     """The messages that reached the model: the fake answers plain text with them."""
     return json.loads(answer.json()["choices"][0]["message"]["content"])
+
+
+def given(engine: Engine, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The object of an answer that is none of an error."""
+    answer = engine.post(path, body)
+    assert answer.status == 200, answer.body
+    found = answer.json()
+    assert isinstance(found, dict)
+    return found
+
+
+def streamed(engine: Engine, path: str, body: dict[str, Any]) -> list[Any]:
+    """The events of a whole stream."""
+    stream = Stream(engine.port, {**body, "stream": True}, path)
+    try:
+        assert stream.response.status == 200
+        return list(stream.events())
+    finally:
+        stream.close()
 
 
 def error(answer: Answer) -> dict[str, Any]:

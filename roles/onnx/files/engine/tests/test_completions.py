@@ -6,28 +6,19 @@ import json
 from typing import Any
 
 import pytest
-from client import Engine, Stream
+from client import Engine
 from openai import OpenAI
-from shapes import error, script
+from shapes import error, given, script, streamed
 
 HI = script("Hé", " STO", "P", "<|end|>")
 
 
 def complete(engine: Engine, prompt: Any, **fields: Any) -> dict[str, Any]:
-    answer = engine.post("/v1/completions", {"prompt": prompt, **fields})
-    assert answer.status == 200, answer.body
-    found = answer.json()
-    assert isinstance(found, dict)
-    return found
+    return given(engine, "/v1/completions", {"prompt": prompt, **fields})
 
 
 def chunks(engine: Engine, prompt: Any, **fields: Any) -> list[Any]:
-    stream = Stream(engine.port, {"prompt": prompt, "stream": True, **fields}, "/v1/completions")
-    try:
-        assert stream.response.status == 200
-        return list(stream.events())
-    finally:
-        stream.close()
+    return streamed(engine, "/v1/completions", {"prompt": prompt, **fields})
 
 
 def test_a_completion_has_the_shape_of_openai(engine: Engine) -> None:

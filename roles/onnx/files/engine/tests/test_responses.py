@@ -6,30 +6,21 @@ import json
 from typing import Any
 
 import pytest
-from client import Engine, Stream
+from client import Engine
 from conftest import StartEngine
 from openai import OpenAI
-from shapes import error, script
+from shapes import error, given, script, streamed
 
-ADD = {"type": "function", "name": "add", "description": "Adds.", "parameters": {"type": "object"}}
+ADD: Any = {"type": "function", "name": "add", "description": "Adds.", "parameters": {"type": "object"}}
 CALL = '[{"name":"add","arguments":{"a":1}},{"name":"add","arguments":{}}]'
 
 
 def respond(engine: Engine, said: Any, **fields: Any) -> dict[str, Any]:
-    answer = engine.post("/v1/responses", {"input": said, **fields})
-    assert answer.status == 200, answer.body
-    found = answer.json()
-    assert isinstance(found, dict)
-    return found
+    return given(engine, "/v1/responses", {"input": said, **fields})
 
 
 def events(engine: Engine, said: Any, **fields: Any) -> list[Any]:
-    stream = Stream(engine.port, {"input": said, "stream": True, **fields}, "/v1/responses")
-    try:
-        assert stream.response.status == 200
-        found = list(stream.events())
-    finally:
-        stream.close()
+    found = streamed(engine, "/v1/responses", {"input": said, **fields})
     assert [event["sequence_number"] for event in found] == list(range(len(found)))
     return found
 
@@ -196,7 +187,7 @@ def test_openais_client_asks_for_responses(engine: Engine) -> None:
         made = client.responses.create(model="phi-4-mini-instruct", input=script("Hé", "<|end|>"))
         assert (made.output_text, made.status) == ("Hé", "completed")
         said = script("Hé", "<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>")
-        with client.responses.stream(model="phi-4-mini-instruct", input=said, tools=[ADD]) as stream:  # type: ignore[list-item]
+        with client.responses.stream(model="phi-4-mini-instruct", input=said, tools=[ADD]) as stream:
             texts = [event.delta for event in stream if event.type == "response.output_text.delta"]
             final = stream.get_final_response()
         assert "".join(texts) == final.output_text == "Hé"

@@ -8,14 +8,17 @@ import pytest
 
 from phi4_engine.wire import (
     Command,
+    Compiled,
     Event,
     Finished,
+    Form,
     Job,
     Refused,
     Sampling,
     Spelt,
     Text,
     Tokenized,
+    TokenLogprob,
     decode_command,
     decode_event,
     encode_command,
@@ -32,6 +35,7 @@ JOB = Job("a", ({"role": "user", "content": "é"},), 7, SAMPLING, ("x", "\n"), (
         Command("generate", "a", JOB),
         Command("encode", "b", Job("b")),
         Command("spell", "c", tokens=(1, 2)),
+        Command("compile", "d", Job("d", form=Form('start: calls\ncalls: "é"', ("tools", "tools[0]"), lazy=True))),
         Command("ping"),
     ],
 )
@@ -41,13 +45,14 @@ def test_a_command_arrives_as_it_was(command: Command) -> None:
     assert decode_command(line) == command
 
 
-ENTRY = {"token": "\u2028", "logprob": -0.5, "bytes": [226, 128, 168], "top_logprobs": []}
+ENTRY: TokenLogprob = {"token": "\u2028", "logprob": -0.5, "bytes": [226, 128, 168], "top_logprobs": []}
 
 
 @pytest.mark.parametrize(
     "event",
     [
-        Text("a", "é\n", 3, [ENTRY], 2),  # type: ignore[list-item]
+        Text("a", "é\n", 3, [ENTRY], 2),
+        Compiled("a"),
         Finished("a", "length", 9, None, 4, 2, last=False),
         Tokenized("a", [2, 1], [[1, 2], [3]]),
         Spelt("a", "xy", ["x", "y"]),
