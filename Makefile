@@ -28,7 +28,7 @@ DEMO_INVENTORY := build/demo/inventory.ini
 help:
 	@echo "make demo    boot three lab gateways, provision them over SSH, ask each one, run again"
 	@echo "make test    set up and run every test"
-	@echo "make check   before every push, three minutes: lint without ansible-lint, the unit tests, those of the command line"
+	@echo "make check   before every push, four minutes: lint without ansible-lint, the unit tests, those of the command line"
 	@echo "make tables  every row of the long tables, every scenario of Molecule; make test runs a part of them"
 	@echo "make webui-real  install the real Open WebUI (2 GB) and ask it questions in a browser"
 	@echo "make lint    ruff, mypy --strict, ansible-lint (production), yamllint"
