@@ -116,6 +116,7 @@ class Depot:
                         self.sent[host.name] = self.sent.get(host.name, 0) + grant.sent
         finally:
             self.seeds.receiving.end(host.name, wanted.source)
+        _say(file, {})  # the last word: its token has ended and its bytes are counted when the task hears it
 
     def _offer(self, file: BufferedRWPair, wanted: Wanted, grant: Grant) -> None:
         """One way after the other is opened, until the task has what it wants or there is no other."""
@@ -132,14 +133,12 @@ class Depot:
                 except (UnreachableError, OSError) as error:
                     found = {**asked, "next": str(error)}
                 if not found or found.get("done"):
-                    _say(file, {})
                     return
                 asked = found
                 if int(asked.get("received", 0)) <= before:
                     break
             why = clean(str(asked["next"]), 400)
             self.told.append(f"{wanted.host.name}: {wanted.name} does not come over {way.by} ({why}); {following}")
-        _say(file, {})
 
     def ways(self, wanted: Wanted, grant: Grant) -> Iterator[Way]:
         """How a host may get what it wants, the best first."""

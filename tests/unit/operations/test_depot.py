@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -101,6 +102,25 @@ def test_a_host_gets_the_bytes_and_its_token_ends_with_the_task(opened: tuple[De
     assert list(opened[0].told) == []
     assert side.get(side.asked[0]) == b""
     assert side.statuses == [206, 403]
+
+
+def test_a_task_hears_the_last_word_when_its_token_has_ended(
+    opened: tuple[Depot, str], source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = opened[0].server
+    granted = server.granted
+
+    @contextlib.contextmanager
+    def slow(*args: Any) -> Iterator[Any]:
+        with granted(*args) as grant:
+            yield grant
+            time.sleep(0.3)
+
+    monkeypatch.setattr(server, "granted", slow)
+    side = HostSide()
+    assert carry(opened, "near", side, source) is True
+    assert opened[0].sent == {"near": len(DATA)}
+    assert side.get(side.asked[0]) == b""
 
 
 def test_a_way_that_gives_nothing_is_told_and_the_next_one_taken(opened: tuple[Depot, str], source: Path) -> None:
