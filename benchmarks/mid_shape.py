@@ -24,7 +24,9 @@ import onnx
 SCRIPTS = Path(make_tiny.__file__).parent
 WORDS, VOCABULARY, BLOCKS = 2000, 200_064, 96
 SHAPE = {"HIDDEN": 3072, "LAYERS": 4, "HEADS": 24, "KV_HEADS": 8, "HEAD_DIM": 128, "FFN": 8192, "LONG_CONTEXT": 131072}
-OPTIONS = {"accuracy_level": 4, "block_size": 32, "shared_embeddings": "true", "hf_token": "false"}
+OPTIONS = {
+    "accuracy_level": 4, "block_size": 32, "shared_embeddings": "true", "prune_lm_head": "true", "hf_token": "false",
+}  # fmt: skip
 TIED, SCALES = "lm_head.MatMul.weight_Q4", "lm_head.MatMul.weight_scales"
 
 

@@ -90,13 +90,14 @@ def watched(command: Sequence[str], env: Mapping[str, str], folder: Path) -> Wat
 def _watch(process: subprocess.Popen[str], peak: list[int]) -> None:
     """`peak` holds the greatest memory that was seen."""
     while process.poll() is None:
-        tree = list(_family(process.pid))
+        tree = list(family(process.pid))
         peak[0] = max(peak[0], _memory(process.pid))
         peak[1] = max(peak[1], sum(_memory(pid) for pid in tree))
         time.sleep(LOOK_SECONDS)
 
 
-def _family(pid: int) -> Iterator[int]:
+def family(pid: int) -> Iterator[int]:
+    """It, and all below it that are there."""
     yield pid
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -104,7 +105,7 @@ def _family(pid: int) -> Iterator[int]:
         except OSError:
             continue  # it ended meanwhile
         for child in children:
-            yield from _family(int(child))
+            yield from family(int(child))
 
 
 def _memory(pid: int) -> int:

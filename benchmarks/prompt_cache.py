@@ -15,7 +15,6 @@ import json
 import os
 import random
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -24,6 +23,8 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import random_gguf
 
 from phi4_edge.artifacts.convert import llamacpp
 from phi4_edge.artifacts.store.store import Store
@@ -38,9 +39,6 @@ KV_CACHE_OF_LAYER = 2 * KV_HEADS * HEAD * 2 * CONTEXT
 PROMPTS, ANSWER = 12, 8
 MIB = 1 << 20
 MOST = 1.05
-# ggml's numbers: types of metadata, and of tensors.
-STRING, UINT32, FLOAT32, ARRAY, INT32 = 8, 4, 6, 9, 5
-F32, Q4_0 = 0, 2
 OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release", "BUILD_SHARED_LIBS": "OFF", "GGML_OPENMP": "OFF", "LLAMA_CURL": "OFF",
     "LLAMA_OPENSSL": "OFF", "LLAMA_BUILD_TESTS": "OFF", "LLAMA_BUILD_EXAMPLES": "OFF", "LLAMA_BUILD_SERVER": "ON",
@@ -60,65 +58,6 @@ def built(store: Store) -> Path:
         build = ["cmake", "--build", str(folder), "--target", "llama-server", "--parallel", jobs]
         subprocess.run(build, check=True, stdout=sys.stderr)
     return program
-
-
-def text(value: str) -> bytes:
-    return struct.pack("<Q", len(value.encode())) + value.encode()
-
-
-def metadata(layers: int) -> list[bytes]:
-    """What llama.cpp asks of a model of Phi-3's family; the vocabulary is one word for each number."""
-    words = [f"w{number}" for number in range(WORDS)]
-    numbers = {
-        "context_length": 131072, "embedding_length": WIDTH, "feed_forward_length": FFN, "block_count": layers,
-        "attention.head_count": HEADS, "attention.head_count_kv": KV_HEADS, "rope.dimension_count": HEAD,
-    }  # fmt: skip
-    found = [text("general.architecture") + struct.pack("<I", STRING) + text("phi3")]
-    found += [text(f"phi3.{name}") + struct.pack("<II", UINT32, value) for name, value in numbers.items()]
-    found.append(text("phi3.attention.layer_norm_rms_epsilon") + struct.pack("<If", FLOAT32, 1e-5))
-    found += [text(f"tokenizer.ggml.{name}") + struct.pack("<I", STRING) + text("gpt2") for name in ("model",)]
-    found.append(text("tokenizer.ggml.pre") + struct.pack("<I", STRING) + text("gpt-4o"))
-    found.append(text("tokenizer.ggml.tokens") + struct.pack("<IIQ", ARRAY, STRING, WORDS) + b"".join(map(text, words)))
-    kinds = struct.pack(f"<{WORDS}i", *[1] * WORDS)
-    found.append(text("tokenizer.ggml.token_type") + struct.pack("<IIQ", ARRAY, INT32, WORDS) + kinds)
-    found.append(text("tokenizer.ggml.merges") + struct.pack("<IIQ", ARRAY, STRING, 1) + text("w 0"))
-    found += [text(f"tokenizer.ggml.{name}_token_id") + struct.pack("<II", UINT32, 0) for name in ("bos", "eos")]
-    return found
-
-
-def tensors(layers: int) -> list[tuple[str, tuple[int, ...], int]]:
-    """Names, shapes and types."""
-    qkv = WIDTH + 2 * KV_HEADS * HEAD
-    found = [("token_embd.weight", (WIDTH, WORDS), Q4_0), ("output_norm.weight", (WIDTH,), F32)]
-    for layer in range(layers):
-        found += [
-            (f"blk.{layer}.attn_norm.weight", (WIDTH,), F32), (f"blk.{layer}.ffn_norm.weight", (WIDTH,), F32),
-            (f"blk.{layer}.attn_qkv.weight", (WIDTH, qkv), Q4_0),
-            (f"blk.{layer}.attn_output.weight", (WIDTH, WIDTH), Q4_0),
-            (f"blk.{layer}.ffn_up.weight", (WIDTH, 2 * FFN), Q4_0),
-            (f"blk.{layer}.ffn_down.weight", (FFN, WIDTH), Q4_0),
-        ]  # fmt: skip
-    return found
-
-
-def write_model(path: Path, layers: int) -> None:
-    """Random weights of 4 bits; always the same file."""
-    chance = random.Random(4)
-    block = struct.pack("<e", 0.01)
-    sample = b"".join(block + chance.randbytes(16) for _ in range(65536))
-    listed, pairs = tensors(layers), metadata(layers)
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(listed), len(pairs)) + b"".join(pairs)
-    sizes, offset = [], 0
-    for name, shape, kind in listed:
-        count = shape[0] * (shape[1] if len(shape) > 1 else 1)
-        sizes.append(count * 4 if kind == F32 else count // 32 * 18)
-        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
-        offset += -(-sizes[-1] // 32) * 32
-    with path.open("wb") as stream:
-        stream.write(head + b"\0" * (-len(head) % 32))
-        for (_name, _shape, kind), size in zip(listed, sizes, strict=True):
-            data = struct.pack("<f", 1.0) * (size // 4) if kind == F32 else (sample * (size // len(sample) + 1))[:size]
-            stream.write(data + b"\0" * (-size % 32))
 
 
 class Group:
@@ -271,7 +210,8 @@ def main() -> int:
         raise SystemExit("only root makes a memory cgroup")
     chosen.work.mkdir(parents=True, exist_ok=True)
     model = chosen.work / "model.gguf"
-    write_model(model, chosen.layers)
+    shape = random_gguf.Shape(chosen.layers, WIDTH, HEADS, KV_HEADS, HEAD, FFN, WORDS, rotary=HEAD)
+    random_gguf.write(model, shape)
     try:
         return judged(chosen.server or built(Store()), model, chosen.layers * KV_CACHE_OF_LAYER, chosen.work)
     finally:

@@ -9,11 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from phi4_edge.artifacts.convert import gguf_file
 from tests.unit.test_performance_page import BENCHMARKS
+
+MODULES = ("verdict", "trips", "far_link", "harness", "run", "random_gguf", "bench_serving")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,7 @@ def room() -> Iterator[dict[str, ModuleType]]:
     before = set(sys.modules)
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        yield {name: importlib.import_module(name) for name in ("verdict", "trips", "far_link", "harness", "run")}
+        yield {name: importlib.import_module(name) for name in MODULES}
     finally:
         sys.path.remove(str(BENCHMARKS))
         for name in set(sys.modules) - before:
@@ -119,3 +123,27 @@ def test_options_go_to_the_benchmarks_that_have_them(
     assert words["first"] == ["--pairs", "2", "--hosts", "4"]
     assert words["push"] == ["--pairs", "1", "--hosts", "8", "--size", "256"]
     assert words["resume"] == ["--pairs", "1", "--size", "256"]
+
+
+def test_a_random_gguf_has_a_header_that_says_where_each_tensor_is(room: dict[str, ModuleType], tmp_path: Path) -> None:
+    gguf = room["random_gguf"]
+    path, shape = tmp_path / "model.gguf", gguf.Shape(2, 256, 4, 2, 64, 512, 320, 48, embedding=gguf.Q6_K)
+    gguf.write(path, shape)
+    header = gguf_file.read(path)
+    assert header.values["phi3.rope.dimension_count"] == 48
+    assert header.values["phi3.block_count"] == 2
+    assert len(header.tensors) == 2 + 6 * 2
+    assert header.tensors[0].size == 256 * 320 * 210 // 256
+    assert path.stat().st_size == header.data + sum(tensor.size for tensor in header.tensors)
+
+
+@pytest.mark.parametrize(("ours", "met"), [(50.0, True), (30.0, False)])
+def test_serving_is_judged_by_ratios_of_turns(room: dict[str, ModuleType], ours: float, met: bool) -> None:
+    serving = room["bench_serving"]
+    sides = [serving.Server(name, 1, None) for name in (serving.OURS, serving.THEIRS)]
+    for side, rate in zip(sides, (ours, 40.0), strict=True):
+        side.samples = {f"{number}": [rate, rate * 1.1] for number in range(6)} | {"at rest": [0.0]}
+    found = serving.document(sides, room["random_gguf"].Shape(4, 1, 1, 1, 1, 1, 1, 1), 2)
+    assert found["limits"][0]["met"] is met
+    assert found["rows"][0]["ratio"] == f"{ours / 40:.2f} ({ours / 40:.2f} to {ours / 40:.2f})"
+    assert found["rows"][-1]["ratio"] == "-"

@@ -34,7 +34,7 @@ class Reference:
     """A model as onnxruntime-genai runs it, with the same threads."""
 
     def __init__(self, directory: Path, *, context_length: int, threads: int) -> None:
-        session = {"intra_op_num_threads": threads, "session.intra_op.allow_spinning": "0"}
+        session = {"intra_op_num_threads": threads, "session.force_spinning_stop": "1"}
         with tempfile.TemporaryDirectory() as folder:
             config = og.Config(str(endless(directory, Path(folder))))
             config.clear_providers()

@@ -110,13 +110,15 @@ def _give(bind: Any, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> 
 
 
 def _options(threads: int) -> Any:
-    """Spinning threads burn whole cores after each run; the thread count is always given, because left to itself the
-    runtime ignores cpusets and quotas. Every run has other shapes: plans of memory for each would pile up.
+    """Threads that wait for the next operator of a run spin, which makes a step up to a tenth faster; after the run
+    they would burn whole cores, and sleep. The thread count is always given, because left to itself the runtime ignores
+    cpusets and quotas. Every run has other shapes: plans of memory for each would pile up.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.enable_mem_pattern = False
     options.log_severity_level = _ONLY_ERRORS
     return options
