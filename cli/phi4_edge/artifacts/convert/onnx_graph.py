@@ -18,7 +18,8 @@ from phi4_edge.core.text import clean
 FLOAT, UINT8, INT64 = 1, 2, 7
 # Bytes per element of the types that a tensor outside of the file may have.
 _WIDTHS = {FLOAT: 4, UINT8: 1, 3: 1, 6: 4, INT64: 8, 9: 1, 10: 2, 11: 8, 16: 2}
-MODEL_GRAPH, GRAPH_NODE, GRAPH_INITIALIZER = 7, 1, 5
+MODEL_GRAPH, GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 7, 1, 5, 11, 12
+NODE_INPUT = 1
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW, TENSOR_EXTERNAL = 1, 2, 8, 9, 13
 _EXTERNAL = 1  # of TensorProto.DataLocation
 _INT = 2  # of AttributeProto.AttributeType
@@ -32,6 +33,10 @@ _SHAPES = {
     "tensor": (frozenset({2, 8, 9, 12, 14}), frozenset({1, 4, 5, 6, 7, 10, 11, 13, 16})),
     "entry": (frozenset({1, 2}), frozenset[int]()),
     "value": (frozenset({1, 2, 3}), frozenset({4})),
+    "type": (frozenset({1, 6}), frozenset[int]()),
+    "tensor type": (frozenset({1, 2}), frozenset[int]()),
+    "shape": (frozenset[int](), frozenset({1})),
+    "dimension": (frozenset({1, 2, 3}), frozenset[int]()),
 }
 # A model of 32 layers has some 20,000; the limits leave room for another one, not for an attack.
 _MOST_FIELDS, _MOST_DEPTH, _MOST_DIMS = 200_000, 4, 8
@@ -65,6 +70,7 @@ class Tensor:
     dims: tuple[int, ...]
     place: Place | None
     parts: tuple[Field, ...]
+    part: Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class Node:
     outputs: tuple[str, ...]
     attributes: Mapping[str, int | None]
     captured: frozenset[str]
+    parts: tuple[Field, ...]
     part: Field
 
     @property
@@ -87,13 +94,22 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    """What the model says of an output: element type (0: nothing), and shape, None for what it leaves open."""
+
+    kind: int
+    dims: tuple[int | None, ...]
+    part: Field
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
     """The main graph; `parts` are all its fields in their order."""
 
     nodes: tuple[Node, ...]
     initializers: Mapping[str, Tensor]
     inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    outputs: Mapping[str, Value]
     parts: tuple[Field, ...]
 
     @property
@@ -134,14 +150,14 @@ class _Reader:
         opsets: dict[str, int] = {}
         for part in (part for part in parts if part.number == 8):
             entry = self._parts("opset", part.content)
-            domain = _text(entry, 1)
+            domain = protobuf.text(entry, 1)
             if domain in opsets:
                 raise GraphError(f"found operators of {domain or 'ai.onnx'} in two versions, needed one")
-            opsets[domain] = _number(entry, 2)
-        found = _one(parts, MODEL_GRAPH)
+            opsets[domain] = protobuf.number(entry, 2)
+        found = protobuf.message(parts, MODEL_GRAPH)
         if found is None:
             raise GraphError("found no graph, needed one")
-        return Model(_number(parts, 1), opsets, self._graph(found.content, 0), parts)
+        return Model(protobuf.number(parts, 1), opsets, self._graph(found.content, 0), parts)
 
     def _parts(self, what: str, span: Span) -> tuple[Field, ...]:
         once, often = _SHAPES[what]
@@ -159,20 +175,38 @@ class _Reader:
         if depth > _MOST_DEPTH:
             raise GraphError(f"found graphs in graphs, more than {_MOST_DEPTH} deep")
         parts = self._parts("graph", span)
-        nodes, initializers = list[Node](), dict[str, Tensor]()
+        nodes, initializers, outputs = list[Node](), dict[str, Tensor](), dict[str, Value]()
         for part in parts:
             if part.number == GRAPH_NODE:
                 nodes.append(self._node(part, depth))
             elif part.number == GRAPH_INITIALIZER:
-                tensor = self._tensor(part.content, beside=not depth)
+                tensor = self._tensor(part, beside=not depth)
                 if tensor.name in initializers:
                     raise GraphError(f"found two tensors called {shown(tensor.name)}, needed one")
                 initializers[tensor.name] = tensor
-        inputs, outputs = (
-            tuple(_text(self._parts("value", part.content), 1) for part in parts if part.number == number)
-            for number in (11, 12)
+            elif part.number == GRAPH_OUTPUT:
+                name, value = self._output(part)
+                if name in outputs:
+                    raise GraphError(f"found two outputs called {shown(name)}, needed one")
+                outputs[name] = value
+        inputs = tuple(
+            protobuf.text(self._parts("value", one.content), 1) for one in parts if one.number == GRAPH_INPUT
         )
         return Graph(tuple(nodes), initializers, inputs, outputs, parts)
+
+    def _output(self, part: Field) -> tuple[str, Value]:
+        """Name, type and shape."""
+        value = self._parts("value", part.content)
+        tensor = self._within("tensor type", self._within("type", value, 2), 1)
+        shape = self._within("shape", tensor, 2)
+        sizes = [self._parts("dimension", one.content) for one in shape]
+        dims = tuple(protobuf.number(size, 1) if any(one.number == 1 for one in size) else None for size in sizes)
+        return protobuf.text(value, 1), Value(protobuf.number(tensor, 1), dims, part)
+
+    def _within(self, what: str, parts: tuple[Field, ...], number: int) -> tuple[Field, ...]:
+        """The fields of the message in field `number`; none where there is no such field."""
+        found = protobuf.message(parts, number)
+        return self._parts(what, found.content) if found else ()
 
     def _node(self, part: Field, depth: int) -> Node:
         parts = self._parts("node", part.content)
@@ -184,46 +218,47 @@ class _Reader:
             attributes[name] = value
             captured |= used
         return Node(
-            name=_text(parts, 3),
-            operator=_text(parts, 4),
-            domain=_text(parts, 7),
-            inputs=_texts(parts, 1),
-            outputs=_texts(parts, 2),
+            name=protobuf.text(parts, 3),
+            operator=protobuf.text(parts, 4),
+            domain=protobuf.text(parts, 7),
+            inputs=protobuf.texts(parts, NODE_INPUT),
+            outputs=protobuf.texts(parts, 2),
             attributes=attributes,
             captured=frozenset(captured),
+            parts=parts,
             part=part,
         )
 
     def _attribute(self, span: Span, depth: int) -> tuple[str, int | None, frozenset[str]]:
         """Name, integer, and the names that its graph reads."""
         parts = self._parts("attribute", span)
-        if tensor := _one(parts, 5):
-            self._tensor(tensor.content, beside=False)
-        graph = _one(parts, 6)
+        if tensor := protobuf.message(parts, 5):
+            self._tensor(tensor, beside=False)
+        graph = protobuf.message(parts, 6)
         inner = self._graph(graph.content, depth + 1) if graph else None
         used = frozenset(name for node in inner.nodes for name in node.uses).union(inner.outputs) if inner else ()
-        value = protobuf.signed(_number(parts, 3)) if _number(parts, 20) == _INT else None
-        return _text(parts, 1), value, frozenset(used)
+        value = protobuf.signed(protobuf.number(parts, 3)) if protobuf.number(parts, 20) == _INT else None
+        return protobuf.text(parts, 1), value, frozenset(used)
 
-    def _tensor(self, span: Span, beside: bool) -> Tensor:
+    def _tensor(self, part: Field, beside: bool) -> Tensor:
         """One tensor; only with `beside` may its data be in another file."""
-        parts = self._parts("tensor", span)
-        name, kind = _text(parts, TENSOR_NAME), _number(parts, TENSOR_TYPE)
+        parts = self._parts("tensor", part.content)
+        name, kind = protobuf.text(parts, TENSOR_NAME), protobuf.number(parts, TENSOR_TYPE)
         dims = self._dims(parts, name)
-        entries = [part for part in parts if part.number == TENSOR_EXTERNAL]
-        if _number(parts, 14) != _EXTERNAL:
+        entries = [one for one in parts if one.number == TENSOR_EXTERNAL]
+        if protobuf.number(parts, 14) != _EXTERNAL:
             if entries:
                 raise GraphError(f"found {shown(name)} both in the model and outside of it, needed it in one place")
-            return Tensor(name, kind, dims, None, parts)
+            return Tensor(name, kind, dims, None, parts, part)
         if not beside:
             raise GraphError(f"found the data of the constant {shown(name)} outside of the model, needed it inside")
-        inside = (part for part in parts if part.number in (4, 5, 6, 7, TENSOR_RAW, 10, 11))
-        if any(part.kind != protobuf.BYTES or len(part.content.raw) for part in inside):  # empty ones mean nothing
+        inside = (one for one in parts if one.number in (4, 5, 6, 7, TENSOR_RAW, 10, 11))
+        if any(one.kind != protobuf.BYTES or len(one.content.raw) for one in inside):  # empty ones mean nothing
             raise GraphError(f"found {shown(name)} both in the model and outside of it, needed it in one place")
         place, needed = self._place(entries, name), size_of(kind, dims)
         if place.length != needed:
             raise GraphError(f"found {place.length} bytes for {shown(name)} {list(dims)}, needed {needed}")
-        return Tensor(name, kind, dims, place, parts)
+        return Tensor(name, kind, dims, place, parts, part)
 
     def _dims(self, parts: tuple[Field, ...], name: str) -> tuple[int, ...]:
         """The shape, whose numbers may be written one by one or packed."""
@@ -241,10 +276,10 @@ class _Reader:
         found = dict[str, str]()
         for entry in entries:
             parts = self._parts("entry", entry.content)
-            key = _text(parts, 1)
+            key = protobuf.text(parts, 1)
             if key in found or key not in ("location", "offset", "length"):
                 raise GraphError(f"found {shown(key)} twice or unknown in the place of {shown(name)}")
-            found[key] = _text(parts, 2)
+            found[key] = protobuf.text(parts, 2)
         offset, length = found.get("offset", "0"), found.get("length", "")
         if not _PLACE.fullmatch(offset) or not _PLACE.fullmatch(length):
             raise GraphError(
@@ -256,29 +291,3 @@ class _Reader:
 def shown(name: str) -> str:
     """A name out of the model, for a message."""
     return repr(clean(name, 80))
-
-
-def _one(parts: tuple[Field, ...], number: int) -> Field | None:
-    """The message in field `number`; None where there is none."""
-    found = next((part for part in parts if part.number == number), None)
-    if found and found.kind != protobuf.BYTES:
-        raise GraphError(f"found a number in field {number}, needed a message")
-    return found
-
-
-def _number(parts: tuple[Field, ...], number: int) -> int:
-    """The integer in field `number`; 0 where there is none."""
-    found = next((part for part in parts if part.number == number), None)
-    if found and found.kind != protobuf.VARINT:
-        raise GraphError(f"found field {number} of kind {found.kind}, needed an integer")
-    return found.value if found else 0
-
-
-def _text(parts: tuple[Field, ...], number: int) -> str:
-    """The text in field `number`; empty where there is none."""
-    found = _one(parts, number)
-    return found.content.text() if found else ""
-
-
-def _texts(parts: tuple[Field, ...], number: int) -> tuple[str, ...]:
-    return tuple(_text((part,), number) for part in parts if part.number == number)

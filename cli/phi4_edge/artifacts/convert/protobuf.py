@@ -7,7 +7,7 @@ Source: https://protobuf.dev/programming-guides/encoding
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -96,6 +96,33 @@ def packed(message: Span, budget: Budget) -> Iterator[int]:
         budget.spend()
         value, at = _varint(message, at)
         yield value
+
+
+def message(parts: Sequence[Field], wanted: int) -> Field | None:
+    """The message in field `wanted`; None where there is none. Raises WireError for a number."""
+    found = next((part for part in parts if part.number == wanted), None)
+    if found and found.kind != BYTES:
+        raise WireError(f"found a number in field {wanted}, needed a message")
+    return found
+
+
+def number(parts: Sequence[Field], wanted: int) -> int:
+    """The integer in field `wanted`; 0 where there is none. Raises WireError for anything else."""
+    found = next((part for part in parts if part.number == wanted), None)
+    if found and found.kind != VARINT:
+        raise WireError(f"found field {wanted} of kind {found.kind}, needed an integer")
+    return found.value if found else 0
+
+
+def text(parts: Sequence[Field], wanted: int) -> str:
+    """The text in field `wanted`; empty where there is none. Raises WireError for anything else."""
+    found = message(parts, wanted)
+    return found.content.text() if found else ""
+
+
+def texts(parts: Sequence[Field], wanted: int) -> tuple[str, ...]:
+    """The text in each field `wanted`. Raises WireError for anything else."""
+    return tuple(text((part,), wanted) for part in parts if part.number == wanted)
 
 
 def signed(value: int) -> int:

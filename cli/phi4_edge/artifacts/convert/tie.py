@@ -1,8 +1,9 @@
 """Ties the embedding of an int4 export to its output matrix: half the size, half the memory, the same model.
 
 `Gather(table, ids)` on an fp32 table becomes `GatherBlockQuantized(Reshape(output matrix), ids, its scales)`, and the
-table is left out; that is what onnxruntime-genai's builder writes with shared_embeddings=true. Everything else keeps
-its bytes. Needs no package and little memory: the model is held twice, its weights pass through in pieces.
+table is left out; that is what onnxruntime-genai's builder writes with shared_embeddings=true. Only the last token of a
+prompt goes through the output matrix (`prune`). Everything else keeps its bytes. Needs no package and little memory:
+the model is held twice, its weights pass through in pieces.
 """
 
 from __future__ import annotations
@@ -14,24 +15,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from phi4_edge.artifacts.convert import onnx_graph, settings, untied
+from phi4_edge.artifacts.convert import onnx_edit, onnx_graph, prune, settings, untied
+from phi4_edge.artifacts.convert.onnx_edit import CONTRIBUTED, Edit
 from phi4_edge.artifacts.convert.onnx_graph import (
     GRAPH_INITIALIZER,
-    GRAPH_NODE,
-    INT64,
-    MODEL_GRAPH,
     TENSOR_DIMS,
     TENSOR_EXTERNAL,
-    TENSOR_NAME,
-    TENSOR_RAW,
-    TENSOR_TYPE,
     GraphError,
     Model,
     Place,
     Tensor,
 )
 from phi4_edge.artifacts.convert.protobuf import WireError, bytes_field, number_field, text_field
-from phi4_edge.artifacts.convert.untied import BITS, BLOCK, CONTRIBUTED, IDS, Untied
+from phi4_edge.artifacts.convert.untied import BITS, BLOCK, IDS, Untied
 from phi4_edge.artifacts.store import files
 from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event, Progress, silent
@@ -72,7 +68,8 @@ def tie(source: Path, target: Path, name: str = "the model", progress: Progress 
             size = os.fstat(data).st_size
             found = untied.check(model, DATA, size, lambda at, length: _read_at(data, at, length))
             beside = settings.read(source, GRAPH, found.vocabulary, found.hidden)
-            made = _tied(model, found)
+            pruned = prune.edit(model.graph, found.head, found.vocabulary)
+            made = onnx_edit.applied(model, (_tie(model, found), pruned))
             target.mkdir()
             try:
                 (target / GRAPH).write_bytes(made)
@@ -139,26 +136,14 @@ def _copy(data: int, model: Model, found: Untied, target: Path, name: str, progr
     return done
 
 
-def _tied(model: Model, found: Untied) -> bytes:
-    """The model with the other lookup, the places of its weights as `_copy` leaves them, and nothing else changed."""
-    if taken := {_SHAPE, _FLAT} & model.graph.names:
-        raise GraphError(f"found a value called {min(taken)}, needed the name for the tie")
-    places = {tensor.name: place for tensor, _, place in _kept(model, found)}
-    tensors = iter(model.graph.initializers.values())
-    graph = list[bytes | memoryview]()
-    for part in model.graph.parts:
-        tensor = next(tensors) if part.number == GRAPH_INITIALIZER else None
-        if part is found.lookup.part:
-            graph += _lookup(found)
-        elif tensor is found.table:
-            continue
-        elif tensor and tensor.name in places:
-            graph.append(_placed(tensor, places[tensor.name], found))
-        else:
-            graph.append(part.whole.raw)
-    graph.append(_shape(found))
-    whole = bytes_field(MODEL_GRAPH, *graph)
-    return b"".join(whole if part.number == MODEL_GRAPH else part.whole.raw for part in model.parts)
+def _tie(model: Model, found: Untied) -> Edit:
+    """The other lookup, without the table, and the places of the weights as `_copy` leaves them."""
+    replaced = {onnx_edit.at(found.lookup.part): _lookup(found), onnx_edit.at(found.table.part): b""}
+    for tensor, _, place in _kept(model, found):
+        replaced[onnx_edit.at(tensor.part)] = _placed(tensor, place, found)
+    # The output matrix as bytes row by row: the shape that Reshape gives it.
+    flat = onnx_edit.integers(_SHAPE, found.vocabulary, found.hidden * BITS // 8)
+    return Edit(replaced, (flat,), frozenset({_SHAPE, _FLAT}))
 
 
 def _placed(tensor: Tensor, place: Place, found: Untied) -> bytes:
@@ -172,36 +157,10 @@ def _placed(tensor: Tensor, place: Place, found: Untied) -> bytes:
     return bytes_field(GRAPH_INITIALIZER, *parts)
 
 
-def _shape(found: Untied) -> bytes:
-    """The output matrix as bytes row by row: the shape that Reshape gives it."""
-    flat = b"".join(number.to_bytes(8, "little") for number in (found.vocabulary, found.hidden * BITS // 8))
-    return bytes_field(
-        GRAPH_INITIALIZER,
-        number_field(TENSOR_DIMS, 2),
-        number_field(TENSOR_TYPE, INT64),
-        text_field(TENSOR_NAME, _SHAPE),
-        bytes_field(TENSOR_RAW, flat),
-    )
-
-
-def _lookup(found: Untied) -> list[bytes]:
+def _lookup(found: Untied) -> bytes:
     """The nodes in the place of Gather; what they make keeps its name."""
     numbers = {"bits": BITS, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1}
     (made,) = found.lookup.outputs
-    return [
-        _node(f"{_BASE}/Reshape", "Reshape", "", (found.weights.name, _SHAPE), _FLAT, {}),
-        _node(_NODE, _NODE.rpartition("/")[2], CONTRIBUTED, (_FLAT, IDS, found.scales.name), made, numbers),
-    ]
-
-
-def _node(
-    name: str, operator: str, domain: str, inputs: tuple[str, ...], output: str, numbers: dict[str, int]
-) -> bytes:
-    """A node of onnx.proto with integers as attributes."""
-    parts = [text_field(1, one) for one in inputs]
-    parts += [text_field(2, output), text_field(3, name), text_field(4, operator)]
-    for key, value in numbers.items():
-        parts.append(bytes_field(5, text_field(1, key), number_field(3, value), number_field(20, 2)))
-    if domain:
-        parts.append(text_field(7, domain))
-    return bytes_field(GRAPH_NODE, *parts)
+    reshape = onnx_edit.node(f"{_BASE}/Reshape", "Reshape", "", (found.weights.name, _SHAPE), _FLAT, {})
+    inputs = (_FLAT, IDS, found.scales.name)
+    return reshape + onnx_edit.node(_NODE, _NODE.rpartition("/")[2], CONTRIBUTED, inputs, made, numbers)

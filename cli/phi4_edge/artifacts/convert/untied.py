@@ -10,11 +10,11 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from phi4_edge.artifacts.convert.onnx_edit import CONTRIBUTED
 from phi4_edge.artifacts.convert.onnx_graph import FLOAT, UINT8, Graph, GraphError, Model, Node, Tensor, shown
 
 BITS, BLOCK, ACCURACY = 4, 32, 4
 EMBEDDING, IDS, LOGITS = "model.embed_tokens.weight", "input_ids", "logits"
-CONTRIBUTED = "com.microsoft"
 _BLOB = BLOCK * BITS // 8  # bytes of a block's numbers
 _DOMAINS = {"": range(14, 26), CONTRIBUTED: range(1, 2)}
 _VERSIONS = range(7, 14)
@@ -29,10 +29,11 @@ ReadAt = Callable[[int, int], bytes]  # gets (first byte, number of bytes) of th
 
 @dataclass(frozen=True, slots=True)
 class Untied:
-    """What the tie needs of a model that was checked: the lookup, its table, and the quantized output matrix."""
+    """What the tie needs of a model that was checked: the lookup and its table, the output matrix and its user."""
 
     lookup: Node
     table: Tensor
+    head: Node
     weights: Tensor
     scales: Tensor
     vocabulary: int
@@ -57,7 +58,7 @@ def check(model: Model, location: str, size: int, read_at: ReadAt) -> Untied:
         if not tensor.name.startswith(_HEAD):
             raise GraphError(f"found the output matrix {shown(tensor.name)}, needed one called {_HEAD}…")
         _require_one_user(graph, tensor.name, head)
-    untied = Untied(lookup, table, weights, scales, vocabulary, hidden)
+    untied = Untied(lookup, table, head, weights, scales, vocabulary, hidden)
     _require_same_matrix(untied, read_at)
     return untied
 

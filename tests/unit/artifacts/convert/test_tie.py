@@ -20,6 +20,7 @@ from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event
 from tests.unit.artifacts.convert.untied_export import (
     HIDDEN,
+    INT4,
     TEMPLATE,
     VOCABULARY,
     Export,
@@ -27,7 +28,7 @@ from tests.unit.artifacts.convert.untied_export import (
     make,
 )
 
-TABLE, GATHER = "model.embed_tokens.weight", "gather"
+TABLE, GATHER, HEAD = "model.embed_tokens.weight", "gather", "head"
 PACKED, SCALES = "lm_head.MatMul.weight_Q4", "lm_head.MatMul.weight_scales"
 EXPORT = make()
 END = sum(len(one.data) for one in EXPORT.weights)
@@ -54,7 +55,27 @@ def test_the_table_is_gone_and_the_lookup_reads_the_output_matrix(tmp_path: Path
     shape = graph.initializers[flat.inputs[1]]
     assert (shape.kind, shape.dims) == (onnx_graph.INT64, (2,))
     assert struct.pack("<2q", VOCABULARY, HIDDEN // 2) in shape.parts[-1].content.raw.tobytes()
-    assert [one.operator for one in graph.nodes if one not in (flat, lookup)] == ["If", "Norm", *["MatMulNBits"] * 2]
+    others = [one.operator for one in graph.nodes if one not in (flat, lookup)]
+    assert others == ["If", "SimplifiedLayerNormalization", "MatMulNBits", "Gather", "MatMulNBits"]
+
+
+def test_only_the_last_token_goes_through_the_output_matrix(tmp_path: Path) -> None:
+    graph = onnx_graph.read((tied(tmp_path) / "model.onnx").read_bytes()).graph
+    *_, last, head = graph.nodes
+    assert (last.operator, last.domain, last.attributes) == ("Gather", "", {"axis": 1})
+    index = graph.initializers[last.inputs[1]]
+    assert (last.inputs[0], index.kind, index.dims) == ("normed", onnx_graph.INT64, (1,))
+    assert index.parts[-1].content.raw.tobytes() == struct.pack("<q", -1)
+    assert (head.inputs, head.outputs) == ((*last.outputs, PACKED, SCALES), ("logits",))
+    assert head.attributes == INT4
+    assert (graph.outputs["logits"].kind, graph.outputs["logits"].dims) == (onnx_graph.FLOAT, (None, 1, VOCABULARY))
+
+
+def test_what_computes_one_token_already_stays_as_it_is(tmp_path: Path) -> None:
+    export = replace(EXPORT.changed("norm", operator="Unsqueeze"), logits=("batch_size", 1, VOCABULARY))
+    graph = onnx_graph.read((tied(tmp_path, export) / "model.onnx").read_bytes()).graph
+    assert graph.nodes[-1].inputs == ("normed", PACKED, SCALES)
+    assert [one.operator for one in graph.nodes].count("Gather") == 0
 
 
 def test_every_tensor_has_its_bytes_and_all_else_is_as_it_was(tmp_path: Path) -> None:
@@ -69,7 +90,7 @@ def test_every_tensor_has_its_bytes_and_all_else_is_as_it_was(tmp_path: Path) ->
     assert model.graph.initializers[SCALES].dims == (VOCABULARY, HIDDEN // 32)
     assert model.graph.initializers["model.layers.0.mlp.up_proj.MatMul.weight_scales"].dims == (256,)
     raw = (target / "model.onnx").read_bytes()
-    assert all(one.encoded() in raw for one in EXPORT.operations if one.name != GATHER)
+    assert all(one.encoded() in raw for one in EXPORT.operations if one.name not in (GATHER, HEAD))
     assert (model.ir_version, dict(model.opsets)) == (7, {"": 14, "com.microsoft": 1})
 
 

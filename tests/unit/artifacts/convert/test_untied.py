@@ -137,6 +137,25 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a name of ours": (
         further(Operation("x", "Cast", "", ("cos",), ("/model/embed_tokens/Reshape/output_0",))), "needed the name"
     ),
+    "logits of another width": (
+        lambda export: replace(export, logits=("batch_size", "tokens", HIDDEN)), r"\[\?, \?, 64\] of element type 1"
+    ),
+    "logits of two dimensions": (lambda export: replace(export, logits=("tokens", VOCABULARY)), "needed .rows, tokens"),
+    "an output matrix that reads something else": (
+        tensor("norm", operator="Relu"), "found that 'Relu' makes what the output matrix reads"
+    ),
+    "an output matrix that reads an input": (
+        lambda export: export.changed(HEAD, inputs=("attention_mask", PACKED, SCALES)), "found that 'nothing' makes"
+    ),
+    "another output of the last norm": (
+        tensor("norm", outputs=("mean", "normed")), "needed the first output of SkipSimplifiedLayerNormalization"
+    ),
+    "logits of one token that are not pruned": (
+        lambda export: replace(export, logits=("batch_size", 1, VOCABULARY)), "and every token's"
+    ),
+    "a name of the pruning": (
+        further(Operation("x", "Cast", "", ("cos",), ("/lm_head/prune/last",))), "needed the name"
+    ),
     "swapped weights": (swapped(PACKED, "model.layers.0.mlp.up_proj.MatMul.weight_Q4"), "bytes for"),
     "swapped places": (
         lambda export: export.changed(TABLE, data=export.of(TABLE).data[::-1]), "not that of the embedding"

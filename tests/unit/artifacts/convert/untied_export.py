@@ -67,6 +67,13 @@ def attribute(name: str, value: bytes, kind: int) -> bytes:
     return bytes_field(5, text_field(1, name), value, number_field(20, kind))
 
 
+def typed(*dims: int | str, kind: int = 1) -> bytes:
+    """A field of an output: TypeProto, a tensor of this element type and shape."""
+    sizes = (number_field(1, dim) if isinstance(dim, int) else text_field(2, dim) for dim in dims)
+    shape = bytes_field(2, *(bytes_field(1, size) for size in sizes))
+    return bytes_field(2, bytes_field(1, number_field(1, kind), shape))
+
+
 @dataclass(frozen=True)
 class Export:
     """The whole export, in the order in which the builder writes it."""
@@ -77,6 +84,7 @@ class Export:
     outputs: tuple[str, ...] = ("logits",)
     opsets: tuple[tuple[str, int], ...] = (("", 14), ("com.microsoft", 1))
     ir_version: int = 7
+    logits: tuple[int | str, ...] = ("batch_size", "sequence_length", VOCABULARY)
     graph_extra: bytes = b""
     model_extra: bytes = b""
     trailing: bytes = b""
@@ -88,8 +96,8 @@ class Export:
         for one in self.weights:
             parts.append(bytes_field(5, one.encoded(offset)))
             offset += len(one.data)
-        for number, names in ((11, self.inputs), (12, self.outputs)):
-            parts += [bytes_field(number, text_field(1, name)) for name in names]
+        parts += [bytes_field(11, text_field(1, name)) for name in self.inputs]
+        parts += [bytes_field(12, text_field(1, name), typed(*self.logits)) for name in self.outputs]
         opsets = [bytes_field(8, text_field(1, name), number_field(2, version)) for name, version in self.opsets]
         head = number_field(1, self.ir_version) + text_field(2, "onnxruntime-genai")
         return b"".join([head, bytes_field(7, *parts, self.graph_extra), *opsets, self.model_extra])
@@ -153,7 +161,8 @@ def make(seed: int = 4) -> Export:
         operations=(
             Operation("angles", "If", "", ("attention_mask",), ("cos",), extra=_branches()),
             Operation("gather", "Gather", "", ("model.embed_tokens.weight", "input_ids"), ("embedded",)),
-            Operation("norm", "Norm", "", ("embedded", "model.layers.0.input_layernorm.weight", "cos"), ("normed",)),
+            Operation("norm", "SimplifiedLayerNormalization", "",
+                      ("embedded", "model.layers.0.input_layernorm.weight", "cos"), ("normed",)),
             Operation("up", "MatMulNBits", "com.microsoft", ("normed", f"{proj}.weight_Q4", f"{proj}.weight_scales"),
                       ("up/out",), {**INT4, "N": INNER}),
             Operation("head", "MatMulNBits", "com.microsoft", ("normed", f"{head}.weight_Q4", f"{head}.weight_scales"),
