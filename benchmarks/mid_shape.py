@@ -28,6 +28,7 @@ OPTIONS = {
     "accuracy_level": 4, "block_size": 32, "shared_embeddings": "true", "prune_lm_head": "true", "hf_token": "false",
 }  # fmt: skip
 TIED, SCALES = "lm_head.MatMul.weight_Q4", "lm_head.MatMul.weight_scales"
+ROWS = "model.embed_tokens.weight_Q4"  # the first one again, row by row
 
 
 def export(folder: Path) -> Path:
@@ -53,7 +54,7 @@ def weights(graph: Any, source: Path, target: Path) -> None:
     with source.open("rb") as old, target.open("wb") as new:
         for tensor in graph.initializer:
             place = {entry.key: entry for entry in tensor.external_data}
-            if not place:
+            if not place or tensor.name == ROWS:
                 continue
             old.seek(int(place["offset"].value))
             data = wide[tensor.name]() if tensor.name in wide else old.read(int(place["length"].value))
@@ -61,19 +62,15 @@ def weights(graph: Any, source: Path, target: Path) -> None:
                 tensor.dims[0] = VOCABULARY
             place["offset"].value, place["length"].value = str(new.tell()), str(len(data))
             new.write(data)
+    tied, rows = (next(one for one in graph.initializer if one.name == name) for name in (TIED, ROWS))
+    rows.dims[0] = VOCABULARY
+    del rows.external_data[:]
+    rows.external_data.extend(tied.external_data)
 
 
 def widen(graph: Any) -> None:
     """The nodes around that matrix, and the scores, have the full vocabulary too."""
-    row = BLOCKS * 16
-    name = f"/model/constants/INT64/[{WORDS}, {row}]"
-    shape = onnx.numpy_helper.from_array(np.array([VOCABULARY, row], np.int64), name)
-    for tensor in graph.initializer:
-        if tensor.name == name:
-            tensor.CopyFrom(shape)
     for node in graph.node:
-        if node.op_type == "Constant" and node.output[0] == name:
-            node.attribute[0].t.CopyFrom(shape)
         for attribute in node.attribute:
             if node.name.startswith("/lm_head") and attribute.name == "N":
                 attribute.i = VOCABULARY

@@ -1,9 +1,11 @@
 """Ties the embedding of an int4 export to its output matrix: half the size, half the memory, the same model.
 
-`Gather(table, ids)` on an fp32 table becomes `GatherBlockQuantized(Reshape(output matrix), ids, its scales)`, and the
-table is left out; that is what onnxruntime-genai's builder writes with shared_embeddings=true. Only the last token of a
-prompt goes through the output matrix (`prune`). Everything else keeps its bytes. Needs no package and little memory:
-the model is held twice, its weights pass through in pieces.
+`Gather(table, ids)` on an fp32 table becomes `GatherBlockQuantized(rows of the output matrix, ids, its scales)`, and
+the table is left out. onnxruntime-genai's builder writes that with shared_embeddings=true, where the rows are a Reshape
+of the matrix: onnxruntime computes it as it loads, and holds a second copy, of 307 MB. Here they are a second tensor at
+the same place of the file, of which memory holds the rows that were looked up. Only the last token of a prompt goes
+through the output matrix (`prune`). Everything else keeps its bytes. Needs no package and little memory: the model is
+held twice, its weights pass through in pieces.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from phi4_edge.artifacts.convert.onnx_graph import (
     GRAPH_INITIALIZER,
     TENSOR_DIMS,
     TENSOR_EXTERNAL,
+    TENSOR_NAME,
     GraphError,
     Model,
     Place,
@@ -37,7 +40,7 @@ GRAPH, DATA = "model.onnx", "model.onnx.data"
 MOST_GRAPH = 1 << 27
 _PIECE = 1 << 22
 _BASE = "/model/embed_tokens"
-_SHAPE, _FLAT, _NODE = f"{_BASE}/Reshape/shape", f"{_BASE}/Reshape/output_0", f"{_BASE}/GatherBlockQuantized"
+_ROWS, _NODE = "model.embed_tokens.weight_Q4", f"{_BASE}/GatherBlockQuantized"
 _NEXT = (
     "Fetch the published files again, or convert the checkpoint instead ('phi4-edge model convert --from safetensors')."
 )
@@ -139,28 +142,30 @@ def _copy(data: int, model: Model, found: Untied, target: Path, name: str, progr
 def _tie(model: Model, found: Untied) -> Edit:
     """The other lookup, without the table, and the places of the weights as `_copy` leaves them."""
     replaced = {onnx_edit.at(found.lookup.part): _lookup(found), onnx_edit.at(found.table.part): b""}
+    rows = b""
     for tensor, _, place in _kept(model, found):
-        replaced[onnx_edit.at(tensor.part)] = _placed(tensor, place, found)
-    # The output matrix as bytes row by row: the shape that Reshape gives it.
-    flat = onnx_edit.integers(_SHAPE, found.vocabulary, found.hidden * BITS // 8)
-    return Edit(replaced, (flat,), frozenset({_SHAPE, _FLAT}))
+        # Row by row, as the lookup needs them: the scales, and beside the matrix itself its bytes.
+        dims = (found.vocabulary, found.hidden // BLOCK) if tensor is found.scales else ()
+        replaced[onnx_edit.at(tensor.part)] = _placed(tensor, place, dims)
+        if tensor is found.weights:
+            rows = _placed(tensor, place, (found.vocabulary, found.hidden * BITS // 8), _ROWS)
+    return Edit(replaced, (rows,), frozenset({_ROWS}))
 
 
-def _placed(tensor: Tensor, place: Place, found: Untied) -> bytes:
-    """The tensor with its data at `place`; the scales of the output matrix row by row, as the lookup needs them."""
-    replaced = {TENSOR_EXTERNAL} | ({TENSOR_DIMS} if tensor is found.scales else set())
+def _placed(tensor: Tensor, place: Place, dims: tuple[int, ...] = (), name: str = "") -> bytes:
+    """The tensor with its data at `place`; of another shape or name where one is given."""
+    replaced = {TENSOR_EXTERNAL} | ({TENSOR_DIMS} if dims else set()) | ({TENSOR_NAME} if name else set())
     parts = list[bytes | memoryview](part.whole.raw for part in tensor.parts if part.number not in replaced)
-    if tensor is found.scales:
-        parts += [number_field(TENSOR_DIMS, dim) for dim in (found.vocabulary, found.hidden // BLOCK)]
+    parts += [number_field(TENSOR_DIMS, dim) for dim in dims]
+    parts += [text_field(TENSOR_NAME, name)] if name else []
     for key, value in (("location", place.location), ("offset", place.offset), ("length", place.length)):
         parts.append(bytes_field(TENSOR_EXTERNAL, text_field(1, key), text_field(2, str(value))))
     return bytes_field(GRAPH_INITIALIZER, *parts)
 
 
 def _lookup(found: Untied) -> bytes:
-    """The nodes in the place of Gather; what they make keeps its name."""
+    """The node in the place of Gather; what it makes keeps its name."""
     numbers = {"bits": BITS, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1}
     (made,) = found.lookup.outputs
-    reshape = onnx_edit.node(f"{_BASE}/Reshape", "Reshape", "", (found.weights.name, _SHAPE), _FLAT, {})
-    inputs = (_FLAT, IDS, found.scales.name)
-    return reshape + onnx_edit.node(_NODE, _NODE.rpartition("/")[2], CONTRIBUTED, inputs, made, numbers)
+    inputs = (_ROWS, IDS, found.scales.name)
+    return onnx_edit.node(_NODE, _NODE.rpartition("/")[2], CONTRIBUTED, inputs, made, numbers)

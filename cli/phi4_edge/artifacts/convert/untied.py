@@ -44,8 +44,9 @@ def check(model: Model, location: str, size: int, read_at: ReadAt) -> Untied:
     """The parts of `model`, whose data is the file `location` of `size` bytes. Raises GraphError for another model."""
     graph = model.graph
     _require_versions(model)
+    table = _table(graph)  # first: what is tied already has two tensors at one place
     _require_layout(graph, location, size)
-    table, lookup = _table(graph), _lookup(graph)
+    lookup = _lookup(graph)
     vocabulary, hidden = table.dims
     head = _head(graph)
     for node in (node for node in graph.nodes if node.operator == "MatMulNBits"):

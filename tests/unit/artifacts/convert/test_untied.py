@@ -135,7 +135,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no output": (lambda export: replace(export, outputs=("x",)), "and logits as an output"),
     "an output that is not quantized": (tensor(HEAD, operator="MatMul"), "needed MatMulNBits, int4"),
     "a name of ours": (
-        further(Operation("x", "Cast", "", ("cos",), ("/model/embed_tokens/Reshape/output_0",))), "needed the name"
+        further(Operation("x", "Cast", "", ("cos",), ("model.embed_tokens.weight_Q4",))), "needed the name"
     ),
     "logits of another width": (
         lambda export: replace(export, logits=("batch_size", "tokens", HIDDEN)), r"\[\?, \?, 64\] of element type 1"

@@ -5,7 +5,8 @@ that came with the checkpoint is executed.
 
 Left to itself the builder loads the checkpoint, makes fp32 numbers of all of it, and only then quantizes: 24 GB for
 Phi-4-mini. Here the checkpoint stays in its files, mapped, and each matrix is quantized when the builder comes to it, a
-block of rows at a time, by the quantizer that it would use. What it writes is the same, byte for byte.
+block of rows at a time, by the quantizer that it would use. What it writes is the same, byte for byte; then one change
+is made to it, see `look_up_in_place`.
 """
 
 from __future__ import annotations
@@ -147,5 +148,30 @@ def build(arguments: dict[str, Any]) -> None:
     builder.create_model(None, *chosen, **builder.parse_extra_options(None, *chosen, options))
 
 
+def look_up_in_place(path: Path) -> None:
+    """Have the embedding read the output matrix where it lies in the file, row by row, when both are one matrix.
+
+    The builder has it read a Reshape of the matrix, which onnxruntime computes as it loads and holds as a second copy.
+    `tie.py` writes the same of the published export.
+    """
+    model = onnx.load(path, load_external_data=False)
+    graph = model.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    looked_up = {node.input[0]: node for node in graph.node if node.op_type == "GatherBlockQuantized"}
+    for reshape in [node for node in graph.node if node.op_type == "Reshape" and node.output[0] in looked_up]:
+        rows = onnx.TensorProto()
+        rows.CopyFrom(tensors[reshape.input[0]])
+        rows.name, rows.dims[:] = "model.embed_tokens.weight_Q4", [rows.dims[0], rows.dims[1] * rows.dims[2]]
+        looked_up[reshape.output[0]].input[0] = rows.name
+        graph.initializer.append(rows)
+        graph.node.remove(reshape)
+        # The shape: onnxruntime warns of what nothing reads.
+        if not any(reshape.input[1] in node.input for node in graph.node):
+            graph.node.remove(next(node for node in graph.node if reshape.input[1] in node.output))
+    onnx.save(model, path)
+
+
 if __name__ == "__main__":
-    build(json.loads(sys.argv[1]))
+    given = json.loads(sys.argv[1])
+    build(given)
+    look_up_in_place(Path(given["output"]) / "model.onnx")
