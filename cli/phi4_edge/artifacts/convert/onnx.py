@@ -76,6 +76,7 @@ def _parameters(recipe: Recipe) -> dict[str, Any]:
         "precision": PRECISION,
         "provider": PROVIDER,
         **options(recipe),
+        "lookup": "in place",
         "max_length": settings.MAX_LENGTH,
         "lock": environment.lock_digest(),
     }

@@ -65,6 +65,7 @@ def _parameters() -> Mapping[str, Any]:
     return {
         "precision": "int4",
         "embedding": "tied",
+        "lookup": "in place",
         "prune_lm_head": "true",
         "block_size": untied.BLOCK,
         "accuracy_level": untied.ACCURACY,

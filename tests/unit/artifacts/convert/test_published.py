@@ -62,6 +62,7 @@ def test_the_published_export_is_tied_without_the_converter(store: Store, tmp_pa
         "artifact": EXPORT, "digest": source,
     }  # fmt: skip
     assert (found.parameters["embedding"], found.parameters["prune_lm_head"]) == ("tied", "true")
+    assert found.parameters["lookup"] == "in place"
     assert found.created_by["onnxruntime-genai"] == "1.2.3"
     assert found.licence == "MIT"
     assert leftovers(store) == []
