@@ -97,7 +97,8 @@ def import_(artifact: str, directory: Path) -> None:
     "--to",
     required=True,
     metavar="TARGET",
-    help="onnx-int4, onnx-int4-b64, onnx-int4-b128, onnx-int4-k, gguf-q4_0, gguf-q4_K_M, gguf-q5_1 or gguf-q8_0.",
+    help="onnx-int4, onnx-int4-long, onnx-int4-b64, onnx-int4-b128, onnx-int4-k, gguf-q4_0, gguf-q4_K_M, gguf-q5_1 or "
+    "gguf-q8_0.",
 )
 @click.option(
     "--from",
@@ -115,11 +116,14 @@ def convert(model: str, to: str, source: str) -> None:
     PyTorch; it then has to answer, which takes 2 GB of memory. If you have imported a checkpoint of your own, it is
     made of that.
 
-    Everything else, and onnx-int4 with --from safetensors, is made of the checkpoint. The first time creates a Python
-    environment (about 1.5 GB) with a CPU build of PyTorch; PHI4_EDGE_TORCH_INDEX selects another index for that. If
-    there is no CPU build, it uses the build in pip's own index, with CUDA (5.2 GB). Phi-4-mini-instruct needs 4.6 GB
-    of memory for ONNX, 7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge model
-    tools'.
+    onnx-int4-long has the same weights and is made in the same way, for contexts above 4096 tokens: LongRoPE's long
+    factors apply to prompts of any length, and short prompts lose some quality. Hosts get it with phi4_context_length.
+
+    Everything else, and both of these with --from safetensors, is made of the checkpoint. The first time creates a
+    Python environment (about 1.5 GB) with a CPU build of PyTorch; PHI4_EDGE_TORCH_INDEX selects another index for
+    that. If there is no CPU build, it uses the build in pip's own index, with CUDA (5.2 GB). Phi-4-mini-instruct needs
+    4.6 GB of memory for ONNX, 7 GB for GGUF, and takes minutes. gguf-q4_K_M also needs llama-quantize: see 'phi4-edge
+    model tools'.
 
     onnx-int4-b64 and -b128 have one scale for 64 or 128 numbers in place of 32: smaller and faster, less precise.
     onnx-int4-k rounds with k_quant: more precise, and ten times as long. Hosts get them with phi4_quantization.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.artifacts.convert import environment, onnx_prover, origin, settings
+from phi4_edge.artifacts.convert import environment, onnx_prover, origin, rope, settings
 from phi4_edge.artifacts.convert.environment import Converter
 from phi4_edge.artifacts.convert.worker import SOURCE, parameter_count, run_worker
 from phi4_edge.artifacts.store import manifest, resources
@@ -29,8 +30,10 @@ DISK_BASE, DISK_PER_PARAMETER = 100_000_000, 1.3
 
 def recipes(catalog: Catalog) -> Mapping[str, Recipe]:
     """The recipes of `catalog` by what they make."""
-    variants = (variant for engine in catalog.engines.values() for variant in engine.variants.values())
-    return {variant.artifact: variant.recipe for variant in variants if variant.recipe}
+    variants = [variant for engine in catalog.engines.values() for variant in engine.variants.values()]
+    made = {variant.artifact: variant.recipe for variant in variants if variant.recipe}
+    long = {one.long: replace(one.recipe, long_rope=True) for one in variants if one.recipe and one.long}
+    return made | long
 
 
 def build(store: Store, model_id: str, target: str, recipe: Recipe, progress: Progress = silent) -> str:
@@ -78,6 +81,7 @@ def _parameters(recipe: Recipe) -> dict[str, Any]:
         **options(recipe),
         "lookup": "in place",
         "max_length": settings.MAX_LENGTH,
+        **({rope.PARAMETER: rope.LONG} if recipe.long_rope else {}),
         "lock": environment.lock_digest(),
     }
 
@@ -97,6 +101,8 @@ def _build(
     failed = f"the model builder could not convert {source.name[:12]} to {target}"
     run_worker(converter, "convert_onnx", arguments, work, failed, _reporter(target, progress))
     settings.complete(output)
+    if recipe.long_rope:
+        rope.rewrite(output)
 
 
 def _reporter(target: str, progress: Progress) -> Callable[[str], None]:

@@ -14,6 +14,7 @@ from phi4_edge.artifacts.convert.onnx_graph import (
     INT64,
     MODEL_GRAPH,
     NODE_INPUT,
+    NODE_OUTPUT,
     TENSOR_DIMS,
     TENSOR_NAME,
     TENSOR_RAW,
@@ -62,7 +63,7 @@ def node(
 ) -> bytes:
     """A field of the graph: a node with integers as attributes."""
     parts = [text_field(NODE_INPUT, one) for one in inputs]
-    parts += [text_field(2, output), text_field(3, name), text_field(4, operator)]
+    parts += [text_field(NODE_OUTPUT, output), text_field(3, name), text_field(4, operator)]
     for key, value in numbers.items():
         parts.append(bytes_field(5, text_field(1, key), number_field(3, value), number_field(20, 2)))
     if domain:
@@ -70,10 +71,11 @@ def node(
     return bytes_field(GRAPH_NODE, *parts)
 
 
-def reading(old: Node, inputs: tuple[str, ...]) -> bytes:
-    """A field of the graph: `old`, which reads `inputs` in place of its own."""
-    kept = (part.whole.raw for part in old.parts if part.number != NODE_INPUT)
-    return bytes_field(GRAPH_NODE, *(text_field(NODE_INPUT, one) for one in inputs), *kept)
+def rewired(old: Node, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> bytes:
+    """A field of the graph: `old`, which reads `inputs` and makes `outputs` in place of its own."""
+    kept = (part.whole.raw for part in old.parts if part.number not in (NODE_INPUT, NODE_OUTPUT))
+    named = [text_field(NODE_INPUT, one) for one in inputs] + [text_field(NODE_OUTPUT, one) for one in outputs]
+    return bytes_field(GRAPH_NODE, *named, *kept)
 
 
 def integers(name: str, *numbers: int) -> bytes:

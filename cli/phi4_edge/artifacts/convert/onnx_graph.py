@@ -19,7 +19,7 @@ FLOAT, UINT8, INT64 = 1, 2, 7
 # Bytes per element of the types that a tensor outside of the file may have.
 _WIDTHS = {FLOAT: 4, UINT8: 1, 3: 1, 6: 4, INT64: 8, 9: 1, 10: 2, 11: 8, 16: 2}
 MODEL_GRAPH, GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 7, 1, 5, 11, 12
-NODE_INPUT = 1
+NODE_INPUT, NODE_OUTPUT = 1, 2
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW, TENSOR_EXTERNAL = 1, 2, 8, 9, 13
 _EXTERNAL = 1  # of TensorProto.DataLocation
 _INT = 2  # of AttributeProto.AttributeType
@@ -75,7 +75,10 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operation. `attributes` has the value of an integer, and None for an attribute of another type."""
+    """One operation. `attributes` has the value of an integer, and None for an attribute of another type.
+
+    Of those, `tensors` and `graphs` have the ones that are one.
+    """
 
     name: str
     operator: str
@@ -83,14 +86,16 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, int | None]
-    captured: frozenset[str]
+    tensors: Mapping[str, Tensor]
+    graphs: Mapping[str, Graph]
     parts: tuple[Field, ...]
     part: Field
 
     @property
     def uses(self) -> frozenset[str]:
         """The names that it reads, those inside of its nested graphs included."""
-        return self.captured.union(name for name in self.inputs if name)
+        inner = (name for graph in self.graphs.values() for name in graph.uses)
+        return frozenset((*(name for name in self.inputs if name), *inner))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +109,18 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The main graph; `parts` are all its fields in their order."""
+    """A graph; `parts` are all its fields in their order."""
 
     nodes: tuple[Node, ...]
     initializers: Mapping[str, Tensor]
     inputs: tuple[str, ...]
     outputs: Mapping[str, Value]
     parts: tuple[Field, ...]
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The names that its nodes read or that it hands out."""
+        return frozenset(name for node in self.nodes for name in node.uses).union(self.outputs)
 
     @property
     def names(self) -> frozenset[str]:
@@ -210,35 +220,29 @@ class _Reader:
 
     def _node(self, part: Field, depth: int) -> Node:
         parts = self._parts("node", part.content)
-        attributes, captured = dict[str, int | None](), set[str]()
-        for one in (one for one in parts if one.number == 5):
-            name, value, used = self._attribute(one.content, depth)
+        attributes = dict[str, int | None]()
+        tensors, graphs = dict[str, Tensor](), dict[str, Graph]()
+        for one in (self._parts("attribute", one.content) for one in parts if one.number == 5):
+            name = protobuf.text(one, 1)
             if name in attributes:
                 raise GraphError(f"found the attribute {shown(name)} twice in a node, needed it once")
-            attributes[name] = value
-            captured |= used
+            attributes[name] = protobuf.signed(protobuf.number(one, 3)) if protobuf.number(one, 20) == _INT else None
+            if tensor := protobuf.message(one, 5):
+                tensors[name] = self._tensor(tensor, beside=False)
+            if graph := protobuf.message(one, 6):
+                graphs[name] = self._graph(graph.content, depth + 1)
         return Node(
             name=protobuf.text(parts, 3),
             operator=protobuf.text(parts, 4),
             domain=protobuf.text(parts, 7),
             inputs=protobuf.texts(parts, NODE_INPUT),
-            outputs=protobuf.texts(parts, 2),
+            outputs=protobuf.texts(parts, NODE_OUTPUT),
             attributes=attributes,
-            captured=frozenset(captured),
+            tensors=tensors,
+            graphs=graphs,
             parts=parts,
             part=part,
         )
-
-    def _attribute(self, span: Span, depth: int) -> tuple[str, int | None, frozenset[str]]:
-        """Name, integer, and the names that its graph reads."""
-        parts = self._parts("attribute", span)
-        if tensor := protobuf.message(parts, 5):
-            self._tensor(tensor, beside=False)
-        graph = protobuf.message(parts, 6)
-        inner = self._graph(graph.content, depth + 1) if graph else None
-        used = frozenset(name for node in inner.nodes for name in node.uses).union(inner.outputs) if inner else ()
-        value = protobuf.signed(protobuf.number(parts, 3)) if protobuf.number(parts, 20) == _INT else None
-        return protobuf.text(parts, 1), value, frozenset(used)
 
     def _tensor(self, part: Field, beside: bool) -> Tensor:
         """One tensor; only with `beside` may its data be in another file."""

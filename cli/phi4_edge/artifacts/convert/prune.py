@@ -43,7 +43,7 @@ def edit(graph: Graph, head: Node, vocabulary: int) -> Edit:
     lookup = onnx_edit.node(_GATHER, "Gather", "", (hidden, _LAST), _HIDDEN, {"axis": _TOKENS})
     return Edit(
         replaced={
-            onnx_edit.at(head.part): lookup + onnx_edit.reading(head, (_HIDDEN, *head.inputs[1:])),
+            onnx_edit.at(head.part): lookup + onnx_edit.rewired(head, (_HIDDEN, *head.inputs[1:]), head.outputs),
             onnx_edit.at(logits.part): _declared(vocabulary),
         },
         added=(onnx_edit.integers(_LAST, -1),),

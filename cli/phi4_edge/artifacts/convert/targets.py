@@ -76,7 +76,7 @@ def source_of(store: Store, catalog: Catalog, model_id: str, to: str) -> str:
 
 def sources(catalog: Catalog, model_id: str, to: str) -> tuple[str, ...]:
     """All that `to` of `model_id` can be made of, what was published for it last."""
-    if to == published.TARGET:
+    if to in published.TARGETS:
         return SOURCE, PUBLISHED
     if packaged.offers(catalog.models[model_id], to):
         return SOURCE, packaged.NAME

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from phi4_edge.artifacts.convert import onnx_edit, onnx_graph, prune, settings, untied
+from phi4_edge.artifacts.convert import onnx_edit, onnx_graph, prune, rope, settings, untied
 from phi4_edge.artifacts.convert.onnx_edit import CONTRIBUTED, Edit
 from phi4_edge.artifacts.convert.onnx_graph import (
     GRAPH_INITIALIZER,
@@ -55,13 +55,16 @@ class Tied:
     weights: int
 
 
-def tie(source: Path, target: Path, name: str = "the model", progress: Progress = silent) -> Tied:
+def tie(
+    source: Path, target: Path, name: str = "the model", progress: Progress = silent, long_rope: bool = False
+) -> Tied:
     """Write the tied model of the untied one in the folder `source` to the new folder `target`.
 
     Read are model.onnx, model.onnx.data, genai_config.json, tokenizer.json, tokenizer_config.json, and
-    chat_template.jinja if it is there; `target` has all six, and is what an engine loads. `name` is what `progress`
-    calls it. Raises ArtifactError when `source` is not the export that is known, before anything is written, and
-    OSError where `target` cannot be written or is there already; after an error there is nothing new.
+    chat_template.jinja if it is there; `target` has all six, and is what an engine loads. With `long_rope` it takes
+    LongRoPE's long factors at every length, and has engine.json besides. `name` is what `progress` calls it. Raises
+    ArtifactError when `source` is not the export that is known, before anything is written, and OSError where `target`
+    cannot be written or is there already; after an error there is nothing new.
     """
     try:
         with _data(source / DATA) as data:
@@ -71,8 +74,11 @@ def tie(source: Path, target: Path, name: str = "the model", progress: Progress 
             size = os.fstat(data).st_size
             found = untied.check(model, DATA, size, lambda at, length: _read_at(data, at, length))
             beside = settings.read(source, GRAPH, found.vocabulary, found.hidden)
-            pruned = prune.edit(model.graph, found.head, found.vocabulary)
-            made = onnx_edit.applied(model, (_tie(model, found), pruned))
+            edits = [_tie(model, found), prune.edit(model.graph, found.head, found.vocabulary)]
+            if long_rope:
+                edits.append(rope.edit(model.graph))
+                beside[rope.FILE] = rope.SAID
+            made = onnx_edit.applied(model, edits)
             target.mkdir()
             try:
                 (target / GRAPH).write_bytes(made)

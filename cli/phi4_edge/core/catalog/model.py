@@ -39,7 +39,8 @@ class Model:
     """One model; `source` is for those who fetch it. A stand-in is planned as the model it stands in for.
 
     `checkpoints` are further sources by artifact, as its publisher quantized it; `published` is its export to ONNX, and
-    `library` what Ollama's own library has of it, if there is one. `held`: artifacts that are here.
+    `library` what Ollama's own library has of it, if there is one. `held`: artifacts that are here. `context_length`:
+    tokens that it has positions for.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Model:
     licence: str
     stand_in_for: str
     source: Mapping[str, Any]
+    context_length: int
     architecture: Architecture | None
     checkpoints: Mapping[str, Mapping[str, Any]]
     held: frozenset[str] = frozenset()
@@ -158,7 +160,8 @@ class Variant:
     """One quantization of an engine: weights, and overhead per accelerator that it exists for.
 
     `bits` that most weights have: the class of quality. `not_applicable`: why this release cannot deliver it, else "".
-    `recipe`: how it is converted, if that can differ. `context`: tokens up to which it is right, 0 for any.
+    `recipe`: how it is converted, if that can differ. `context`: tokens up to which it is right, 0 for any; `long`: the
+    artifact that takes its place above, "" where there is none.
     """
 
     quantization: str
@@ -171,6 +174,11 @@ class Variant:
     not_applicable: str
     recipe: Recipe | None
     context: int = 0
+    long: str = ""
+
+    def artifact_for(self, context: int) -> str:
+        """Return what serves a context of so many tokens."""
+        return self.long if self.long and context > self.context else self.artifact
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,10 @@ def _models(rows: Mapping[str, Row]) -> Mapping[str, Model]:
 
 
 def _model(name: str, row: Row) -> Model:
-    row.only("served_name", "stand_in_for", "licence", "source", "architecture", "checkpoints", "library", "published")
+    row.only(
+        "served_name", "stand_in_for", "licence", "source", "context_length", "architecture", "checkpoints", "library",
+        "published",
+    )  # fmt: skip
     source = row.row("source")
     source.integer("size")
     checkpoints = row.rows("checkpoints") if "checkpoints" in row.data else {}
@@ -133,6 +136,7 @@ def _model(name: str, row: Row) -> Model:
         licence=row.text("licence"),
         stand_in_for=row.text("stand_in_for", ""),
         source=MappingProxyType(dict(source.data)),
+        context_length=row.integer("context_length"),
         architecture=None
         if shape is None
         else Architecture(
@@ -218,8 +222,10 @@ def _start(row: Row) -> Start:
 def _variant(name: str, row: Row) -> Variant:
     row.only(
         "artifact", "bits", "weights", "overhead", "measured", "compute_capability", "not_applicable", "recipe",
-        "context",
+        "context", "long",
     )  # fmt: skip
+    if "long" in row.data and not row.integer("context", 0):
+        row.fail("context", "the tokens above which the artifact in `long` serves")
     overhead = row.row("overhead")
     overhead.only(*ACCELERATORS)
     return Variant(
@@ -233,6 +239,7 @@ def _variant(name: str, row: Row) -> Variant:
         not_applicable=row.text("not_applicable", ""),
         recipe=read_recipe(row.row("recipe")) if "recipe" in row.data else None,
         context=row.integer("context", 0),
+        long=row.text("long", ""),
     )
 
 

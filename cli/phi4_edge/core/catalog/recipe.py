@@ -15,12 +15,14 @@ class Recipe:
     """int4, with one scale for each `block_size` numbers of a row, rounded by `method`.
 
     `default` rounds to the nearest of 16 symmetric values; `k_quant` searches for the scale and zero point that lose
-    least, as llama.cpp's K-quants do. `on_request`: only for those who ask for it by name.
+    least, as llama.cpp's K-quants do. `on_request`: only for those who ask for it by name. `long_rope`: with LongRoPE's
+    long factors at every length, which is right above 4096 tokens too.
     """
 
     block_size: int
     method: str
     on_request: bool
+    long_rope: bool = False
 
 
 def read_recipe(row: Row) -> Recipe:

@@ -21,7 +21,7 @@ ANSWER_TOKENS = 1024
 def model(it: Chosen) -> PlannedModel:
     """Return the weights to serve."""
     found, variant = it.catalog.models[it.overrides.model], it.evaluation.variant
-    artifact = f"{found.id}/{variant.artifact}"
+    artifact = f"{found.id}/{variant.artifact_for(it.evaluation.sizing.context)}"
     size = found.size if found.stand_in_for else variant.weights
     return PlannedModel(found.id, found.served_name, artifact, it.inputs.artifacts.get(artifact), size)
 

@@ -30,7 +30,7 @@ def verdict(facts: HostFacts, catalog: Catalog, candidate: Candidate, overrides:
     """Return whether and how a candidate runs on this host."""
     engine = catalog.engines[candidate.engine]
     build = engine.builds[candidate.accelerator]
-    reasons = _cpu(facts, build) + _beyond(engine, engine.variants[candidate.quantization], overrides)
+    reasons = _cpu(facts, build) + _beyond(catalog, engine, engine.variants[candidate.quantization], overrides)
     if gpu is not None:
         reasons += gate.of_gpu(facts, engine, build, gpu, engine.variants[candidate.quantization])
     if overrides.quantization == AUTO:
@@ -44,15 +44,17 @@ def verdict(facts: HostFacts, catalog: Catalog, candidate: Candidate, overrides:
     return Verdict(manager, image, tuple(reasons))
 
 
-def _beyond(engine: CatalogEngine, variant: Variant, overrides: Overrides) -> list[str]:
+def _beyond(catalog: Catalog, engine: CatalogEngine, variant: Variant, overrides: Overrides) -> list[str]:
     """Return what is asked for that the engine would not start with, or be wrong with."""
-    asked = overrides.context_length or 0
+    asked, model = overrides.context_length or 0, catalog.models[overrides.model]
     reasons = []
-    if variant.context and asked > variant.context:
+    if variant.context and asked > variant.context and not variant.long:
         reasons.append(
             f"phi4_context_length {asked}: {engine.name} {variant.quantization} is right up to {variant.context} "
             "tokens, where LongRoPE changes its factors"
         )
+    elif variant.long and asked > model.context_length:
+        reasons.append(f"phi4_context_length {asked}: {model.id} has positions for {model.context_length} tokens")
     for variable, (low, high) in engine.bounds.items():
         name = variable.lower()
         value = getattr(overrides, name.removeprefix(PREFIX), None)

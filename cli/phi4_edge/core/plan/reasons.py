@@ -110,8 +110,8 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(f"VRAM {_gpu_memory(attempt)} is below the {profile.recommended_vram:g} GB recommended")
     if chosen.sizing.context > LONGROPE_FROM:
         found.append(
-            f"context {chosen.sizing.context} is above {LONGROPE_FROM}: LongRoPE switches to its long factors there, "
-            "which costs a pause and quality on short prompts"
+            f"context {chosen.sizing.context} is above {LONGROPE_FROM}: LongRoPE's long factors then apply to prompts "
+            "of any length, and short prompts lose some quality"
         )
     if not ipaddress.ip_address(overrides.bind).is_loopback:
         found.append(f"binds {overrides.bind}: whoever reaches port {overrides.port} can use the model, without a key")

@@ -14,7 +14,8 @@ from phi4_edge.core.facts.model import Gpu, HostFacts
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.text import gb, version_of
 
-# Above 4096 tokens Phi-4-mini's LongRoPE switches to its long factors: slower, and worse for short prompts.
+# For a context above 4096 tokens every engine takes LongRoPE's long factors from the first token on, which is worse
+# for short prompts.
 LONGROPE_FROM = 4096
 # A system prompt with tools and an answer need 2048; less is never chosen unasked (reference: clamp 2048..4096).
 CONTEXTS = (LONGROPE_FROM, 2048)

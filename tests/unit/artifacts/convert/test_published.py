@@ -68,6 +68,19 @@ def test_the_published_export_is_tied_without_the_converter(store: Store, tmp_pa
     assert leftovers(store) == []
 
 
+def test_what_serves_a_longer_context_is_made_of_the_same_export(store: Store, tmp_path: Path) -> None:
+    variant = CATALOG.engines["onnx"].variants["int4"]
+    assert (variant.artifact, variant.long) == published.TARGETS
+    source = published_in(store, tmp_path)
+    made = {to: targets.convert(store, CATALOG, MODEL, to) for to in published.TARGETS}
+    short, long = (store.verify(f"{MODEL}/{to}") for to in published.TARGETS)
+    assert (short.digest, long.digest) == tuple(made.values())
+    assert long.source["digest"] == short.source["digest"] == source
+    assert dict(long.parameters) == {**short.parameters, "rope_factors": "long"}
+    assert {file.path for file in long.files} - {file.path for file in short.files} == {"engine.json"}
+    assert targets.convert(store, CATALOG, MODEL, published.LONG) == long.digest
+
+
 def test_what_was_tied_is_not_tied_again(store: Store, tmp_path: Path) -> None:
     published_in(store, tmp_path)
     first, steps = targets.convert(store, CATALOG, MODEL, "onnx-int4"), list[str]()

@@ -159,24 +159,39 @@ def make(seed: int = 4) -> Export:
             Weights(f"{head}.weight_scales", 1, (VOCABULARY * HIDDEN // BLOCK,), scales),
         ),
         operations=(
-            Operation("angles", "If", "", ("attention_mask",), ("cos",), extra=_branches()),
+            Operation("angles", "If", "", ("longer",), ("cos", "sin"), extra=angles()),
             Operation("gather", "Gather", "", ("model.embed_tokens.weight", "input_ids"), ("embedded",)),
             Operation("norm", "SimplifiedLayerNormalization", "",
-                      ("embedded", "model.layers.0.input_layernorm.weight", "cos"), ("normed",)),
+                      ("embedded", "model.layers.0.input_layernorm.weight"), ("normed",)),
             Operation("up", "MatMulNBits", "com.microsoft", ("normed", f"{proj}.weight_Q4", f"{proj}.weight_scales"),
                       ("up/out",), {**INT4, "N": INNER}),
             Operation("head", "MatMulNBits", "com.microsoft", ("normed", f"{head}.weight_Q4", f"{head}.weight_scales"),
                       ("logits",), INT4),
+            Operation("compare", "Greater", "", ("attention_mask", "limit"), ("longer",)),
+            Operation("attend", "GroupQueryAttention", "com.microsoft", ("normed", "cos", "sin"), ("attended",)),
         ),
     )  # fmt: skip
 
 
-def _branches() -> bytes:
-    """The attribute with a graph of its own that holds a constant, as LongRoPE's angles are held."""
-    tensor = number_field(1, 2) + number_field(2, 1) + bytes_field(9, struct.pack("<2f", 0.5, 1.0))
-    constant = text_field(2, "inner") + text_field(4, "Constant") + attribute("value", bytes_field(5, tensor), 4)
-    graph = bytes_field(1, constant) + bytes_field(12, text_field(1, "inner"))
-    return attribute("then_branch", bytes_field(6, graph), 5)
+def angles(short: int = 2, long: int = 3, width: int = 2, **changed: bytes) -> bytes:
+    """The attributes of the node that chooses LongRoPE's angles: two graphs, each with a table of cosines and of sines.
+
+    `changed` are other graphs, by the name of the attribute.
+    """
+    graphs = {"else_branch": branch(short, width, "small"), "then_branch": branch(long, width, "large")} | changed
+    return b"".join(attribute(name, bytes_field(6, graph), 5) for name, graph in graphs.items() if graph)
+
+
+def branch(rows: int, width: int, name: str, kind: int = 1, operator: str = "Constant") -> bytes:
+    """GraphProto with two tables whose numbers count from 0; the sines are written first."""
+    nodes = list[bytes]()
+    for offset, what in ((100, "sin"), (0, "cos")):
+        numbers = struct.pack(f"<{rows * width}f", *range(offset, offset + rows * width))
+        tensor = number_field(1, rows) + number_field(1, width) + number_field(2, kind) + bytes_field(9, numbers)
+        made = text_field(2, f"{what}_{name}") + text_field(3, f"/{name}/{what}") + text_field(4, operator)
+        nodes.append(bytes_field(1, made + attribute("value", bytes_field(5, tensor), 4)))
+    outputs = (bytes_field(12, text_field(1, f"{what}_{name}")) for what in ("cos", "sin"))
+    return b"".join((*nodes, *outputs))
 
 
 def _matrix(chance: random.Random, rows: int, columns: int) -> tuple[bytes, bytes, bytes]:

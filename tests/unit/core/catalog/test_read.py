@@ -186,6 +186,8 @@ def test_a_mistake_in_the_resource_table_is_named(path: str, value: Any, named: 
         ("models.tiny.stand_in_for", "tiny", r"models.tiny.stand_in_for"),
         ("models.tiny.source.size", "big", r"models.tiny.source.size: found 'big', needed a whole number"),
         ("models.phi-4-mini-instruct.architecture.layers", True, r"architecture.layers: found True"),
+        ("models.tiny.context_length", None, r"models.tiny.context_length: found nothing, needed a whole number"),
+        ("engines.onnx.variants.int4.context", 0, r"variants.int4.context: .*above which the artifact in `long`"),
         ("kv_types.f16", 1.5, r"kv_types.f16"),
         ("engines.onnx.version", 1, r"engines.onnx.version: found 1, needed a text"),
         ("models.phi-4-mini-instruct.checkpoints.safetensors-int4.revision", "main", r"revision: .*40 hexadecimal"),

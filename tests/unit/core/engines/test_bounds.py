@@ -86,14 +86,37 @@ def test_the_unit_lets_it_open_as_many_files_as_it_may_have_connections(settings
 
 def test_a_context_beyond_what_is_right_is_refused_with_the_reason(document: Document, plan: Make) -> None:
     whole = document(HOST)  # type: ignore[operator]
-    made = plan(whole, engine="onnx", context_length=4097, force=True)
+    made = plan(whole, engine="onnx", quantization="int4_b64", context_length=4097, force=True)
     assert not made.fits
-    told = "phi4_context_length 4097: onnx int4 is right up to 4096 tokens, where LongRoPE changes its factors"
+    told = "phi4_context_length 4097: onnx int4_b64 is right up to 4096 tokens, where LongRoPE changes its factors"
     assert any(told in text for text in made.missing), made.missing
-    assert plan(whole, engine="onnx", context_length=4096).fits
+    assert plan(whole, engine="onnx", quantization="int4_b64", context_length=4096).fits
+
+
+@pytest.mark.parametrize(
+    ("context", "artifact"), [(4096, "onnx-int4"), (4097, "onnx-int4-long"), (8192, "onnx-int4-long")]
+)
+def test_a_longer_context_is_served_by_the_model_with_the_long_factors(
+    document: Make, plan: Make, context: int, artifact: str
+) -> None:
+    made = plan(document(HOST), engine="onnx", context_length=context)
+    assert made.fits
+    assert (made.quantization, made.model.artifact) == ("int4", f"phi-4-mini-instruct/{artifact}")
+    warned = [text for text in made.warnings if "LongRoPE" in text]
+    assert len(warned) == (context > 4096)
+    assert all("short prompts lose some quality" in text for text in warned)
 
 
 @pytest.mark.parametrize("name", ["n150-8gb", "gateway-6gb", "rk3588-16gb", HOST])
-def test_left_to_us_a_longer_context_is_another_engine_or_none(document: Make, plan: Make, name: str) -> None:
-    for context in (4097, 5000, 8192):
-        assert plan(document(name), context_length=context).engine != "onnx"
+def test_left_to_us_the_long_factors_are_never_chosen(document: Make, plan: Make, name: str) -> None:
+    made = plan(document(name), engine="onnx")
+    assert made.context_length <= 4096
+    assert made.model.artifact == "phi-4-mini-instruct/onnx-int4"
+
+
+def test_no_context_is_longer_than_what_the_model_has_positions_for(document: Make, plan: Make) -> None:
+    refused = plan(document(HOST), engine="onnx", model="tiny", context_length=6145, force=True)
+    assert not refused.fits
+    assert any("phi4_context_length 6145: tiny has positions for 6144 tokens" in text for text in refused.missing)
+    made = plan(document(HOST), engine="onnx", model="tiny", context_length=6144)
+    assert made.model.artifact == "tiny/onnx-int4-long"

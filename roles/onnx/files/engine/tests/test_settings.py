@@ -116,6 +116,17 @@ def test_above_4096_tokens_only_a_model_with_one_set_of_factors(
         modeldir.require_context(files, tokens)
 
 
+def test_no_context_is_longer_than_the_angles_of_the_model(tmp_path: Path) -> None:
+    path = _model(tmp_path) / "genai_config.json"
+    (tmp_path / "engine.json").write_text(json.dumps({"rope_factors": "one"}))
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({"model": {**config["model"], "context_length": 6144}}))
+    files = modeldir.inspect(tmp_path)
+    modeldir.require_context(files, 6144)
+    with pytest.raises(ConfigurationError, match="PHI4_CONTEXT_LENGTH is 6145: this model has positions for 6144"):
+        modeldir.require_context(files, 6145)
+
+
 def test_a_context_that_the_model_cannot_keep_ends_with_one_line_and_78(tmp_path: Path) -> None:
     environ = {"PHI4_MODEL_DIR": str(_model(tmp_path)), "PHI4_CONTEXT_LENGTH": "4097"}
     engine = Engine(python("-m", "phi4_engine"), environ)

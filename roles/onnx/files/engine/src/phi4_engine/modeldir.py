@@ -42,6 +42,8 @@ class ModelFiles:
     eos_ids: tuple[int, ...]
     one_rope: bool = False
     """The model has one set of rotary factors for every length: its engine.json says so."""
+    positions: int = 0
+    """Tokens that the graph has rotary angles for; 0 where genai_config.json does not say."""
 
 
 def require_context(files: ModelFiles, tokens: int) -> None:
@@ -50,6 +52,10 @@ def require_context(files: ModelFiles, tokens: int) -> None:
         raise ConfigurationError(
             f"PHI4_CONTEXT_LENGTH is {tokens}: this model has other rotary factors above {SHORT_CONTEXT} tokens, and "
             f"its answers are wrong there; set at most {SHORT_CONTEXT}"
+        )
+    if 0 < files.positions < tokens:
+        raise ConfigurationError(
+            f"PHI4_CONTEXT_LENGTH is {tokens}: this model has positions for {files.positions} tokens; set at most that"
         )
 
 
@@ -79,6 +85,7 @@ def inspect(directory: Path) -> ModelFiles:
         special_tokens=_special_tokens(_object(directory / "tokenizer.json")),
         eos_ids=_ids(model.get("eos_token_id", [])),
         one_rope=_one_rope(directory / "engine.json"),
+        positions=_size(model, "context_length", 2**30) if "context_length" in model else 0,
     )
 
 
