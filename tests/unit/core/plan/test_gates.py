@@ -106,7 +106,7 @@ def test_a_checkpoint_without_a_known_revision_is_passed_over_and_planned_only_b
 
 def test_a_recipe_on_request_is_planned_by_name_alone(document: Make, plan: Make) -> None:
     # Too little for int4, enough for what is smaller.
-    small = document("n150-8gb", meminfo="MemTotal: 7812500 kB\n")
+    small = document("n150-8gb", meminfo="MemTotal: 7519531 kB\n")
     wanted = {"profile": "development", "engine": "onnx", "context_length": 2048, "parallel": 7}
     asked = plan(small, quantization="int4_b128", **wanted)
     assert (asked.fits, asked.applicable, asked.rejected) == (True, True, ())

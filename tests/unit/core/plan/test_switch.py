@@ -44,7 +44,7 @@ def test_the_old_release_is_stopped_first_where_memory_does_not_hold_both(docume
     made = plan(serving(document, "n150-8gb", memory_need=5 * GB))
     assert made.switch.mode == "down" and made.switch.down_seconds == 15 + 13
     assert (
-        "do not fit in RAM together (5.0 GB and 4.7 GB, 0.8 GB for the system: 10.5 GB of 8.2 GB)" in made.switch.reason
+        "do not fit in RAM together (5.0 GB and 4.4 GB, 0.8 GB for the system: 10.2 GB of 8.2 GB)" in made.switch.reason
     )
     assert "no answers for about 28 s (an estimate)" in made.switch.reason
 

@@ -86,7 +86,7 @@ def test_waves_are_suites_and_hosts_are_cases() -> None:
     assert "next: see the lines above; then run again" in str(failure.text)
     assert "phi4-edge status inventory/gateways.ini" in str(failure.text)
     assert "step health: 26s" in said
-    assert "plan: why: onnx int4: needs 6.9 GB with context 4096" in said
+    assert "plan: why: onnx int4: needs 6.6 GB with context 4096" in said
     properties = {each.get("name"): each.get("value") for each in root[0].iter("property")}
     assert properties["verdict"] == "Stopped: 1 bad of 8 hosts, 0 allowed"
     assert properties["exit_code"] == "4"

@@ -29,7 +29,7 @@ def test_the_story_is_that_of_the_page() -> None:
     assert "\n    phi4-edge status inventory/gateways.ini --limit gw2\n" in text
     assert "| canary | 2 | 1 rolled back, 1 taken back | 15:30:00 |" in text
     assert "| gw3 | wave 1 | not begun | - | 0 | - |" in text
-    assert "- why: onnx int4: needs 6.9 GB with context 4096" in text
+    assert "- why: onnx int4: needs 6.6 GB with context 4096" in text
 
 
 def test_tables_have_as_many_cells_as_their_heads() -> None:

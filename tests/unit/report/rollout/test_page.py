@@ -100,7 +100,7 @@ def test_a_bad_release_is_told_at_the_top() -> None:
         assert said in top
     assert "read of model.onnx.data stopped at 1 734 213 632 bytes: Input/output error" in found.text
     assert "phi4-edge status inventory/gateways.ini --limit gw2" in found.text
-    assert "onnx int4: needs 6.9 GB with context 4096" in found.text
+    assert "onnx int4: needs 6.6 GB with context 4096" in found.text
 
 
 def test_a_good_rollout_has_no_section_of_troubles() -> None:
