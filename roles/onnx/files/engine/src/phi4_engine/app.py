@@ -97,9 +97,8 @@ class Routes:
         body = await read_body(request, ChatRequest, self._bodies)
         self._require_model(body.model)
         answer_id = f"chatcmpl-{uuid.uuid4().hex}"
-        settings, tools = self._settings, chat.offered(body)
-        single = body.parallel_tool_calls is False
-        envelope = answers.ChatEnvelope(answer_id, settings.model_name, settings.release, tools, single=single)
+        settings = self._settings
+        envelope = answers.ChatEnvelope(answer_id, settings.model_name, settings.release, chat.wish(body))
         return await self._answered(request, body, chat.chat_job(body, answer_id, settings.max_tokens), envelope)
 
     async def completions(self, request: Request) -> Response:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from phi4_engine import forms
 from phi4_engine.errors import ApiError, unsupported
+from phi4_engine.forms import Wish
 from phi4_engine.protocol import ChatRequest, Message, ReasoningRequest, Sampled, Tool
 from phi4_engine.wire import Job, Sampling
 
@@ -29,15 +30,29 @@ def chat_job(request: ChatRequest, job_id: str, max_tokens: int) -> Job:
     Raises ApiError 400 for what this engine does not do.
     """
     refuse_unsupported(request)
+    asked = wish(request)
     return Job(
         id=job_id,
-        messages=rendered(request.messages, _tools(request)),
+        messages=rendered(request.messages, asked.shown),
         max_tokens=max_tokens if request.limit is None else request.limit,
         sampling=sampling(request),
         stop=tuple(request.stop or ()),
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         n=request.n or 1,
-        form=forms.wanted(request),
+        form=forms.wanted(asked),
+    )
+
+
+def wish(request: ChatRequest) -> Wish:
+    """What the request says of the form of its answer."""
+    return Wish(
+        tools=request.tools or (),
+        choice=request.tool_choice,
+        parallel=request.parallel_tool_calls,
+        format=request.response_format,
+        format_name="response_format",
+        schema_name="json_schema.schema",
+        arguments="tools[{}].function.parameters",
     )
 
 
@@ -89,13 +104,10 @@ def with_tools(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[di
     return [{"role": "system", "content": _TOOLS_WITHOUT_SYSTEM, "tools": text}, *messages]
 
 
-def offered(request: ChatRequest) -> frozenset[str]:
-    """The names of the functions that the model may call."""
-    return frozenset(tool.function.name for _, tool in forms.called(request))
-
-
-def _tools(request: ChatRequest) -> list[Tool]:
-    return request.tools if request.tools and request.tool_choice != "none" else []
+def permitted_calls(wish: Wish, text: str | None) -> list[dict[str, Any]]:
+    """The calls that a client gets: of several, one that asked for a single call runs no other than the first."""
+    calls = tool_calls(text, {tool.function.name for _, tool in forms.called(wish)})
+    return calls[:1] if wish.single else calls
 
 
 def tool_calls(text: str | None, names: Collection[str]) -> list[dict[str, Any]]:
