@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
@@ -10,6 +11,8 @@ _MAX_TOKENS = 2**31 - 1
 _INT64 = 2**63
 _MOST_PROMPTS = 128
 _MOST_BIASES = 1024
+_LEAST_REPETITION = 0.1
+_MOST_STOPS = 16
 _MOST_BIAS = 100
 """OpenAI's bounds of a bias: at the ends a token is as good as forbidden, or forced."""
 
@@ -19,6 +22,22 @@ def _true_number(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("must be a number, not a boolean")
     return value
+
+
+def _whole_number(value: object) -> object:
+    """Up to the next whole one: sliders of Open WebUI move by halves."""
+    return math.ceil(value) if isinstance(value, float) and math.isfinite(value) else _true_number(value)
+
+
+def _unbounded(value: object) -> object:
+    """Ollama, llama.cpp and Open WebUI say with -1, or -2, that only the context is the limit of an answer."""
+    return _MAX_TOKENS if type(value) is int and value in (-1, -2) else _true_number(value)
+
+
+def _penalty_or_none(value: object) -> object:
+    """Nothing where it could not divide: Open WebUI's slider goes down to -2, and what others make of it is noise."""
+    checked = _true_number(value)
+    return None if isinstance(checked, int | float) and checked < _LEAST_REPETITION else checked
 
 
 def _listed(value: object) -> object:
@@ -57,9 +76,11 @@ def _prompts(value: object) -> tuple[str, ...] | tuple[tuple[int, ...], ...]:
 
 Temperature = Annotated[float, BeforeValidator(_true_number), Field(ge=0, le=2, allow_inf_nan=False)]
 TopP = Annotated[float, BeforeValidator(_true_number), Field(ge=0, le=1, allow_inf_nan=False)]
-TopK = Annotated[int, BeforeValidator(_true_number), Field(ge=-1, le=_MAX_TOKENS)]
+TopK = Annotated[int, BeforeValidator(_whole_number), Field(ge=-1, le=_MAX_TOKENS)]
 Penalty = Annotated[float, BeforeValidator(_true_number), Field(ge=-2, le=2, allow_inf_nan=False)]
-RepetitionPenalty = Annotated[float, BeforeValidator(_true_number), Field(ge=0.1, le=10, allow_inf_nan=False)]
+RepetitionPenalty = Annotated[
+    float, BeforeValidator(_true_number), Field(ge=_LEAST_REPETITION, le=10, allow_inf_nan=False)
+]
 """Hugging Face's: it divides, so that 0 would mean nothing; 1 changes nothing."""
 Choices = Annotated[int, BeforeValidator(_true_number), Field(ge=1, le=128)]
 """OpenAI's bounds of n. How many this engine can give at once is a setting of it."""
@@ -96,13 +117,14 @@ LogitBias = Annotated[
 ]
 """Bias by token id. Ids that the model does not have are refused by the model process, which knows them."""
 TokenCount = Annotated[int, BeforeValidator(_true_number), Field(ge=1, le=_MAX_TOKENS)]
+AnswerLimit = Annotated[int, BeforeValidator(_unbounded), Field(ge=1, le=_MAX_TOKENS)]
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
 _STOP = {"type": "string", "minLength": 1, "maxLength": 256}
 Stops = Annotated[
     list[StopString],
     BeforeValidator(_listed),
-    Field(max_length=4),
-    WithJsonSchema({"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": 4}]}),
+    Field(max_length=_MOST_STOPS),
+    WithJsonSchema({"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": _MOST_STOPS}]}),
 ]
 
 
@@ -200,7 +222,7 @@ class Sampled(Body):
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: RepetitionPenalty | None = None
-    repeat_penalty: RepetitionPenalty | None = None
+    repeat_penalty: Annotated[RepetitionPenalty | None, BeforeValidator(_penalty_or_none)] = None
     """llama.cpp's and Ollama's name of the same; Open WebUI sends it."""
     logit_bias: LogitBias | None = None
     stream: bool | None = None
@@ -218,8 +240,8 @@ class ChatRequest(Completed):
     """POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096)]
-    max_tokens: TokenCount | None = None
-    max_completion_tokens: TokenCount | None = None
+    max_tokens: AnswerLimit | None = None
+    max_completion_tokens: AnswerLimit | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -241,7 +263,7 @@ class CompletionRequest(Completed):
     """POST /v1/completions."""
 
     prompt: Prompts
-    max_tokens: TokenCount | None = None
+    max_tokens: AnswerLimit | None = None
     logprobs: TopLogprobs | None = None
     echo: bool | None = None
     suffix: str | None = None
