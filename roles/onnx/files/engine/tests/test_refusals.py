@@ -16,6 +16,10 @@ from shapes import error, events, script
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"functions": []}, "functions"),
         ({"modalities": ["audio"]}, "modalities"),
+        ({"grammar": 'root ::= "a"'}, "grammar"),
+        ({"json_schema": {"const": 1}}, "json_schema"),
+        ({"guided_json": {"const": 1}}, "guided_json"),
+        ({"structured_outputs": {"choice": ["a"]}}, "structured_outputs"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(engine: Engine, fields: dict[str, Any], param: str) -> None:

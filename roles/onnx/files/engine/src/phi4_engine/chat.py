@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from phi4_engine import forms
 from phi4_engine.errors import ApiError, unsupported
 from phi4_engine.forms import Wish
-from phi4_engine.protocol import ChatRequest, Message, ReasoningRequest, Sampled, Tool
+from phi4_engine.protocol import ChatRequest, Completed, Message, ReasoningRequest, Sampled, Tool
 from phi4_engine.wire import Job, Sampling
 
 TASK_PROMPTS: Mapping[str, str] = {
@@ -20,6 +20,8 @@ TASK_PROMPTS: Mapping[str, str] = {
 }
 _TOOLS_WITHOUT_SYSTEM = "You are a helpful assistant with some tools."
 """The system message of the tool example on the model card of microsoft/Phi-4-mini-instruct."""
+_FOREIGN_FORMS = ("grammar", "json_schema", "guided_json", "structured_outputs")
+"""llama.cpp's and vLLM's own ways to ask for a form."""
 _ROLES = {"developer": "system", "tool": "tool_response"}
 """OpenAI's roles that the template would render as a token of another meaning (<|tool|> opens tool definitions)."""
 
@@ -87,9 +89,18 @@ def refuse_unsupported(request: ChatRequest) -> None:
         raise unsupported("modalities", "only the modality 'text' is supported.")
     if request.top_logprobs and not request.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs to be true.", param="top_logprobs", code="invalid_value")
+    refuse_foreign_forms(request)
     for name in ("functions", "function_call", "audio"):
         if getattr(request, name) is not None:
             raise unsupported(name, f"{name} is not supported by this engine: leave it out, or use tools.")
+
+
+def refuse_foreign_forms(request: Completed) -> None:
+    """Raises ApiError 400 where an answer in a form is asked for in a way that would get one without it."""
+    for name in _FOREIGN_FORMS:
+        # Some clients send an empty text for none.
+        if getattr(request, name) not in (None, ""):
+            raise unsupported(name, f"{name} is not supported by this engine: use response_format of chat completions.")
 
 
 def with_tools(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[dict[str, Any]]:

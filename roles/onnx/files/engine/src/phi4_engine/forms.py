@@ -89,7 +89,7 @@ def _schema(wish: Wish) -> dict[str, Any] | None:
     if form is None or form.type == "text":
         return None
     if form.type == "json_object":
-        return {"type": "object"}
+        return {"type": "object"} if form.schema_ is None else form.schema_
     if form.type != "json_schema":
         raise unsupported(place, f"{place} {form.type[:40]!r} is none of text, json_object and json_schema.")
     if form.json_schema is None or form.json_schema.schema_ is None:

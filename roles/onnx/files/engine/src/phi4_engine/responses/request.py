@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from phi4_engine import chat, forms
 from phi4_engine.errors import ApiError, unsupported
 from phi4_engine.forms import Wish
+from phi4_engine.parameters import TokenCount, TopLogprobs
 from phi4_engine.protocol import (
     Body,
     ContentPart,
@@ -20,10 +21,8 @@ from phi4_engine.protocol import (
     NamedChoice,
     ResponseFormat,
     Sampled,
-    TokenCount,
     Tool,
     ToolCall,
-    TopLogprobs,
 )
 from phi4_engine.wire import Job
 
@@ -128,11 +127,16 @@ def wish(request: ResponsesRequest) -> Wish:
         tools=[Tool(type="function", function=one) for one in functions],
         choice=choice,
         parallel=request.parallel_tool_calls,
-        format=ResponseFormat(type=form.type, json_schema=form) if form else None,
+        format=_format(form) if form else None,
         format_name="text.format",
         schema_name="schema",
         arguments="tools[{}].parameters",
     )
+
+
+def _format(form: TextFormat) -> ResponseFormat:
+    schema = {"schema": form.schema_}
+    return ResponseFormat.model_validate({"type": form.type, "json_schema": schema, **schema})
 
 
 def _named(choice: ChosenTool) -> NamedChoice:
