@@ -92,6 +92,9 @@ class ResponsesRequest(Sampled):
     top_logprobs: TopLogprobs | None = None
     include: Annotated[list[str], Field(max_length=32)] | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    """Told again in the answer, as is what identifies the client: prompts that begin alike need no key here."""
     previous_response_id: str | None = None
     conversation: Any = None
     prompt: Any = None
