@@ -157,6 +157,17 @@ def test_calls_of_a_response_have_valid_arguments(openai_client: OpenAI, choice:
         assert choice == "required" or [item.name for item in made.output] == ["weather"]  # type: ignore[union-attr]
 
 
+def test_nothing_is_invented_beside_what_a_schema_names(four: Engine) -> None:
+    schema = {"type": "object", "properties": {"city": {"enum": ["a", "b"]}, "n": {"enum": [1, 2]}}, "required": ["n"]}
+    function = {"name": "f", "parameters": schema}
+    fields = {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+    called = [choice["message"]["tool_calls"] for choice in sampled(four, 24, **fields)]
+    found = [json.loads(call["function"]["arguments"]) for calls in called for call in calls]
+    found += [json.loads(one["message"]["content"]) for one in sampled(four, 24, response_format=form(schema))]
+    assert len(found) >= 48
+    assert all({"n"} <= one.keys() <= {"city", "n"} for one in found), found
+
+
 def checked_calls(choice: Any) -> list[str]:
     """The names of its calls, whose arguments are valid."""
     assert choice["finish_reason"] == "tool_calls"

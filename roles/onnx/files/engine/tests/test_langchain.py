@@ -112,8 +112,7 @@ def test_usage_logprobs_and_stops_of_a_chat(clients: dict[str, ChatOpenAI]) -> N
 
 @pytest.mark.parametrize(("choice", "forced"), [("auto", False), ("any", True), ("add", True), ("now", True)])
 def test_tools_that_are_bound_are_called(llm: ChatOpenAI, choice: str, forced: bool) -> None:
-    # A function that is strict has no other arguments than those that it names.
-    bound = llm.bind_tools([add, now], tool_choice=choice, strict=forced, parallel_tool_calls=False)
+    bound = llm.bind_tools([add, now], tool_choice=choice, parallel_tool_calls=False)
     free = bound.invoke(FREE)
     assert bool(free.tool_calls) is forced
     assert free.invalid_tool_calls == []
@@ -152,7 +151,7 @@ def test_what_came_of_a_call_reaches_the_model(llm: ChatOpenAI) -> None:
 # openai's own model of a streamed message says that nothing is parsed.
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_structured_output_is_a_model(llm: ChatOpenAI, method: Any) -> None:
-    structured = llm.with_structured_output(Trip, method=method, strict=True)
+    structured = llm.with_structured_output(Trip, method=method)
     assert isinstance(structured.invoke(FREE), Trip)
     *_, last = structured.stream(FREE)
     assert isinstance(last, Trip)

@@ -57,6 +57,13 @@ def test_the_template_of_the_model_is_what_it_reads(server: Engine) -> None:
     assert read == "<|system|>Book<|end|><|user|>What is the best book<|end|><|assistant|>"
 
 
+def test_a_last_message_of_the_assistant_is_a_turn_that_is_over(server: Engine) -> None:
+    """There it would be continued: one of the differences that the README tells."""
+    turns = [*BOOK, {"role": "assistant", "content": "Whill"}]
+    read = ok(server, BACK, tokens=ok(server, TOKENS, messages=turns)["tokens"])["content"]
+    assert read.endswith("<|assistant|>Whill<|end|><|assistant|>")
+
+
 def form(kind: str = "json_object", **fields: Any) -> dict[str, Any]:
     return {"response_format": {"type": kind, **fields}, "temperature": 1.5}
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phi4_engine.closing import closed
 from phi4_engine.errors import ApiError, unsupported
 from phi4_engine.modeldir import TOOL_TOKENS
 from phi4_engine.protocol import NamedChoice, ResponseFormat, Tool
@@ -150,7 +151,7 @@ def _require_short(schema: Any, place: str) -> None:
 def _text(schema: dict[str, Any], place: str) -> str:
     _require_short(schema, place)
     # A schema could loosen itself with this keyword of llguidance's.
-    return json.dumps({**schema, "x-guidance": _COMPACT})
+    return json.dumps({**closed(schema), "x-guidance": _COMPACT})
 
 
 def refused(form: Form, message: str) -> ApiError:

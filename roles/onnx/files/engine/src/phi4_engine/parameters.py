@@ -119,7 +119,12 @@ LogitBias = Annotated[
 ]
 """Bias by token id. Ids that the model does not have are refused by the model process, which knows them."""
 TokenCount = Annotated[int, BeforeValidator(_true_number), Field(ge=1, le=_MAX_TOKENS)]
-AnswerLimit = Annotated[int, BeforeValidator(_unbounded), Field(ge=1, le=_MAX_TOKENS)]
+AnswerLimit = Annotated[
+    int,
+    BeforeValidator(_unbounded),
+    Field(ge=1, le=_MAX_TOKENS),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": _MAX_TOKENS}, {"enum": [-1, -2]}]}),
+]
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
 _STOP = {"type": "string", "minLength": 1, "maxLength": 256}
 Stops = Annotated[
