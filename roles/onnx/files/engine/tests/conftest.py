@@ -65,3 +65,11 @@ def real(model_dir: Path) -> Iterator[Engine]:
     environ = {"PHI4_MODEL_DIR": str(model_dir), "PHI4_MODEL_NAME": "tiny", "PHI4_CONTEXT_LENGTH": "2048"}
     with healthy(environ) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def server(model_dir: Path) -> Iterator[Engine]:
+    """One with two slots and a short context, as the tests of llama.cpp's server have it."""
+    settings = {"PHI4_CONTEXT_LENGTH": "512", "PHI4_PARALLEL": "2", "PHI4_MODEL_NAME": "tiny", "PHI4_RELEASE": "b1"}
+    with healthy({"PHI4_MODEL_DIR": str(model_dir), **settings}) as running:
+        yield running

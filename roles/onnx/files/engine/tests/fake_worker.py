@@ -2,7 +2,8 @@
 
 It stands behind the real process boundary, pipes and loop; only the model is missing. Tokens are bytes, so every
 non-ASCII character is split. The last user message is the script, a JSON object:
-  say            what to answer: a list of texts and token names ("<|end|>", ...); the end of the list repeats "."
+  say            what to answer: a list of texts and token names ("<|end|>", ...)
+  rest           the character that it repeats at the end of the list (default: ".")
   prompt_tokens  length of the prompt (default: bytes of all contents)
   prefill, step  seconds that a prefill chunk or a token takes
   do             "die", "hang" or "fail" at the first token; "refuse" before the prompt is read
@@ -39,10 +40,11 @@ class Script:
         self.said = said
         self.prompt_tokens = prompt_tokens
         self._tokens = list(self._spell(said.get("say", ["ok", "<|end|>"])))
+        self._rest = ord(said.get("rest", "."))
 
     def token(self, place: int) -> int:
         """The answer's token in this place."""
-        return self._tokens[place] if place < len(self._tokens) else ord(".")
+        return self._tokens[place] if place < len(self._tokens) else self._rest
 
     def misbehave(self) -> None:
         """As the script wants it."""
@@ -168,7 +170,8 @@ def read_script(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
         script = json.loads(content)
         assert isinstance(script, dict)
         return script
-    return {"say": [json.dumps(list(messages)), "<|end|>"]}
+    # Held to a form it ends its strings, and soon the rest.
+    return {"say": [json.dumps(list(messages)), "<|end|>"], "rest": '"'}
 
 
 def load() -> Backend:

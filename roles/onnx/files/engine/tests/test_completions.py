@@ -114,6 +114,8 @@ def test_a_prompt_is_a_text_or_tokens(engine: Engine, prompt: Any) -> None:
         ({"prompt": [1] * 400}, "prompt"),
         ({"prompt": "a", "echo": True}, "echo"),
         ({"prompt": "a", "suffix": "b"}, "suffix"),
+        ({"prompt": "a", "grammar": 'root ::= "a"'}, "grammar"),
+        ({"prompt": "a", "guided_json": {}}, "guided_json"),
         ({"prompt": "a", "best_of": 2}, "best_of"),
         ({"prompt": "a", "n": 2}, "n"),
         ({"prompt": "a", "logprobs": True}, "logprobs"),
@@ -159,8 +161,11 @@ def test_tokens_of_a_text_longer_than_the_context_are_told(engine: Engine) -> No
     body = engine.post("/tokenize", {"prompt": "a" * 1000}).json()
     assert (body["count"], len(body["tokens"]), body["max_model_len"], body["token_strs"]) == (1000, 1000, 400, None)
     assert engine.post("/tokenize", {"prompt": ""}).json()["count"] == 0
-    assert engine.post("/detokenize", {"tokens": [72, 195, 169, 256]}).json() == {"prompt": "Hé<|end|>"}
-    assert engine.post("/detokenize", {"tokens": [195]}).json() == {"prompt": "\N{REPLACEMENT CHARACTER}"}
+    assert engine.post("/detokenize", {"tokens": [72, 195, 169, 256]}).json() == {
+        "prompt": "Hé<|end|>",
+        "content": "Hé<|end|>",
+    }
+    assert engine.post("/detokenize", {"tokens": [195]}).json()["prompt"] == "\N{REPLACEMENT CHARACTER}"
 
 
 def test_texts_as_large_as_a_body_are_told(engine: Engine) -> None:
@@ -192,10 +197,10 @@ def test_text_to_tokens_and_back_with_the_real_tokenizer(real: Engine) -> None:
     told = real.post("/tokenize", {"prompt": TEXT, "return_token_strs": True}).json()
     assert told["count"] == len(told["tokens"]) == len(told["token_strs"])
     assert "<|end|>" in told["token_strs"]
-    assert real.post("/detokenize", {"tokens": told["tokens"]}).json() == {"prompt": TEXT}
+    assert real.post("/detokenize", {"tokens": told["tokens"]}).json()["prompt"] == TEXT
     messages = [{"role": "user", "content": "Hi"}]
     chat = real.post("/tokenize", {"messages": messages}).json()["tokens"]
-    assert real.post("/detokenize", {"tokens": chat}).json() == {"prompt": "<|user|>Hi<|end|><|assistant|>"}
+    assert real.post("/detokenize", {"tokens": chat}).json()["prompt"] == "<|user|>Hi<|end|><|assistant|>"
 
 
 def test_a_prompt_in_the_template_is_a_chat(real: Engine) -> None:

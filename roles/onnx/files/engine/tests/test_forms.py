@@ -130,6 +130,44 @@ def test_openai_parses_it_into_a_model(openai_client: OpenAI) -> None:
         assert isinstance(made.choices[0].message.parsed, Trip)
 
 
+def test_a_response_is_parsed_into_a_model_whole_and_streamed(openai_client: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "tiny", "input": "A trip.", "text_format": Trip, "max_output_tokens": LIMIT}
+    for seed in range(3):
+        made = openai_client.responses.parse(**asked, extra_body={"seed": seed})
+        assert isinstance(made.output_parsed, Trip)
+        with openai_client.responses.stream(**asked, extra_body={"seed": seed}) as stream:
+            texts = [event.delta for event in stream if event.type == "response.output_text.delta"]
+            final = stream.get_final_response()
+        assert final.output_parsed == made.output_parsed
+        assert "".join(texts) == made.output_text
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "weather"}])
+def test_calls_of_a_response_have_valid_arguments(openai_client: OpenAI, choice: Any) -> None:
+    tools: Any = [{"type": "function", **tool["function"]} for tool in TOOLS]
+    for seed in range(6):
+        made = openai_client.responses.create(
+            model="tiny", input="Go.", tools=tools, tool_choice=choice, temperature=1.3, extra_body={"seed": seed}
+        )
+        assert made.output
+        for item in made.output:
+            assert item.type == "function_call"
+            schema = FUNCTIONS[item.name] or {"type": "object", "maxProperties": 0}
+            jsonschema_rs.validator_for(schema).validate(json.loads(item.arguments))
+        assert choice == "required" or [item.name for item in made.output] == ["weather"]  # type: ignore[union-attr]
+
+
+def test_nothing_is_invented_beside_what_a_schema_names(four: Engine) -> None:
+    schema = {"type": "object", "properties": {"city": {"enum": ["a", "b"]}, "n": {"enum": [1, 2]}}, "required": ["n"]}
+    function = {"name": "f", "parameters": schema}
+    fields = {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+    called = [choice["message"]["tool_calls"] for choice in sampled(four, 24, **fields)]
+    found = [json.loads(call["function"]["arguments"]) for calls in called for call in calls]
+    found += [json.loads(one["message"]["content"]) for one in sampled(four, 24, response_format=form(schema))]
+    assert len(found) >= 48
+    assert all({"n"} <= one.keys() <= {"city", "n"} for one in found), found
+
+
 def checked_calls(choice: Any) -> list[str]:
     """The names of its calls, whose arguments are valid."""
     assert choice["finish_reason"] == "tool_calls"

@@ -9,9 +9,12 @@ import pytest
 from client import Engine
 from conftest import StartEngine
 from openai import OpenAI
+from schema_table import USUAL, closed
 from shapes import error, given, script, streamed
 
 ADD: Any = {"type": "function", "name": "add", "description": "Adds.", "parameters": {"type": "object"}}
+DIGIT = closed(a={"type": "integer", "minimum": 0, "maximum": 9})
+STRICT: Any = {"type": "function", "name": "digit", "parameters": DIGIT, "strict": True}
 CALL = '[{"name":"add","arguments":{"a":1}},{"name":"add","arguments":{}}]'
 
 
@@ -130,6 +133,69 @@ def test_events_come_in_the_order_of_openai(engine: Engine, say: list[str], orde
             assert event["item_id"] == whole["output"][event["output_index"]]["id"]
 
 
+def text_of(body: dict[str, Any]) -> str:
+    [message] = body["output"]
+    return str(message["content"][0]["text"])
+
+
+@pytest.mark.parametrize(
+    ("form", "wanted"),
+    [
+        ({"type": "json_object"}, {}),
+        ({"type": "json_schema", "name": "at", "schema": closed(n={"const": None})}, {"n": None}),
+        ({"type": "json_schema", "name": "at", "schema": USUAL["enum"], "strict": True}, {"n": None}),
+    ],
+)
+def test_a_text_in_a_form_has_no_other_choice(engine: Engine, form: dict[str, Any], wanted: dict[str, Any]) -> None:
+    said = script("{}" if form["type"] == "json_object" else "Sure! Here it is:", "<|end|>")
+    asked: dict[str, Any] = {"text": {"format": form}, "seed": 1}
+    body = respond(engine, said, **asked)
+    assert wanted.items() <= json.loads(text_of(body)).items()
+    assert {"strict": False, **form}.items() <= {"strict": False, **body["text"]["format"]}.items()
+    found = events(engine, said, **asked)
+    deltas = [event["delta"] for event in found if event["type"] == "response.output_text.delta"]
+    assert "".join(deltas) == text_of(found[-1]["response"]) == text_of(body)
+    assert [event["type"] for event in found][-4:] == [*DONE, "response.completed"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"tool_choice": "required", "tools": [STRICT], "parallel_tool_calls": False}, ["digit"]),
+        ({"tool_choice": {"type": "function", "name": "digit"}, "tools": [ADD, STRICT]}, ["digit"]),
+        ({"tool_choice": {"type": "function", "name": "add"}, "tools": [ADD, STRICT]}, ["add"]),
+    ],
+)
+def test_a_forced_call_is_a_call(engine: Engine, fields: dict[str, Any], names: list[str]) -> None:
+    said, fields = script("No.", "<|end|>"), {**fields, "seed": 1}
+    body = respond(engine, said, **fields)
+    assert [item["name"] for item in body["output"]] == names
+    assert all(isinstance(json.loads(item["arguments"]), dict) for item in body["output"])
+    assert (body["tool_choice"], body["tools"][-1]["strict"]) == (fields["tool_choice"], True)
+    assert body["parallel_tool_calls"] is fields.get("parallel_tool_calls", True)
+    found = events(engine, said, **fields)
+    kinds = [event["type"] for event in found]
+    assert kinds == ["response.created", "response.in_progress", *CALLED, "response.completed"]
+    assert [item["arguments"] for item in found[-1]["response"]["output"]] == [
+        item["arguments"] for item in body["output"]
+    ]
+
+
+def test_a_strict_function_is_free_text_until_it_is_called(engine: Engine) -> None:
+    assert text_of(respond(engine, script("No call.", "<|end|>"), tools=[STRICT])) == "No call."
+    wrong = '[{"name":"digit","arguments":{"b":"no"}}]'
+    say = script("Hm.", "<|tool_call|>", wrong, "<|/tool_call|>", "<|end|>")
+    message, call, *_ = respond(engine, say, tools=[STRICT])["output"]
+    assert message["content"][0]["text"] == "Hm."
+    assert list(json.loads(call["arguments"])) == ["a"]
+
+
+def test_of_free_calls_a_client_without_parallel_calls_gets_the_first(engine: Engine) -> None:
+    say = script("<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>")
+    [call] = respond(engine, say, tools=[ADD], parallel_tool_calls=False)["output"]
+    assert json.loads(call["arguments"]) == {"a": 1}
+
+
 def test_logprobs_are_told_where_they_are_asked_for(engine: Engine) -> None:
     asked = {"include": ["message.output_text.logprobs"], "top_logprobs": 1}
     part = respond(engine, script("Hé", "<|end|>"), **asked)["output"][0]["content"][0]
@@ -163,10 +229,21 @@ def test_a_failure_in_the_middle_is_a_failed_response(engine: Engine) -> None:
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"background": True}, "background"),
-        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format"),
+        ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format"),
+        ({"text": {"format": {"type": "json_schema", "name": "x", "schema": 7}}}, "text.format.schema"),
+        ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {"type": "strin"}}}}, "text.format"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].name"),
         ({"tools": [{"type": "web_search", "name": "x"}]}, "tools[0].type"),
         ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "any", "tools": [ADD]}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "name": "no"}, "tools": [ADD]}, "tool_choice"),
+        ({"tool_choice": {"type": "function"}, "tools": [ADD]}, "tool_choice"),
+        ({"tool_choice": {"type": "web_search"}, "tools": [ADD]}, "tool_choice"),
+        ({"tool_choice": "required", "tools": [ADD, {**STRICT, "parameters": {"$ref": "#/no"}}]},
+         "tools[1].parameters"),
+        ({"tools": [{**STRICT, "parameters": {"type": "string"}}]}, "tools[0].parameters"),
+        ({"parallel_tool_calls": 7}, "parallel_tool_calls"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"temperature": 3}, "temperature"),
@@ -175,7 +252,7 @@ def test_a_failure_in_the_middle_is_a_failed_response(engine: Engine) -> None:
         ({"instructions": "a\0"}, "instructions"),
         ({"input": script(prompt_tokens=4000)}, "input"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_answered_is_a_400_with_its_place(engine: Engine, fields: dict[str, Any], param: str) -> None:
     answer = engine.post("/v1/responses", {"input": "hi"} | fields)
     assert answer.status == 400, answer.body

@@ -107,6 +107,8 @@ def test_a_form_that_becomes_too_complex_on_the_way_is_a_400_or_an_event(engine:
         ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format"),
         ({"response_format": form(7)}, "response_format.json_schema.schema"),
+        ({"response_format": {"type": "json_object", "schema": 7}}, "response_format.schema"),
+        ({"response_format": {"type": "json_object", "schema": {"type": "strin"}}}, "response_format"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": "required", "tools": []}, "tool_choice"),
         ({"tool_choice": "any", "tools": [TOOL]}, "tool_choice"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from phi4_engine import chat
 from phi4_engine.errors import ApiError
+from phi4_engine.forms import Wish
 from phi4_engine.runs import Run
 from phi4_engine.wire import Finished, Text, TokenLogprob
 
@@ -68,16 +69,10 @@ class Chunks:
 
 
 class ChatEnvelope(Chunks):
-    """Of a chat completion. `tools`: the names of the functions that may be called.
+    """Of a chat completion."""
 
-    Of several calls `single` gives the first alone: a client that asked for this runs no other.
-    """
-
-    def __init__(
-        self, answer_id: str, model: str, fingerprint: str, tools: Collection[str] = (), *, single: bool = False
-    ) -> None:
-        self._tools = tools
-        self._most = 1 if single else None
+    def __init__(self, answer_id: str, model: str, fingerprint: str, wish: Wish) -> None:
+        self._wish = wish
         self._common = {"id": answer_id, "created": int(time.time()), "model": model, "system_fingerprint": fingerprint}
 
     def whole(self, contents: list[Content], run: Run) -> dict[str, Any]:
@@ -89,7 +84,7 @@ class ChatEnvelope(Chunks):
         return {**self._common, "object": "chat.completion", "choices": choices, "usage": run.usage()}
 
     def _choice(self, content: Content, finished: Finished, *, told: bool) -> dict[str, Any]:
-        calls, text = self._calls(finished), content.text
+        calls, text = chat.permitted_calls(self._wish, finished.tool_text), content.text
         message: dict[str, Any] = {
             "role": "assistant",
             "content": None if calls and not text else text + _unparsed(finished, calls),
@@ -115,7 +110,7 @@ class ChatEnvelope(Chunks):
 
     def closing(self, finished: Finished) -> list[dict[str, Any]]:
         """Tool calls, whole, and the reason why the answer ends."""
-        calls, index, found = self._calls(finished), finished.index, []
+        calls, index, found = chat.permitted_calls(self._wish, finished.tool_text), finished.index, []
         if rest := _unparsed(finished, calls):
             found.append(self._chunk(index, {"content": rest}))
         if calls:
@@ -127,9 +122,6 @@ class ChatEnvelope(Chunks):
         """The usage, without choices."""
         told = {"object": "chat.completion.chunk", "choices": [], "usage": run.usage()}
         return [{**self._common, **told}] if usage else []
-
-    def _calls(self, finished: Finished) -> list[dict[str, Any]]:
-        return chat.tool_calls(finished.tool_text, self._tools)[: self._most]
 
     def _chunk(
         self, index: int, delta: dict[str, Any], reason: str | None = None, logprobs: list[TokenLogprob] | None = None

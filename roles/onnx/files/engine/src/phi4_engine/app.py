@@ -97,9 +97,8 @@ class Routes:
         body = await read_body(request, ChatRequest, self._bodies)
         self._require_model(body.model)
         answer_id = f"chatcmpl-{uuid.uuid4().hex}"
-        settings, tools = self._settings, chat.offered(body)
-        single = body.parallel_tool_calls is False
-        envelope = answers.ChatEnvelope(answer_id, settings.model_name, settings.release, tools, single=single)
+        settings = self._settings
+        envelope = answers.ChatEnvelope(answer_id, settings.model_name, settings.release, chat.wish(body))
         return await self._answered(request, body, chat.chat_job(body, answer_id, settings.max_tokens), envelope)
 
     async def completions(self, request: Request) -> Response:
@@ -144,11 +143,12 @@ class Routes:
         }
 
     async def detokenize(self, request: Request) -> dict[str, Any]:
-        """The text of tokens, special ones included."""
+        """The text of tokens, special ones included, under vLLM's name and llama.cpp's."""
         body = await read_body(request, DetokenizeRequest, self._bodies)
         self._require_model(body.model)
         name = f"detokenize-{uuid.uuid4().hex}"
-        return {"prompt": (await unless_gone(request, self._service.asking.spell(name, body.tokens))).text}
+        spelt = await unless_gone(request, self._service.asking.spell(name, body.tokens))
+        return {"prompt": spelt.text, "content": spelt.text}
 
     async def reasoning(self, request: Request) -> dict[str, Any]:
         """The task's prompt before the caller's, one answer."""
@@ -197,9 +197,11 @@ def create(settings: Settings, service: Service) -> FastAPI:
     app.add_api_route("/v1/models/{name}", routes.model, methods=_READ)
     if settings.metrics:
         app.add_api_route("/metrics", routes.metrics, methods=_READ, response_model=None)
-    app.add_api_route("/v1/chat/completions", routes.chat_completions, methods=["POST"], response_model=None)
-    app.add_api_route("/v1/completions", routes.completions, methods=["POST"], response_model=None)
-    app.add_api_route("/v1/responses", routes.responses, methods=["POST"], response_model=None)
+    # Also for clients whose base address ends without /v1, as llama.cpp's may.
+    for prefix in ("/v1", ""):
+        app.add_api_route(f"{prefix}/chat/completions", routes.chat_completions, methods=["POST"], response_model=None)
+        app.add_api_route(f"{prefix}/completions", routes.completions, methods=["POST"], response_model=None)
+        app.add_api_route(f"{prefix}/responses", routes.responses, methods=["POST"], response_model=None)
     app.add_api_route("/tokenize", routes.tokenize, methods=["POST"])
     app.add_api_route("/detokenize", routes.detokenize, methods=["POST"])
     app.add_api_route("/reasoning", routes.reasoning, methods=["POST"])

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 from phi4_engine import forms
 from phi4_engine.errors import ApiError, unsupported
-from phi4_engine.protocol import ChatRequest, Message, ReasoningRequest, Sampled, Tool
+from phi4_engine.forms import Wish
+from phi4_engine.protocol import ChatRequest, Completed, Message, ReasoningRequest, Sampled, Tool
 from phi4_engine.wire import Job, Sampling
 
 TASK_PROMPTS: Mapping[str, str] = {
@@ -19,6 +20,8 @@ TASK_PROMPTS: Mapping[str, str] = {
 }
 _TOOLS_WITHOUT_SYSTEM = "You are a helpful assistant with some tools."
 """The system message of the tool example on the model card of microsoft/Phi-4-mini-instruct."""
+_FOREIGN_FORMS = ("grammar", "json_schema", "guided_json", "structured_outputs")
+"""llama.cpp's and vLLM's own ways to ask for a form."""
 _ROLES = {"developer": "system", "tool": "tool_response"}
 """OpenAI's roles that the template would render as a token of another meaning (<|tool|> opens tool definitions)."""
 
@@ -29,15 +32,29 @@ def chat_job(request: ChatRequest, job_id: str, max_tokens: int) -> Job:
     Raises ApiError 400 for what this engine does not do.
     """
     refuse_unsupported(request)
+    asked = wish(request)
     return Job(
         id=job_id,
-        messages=rendered(request.messages, _tools(request)),
+        messages=rendered(request.messages, asked.shown),
         max_tokens=max_tokens if request.limit is None else request.limit,
         sampling=sampling(request),
         stop=tuple(request.stop or ()),
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         n=request.n or 1,
-        form=forms.wanted(request),
+        form=forms.wanted(asked),
+    )
+
+
+def wish(request: ChatRequest) -> Wish:
+    """What the request says of the form of its answer."""
+    return Wish(
+        tools=request.tools or (),
+        choice=request.tool_choice,
+        parallel=request.parallel_tool_calls,
+        format=request.response_format,
+        format_name="response_format",
+        schema_name="json_schema.schema",
+        arguments="tools[{}].function.parameters",
     )
 
 
@@ -72,9 +89,18 @@ def refuse_unsupported(request: ChatRequest) -> None:
         raise unsupported("modalities", "only the modality 'text' is supported.")
     if request.top_logprobs and not request.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs to be true.", param="top_logprobs", code="invalid_value")
+    refuse_foreign_forms(request)
     for name in ("functions", "function_call", "audio"):
         if getattr(request, name) is not None:
             raise unsupported(name, f"{name} is not supported by this engine: leave it out, or use tools.")
+
+
+def refuse_foreign_forms(request: Completed) -> None:
+    """Raises ApiError 400 where an answer in a form is asked for in a way that would get one without it."""
+    for name in _FOREIGN_FORMS:
+        # Some clients send an empty text for none.
+        if getattr(request, name) not in (None, ""):
+            raise unsupported(name, f"{name} is not supported by this engine: use response_format of chat completions.")
 
 
 def with_tools(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[dict[str, Any]]:
@@ -89,13 +115,10 @@ def with_tools(messages: list[dict[str, Any]], tools: Sequence[Tool]) -> list[di
     return [{"role": "system", "content": _TOOLS_WITHOUT_SYSTEM, "tools": text}, *messages]
 
 
-def offered(request: ChatRequest) -> frozenset[str]:
-    """The names of the functions that the model may call."""
-    return frozenset(tool.function.name for _, tool in forms.called(request))
-
-
-def _tools(request: ChatRequest) -> list[Tool]:
-    return request.tools if request.tools and request.tool_choice != "none" else []
+def permitted_calls(wish: Wish, text: str | None) -> list[dict[str, Any]]:
+    """The calls that a client gets: of several, one that asked for a single call runs no other than the first."""
+    calls = tool_calls(text, {tool.function.name for _, tool in forms.called(wish)})
+    return calls[:1] if wish.single else calls
 
 
 def tool_calls(text: str | None, names: Collection[str]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ _MAX_TOKENS = 16
 
 def job(request: CompletionRequest, job_id: str) -> Job:
     """The job of a checked request. Raises ApiError 400 for what this engine does not do."""
+    chat.refuse_foreign_forms(request)
     for name in ("echo", "suffix"):
         if getattr(request, name):
             raise unsupported(name, f"{name} is not supported by this engine: leave it out.")
@@ -105,6 +106,8 @@ def _choice(index: int, text: str, logprobs: dict[str, Any] | None, reason: str 
 
 def tokens_job(request: TokenizeRequest, job_id: str) -> Job:
     """A job that is only turned into tokens. Raises ApiError 400 unless there is one thing to read."""
+    if request.with_pieces:
+        raise unsupported("with_pieces", "with_pieces is not supported by this engine: use return_token_strs.")
     if (request.prompt is None) == (request.messages is None):
         raise ApiError(400, "either prompt or messages is needed, and not both.", param="prompt", code="invalid_value")
     if request.prompt is not None:

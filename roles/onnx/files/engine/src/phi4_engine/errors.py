@@ -61,9 +61,10 @@ def unsupported(param: str, message: str) -> ApiError:
 def too_long(context_length: int, prompt_tokens: int, what: str = "messages") -> str:
     """What is said of messages, or of a prompt, that leave no room for an answer."""
     verb = "take" if what == "messages" else "takes"
+    # Clients know this error by words of OpenAI's and Anthropic's messages.
     return (
-        f"This model's context length is {context_length} tokens, and the {what} {verb} {prompt_tokens} tokens, which "
-        f"leaves none for the answer. Shorten the {what}."
+        f"The prompt is too long: this model's maximum context length is {context_length} tokens, and the {what} "
+        f"{verb} {prompt_tokens} tokens, which leaves none for the answer. Shorten the {what}."
     )
 
 

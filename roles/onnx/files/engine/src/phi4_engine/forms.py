@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from phi4_engine.closing import closed
 from phi4_engine.errors import ApiError, unsupported
 from phi4_engine.modeldir import TOOL_TOKENS
-from phi4_engine.protocol import ChatRequest, NamedChoice, ResponseFormat, Tool
+from phi4_engine.protocol import NamedChoice, ResponseFormat, Tool
 from phi4_engine.wire import INVALID_SCHEMA, Form
 
 MAX_SCHEMA = 256 * 1024
@@ -22,30 +24,55 @@ MAX_STRING = 4096
 """Characters of a value, name or pattern: an answer that follows a long one keeps the rest of it at each token."""
 MOST_CALLS = 16
 """In one answer that must be calls: a model that finds no end would fill its context with them."""
-_FORMAT = "response_format"
 _COMPACT = {"whitespace_flexible": False}
 _AT_LINE = re.compile(r"at (\d{1,3})\(\d+\): (?:failed to compile JSON schema: )?")
 _READ_BY_PEOPLE = frozenset({"description", "title", "$comment"})
 _NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-def wanted(request: ChatRequest) -> Form | None:
+@dataclass(frozen=True)
+class Wish:
+    """What a request says of the form of its answer, and under which names: each API has its own.
+
+    `arguments`: where the schema of a function's arguments stands, with `{}` for the function's place in `tools`.
+    """
+
+    tools: Sequence[Tool]
+    choice: str | NamedChoice | None
+    parallel: bool | None
+    format: ResponseFormat | None
+    format_name: str
+    schema_name: str
+    arguments: str
+
+    @property
+    def shown(self) -> Sequence[Tool]:
+        """The functions that the model is told of."""
+        return () if self.choice == "none" else self.tools
+
+    @property
+    def single(self) -> bool:
+        """Whether there may be one call and no other."""
+        return self.parallel is False or isinstance(self.choice, NamedChoice)
+
+
+def wanted(wish: Wish) -> Form | None:
     """None where the answer is free. Raises ApiError 400 for a form that makes no sense, or is too large."""
-    tools = called(request)
-    if isinstance(request.tool_choice, NamedChoice) or request.tool_choice == "required":
-        return _form([], _calls(request, tools))
-    schema = _schema(request.response_format)
+    tools = called(wish)
+    if isinstance(wish.choice, NamedChoice) or wish.choice == "required":
+        return _form([], _calls(wish, tools))
+    schema = _schema(wish)
     if schema is not None:
-        return _form([(_FORMAT, f"answer: %json {_text(schema, _FORMAT)}")], _calls(request, tools) if tools else [])
+        place = wish.format_name
+        return _form([(place, f"answer: %json {_text(schema, place)}")], _calls(wish, tools) if tools else [])
     if any(tool.function.strict for _, tool in tools):
-        return _form([], _calls(request, tools), lazy=True)
+        return _form([], _calls(wish, tools), lazy=True)
     return None
 
 
-def called(request: ChatRequest) -> list[tuple[int, Tool]]:
+def called(wish: Wish) -> list[tuple[int, Tool]]:
     """The tools that may be called, with their places in the request. Raises ApiError 400 where none can be."""
-    choice = request.tool_choice
-    tools = [] if choice == "none" else list(enumerate(request.tools or []))
+    choice, tools = wish.choice, list(enumerate(wish.shown))
     if isinstance(choice, NamedChoice):
         tools = [(at, tool) for at, tool in tools if tool.function.name == choice.function.name][:1]
     if not tools and choice not in (None, "auto", "none"):
@@ -58,28 +85,28 @@ def called(request: ChatRequest) -> list[tuple[int, Tool]]:
     return tools
 
 
-def _schema(form: ResponseFormat | None) -> dict[str, Any] | None:
+def _schema(wish: Wish) -> dict[str, Any] | None:
+    form, place = wish.format, wish.format_name
     if form is None or form.type == "text":
         return None
     if form.type == "json_object":
-        return {"type": "object"}
+        return {"type": "object"} if form.schema_ is None else form.schema_
     if form.type != "json_schema":
-        raise unsupported(_FORMAT, f"response_format {form.type[:40]!r} is none of text, json_object and json_schema.")
+        raise unsupported(place, f"{place} {form.type[:40]!r} is none of text, json_object and json_schema.")
     if form.json_schema is None or form.json_schema.schema_ is None:
-        raise ApiError(400, "response_format: json_schema.schema is missing", param=_FORMAT, code="invalid_value")
+        raise ApiError(400, f"{place}: {wish.schema_name} is missing", param=place, code="invalid_value")
     return form.json_schema.schema_
 
 
-def _calls(request: ChatRequest, tools: Sequence[tuple[int, Tool]]) -> list[tuple[str, str]]:
+def _calls(wish: Wish, tools: Sequence[tuple[int, Tool]]) -> list[tuple[str, str]]:
     """The rules of a list of calls, each with the place in the request that it is made of."""
-    one = request.parallel_tool_calls is False or isinstance(request.tool_choice, NamedChoice)
-    more = "" if one else f' ("," call){{0,{MOST_CALLS - 1}}}'
+    more = "" if wish.single else f' ("," call){{0,{MOST_CALLS - 1}}}'
     rules = [
         ("tools", f'calls: {TOOL_TOKENS[0]} "[" call{more} "]" {TOOL_TOKENS[1]}'),
         ("tools", f"call: {' | '.join(f'call_{at}' for at, _ in tools)}"),
     ]
     for at, tool in tools:
-        place = f"tools[{at}].function.parameters"
+        place = wish.arguments.format(at)
         opening = f'{{"name":{json.dumps(tool.function.name)},"arguments":'
         rules.append((place, f'call_{at}: {json.dumps(opening)} %json {_text(_arguments(tool, place), place)} "}}"'))
     return rules
@@ -124,7 +151,7 @@ def _require_short(schema: Any, place: str) -> None:
 def _text(schema: dict[str, Any], place: str) -> str:
     _require_short(schema, place)
     # A schema could loosen itself with this keyword of llguidance's.
-    return json.dumps({**schema, "x-guidance": _COMPACT})
+    return json.dumps({**closed(schema), "x-guidance": _COMPACT})
 
 
 def refused(form: Form, message: str) -> ApiError:

@@ -80,8 +80,8 @@ class Schemas:
             raise ApiError(
                 400,
                 f"JSON and forced tools need glibc 2.31 on this gateway, found {found['missing']}: leave out "
-                "response_format, strict, and tool_choice other than auto and none",
-                param="response_format",
+                "response_format (text.format), strict, and tool_choice other than auto and none",
+                param=form.places[0],
                 code="unsupported_parameter",
             )
         problem = found["error"]

@@ -9,7 +9,7 @@ from typing import Any
 from phi4_engine import chat
 from phi4_engine.answers import Content
 from phi4_engine.errors import ApiError
-from phi4_engine.responses.request import ResponsesRequest
+from phi4_engine.responses.request import ResponsesRequest, wish
 from phi4_engine.runs import Run
 from phi4_engine.wire import Finished, Text, TokenLogprob
 
@@ -22,7 +22,7 @@ class ResponseEnvelope:
     end = b""
 
     def __init__(self, request: ResponsesRequest, answer_id: str, model: str, limit: int) -> None:
-        self._names = frozenset(tool.function.name for tool in request.offered)
+        self._wish = wish(request)
         self._common = _common(request, answer_id, model, limit)
         self._message_id = f"msg_{uuid.uuid4().hex}"
         self._content = Content()
@@ -84,7 +84,7 @@ class ResponseEnvelope:
 
     def _finish(self, finished: Finished) -> None:
         """The items of the answer are known."""
-        calls = chat.tool_calls(finished.tool_text, self._names)
+        calls = chat.permitted_calls(self._wish, finished.tool_text)
         if finished.tool_text and not calls:
             self._content.text += finished.tool_text
         self._incomplete = finished.reason == "length"
@@ -144,7 +144,7 @@ class ResponseEnvelope:
 def _common(request: ResponsesRequest, answer_id: str, model: str, limit: int) -> dict[str, Any]:
     """What of a response is known before its answer. What was left out shows what it stands for."""
     said = chat.sampling(request)
-    tools = [{**tool.model_dump(), "strict": False} for tool in request.tools or ()]
+    tools = [{**tool.model_dump(), "strict": tool.strict or False} for tool in request.tools or ()]
     nothing = ("error", "incomplete_details", "previous_response_id", "max_tool_calls", "user", "completed_at")
     return dict.fromkeys(nothing) | {
         "id": answer_id,
@@ -155,20 +155,34 @@ def _common(request: ResponsesRequest, answer_id: str, model: str, limit: int) -
         "max_output_tokens": limit if request.max_output_tokens is None else request.max_output_tokens,
         "metadata": request.metadata or {},
         "model": model,
-        "parallel_tool_calls": True,
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
         "presence_penalty": said.presence_penalty,
         "frequency_penalty": said.frequency_penalty,
+        "prompt_cache_key": request.prompt_cache_key,
         "reasoning": {"effort": None, "summary": None},
+        "safety_identifier": request.safety_identifier,
         "service_tier": "default",
         "store": False,
         "temperature": said.temperature,
-        "text": {"format": {"type": "text"}},
-        "tool_choice": request.tool_choice or "auto",
+        "text": {"format": _format(request)},
+        "tool_choice": _choice(request),
         "tools": tools,
         "top_logprobs": request.top_logprobs or 0,
         "top_p": said.top_p,
         "truncation": "disabled",
     }
+
+
+def _format(request: ResponsesRequest) -> dict[str, Any]:
+    form = request.text.format if request.text else None
+    if form is None or form.type != "json_schema":
+        return {"type": form.type if form else "text"}
+    return {**form.model_dump(by_alias=True), "strict": form.strict or False}
+
+
+def _choice(request: ResponsesRequest) -> str | dict[str, Any]:
+    choice = request.tool_choice or "auto"
+    return choice if isinstance(choice, str) else choice.model_dump()
 
 
 def _message(name: str, content: Content, status: str | None) -> dict[str, Any]:

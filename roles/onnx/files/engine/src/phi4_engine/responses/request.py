@@ -6,19 +6,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from phi4_engine import chat
+from phi4_engine import chat, forms
 from phi4_engine.errors import ApiError, unsupported
+from phi4_engine.forms import Wish
+from phi4_engine.parameters import TokenCount, TopLogprobs
 from phi4_engine.protocol import (
     Body,
     ContentPart,
     FunctionCall,
     FunctionDefinition,
+    FunctionName,
+    JsonSchema,
     Message,
+    NamedChoice,
+    ResponseFormat,
     Sampled,
-    TokenCount,
     Tool,
     ToolCall,
-    TopLogprobs,
 )
 from phi4_engine.wire import Job
 
@@ -49,10 +53,20 @@ class ResponseTool(FunctionDefinition):
     type: str
 
 
-class TextFormat(Body):
-    """The form of the text."""
+class ChosenTool(Body):
+    """The one tool that must be called; only a function can be."""
 
     type: str
+    name: str | None = None
+
+
+class TextFormat(JsonSchema):
+    """The form of the text, without the level that chat completions have between."""
+
+    type: str
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
 
 
 class TextOptions(Body):
@@ -72,24 +86,21 @@ class ResponsesRequest(Sampled):
     instructions: str | None = None
     max_output_tokens: TokenCount | None = None
     tools: Annotated[list[ResponseTool], Field(max_length=128)] | None = None
-    tool_choice: Any = None
+    tool_choice: Literal["auto", "none", "required"] | ChosenTool | None = None
+    parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     top_logprobs: TopLogprobs | None = None
     include: Annotated[list[str], Field(max_length=32)] | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    """Told again in the answer, as is what identifies the client: prompts that begin alike need no key here."""
     previous_response_id: str | None = None
     conversation: Any = None
     prompt: Any = None
     background: bool | None = None
     store: bool | None = None
     """Ignored: nothing is stored, and the answer says so."""
-
-    @property
-    def offered(self) -> list[Tool]:
-        """The functions that the model may call."""
-        if self.tool_choice == "none":
-            return []
-        return [Tool(type="function", function=FunctionDefinition(**tool.model_dump())) for tool in self.tools or ()]
 
 
 def response_job(request: ResponsesRequest, job_id: str, max_tokens: int) -> Job:
@@ -98,15 +109,41 @@ def response_job(request: ResponsesRequest, job_id: str, max_tokens: int) -> Job
     Raises ApiError 400 for what this engine does not do.
     """
     _refuse_unsupported(request)
-    wanted = LOGPROBS in (request.include or ())
+    wanted, asked = LOGPROBS in (request.include or ()), wish(request)
     return Job(
         id=job_id,
-        messages=chat.rendered(_messages(request), request.offered),
+        messages=chat.rendered(_messages(request), asked.shown),
         max_tokens=max_tokens if request.max_output_tokens is None else request.max_output_tokens,
         sampling=chat.sampling(request),
         logprobs=(request.top_logprobs or 0) if wanted else None,
         field="input",
+        form=forms.wanted(asked),
     )
+
+
+def wish(request: ResponsesRequest) -> Wish:
+    """What a checked request says of the form of its answer."""
+    said, form = request.tool_choice, request.text.format if request.text else None
+    choice = _named(said) if isinstance(said, ChosenTool) else said
+    functions = [FunctionDefinition(**tool.model_dump(exclude={"type"})) for tool in request.tools or ()]
+    return Wish(
+        tools=[Tool(type="function", function=one) for one in functions],
+        choice=choice,
+        parallel=request.parallel_tool_calls,
+        format=_format(form) if form else None,
+        format_name="text.format",
+        schema_name="schema",
+        arguments="tools[{}].parameters",
+    )
+
+
+def _format(form: TextFormat) -> ResponseFormat:
+    schema = {"schema": form.schema_}
+    return ResponseFormat.model_validate({"type": form.type, "json_schema": schema, **schema})
+
+
+def _named(choice: ChosenTool) -> NamedChoice:
+    return NamedChoice(type="function", function=FunctionName(name=choice.name or ""))
 
 
 def _refuse_unsupported(request: ResponsesRequest) -> None:
@@ -115,12 +152,10 @@ def _refuse_unsupported(request: ResponsesRequest) -> None:
             raise unsupported(name, f"{name} is not supported: nothing is stored here, send the whole input.")
     if request.background:
         raise unsupported("background", "background is not supported: nothing is stored here.")
-    if request.tool_choice not in (None, "auto", "none"):
-        raise unsupported("tool_choice", "only tool_choice 'auto' and 'none' are supported: no call can be forced.")
-    if request.text is not None and request.text.format is not None and request.text.format.type != "text":
-        raise unsupported(
-            "text.format", f"text.format {request.text.format.type[:40]!r} is not supported: only 'text'."
-        )
+    choice = request.tool_choice
+    if isinstance(choice, ChosenTool) and choice.type != "function":
+        told = "only auto, none, required, and a function by its name."
+        raise unsupported("tool_choice", f"tool_choice of type {choice.type[:40]!r} is not supported: {told}")
     for at, tool in enumerate(request.tools or ()):
         if tool.type != "function":
             raise unsupported(
