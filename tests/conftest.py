@@ -14,7 +14,16 @@ settings.load_profile("any machine")
 
 # Files of minutes, the longest first; then come the files of these marks, then all others.
 LONGEST = (
-    *("operating_systems", "fleet", "readme", "hostile_lab", "kill_table", "two_controllers", "switch_engine"),
+    *(
+        "operating_systems",
+        "fleet",
+        "readme",
+        "hostile_lab",
+        "kill_table",
+        "two_controllers",
+        "switch_engine",
+        "tryout",
+    ),
     *("workers_lab", "rollout_truth", "lifecycle", "trust_lab", "port", "collection_lab", "broken_release"),
     *("rollout_commands", "molecule", "lock_kills", "fake_gpu", "offline", "kill_compose", "webui", "bad_input"),
 )

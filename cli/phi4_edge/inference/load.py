@@ -28,6 +28,8 @@ _ASK = "Write a long story about what follows, in many words."
 SPARE_TOKENS = 64
 # What a host says of itself is no reason to start more threads here.
 MOST_STREAMS = 64
+# In less, no engine makes the 8 tokens or more of an answer, unless the model is very small.
+_AT_ONCE_SECONDS, _QUICK_ROUNDS = 0.005, 6
 # Words may make more tokens than those of the prompts before did.
 _FILL = 0.92
 
@@ -74,7 +76,26 @@ def asked(connection: Connection, wish: Prompt, model: str, seconds: float) -> A
 def cold(connection: Connection, model: str, load: Load) -> Rates:
     """Rates of one stream, each prompt new. Raises HostFailedError, OSError."""
     new = (prompt(load.words, load.tokens) for _ in range(load.rounds))
-    return rates([[asked(connection, one, model, load.seconds)] for one in new])
+    found = [asked(connection, one, model, load.seconds) for one in new]
+    if not _at_once(found):
+        return rates([[answer] for answer in found])
+    return rates([[_quickest(connection, model, load, load.tokens)]], _one_token(connection, model, load))
+
+
+def _at_once(answers: Sequence[Answer]) -> bool:
+    """Whether nothing can be told from the time between the first token and the last: they came in one packet."""
+    return all((one.seconds or 0.0) - (one.first_token_seconds or 0.0) < _AT_ONCE_SECONDS for one in answers)
+
+
+def _one_token(connection: Connection, model: str, load: Load) -> float:
+    """Seconds that an answer of one token to a new prompt takes. Raises HostFailedError, OSError."""
+    return _quickest(connection, model, load, 1).seconds or 0.0
+
+
+def _quickest(connection: Connection, model: str, load: Load, tokens: int) -> Answer:
+    """The quickest of some answers to new prompts: what disturbs one makes it longer, never shorter."""
+    new = (prompt(load.words, tokens) for _ in range(_QUICK_ROUNDS))
+    return min((asked(connection, one, model, load.seconds) for one in new), key=lambda answer: answer.seconds or 0.0)
 
 
 def warm(connection: Connection, model: str, load: Load) -> float:
@@ -110,7 +131,11 @@ def together(opened: Opened, model: str, load: Load, streams: int) -> Rates:
     if errors or len(found) < streams:
         why = str(real[0]) if real else "they did not begin together"
         raise HostFailedError(f"{len(found)} of {streams} streams were answered: {why}")
-    return rates([found])
+    if not _at_once(found):
+        return rates([found])
+    with opened() as connection:
+        client.model(connection, model, strictly=False)
+        return rates([found], _one_token(connection, model, load))
 
 
 def full(connection: Connection, model: str, load: Load, context: int, per_word: float) -> Answer:
@@ -121,15 +146,16 @@ def full(connection: Connection, model: str, load: Load, context: int, per_word:
     return asked(connection, prompt(words, load.tokens), model, load.seconds)
 
 
-def rates(groups: Sequence[Sequence[Answer]]) -> Rates:
+def rates(groups: Sequence[Sequence[Answer]], first_token: float | None = None) -> Rates:
     """The rates of answers; those of a group began together.
 
-    Raises HostFailedError where there are too few tokens to tell a rate from.
+    `first_token`: seconds until the first token, where the answers do not show it because they came at once. Raises
+    HostFailedError where there are too few tokens to tell a rate from.
     """
     made, making = 0, 0.0
     first, reading, prompts = [], [], []
     for group in groups:
-        firsts = [answer.first_token_seconds or 0.0 for answer in group]
+        firsts = [first_token or answer.first_token_seconds or 0.0 for answer in group]
         # Behind the first token of all: what came before it was reading prompts.
         making += max(answer.seconds or 0.0 for answer in group) - min(firsts)
         made += sum(answer.completion_tokens or 0 for answer in group) - 1

@@ -9,9 +9,8 @@ import contextlib
 import http.client
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from phi4_edge.core import speed
@@ -21,78 +20,29 @@ from phi4_edge.core.speed import Measured
 from phi4_edge.errors import FactsError, HostFailedError, InventoryError, Phi4EdgeError, UnreachableError
 from phi4_edge.inference import client, exchange, load
 from phi4_edge.inference.exchange import Connect
-from phi4_edge.inference.load import Load, Rates
+from phi4_edge.inference.load import Rates
+from phi4_edge.inference.verdict import WELL_FORMED
 from phi4_edge.inventory import Host
+from phi4_edge.operations import verify
+from phi4_edge.operations.benched import Benched, Forecast, Wish
 from phi4_edge.operations.desk import Desk
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.plan import Planner, Seen
 from phi4_edge.operations.serving import served_name, serving
 from phi4_edge.report.text import count
-from phi4_edge.rollout import journal, start
-from phi4_edge.rollout.result import HostResult, Outcome, exit_code
+from phi4_edge.rollout import start
+from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.ssh import abreast
 from phi4_edge.ssh.kept import Sessions
 from phi4_edge.ssh.tunnel import Connection
 from phi4_edge.ssh.wire import Open
 from phi4_edge.view.view import View
 
-FORMAT = "phi4-edge/bench-fleet/1"
 USAGE, KEEP = ("bench", "bench", "usage"), ("bench", "bench", "keep")
 # What an engine still does for a request that has been answered is over by then; a second has ticks enough to count.
 REST_SECONDS, IDLE_SECONDS = 2.0, 4.0
 # Of reading how much memory there is, beside the time that the longest prompt may take.
 WATCH_SECONDS = 3.0
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is measured. `streams`: None takes what each host was planned for. `full`: also with a full context."""
-
-    load: Load
-    streams: int | None = None
-    full: bool = True
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What the plan says without a measurement of this host; None where it says nothing, or of another model."""
-
-    decode: float | None = None
-    source: str = ""
-    uncertainty: float | None = None
-    memory: int | None = None
-
-
-@dataclass(frozen=True)
-class Benched:
-    """What came of one host. `notes`: what could not be measured, and why."""
-
-    host: str
-    engine: str
-    quantization: str
-    release: str
-    result: HostResult
-    measured: Measured | None = None
-    forecast: Forecast = Forecast()
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The host's entry of the document; errors are shares of the measurement, above 0 for too much forecast."""
-        found = self.measured
-        memory = found.memory if found else None
-        return {
-            **{name: getattr(self, name) for name in ("host", "engine", "quantization", "release")},
-            **{name: self.result.to_dict()[name] for name in ("outcome", "reason", "next_step")},
-            "measured": asdict(found) if found else None,
-            "forecast": asdict(self.forecast),
-            "decode_error": _error(self.forecast.decode, found.decode if found else None),
-            "memory_error": _error(self.forecast.memory, memory),
-            "notes": list(self.notes),
-        }
-
-
-def _error(forecast: float | None, measured: float | None) -> float | None:
-    return round(forecast / measured - 1, 3) if forecast and measured else None
 
 
 def bench(fleet: Fleet, wish: Wish, at_a_time: int, view: View) -> tuple[list[Benched], list[HostResult]]:
@@ -156,9 +106,10 @@ class Bench:
 
     def run(self) -> Benched:
         """Every phase in its order. Raises nothing for whatever the host does."""
-        measured, outcome, why = None, Outcome.DONE, ""
+        measured, calls, outcome, why = None, None, Outcome.DONE, ""
         try:
             measured = self._measured()
+            calls = self._tool_calls()
             self._keep(measured)
         except UnreachableError as error:
             outcome, why = Outcome.UNREACHABLE, str(error)
@@ -168,7 +119,7 @@ class Bench:
         result = HostResult(self.host.name, outcome, why, step, receipt.release)
         return Benched(
             self.host.name, receipt.engine, receipt.quantization, receipt.release, result, measured, self.known[1],
-            tuple(self.notes),
+            tuple(self.notes), calls,
         )  # fmt: skip
 
     def _measured(self) -> Measured:
@@ -252,6 +203,18 @@ class Bench:
             self._warn(f"memory and idle time were not measured: {error}")
             return {}
 
+    def _tool_calls(self) -> tuple[int, int] | None:
+        """How many tool calls were well formed, of so many that were asked for."""
+        if not self.wish.questions:
+            return None
+        questions = verify.Questions(self.wish.questions, self.wish.load.seconds, self.under_way)
+        answers = verify.ask_host(self.host, self.facts, questions, self._warn, self.connect).answers
+        for answer in answers:
+            if answer.error:
+                self._warn(f"a tool call was not answered: {answer.error}")
+        formed = [answer.tool_call for answer in answers if answer.tool_call and answer.tool_call.state == WELL_FORMED]
+        return len(formed), len(answers)
+
     def _keep(self, measured: Measured) -> None:
         """It lies beside the receipt, with what was measured there before. Raises HostFailedError, UnreachableError."""
         record = speed.document([*self.facts.speed.measured, measured])
@@ -260,24 +223,3 @@ class Bench:
 
 def _rounded(value: float | None, digits: int = 2) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def document(benched: Sequence[Benched], problems: Sequence[HostResult], wish: Wish) -> dict[str, Any]:
-    """The document `phi4-edge/bench-fleet/1` (schema: data/bench.schema.json)."""
-    return {
-        "format": FORMAT,
-        "exit_code": exit_code([*(one.result for one in benched), *problems]),
-        "made_at": journal.now(),
-        "asked": {"words": wish.load.words, "tokens": wish.load.tokens, "rounds": wish.load.rounds},
-        "hosts": [one.to_dict() for one in benched],
-        "problems": [result.to_dict() for result in problems],
-    }
-
-
-def keep(found: Mapping[str, Any]) -> Path:
-    """The document stays on this controller; returns where. Raises RecordError where there is no home."""
-    folder = journal.state_root() / "bench"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / f"{str(found['made_at']).replace(':', '')}.json"
-    journal.write(path, found)
-    return path

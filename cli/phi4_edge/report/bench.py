@@ -49,22 +49,23 @@ def _rows(hosts: Sequence[Document]) -> Iterator[dict[str, str]]:
         yield {
             "HOST": host["host"],
             "ENGINE": f"{host['engine']} {host['quantization']}".strip(),
-            "DECODE": _number(found.get("decode")),
-            "FORECAST": _number(forecast["decode"]),
+            "DECODE": speed(found.get("decode")),
+            "FORECAST": speed(forecast["decode"]),
             "ERROR": "-" if host["decode_error"] is None else f"{host['decode_error']:+.0%}",
-            "PREFILL": _number(found.get("prefill")),
+            "PREFILL": speed(found.get("prefill")),
             "STREAMS": str(found.get("streams", "-")),
-            "DECODE x N": _number(found.get("streams_decode")),
-            "PREFILL x N": _number(found.get("streams_prefill")),
-            "FIRST": _number(found.get("first_cold")),
-            "WARM": _number(found.get("first_warm")),
+            "DECODE x N": speed(found.get("streams_decode")),
+            "PREFILL x N": speed(found.get("streams_prefill")),
+            "FIRST": speed(found.get("first_cold")),
+            "WARM": speed(found.get("first_warm")),
             "MEMORY": gb(found.get("memory")),
             "PLANNED": gb(forecast["memory"]),
             "IDLE": "-" if found.get("idle") is None else f"{found['idle']:.1%}",
         }
 
 
-def _number(value: float | None) -> str:
+def speed(value: float | None) -> str:
+    """A rate or a time with as many digits as matter; a dash for none."""
     return "-" if value is None else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 

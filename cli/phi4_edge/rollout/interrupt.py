@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
 # Longest wait after the first Ctrl-C for hosts between switch and commit: the gate gives vLLM half an hour to start.
 GRACE_SECONDS = 1900.0
+
+
+@contextlib.contextmanager
+def outlasting_terminal() -> Iterator[None]:
+    """A terminal that goes away (SIGHUP) ends nothing meanwhile: hosts that are to be brought back matter more."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:  # nohup has set it otherwise
+        yield
+        return
+    # A function, not SIG_IGN, which what is started from here would inherit.
+    before = signal.signal(signal.SIGHUP, lambda number, frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 class Interrupts:
@@ -25,12 +41,11 @@ class Interrupts:
         self._before: dict[int, signal.Handlers | int | Callable[[int, FrameType | None], object] | None] = {}
 
     def __enter__(self) -> Interrupts:
+        self._hangup = outlasting_terminal()
+        self._hangup.__enter__()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._handle)
-            if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup has set it otherwise
-                # A function, not SIG_IGN, which what is started from here would inherit.
-                self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda number, frame: None)
         return self
 
     def __exit__(
@@ -39,6 +54,7 @@ class Interrupts:
         for number, before in self._before.items():
             signal.signal(number, before if before is not None else signal.SIG_DFL)
         self._before.clear()
+        self._hangup.__exit__(None, None, None)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.request()

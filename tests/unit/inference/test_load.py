@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -46,8 +47,6 @@ def paced(first: float, each: float, tokens: int = 8, known: float = 0.0) -> Cal
 
 
 def event(handler: Handler, data: object) -> None:
-    import json
-
     handler.chunk(f"data: {json.dumps(data)}\n\n".encode())
 
 
@@ -88,6 +87,27 @@ def test_streams_are_asked_together_and_counted_together() -> None:
         found = load.together(opened(server), MODEL, LOAD, 3)
         assert len(server.asked) == 3
     assert found.decode > 21  # one alone would make 20
+
+
+def at_once(handler: Handler, body: dict[str, Any]) -> None:
+    """Takes 0.1 s to read and 0.02 s for a token, and sends all of them together, as a fast engine does."""
+    tokens = min(8, body["max_tokens"])
+    handler.send_response(200)
+    handler.send_header("Content-Type", "text/event-stream")
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    time.sleep(0.1 + 0.02 * tokens)
+    said = [delta(content="x" * tokens), delta("length"), usage(20, tokens)]
+    handler.chunk("".join(f"data: {json.dumps(one)}\n\n" for one in said).encode() + b"data: [DONE]\n\n")
+    handler.wfile.write(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_an_answer_that_comes_at_once_is_held_against_one_of_one_token(streams: int) -> None:
+    with serving(at_once) as server, opened(server)() as connection:
+        found = load.cold(connection, MODEL, LOAD) if streams == 1 else load.together(opened(server), MODEL, LOAD, 3)
+    assert 20 * streams < found.decode < 120 * streams
+    assert 0.12 <= found.first < 0.2 and found.prefill and found.prefill < 170 * streams
 
 
 def test_of_streams_that_fail_the_reason_is_told() -> None:

@@ -25,8 +25,9 @@ from phi4_edge.errors import HostFailedError, UnreachableError
 from phi4_edge.inference import load
 from phi4_edge.inference.load import Load
 from phi4_edge.inventory import Host
-from phi4_edge.operations import bench
-from phi4_edge.operations.bench import Bench, Benched, Forecast, Wish
+from phi4_edge.operations import bench, benched
+from phi4_edge.operations.bench import Bench
+from phi4_edge.operations.benched import Benched, Forecast, Wish
 from phi4_edge.operations.desk import Desk
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.report import bench as report_bench
@@ -36,13 +37,15 @@ from phi4_edge.runner.access import Access
 from phi4_edge.ssh import tunnel
 from phi4_edge.ssh.kept import Sessions
 from phi4_edge.ssh.wire import Open
-from tests.unit.inference.standin_openai import MODEL, Handler, serving
+from tests.unit.inference.standin_openai import MODEL, Handler, delta, serving, usage
+from tests.unit.inference.test_client import AREA, TOOLS
 from tests.unit.inference.test_load import paced
 from tests.unit.operations.test_look import looked, probed
 
 GOLDEN = Path(__file__).parent / "golden"
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "hosts" / "n150-8gb.json"
 WISH = Wish(Load(words=20, tokens=8, rounds=2, seconds=5))
+CALL = {"index": 0, "function": {"name": AREA.name, "arguments": '{"radius": 5}'}}
 KNOWN = Forecast(8.0, "board", 0.4, 4_700_000_000)
 
 
@@ -143,6 +146,21 @@ def test_of_a_gpu_its_memory_counts_without_that_of_others(at: Callable[..., Ben
     assert found.measured is not None and found.measured.memory == 5 * 10**9
 
 
+def test_tool_calls_are_asked_for_in_both_ways_and_counted(at: Callable[..., Benched]) -> None:
+    def behave(handler: Handler, body: dict[str, Any]) -> None:
+        if "tools" in body and not body["stream"]:
+            handler.json({"error": {"message": "no tools"}}, 400)
+        elif "tools" in body:
+            handler.events(delta(tool_calls=[CALL]), delta("tool_calls"), usage(1, 9))
+        else:
+            paced(0.02, 0.01)(handler, body)
+
+    found = at(behave, Notebook(), dataclasses.replace(WISH, questions=(TOOLS,)))
+    assert found.result.outcome is Outcome.DONE and found.tool_calls == (1, 2)
+    assert found.notes == ("a tool call was not answered: the engine answered HTTP 400: no tools",)
+    assert at(paced(0.02, 0.01), Notebook()).tool_calls is None
+
+
 def bad(handler: Handler, _: dict[str, Any]) -> None:
     handler.json({"error": {"message": "no memory"}}, 500)
 
@@ -233,7 +251,7 @@ LOCKED = HostResult("gw4", Outcome.LOCKED, "held by another run", "wait for it")
 
 
 def documented() -> dict[str, Any]:
-    return bench.document(ROWS, [LOCKED], WISH) | {"made_at": "2027-01-15T08:00:00.000Z"}
+    return benched.document(ROWS, [LOCKED], WISH) | {"made_at": "2027-01-15T08:00:00.000Z"}
 
 
 def test_the_document_follows_its_schema_and_has_the_worst_exit_code() -> None:
@@ -243,16 +261,16 @@ def test_the_document_follows_its_schema_and_has_the_worst_exit_code() -> None:
     )
     jsonschema.Draft202012Validator(schema("bench"), registry=registry).validate(found)
     assert found["exit_code"] == 4
-    assert bench.document(ROWS[:2], [LOCKED], WISH)["exit_code"] == 6
-    assert bench.document(ROWS[:2], [], WISH)["exit_code"] == 0
+    assert benched.document(ROWS[:2], [LOCKED], WISH)["exit_code"] == 6
+    assert benched.document(ROWS[:2], [], WISH)["exit_code"] == 0
     assert found["hosts"][0]["decode_error"] == -0.16
 
 
 def test_it_stays_on_the_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHI4_EDGE_STATE", str(tmp_path))
-    path = bench.keep(documented())
+    path = benched.keep(documented())
     assert path == tmp_path / "bench" / "2027-01-15T080000.000Z.json"
-    assert json.loads(path.read_text())["format"] == bench.FORMAT
+    assert json.loads(path.read_text())["format"] == benched.FORMAT
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
@@ -268,8 +286,8 @@ def test_what_people_see(width: int) -> None:
 
 def test_the_plot_has_a_bar_for_each_measurement_and_a_line_for_each_forecast() -> None:
     hostile = dataclasses.replace(ROWS[0], host="<script>&\u202e")
-    drawn = ET.fromstring(report_bench.plot(bench.document([*ROWS, hostile], [], WISH)))
+    drawn = ET.fromstring(report_bench.plot(benched.document([*ROWS, hostile], [], WISH)))
     kinds = [element.get("class") for element in drawn.iter()]
     assert (kinds.count("measured"), kinds.count("forecast")) == (3, 2)
     assert "\u202e" not in ET.tostring(drawn, encoding="unicode")
-    assert len(list(ET.fromstring(report_bench.plot(bench.document([], [], WISH))).iter())) > 2
+    assert len(list(ET.fromstring(report_bench.plot(benched.document([], [], WISH))).iter())) > 2

@@ -43,6 +43,8 @@ def steps(document: Mapping[str, Any]) -> list[Step]:
     if by.get("locked"):
         found.append(Step("See who is at work there.", _command("lock show", document, by["locked"])))
     left = any(outcome(host) not in GOOD for host in document["hosts"])
+    if operation == "bench" and (served := _served(document, left)):
+        return [*found, *_put_back(document, served)]
     if left:
         found.append(_again(document, operation, bool(bad)))
     if bad and by.get("done") and operation == "provision" and (back := _back(document, by["done"])):
@@ -82,6 +84,27 @@ def _back(document: Mapping[str, Any], done: Sequence[str]) -> Step | None:
         return None
     why = "Only if the new release must not stay anywhere: take the hosts that are done back to the release before."
     return Step(why, _command("rollback", document, done))
+
+
+def _served(document: Mapping[str, Any], left: bool) -> Mapping[str, str]:
+    """The release that each host of a bench served, where it may have to be brought back to that.
+
+    On the way to an engine, however that ended: nobody knows what came after it. On the way back where it is not done.
+    """
+    options = document["options"]
+    found = options.get("served") or (options.get("to") if left else None)
+    return {str(host): str(release) for host, release in found.items()} if isinstance(found, Mapping) else {}
+
+
+def _put_back(document: Mapping[str, Any], served: Mapping[str, str]) -> list[Step]:
+    """A command for each release."""
+    why = "Bring back what served before, where it does not serve yet."
+    found = []
+    for release in dict.fromkeys(served.values()):
+        hosts = [host for host in served if served[host] == release]
+        to = shlex.join(["--to", printable(release, lines=False)])
+        found.append(Step(why, f"{_command('rollback', document, hosts)} {to}"))
+    return found
 
 
 def _show(document: Mapping[str, Any]) -> str:

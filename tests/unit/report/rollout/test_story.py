@@ -158,6 +158,22 @@ def test_what_to_run_when_all_is_well_or_goes_on() -> None:
     assert commands(back) == ["phi4-edge status inventory/gateways.ini"]
 
 
+def test_what_to_run_after_engines_were_tried() -> None:
+    served = {"gw1": "r-aaaaaaaaaaaa", "gw2": "r-bbbbbbbbbbbb", "gw3": "r-aaaaaaaaaaaa"}
+    back = [
+        "phi4-edge rollback inventory/gateways.ini --limit gw1,gw3 --to r-aaaaaaaaaaaa",
+        "phi4-edge rollback inventory/gateways.ini --limit gw2 --to r-bbbbbbbbbbbb",
+    ]
+    # The run may have been cut after the host was done, while it was measured.
+    there = {**documents.good(), "operation": "bench", "options": {"served": served}}
+    assert commands(there) == back
+    hosts = [documents.host(name, None, "interrupted") for name in served]
+    cut = {**documents.interrupted(), "operation": "bench", "state": "dead", "hosts": hosts, "options": {"to": served}}
+    assert commands(cut)[-2:] == back
+    home = {**there, "options": {"to": served}}
+    assert commands(home) == ["phi4-edge status inventory/gateways.ini"]
+
+
 def test_what_to_run_when_hosts_are_locked_or_gone() -> None:
     assert commands(documents.without_plans()) == [
         "phi4-edge lock show inventory/gateways.ini --limit gw2",
