@@ -12,8 +12,8 @@ pytestmark = pytest.mark.e2e
 
 
 SCENARIOS = ("default", "docker", "ollama", "onnx", "nvidia_runtime")
-# What the other scenarios show, make test sees in the lifecycle, the fleet and the switch of engines.
-SHORT = ("docker", "nvidia_runtime")
+# What the other scenarios show, make test sees in the lifecycle, the fleet, the switch of engines and on a fake GPU.
+SHORT = ("docker",)
 # What else is tried on an older system: what installs Docker there, and each engine where it has its Python. Not the
 # NVIDIA runtime: Debian 12's Docker, which is in the stand-in for its vendor's package too, knows no CDI devices.
 OLDER = (

@@ -16,6 +16,7 @@ from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import schema
 from tests.e2e import warm_engine
+from tests.e2e.fleet import rows
 from tests.e2e.gateway import Cli, Gateway
 from tests.e2e.site import Site, open_site, own_store
 from tests.e2e.test_switch_engine import OLLAMA, ONNX, break_model
@@ -82,7 +83,9 @@ def test_both_are_measured_and_what_served_comes_back_also_the_second_time(site:
     assert {(one["engine"], one["quantization"]) for one in kept} == {("onnx", "int4"), ("ollama", "q4_0")}
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("sent", "code"), rows(((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)), ((signal.SIGINT, 130),))
+)
 def test_what_serves_comes_back_after_a_run_that_was_cut(site: Site, sent: signal.Signals, code: int) -> None:
     served, said = site.host(NAME).receipt(), []
     words = ("--engines", "ollama:q4_0", *QUICK, "--rounds", "20")
@@ -102,6 +105,7 @@ def test_what_serves_comes_back_after_a_run_that_was_cut(site: Site, sent: signa
     serves(site, served)
 
 
+@pytest.mark.full
 def test_one_that_fails_its_gate_is_told_and_what_served_is_back(site: Site) -> None:
     site.write({NAME: OLLAMA})
     site.run("provision", "--yes").expect(0)
