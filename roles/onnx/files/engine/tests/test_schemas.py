@@ -146,7 +146,8 @@ def call_of(engine: Engine, *say: str, **fields: Any) -> Any:
 def test_a_strict_function_is_free_text_until_it_is_called(engine: Engine) -> None:
     assert call_of(engine, "No call.", "<|end|>")["message"]["content"] == "No call."
     wrong = '[{"name":"add","arguments":{"b":"no"}}]'
-    choice = call_of(engine, "Hm. ", "<|tool_call|>", wrong, "<|/tool_call|>", "<|end|>")
+    # Of how many calls nobody decides here, and so many may not fit.
+    choice = call_of(engine, "Hm. ", "<|tool_call|>", wrong, "<|/tool_call|>", "<|end|>", parallel_tool_calls=False)
     assert choice["message"]["content"] == "Hm. "
     calls = [json.loads(call["function"]["arguments"]) for call in choice["message"]["tool_calls"]]
     assert calls
