@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jsonschema
@@ -254,8 +254,16 @@ def test_a_host_that_is_gone_before_anything_was_changed_is_not_said_to_be_left(
     assert world.done == [] and whole["exit_code"] == 5 and whole["tried"][0]["back"] is None
 
 
+@pytest.fixture
+def hung_up_on() -> Iterator[None]:
+    """A terminal that goes away ends this process, also where the tests were started with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hung_up_on")
 def test_a_terminal_that_goes_away_ends_nothing(world: World) -> None:
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     world.measuring["gw1 ollama q8_0"] = signal.SIGHUP
     found = trial(OLLAMA8)
     found.run()

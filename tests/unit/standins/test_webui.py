@@ -150,24 +150,24 @@ def test_over_the_api_no_tools_come_along_and_nothing_more_is_asked(engine: Engi
 
 
 @pytest.mark.parametrize(
-    ("host", "variables", "purposes"),
+    ("host", "variables", "tokens", "purposes"),
     [
-        ("n150-8gb", {}, ["answer"]),
-        ("gateway-6gb", {}, ["answer"]),
-        ("gtx1060-6gb", {}, ["title", "answer"]),
-        ("n150-8gb", {"webui_titles": True, "webui_tags": True}, ["title", "answer", "tags"]),
-        ("gtx1060-6gb", {"webui_titles": False, "webui_follow_ups": True}, ["answer", "follow-ups"]),
+        ("n150-8gb", {}, 1024, ["answer"]),
+        ("gateway-6gb", {}, 512, ["answer"]),  # a quarter of 2048 tokens, which is what it has room for beside the page
+        ("gtx1060-6gb", {}, 1024, ["title", "answer"]),
+        ("n150-8gb", {"webui_titles": True, "webui_tags": True}, 1024, ["title", "answer", "tags"]),
+        ("gtx1060-6gb", {"webui_titles": False, "webui_follow_ups": True}, 1024, ["answer", "follow-ups"]),
     ],
 )
 def test_as_we_start_it_a_question_is_what_was_typed(
-    engine: Engine, ask: Ask, host: str, variables: dict[str, object], purposes: list[str]
+    engine: Engine, ask: Ask, host: str, variables: dict[str, object], tokens: int, purposes: list[str]
 ) -> None:
     sent = ask(planned(host, **variables))["sent"]
     assert [purpose for purpose, _ in sent] == purposes
     by_purpose = dict(zip(purposes, engine.asked, strict=True))
     raw, question = by_purpose.pop("answer")
     assert "tools" not in question and len(raw) < 150
-    assert question["max_tokens"] == 1024
+    assert question["max_tokens"] == tokens
     assert {body["max_tokens"] for _, body in by_purpose.values()} <= {300}
 
 
