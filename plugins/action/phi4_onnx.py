@@ -22,7 +22,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_diff = True
-    _VALID_ARGS = frozenset({"do", "engine", "wheelhouse", "python", "root", "release", "links"})
+    _VALID_ARGS = frozenset(
+        {"do", "engine", "wheelhouse", "python", "model", "repacked", "threads", "root", "release", "links"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of one operation of files/engine.py, or of the service role's files/release.py for `stage`."""
@@ -31,8 +33,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         do = args.pop("do")
         if do == "stage":
             return action.task(self, task_vars or {}, ("service", "release", "stage"), {**args, "files": {}})
-        if do == "build" and self._task.check_mode:
-            return {"changed": True, "msg": f"{args['engine']} would be built"}
+        if do in ("build", "repack") and self._task.check_mode:
+            what = f"{args['engine']} would be built" if do == "build" else "the weights would be repacked"
+            return {"changed": True, "msg": what}
         if do == "build":  # what the host holds the wheels to comes from this installation
             try:
                 args["wheel_lock"] = lock(str(args["python"]))

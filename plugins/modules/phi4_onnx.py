@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: phi4_onnx
-short_description: Inspect or build the engine's environment, or stage the engine's part of a release
+short_description: Inspect or build the engine's environment, repack weights, or stage the engine's part of a release
 version_added: 0.1.0
 description:
   - One command on the host. Check mode says what would change; stage supports diff.
@@ -27,10 +27,11 @@ options:
     choices:
       - inspect
       - build
+      - repack
       - stage
   engine:
     description:
-      - Directory of the environment (inspect and build).
+      - Directory of the environment (inspect, build and repack).
     type: path
   wheelhouse:
     description:
@@ -40,6 +41,18 @@ options:
     description:
       - Version of Python that the wheels are for, such as 3.13 (build).
     type: str
+  model:
+    description:
+      - Directory of the model on the host (repack).
+    type: path
+  repacked:
+    description:
+      - Directory for weights as the runtime's kernels read them (repack).
+    type: path
+  threads:
+    description:
+      - Threads to pack them with (repack).
+    type: int
 """
 
 EXAMPLES = r"""

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 PROFILES = ("gateway-6gb", "gateway-6gb", "gateway-8gb", "server-16gb")
 KINDS = ("bare", "bare", "docker", "docker")
 WANTED = {
-    "gw1": {"phi4_engine": "onnx"},
+    "gw1": {"phi4_engine": "onnx", "phi4_repacked": "true"},
     "gw2": {"phi4_engine": "ollama", "phi4_quantization": "q4_0"},
     "gw3": {"phi4_engine": "ollama", "phi4_quantization": "q4_0", "phi4_service_manager": "compose"},
     "gw4": {"phi4_engine": "vllm", "phi4_profile": "development"},
@@ -94,6 +94,17 @@ def test_every_host_answers_and_listens_on_loopback_alone(site: Site) -> None:
         assert answer["usage"]["completion_tokens"] >= 1, name
         listening = host.sh("ss -Hltn 'sport = :8080' | awk '{print $4}'").split()
         assert listening == ["127.0.0.1:8080"], name
+
+
+def test_the_native_engine_reads_weights_that_were_repacked_on_the_host_whatever_becomes_of_them(site: Site) -> None:
+    host = site.host("gw1")
+    maps = "cat /proc/$(pgrep -f phi4_engine.worker)/maps"
+    mapped = host.sh(maps)
+    assert "/var/lib/phi4-edge/repacked/" in mapped and "model.onnx.data" not in mapped
+    host.sh("printf damage | dd of=$(echo /var/lib/phi4-edge/repacked/*/weights.bin) bs=1 seek=4096 conv=notrunc && "
+            "systemctl restart phi4-edge")  # fmt: skip
+    assert host.chat("Say hello.", 8)["usage"]["completion_tokens"] >= 1
+    site.run("status").expect(0)
 
 
 def test_verify_is_green_for_every_engine(site: Site) -> None:

@@ -160,6 +160,11 @@ def _engines() -> list[Door]:
     return [
         Door(("onnx", "engine", "inspect"), {"phi4_onnx": {"do": "inspect", **onnx}}, checked=True),
         Door(("onnx", "engine", "build"), {"phi4_onnx": {"do": "build", **onnx}}),
+        Door(
+            ("onnx", "engine", "repack"),
+            {"phi4_onnx": {"do": "repack", "engine": "/none/engine", "model": "/none/model", "repacked": "/none/r",
+                           "threads": 1}},
+        ),
         Door(("ollama", "create", "inspect"), {"phi4_ollama": create}, checked=True),
         Door(("ollama", "create", "create"), {"phi4_ollama": create}),
         Door(

@@ -96,6 +96,7 @@ TABLE: Mapping[str, Mapping[str, Reached]] = {
         "connections": variable("PHI4_CONNECTIONS"),
         "deadline_seconds": variable("PHI4_DEADLINE_SECONDS"),
         "metrics": switch("PHI4_METRICS"),
+        "repacked": variable("PHI4_REPACKED"),
         "prefix_cache": switch("PHI4_PREFIX_CACHE"),
     },
     "ollama": {

@@ -72,6 +72,7 @@ def test_the_sample_inventory_shows_the_defaults() -> None:
         ("phi4_force", ("false", "true")),
         ("phi4_metrics", ("false", "true")),
         ("phi4_prefix_cache", ("false", "true")),
+        ("phi4_repacked", ("false", "true")),
         ("phi4_image_delivery", DELIVERIES),
         ("webui_enabled", ("false", "true")),
         ("webui_builtin_tools", ("false", "true")),

@@ -51,6 +51,11 @@ class Layout:
         return f"{self.state}/stores"
 
     @property
+    def repacked(self) -> str:
+        """Weights of models as an engine's kernels read them; nothing depends on them."""
+        return f"{self.state}/repacked"
+
+    @property
     def webui(self) -> str:
         """Accounts and chats of the chat page, mode 0700, owned by the container's user."""
         return f"{self.state}/webui"
@@ -70,7 +75,7 @@ STANDARD = Layout()
 IN_ROOT = ("current", "engines", "releases")
 IN_STATE = (
     *("bench.json", "docker.json", "fact.json", "heal", "heal.json", "journal.json", "lock", "models", "receipt.json"),
-    *("staging", "stores", "trust", "webui"),
+    *("repacked", "staging", "stores", "trust", "webui"),
 )
 
 

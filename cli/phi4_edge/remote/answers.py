@@ -203,6 +203,7 @@ OPERATIONS: Mapping[Key, Operation] = {
     ("nvidia_runtime", "nvidia", "remove"): Operation(_CHANGED),
     ("onnx", "engine", "inspect"): Operation(record({"complete": flag, "damaged": _DAMAGED}), HOUR, size=LARGE),
     ("onnx", "engine", "build"): Operation(record({"changed": flag, "genai": text(200)}), HOUR),
+    ("onnx", "engine", "repack"): Operation(record({"changed": flag, "bytes": integer(), "reason": text(300)}), HOUR),
     ("ollama", "create", "inspect"): Operation(
         record(
             {"complete": flag, "damaged": _DAMAGED, "models": mapping(raw(300), raw(200), 200), "surplus": integer()}

@@ -195,6 +195,16 @@ def sweep(args: Json, _payload: bytes) -> Json:
     return {"changed": bool(gone), "pruned": gone}
 
 
+def repacked(root: str, state: str, release: str) -> list[str]:
+    """Repacked weights that the committed release does not want, or that are of no model that is here."""
+    folder = os.path.join(state, "repacked")
+    environment = read_bytes(os.path.join(root, "releases", release, "environment"), 1 << 16) or b""
+    wanted = b"PHI4_REPACKED=" in environment
+    models = {name[:32] for name in listed(os.path.join(state, "models"))}
+    stale = [name for name in listed(folder) if not wanted or name.split("-")[0] not in models]
+    return [os.path.join(folder, name) for name in stale] if wanted else [folder]
+
+
 def prune(args: Json, receipt: Json) -> list[str]:
     """What was removed: old releases, their images, whatever no kept release links to, staging."""
     root, state = args["root"], args["state"]
@@ -209,6 +219,7 @@ def prune(args: Json, receipt: Json) -> list[str]:
         paths = [os.path.join(os.path.realpath(folder), name) for name in listed(folder)]
         old += [path for path in paths if path not in needed and path[: -len(".json")] not in needed]
     old += [os.path.join(state, "staging", name) for name in listed(os.path.join(state, "staging"))]
+    old += repacked(root, state, str(receipt.get("release")))
     if not os.path.lexists(os.path.join(releases, str(receipt.get("release")), HEALER)):
         old += [os.path.join(state, name) for name in HEALED]
     return gone + [path for path in old if remove_tree(path)]

@@ -69,6 +69,22 @@ def test_everything_that_a_kept_release_links_to_stays(host: Host, tmp_path: Pat
     assert receipt.sweep(args(host), b"") == {"changed": False, "pruned": []}
 
 
+@pytest.mark.parametrize(
+    ("settings", "left"), [("PHI4_REPACKED=/x\n", {"m-cpu-1"}), ("PHI4_PORT=8080\n", set()), (None, set())]
+)
+def test_repacked_weights_stay_while_the_release_wants_them_and_has_their_model(
+    host: Host, tmp_path: Path, settings: str | None, left: set[str]
+) -> None:
+    folder = host.state / "repacked"
+    for name in ("m-cpu-1", "gone-cpu-1", ".gone-cpu-1.new"):
+        (folder / name).mkdir(parents=True)
+    host.release(ONE, "m")
+    stage(host, ONE, {} if settings is None else {"environment": settings}, {})
+    host.commit(ONE, "m")
+    assert ({path.name for path in folder.iterdir()} if folder.exists() else set()) == left
+    assert receipt.sweep(args(host), b"") == {"changed": False, "pruned": []}
+
+
 def test_a_unit_starts_with_what_its_text_names_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ _GIVEN: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "deadline_seconds": ("PHI4_DEADLINE_SECONDS", str),
     "metrics": ("PHI4_METRICS", lambda wanted: "on" if wanted else "off"),
     "prefix_cache": ("PHI4_PREFIX_CACHE", lambda wanted: "on" if wanted else "off"),
+    "repacked": ("PHI4_REPACKED", str),
 }
 
 
@@ -41,6 +42,7 @@ def _knobs(it: Deployment) -> dict[str, Any]:
         "deadline_seconds": it.deadline_seconds,
         "metrics": None if it.metrics else False,
         "prefix_cache": None if it.prefix_cache else False,
+        "repacked": it.repacked or None,
     }
     own = {name: value for name, value in given.items() if value is not None}
     return {"queue": it.queue, "max_tokens": it.max_tokens, **own}
@@ -79,7 +81,7 @@ ENGINE = Engine(
         start=lambda release: (f"{release}/engine/bin/python", "-I", "-m", "phi4_engine"),
         settings=lambda plan, release: _settings(plan, f"{release}/model", plan["bind"], plan["port"]),
         rehearsal=lambda port: {"PHI4_BIND": LOOPBACK, "PHI4_PORT": str(port)},
-        reads=lambda there: (there.root, there.models),
+        reads=lambda there: (there.root, there.models, f"-{there.repacked}"),
         variables=(_QUIET,),
         start_seconds=START_SECONDS,
         stop_seconds=STOP_SECONDS,

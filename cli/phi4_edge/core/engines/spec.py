@@ -96,7 +96,8 @@ class Deployment:
 
     `flavour`: which of the published builds the host takes. `pool_total`: the memory that the model goes to,
     `pool_available` what of it a model may take, `unified` whether the host's programs take theirs from it too.
-    `connections`, `deadline_seconds`: None for what the engine does by itself. `prompt_cache`: room for finished
+    `connections`, `deadline_seconds`: None for what the engine does by itself. `repacked`: the directory of weights as
+    an engine's kernels read them, "" for none. `prompt_cache`: room for finished
     prompts. `model_digest`: None while the model is not made. `variants`: of the catalog and the inventory by name,
     None for one that is taken away. `made_with`: digests of what of ours things are made with.
     """
@@ -114,6 +115,7 @@ class Deployment:
     deadline_seconds: int | None
     metrics: bool
     prefix_cache: bool
+    repacked: str
     threads: int
     parallel: int
     queue: int

@@ -35,6 +35,8 @@ def settings_alone(plan: Mapping[str, Any]) -> bool:
     """
     if plan.get("action") != "change" or plan.get("webui"):
         return False
+    if plan["knobs"].get("repacked"):  # nobody knows before whether the host has them
+        return False
     apart = {change["what"] for change in plan["changes"]} - _SETTINGS
     return not apart and plan["recovery"] == str(Recovery.NONE)
 

@@ -34,6 +34,8 @@ __all__ = ["FORMAT", "Inputs", "Plan", "canonical", "decide"]
 
 # Stands for the name of a release that has none yet, where names are compared: none of ours is written so.
 UNNAMED = "unnamed"
+# Repacked weights take so many times the model: each as it was and as it is packed, the output matrix once more.
+REPACKED = 2.8
 
 
 def decide(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: Overrides, inputs: Inputs) -> Plan:
@@ -210,12 +212,13 @@ def _disk(it: Chosen, applied: Mapping[str, Any]) -> DiskNeed:
     made = receipt.present and receipt.store != "" and receipt.store == applied["knobs"].get("store")
     own = native + sum(image.disk for image in it.images)
     making = store.peak(model.size) if store is not None and not made else 0
+    packed = int(weights * REPACKED) if applied["knobs"].get("repacked") else 0
     # An image is staged and loaded before the store is made.
     staged, loaded = _loading(it, applied)
-    new = (0 if there else model.size) + (0 if receipt.present else native)
+    new = (0 if there else model.size + packed) + (0 if receipt.present else native)
     return DiskNeed(
-        need=max(int(it.attempt.profile.disk * GB), it.evaluation.disk_need),
-        kept=weights + (store.spare if store is not None else 0) + own,
+        need=max(int(it.attempt.profile.disk * GB), it.evaluation.disk_need) + packed,
+        kept=weights + packed + (store.spare if store is not None else 0) + own,
         available=disk_available(facts, *paths),
         to_write=new + max(staged, making) + loaded,
         free=min(facts.disk(path).free for path in (facts.layout.state, facts.layout.root)),

@@ -96,6 +96,7 @@ class Overrides:
     deadline_seconds: int | None = None
     metrics: bool = True
     prefix_cache: bool = True
+    repacked: bool = False
 
     @classmethod
     def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
@@ -210,6 +211,7 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_deadline_seconds": auto_or(whole(1, 86400)),
     "phi4_metrics": flag,
     "phi4_prefix_cache": flag,
+    "phi4_repacked": flag,
     "phi4_force": flag,
     "phi4_model": one_of(*MODELS),
     "phi4_selfheal": flag,

@@ -119,6 +119,8 @@ def warnings(it: Chosen) -> tuple[str, ...]:
         found.append(f"phi4_allowed_hosts has no effect: only {_HOLD} checks names, {it.engine.name} does not")
     if not ENGINES[it.engine.name].holds_clients:
         found += [f"{name} has no effect: only {_HOLD} has that setting" for name in _asked_of_ours(overrides)]
+    if overrides.repacked and ENGINES[it.engine.name].holds_clients and it.manager != "systemd":
+        found.append(f"phi4_repacked has no effect under {it.manager}: the container reads the model itself")
     found += _forms(it)
     if overrides.webui_enabled and overrides.webui_builtin_tools and chosen.sizing.context < PAGE_TOOLS_CONTEXT:
         found.append(
@@ -148,13 +150,14 @@ def _forms(it: Chosen) -> list[str]:
 
 
 def _asked_of_ours(overrides: Overrides) -> list[str]:
-    """Return the variables that the inventory sets and that are about HTTP in an engine of ours."""
+    """Return the variables that the inventory sets and that only an engine of ours has."""
     asked = {
         "phi4_cors_origins": bool(overrides.cors_origins),
         "phi4_connections": overrides.connections is not None,
         "phi4_deadline_seconds": overrides.deadline_seconds is not None,
         "phi4_metrics": not overrides.metrics,
         "phi4_prefix_cache": not overrides.prefix_cache,
+        "phi4_repacked": overrides.repacked,
     }
     return [name for name, given in asked.items() if given]
 

@@ -92,6 +92,7 @@ def _deployment(it: Chosen, model: PlannedModel) -> Deployment:
         deadline_seconds=overrides.deadline_seconds,
         metrics=overrides.metrics,
         prefix_cache=overrides.prefix_cache,
+        repacked=overrides.layout.repacked if overrides.repacked and it.manager == "systemd" else "",
         threads=_threads(it),
         parallel=sizing.parallel,
         queue=it.engine.queue,

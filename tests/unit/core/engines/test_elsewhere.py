@@ -83,12 +83,13 @@ def test_a_unit_sees_its_own_and_nothing_else_of_the_state(engine: str) -> None:
 
     tops = "/opt:ro /var/lib:ro /srv:ro /mnt:ro /media:ro"
     optional = "-" if engine == "ollama" else ""
-    stores = {"ollama": lambda there: f" {there.state}/stores", "onnx": lambda _there: ""}[engine]
+    beside = {"ollama": "/stores", "onnx": "/repacked"}[engine]
+    stores = " " + ("-" if engine == "onnx" else "")
     for there, more in ((STANDARD, ""), (THERE, f" {THERE.state}:ro"), (NESTED[0], f" {NESTED[0].state}:ro"),
                         (NESTED[1], "")):  # fmt: skip
         found = lines(there)
         assert f"TemporaryFileSystem={tops}{more}" in found
-        assert f"BindReadOnlyPaths={there.root} {optional}{there.state}/models{stores(there)}" in found
+        assert f"BindReadOnlyPaths={there.root} {optional}{there.state}/models{stores}{there.state}{beside}" in found
     if engine == "ollama":  # what keeps its model loaded is a program below the root
         for there, bound in ((STANDARD, False), (THERE, False), (NESTED[0], False), (NESTED[1], True)):
             assert (f"BindReadOnlyPaths={there.root}" in lines(there, "phi4-edge-load.service")) is bound

@@ -32,7 +32,13 @@ TEXTS = {
     "phi4_accept_below_floor": "docker, RUNC",
     "phi4_allowed_hosts": "GW1.example, 192.0.2.7, gw1.example.",
     "phi4_cors_origins": "HTTPS://Chat.example:3000, http://[2001:db8::7],https://chat.example:3000",
-    **{"phi4_connections": "64", "phi4_deadline_seconds": "90", "phi4_metrics": "off", "phi4_prefix_cache": "no"},
+    **{
+        "phi4_connections": "64",
+        "phi4_deadline_seconds": "90",
+        "phi4_metrics": "off",
+        "phi4_prefix_cache": "no",
+        "phi4_repacked": "yes",
+    },
     "phi4_worker": "ops@jump.example:2222",
     "webui_enabled": "true",
     "webui_port": "3001",
@@ -61,7 +67,7 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         "ops@jump.example:2222", "/data/phi4", "/data/phi4-state", ("gw1.example", "192.0.2.7"),
         500, True, False, True, True, docker_root="/mnt/nvme/docker", selfheal=True, prefer="speed",
         cors_origins=("https://chat.example:3000", "http://[2001:db8::7]"),
-        connections=64, deadline_seconds=90, metrics=False, prefix_cache=False,
+        connections=64, deadline_seconds=90, metrics=False, prefix_cache=False, repacked=True,
     )  # fmt: skip
     assert found.asks == (
         "phi4_profile=edge_optimized",

@@ -19,7 +19,7 @@ MIB = 1 << 20
 HELD = Inputs({"phi-4-mini-instruct/gguf-q4_0": "9" * 64})
 BEYOND = {
     "allowed_hosts": "gw1.example", "max_tokens": 300, "threads": 1, "cors_origins": "https://chat.example:3000",
-    "connections": 64, "deadline_seconds": 90, "metrics": "false", "prefix_cache": "false",
+    "connections": 64, "deadline_seconds": 90, "metrics": "false", "prefix_cache": "false", "repacked": "true",
 }  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_settings_of_our_own_engine_are_said_to_have_no_effect_elsewhere(
 ) -> None:
     made = plan(document("n150-8gb"), engine=wanted, force=True, **BEYOND)
     without = [text.split()[0] for text in made.warnings if "has no effect" in text]
-    names = ("allowed_hosts", "cors_origins", "connections", "deadline_seconds", "metrics", "prefix_cache")
+    names = ("allowed_hosts", "cors_origins", "connections", "deadline_seconds", "metrics", "prefix_cache", "repacked")
     ours = [f"phi4_{name}" for name in names]
     assert without == ([] if wanted == "onnx" else ours)
 
@@ -160,3 +160,14 @@ def test_another_bound_is_another_store_and_another_release(document: Make, name
     assert first.release != second.release
     same = named(document("gateway-6gb"), engine="ollama", max_tokens=4096)
     assert same.release == named(document("gateway-6gb"), engine="ollama").release
+
+
+def test_repacked_weights_are_asked_for_and_take_disk(document: Make, plan: Make) -> None:
+    host = document("n150-8gb")
+    plain, packed = plan(host, engine="onnx"), plan(host, engine="onnx", repacked="true")
+    assert packed.knobs["repacked"] == "/var/lib/phi4-edge/repacked" and "repacked" not in plain.knobs
+    more = int(2_400_000_000 * 2.8)
+    assert (packed.disk.need - plain.disk.need, packed.disk.kept - plain.disk.kept) == (more, more)
+    contained = plan(host, engine="onnx", service_manager="compose", repacked="true")
+    assert "repacked" not in contained.knobs
+    assert any("phi4_repacked has no effect under compose" in text for text in contained.warnings)

@@ -43,6 +43,8 @@ class Settings:
     metrics: bool
     prefix_cache: bool
     """Whether what was read for one prompt is used again for another one that begins with the same tokens."""
+    repacked: Path | None
+    """Where weights may lie as the runtime's kernels read them; see `repacked`."""
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -68,6 +70,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         cors_origins=_list(environ, "PHI4_CORS_ORIGINS", origin_of, "origins such as https://chat.example:3000"),
         metrics=_switch(environ, "PHI4_METRICS", True),
         prefix_cache=_switch(environ, "PHI4_PREFIX_CACHE", True),
+        repacked=_path(environ, "PHI4_REPACKED"),
     )
 
 
@@ -106,6 +109,13 @@ def _switch(environ: Mapping[str, str], name: str, default: bool) -> bool:
     if text not in ("", "on", "off"):
         raise ConfigurationError(f"{name} is {text[:40]!r}: it must be on or off")
     return text == "on" if text else default
+
+
+def _path(environ: Mapping[str, str], name: str) -> Path | None:
+    text = environ.get(name, "").strip()
+    if text and not text.startswith("/"):
+        raise ConfigurationError(f"{name} is {text[:40]!r}: it must be an absolute path")
+    return Path(text) if text else None
 
 
 def _list(environ: Mapping[str, str], name: str, read: Callable[[str], str | None], wanted: str) -> tuple[str, ...]:

@@ -264,11 +264,11 @@ def main() -> int:
     chosen = settings.load(os.environ)
 
     def load() -> Backend:
+        from phi4_engine import repacked
         from phi4_engine.genai import GenaiTokenizer
-        from phi4_engine.loop.session import Session
 
         files = modeldir.inspect(chosen.model_dir)
-        session = Session(files, rows=chosen.parallel, capacity=chosen.context_length, threads=chosen.threads)
+        session = repacked.session(files, chosen)
         reuse = chosen.context_length if files.one_rope else modeldir.SHORT_CONTEXT
         tokenizer = GenaiTokenizer(files)
         grammars = Compiler(lambda: token_table(files, tokenizer.vocabulary.stop))

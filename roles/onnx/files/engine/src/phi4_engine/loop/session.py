@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 # onnxruntime >= 1.29 reports to its maker unless this is set before it is loaded.
@@ -24,18 +25,33 @@ from phi4_engine.modeldir import ModelFiles
 
 _TYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _ONLY_ERRORS = 3
+VERSION: str = onnxruntime.__version__
 
 
 class Session:
     """A loaded graph with a cache for `rows` sequences of `capacity` tokens, whose pages exist once they are written.
 
-    Raises ConfigurationError for a graph that wants to be run in another way, RuntimeError when the runtime refuses it.
+    `graph`: the one to load in place of the model's own. `keep`: where to write what the runtime makes of the graph and
+    its weights, a path and the name of a file beside it; see `repacked`. Raises ConfigurationError for a graph that
+    wants to be run in another way, RuntimeError when the runtime refuses it.
     """
 
-    def __init__(self, files: ModelFiles, *, rows: int, capacity: int, threads: int) -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        rows: int,
+        capacity: int,
+        threads: int,
+        graph: Path | None = None,
+        keep: tuple[Path, str] | None = None,
+    ) -> None:
+        options = _options(threads)
+        if keep is not None:
+            _keep(options, *keep)
         try:
             self._session = onnxruntime.InferenceSession(
-                str(files.graph), _options(threads), providers=["CPUExecutionProvider"]
+                str(graph or files.graph), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's errors have no other root
             raise RuntimeError(str(error)) from error
@@ -122,6 +138,16 @@ def _options(threads: int) -> Any:
     options.enable_mem_pattern = False
     options.log_severity_level = _ONLY_ERRORS
     return options
+
+
+def _keep(options: Any, graph: Path, weights: str) -> None:
+    options.optimized_model_filepath = str(graph)
+    for name, value in (
+        ("save_external_prepacked_constant_initializers", "1"),
+        ("optimized_model_external_initializers_file_name", weights),
+        ("optimized_model_external_initializers_min_size_in_bytes", "1024"),
+    ):
+        options.add_session_config_entry(f"session.{name}", value)
 
 
 def _contract(session: Any, files: ModelFiles) -> tuple[Any, int, bool]:
