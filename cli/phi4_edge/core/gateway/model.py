@@ -1,0 +1,121 @@
+"""What a gateway is configured from: typed values, checked as they are made.
+
+Each check raises ValueError, with what was found and what was needed. What passes can go into HAProxy's configuration
+as it is: no value has a space, a quote or a line break.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+
+_PATH = re.compile(r"/(?:[A-Za-z0-9._-]+/)*[A-Za-z0-9._-]+", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+# sun_path of a Unix socket, without its closing NUL.
+_SOCKET_LONGEST = 107
+_KIB = 1 << 10
+
+
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name}: found {value}, needed {least} to {most}")
+
+
+def _address(name: str, text: str) -> None:
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError(f"{name}: found {text[:80]!r}, needed an IP address") from None
+    if isinstance(found, ipaddress.IPv6Address) and found.scope_id is not None:
+        raise ValueError(f"{name}: found {text[:80]!r}, needed an address without a zone")
+
+
+def _path(name: str, text: str) -> None:
+    if not _PATH.fullmatch(text) or ".." in text.split("/"):
+        raise ValueError(f"{name}: found {text[:80]!r}, needed an absolute path of letters, digits, '.', '_' and '-'")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The engine behind the gateway.
+
+    `model`: what it serves, which is its name in metrics. It listens on `socket` where that is given, else on `address`
+    and `port`. `health`: the path at which it answers 200 once it can generate. `streams`: answers that it generates at
+    a time. `answer_seconds`: how long it may say nothing, which for an answer in one piece is all of its generation.
+    """
+
+    model: str
+    address: str = "127.0.0.1"
+    port: int = 8080
+    socket: str = ""
+    health: str = "/health"
+    streams: int = 1
+    answer_seconds: int = 900
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.model):
+            raise ValueError(f"model: found {self.model[:80]!r}, needed letters, digits, '.', '_' and '-'")
+        _address("address", self.address)
+        _within("port", self.port, 1, 65535)
+        if self.socket:
+            _path("socket", self.socket)
+            _within("length of socket", len(self.socket), 1, _SOCKET_LONGEST)
+        _path("health", self.health)
+        _within("streams", self.streams, 1, 256)
+        _within("answer_seconds", self.answer_seconds, 1, 86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What clients may take.
+
+    `queue`: requests that wait for the engine, each for at most `queue_seconds`; a key that has had its part of the
+    last minute finds half of it. `connections`: open ones of all clients; `connections_per_client`: of one address.
+    `body_bytes`: of a request, which is held in memory until it is whole. `request_seconds`: until a request is whole.
+    `idle_seconds`: a client that takes nothing of its answer for so long loses it.
+    """
+
+    queue: int = 16
+    queue_seconds: int = 120
+    connections: int = 512
+    connections_per_client: int = 128
+    body_bytes: int = 256 * _KIB
+    request_seconds: int = 15
+    idle_seconds: int = 30
+
+    def __post_init__(self) -> None:
+        _within("queue", self.queue, 1, 4096)
+        _within("queue_seconds", self.queue_seconds, 1, 3600)
+        _within("connections", self.connections, 8, 16_384)
+        _within("connections_per_client", self.connections_per_client, 1, self.connections)
+        _within("body_bytes", self.body_bytes, _KIB, 1024 * _KIB)
+        _within("request_seconds", self.request_seconds, 1, 600)
+        _within("idle_seconds", self.idle_seconds, 1, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One gateway: where clients reach it, and what it leads to.
+
+    `certificate`: a PEM file on the host with chain and key, "" for plain HTTP. `keys`: the map of keys
+    (`core.gateway.key_map`), "" to let everybody in. `metrics_port`: where its own metrics are, on loopback alone.
+    """
+
+    bind: str
+    port: int
+    server: Server
+    certificate: str = ""
+    keys: str = ""
+    metrics_port: int = 9101
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        _address("bind", self.bind)
+        _within("port", self.port, 1, 65535)
+        _within("metrics_port", self.metrics_port, 1, 65535)
+        if self.metrics_port == self.port:
+            raise ValueError(f"metrics_port: found {self.port}, which is the gateway's port, needed one of its own")
+        for name, path in (("certificate", self.certificate), ("keys", self.keys)):
+            if path:
+                _path(name, path)
