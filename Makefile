@@ -97,7 +97,7 @@ tables: setup
 	  tests/e2e/test_hostile_lock.py tests/e2e/test_hostile_lab.py tests/e2e/test_port.py \
 	  tests/e2e/test_look_elsewhere.py tests/e2e/test_ollama_loading.py tests/e2e/test_kill_compose.py tests/e2e/test_lifecycle.py tests/e2e/test_bad_input.py \
 	  tests/e2e/test_collection_lab.py tests/e2e/test_switch_engine.py tests/e2e/test_tryout.py tests/e2e/test_operating_systems.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
-	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m full tests/hostile
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m full tests/hostile tests/unit/core/gateway
 
 # The version that the catalog names, hash-locked, on the Python of its image. PyTorch comes as a CPU build and without a
 # hash, as for the converter.

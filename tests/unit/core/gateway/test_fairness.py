@@ -10,10 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from phi4_edge.core.gateway.model import Limits
 from tests.unit.core.gateway.running_gateway import Running, key, needs_haproxy, running, until
 
-pytestmark = needs_haproxy
+# Seconds of many clients: `make tables` runs them.
+pytestmark = [needs_haproxy, pytest.mark.full]
 
 
 @contextmanager

@@ -28,7 +28,8 @@ from tests.unit.core.gateway.running_gateway import (
     version,
 )
 
-pytestmark = needs_haproxy
+# Seconds of many clients: `make tables` runs them.
+pytestmark = [needs_haproxy, pytest.mark.full]
 
 
 def together(gateway: Running, clients: int, seconds: float) -> list[Answer]:
