@@ -98,8 +98,7 @@ def test_every_host_answers_and_listens_on_loopback_alone(site: Site) -> None:
 
 def test_the_native_engine_reads_weights_that_were_repacked_on_the_host_whatever_becomes_of_them(site: Site) -> None:
     host = site.host("gw1")
-    maps = "cat /proc/$(pgrep -f phi4_engine.worker)/maps"
-    mapped = host.sh(maps)
+    mapped = host.sh("cat /proc/$(pgrep -f '[p]hi4_engine.worker')/maps")  # not the shell that looks for it
     assert "/var/lib/phi4-edge/repacked/" in mapped and "model.onnx.data" not in mapped
     host.sh("printf damage | dd of=$(echo /var/lib/phi4-edge/repacked/*/weights.bin) bs=1 seek=4096 conv=notrunc && "
             "systemctl restart phi4-edge")  # fmt: skip
