@@ -109,7 +109,11 @@ def locked(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[No
             if on_wait:
                 on_wait()
             fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            # Closing would leave it to a program that another thread is starting right now, which has the file too.
+            fcntl.flock(stream, fcntl.LOCK_UN)
 
 
 def try_lock(path: Path) -> bool:
