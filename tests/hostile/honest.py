@@ -85,6 +85,7 @@ def _of_installing() -> dict[str, Json]:
         "nvidia_runtime/nvidia/remove": CHANGED,
         "onnx/engine/inspect": {"complete": True, "damaged": ["bin/python"]},
         "onnx/engine/build": {"changed": True, "genai": "0.11.0"},
+        "onnx/engine/repack": {"changed": True, "bytes": 7, "reason": ""},
         "ollama/create/inspect": {
             "complete": False, "damaged": ["blobs/a"], "models": {"phi": "sha256:1"}, "surplus": 0,
         },

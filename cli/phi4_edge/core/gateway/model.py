@@ -10,6 +10,8 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
+from phi4_edge.core.layout import LOOPBACK
+
 _PATH = re.compile(r"/(?:[A-Za-z0-9._-]+/)*[A-Za-z0-9._-]+", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 # sun_path of a Unix socket, without its closing NUL.
@@ -46,7 +48,7 @@ class Server:
     """
 
     model: str
-    address: str = "127.0.0.1"
+    address: str = LOOPBACK
     port: int = 8080
     socket: str = ""
     health: str = "/health"
