@@ -20,7 +20,8 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,15 @@ def is_right(graph: Path, read: Callable[[NDArray[np.int32]], NDArray[Any]]) -> 
 
 def session(files: ModelFiles, chosen: Settings) -> Session:
     """The model: out of repacked weights where they are there and right, else out of its own. Raises as it does."""
-    size: dict[str, Any] = {"rows": chosen.parallel, "capacity": chosen.context_length, "threads": chosen.threads}
+    load = partial(Session, files, rows=chosen.parallel, capacity=chosen.context_length, threads=chosen.threads)
     graph = found(chosen.repacked, files) if chosen.repacked else None
-    packed = _proven(files, graph, size) if graph else None
-    return packed or Session(files, **size)
+    packed = _proven(graph, load) if graph else None
+    return packed or load()
 
 
-def _proven(files: ModelFiles, graph: Path, size: Mapping[str, Any]) -> Session | None:
+def _proven(graph: Path, load: Callable[..., Session]) -> Session | None:
     try:
-        packed = Session(files, **size, graph=graph)
+        packed = load(graph=graph)
         if is_right(graph, lambda tokens: packed.read(0, 0, tokens)):
             return packed
         why = "its scores are not those of the model"
