@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENGINE, ENGINE_PYTHON = ROOT / "roles/onnx/files/engine/src", ROOT / "build/engine/bin/python"
 OURS, THEIRS = "phi4-edge", "llama-server"
 ROWS, CONTEXT = 4, 2048
+FULL = 32  # layers of Phi-4-mini
 SHORT, ANSWER, LONG, PREFIX, TAIL = 64, 48, 1536, 500, 16
 LEAST_WORD = 3000  # below it are the ends of a turn, and the few words of the tiny model
 HEALTH_GAP, REST, IDLE = 0.02, 2.0, 5.0
@@ -148,16 +149,17 @@ def document(sides: Sequence[Server], shape: random_gguf.Shape, turns: int) -> d
             "": what, **{side.name: f"{statistics.median(side.samples[what]):.4g}" for side in sides}, "ratio": span,
         })  # fmt: skip
     one, four, gain, long, prefix, health = list(ours)[:6]
+    layers = f"{shape.layers} layers"
     limits = [
-        verdict.Limit(f"{one}: ours / theirs", ratios[one], 1.0, at_least=True),
-        verdict.Limit(f"{four}: ours / theirs", ratios[four], 1.0, at_least=True),
-        verdict.Limit(f"{long}: ours / theirs", ratios[long], 1.0, at_least=True),
-        verdict.Limit(gain, statistics.median(ours[gain]), 2.5, at_least=True),
-        verdict.Limit(prefix, statistics.median(ours[prefix]), 0.25),
-        verdict.Limit(health, statistics.median(ours[health]), 50.0, " ms"),
+        verdict.Limit(f"{one}: ours / theirs, {layers}", ratios[one], 1.0, at_least=True),
+        verdict.Limit(f"{four}: ours / theirs, {layers}", ratios[four], 1.0, at_least=True),
+        verdict.Limit(f"{long}: ours / theirs, {layers}", ratios[long], 1.0, at_least=True),
+        verdict.Limit(f"{gain}, {layers}", statistics.median(ours[gain]), 2.5, at_least=True),
+        verdict.Limit(f"{prefix}, {layers}", statistics.median(ours[prefix]), 0.25),
+        verdict.Limit(f"{health}, {layers}", statistics.median(ours[health]), 50.0, " ms"),
     ]
     verdict.show_limits(limits, full=True)
-    title = f"B13 to B15 serving, {shape.layers} of 32 layers, {turns} turns"
+    title = f"B13 to B15 serving, {shape.layers} of {FULL} layers, {turns} turn{'s'[: turns != 1]}"
     return {"title": title, "hosts": 0, "full": True, "rows": rows, "limits": verdict.limits_document(limits, True)}
 
 
@@ -200,7 +202,7 @@ def main() -> None:
         gguf.unlink(missing_ok=True)
     whole = document(sides, shape, chosen.pairs)
     verdict.table([tuple(whole["rows"][0]), *(tuple(map(str, row.values())) for row in whole["rows"])])
-    verdict.write("serving", whole)
+    verdict.write("serving" if shape.layers < FULL else "serving-full", whole)
 
 
 if __name__ == "__main__":
