@@ -20,11 +20,9 @@ from hostlib import (
     Json,
     damaged,
     entry,
-    free_bytes,
     fsync_directory,
     inside,
     own_directory,
-    read_bytes,
     read_json,
     read_record,
     regular_files,
@@ -41,9 +39,6 @@ from wheels import install_wheels
 INSTALL_SECONDS = 1800.0
 # The weights are read once and written three times over; the slowest disks do 10 MB/s.
 REPACK_SECONDS = 3000.0
-# Shares of the model's size, measured with Phi-4-mini's width: what packing takes of memory, and what it writes.
-REPACK_MEMORY, REPACK_DISK = 1.5, 2.8
-SPARE = 256 << 20
 # Imports all that the service does, and Python writes the bytecode of what it imports; then the parts that libraries
 # import only when they serve. The rest, eight files of ten, is never compiled: whoever imports it gets it uncompiled.
 # onnxruntime would leave a device id and a database in root's home, and report to its maker.
@@ -192,9 +187,6 @@ def repack(args: Json, _payload: bytes) -> Json:
     Whoever loads them compares scores with the model's own, so that nothing depends on them.
     """
     root, model, folder = (str(args[name]) for name in ("engine", "model", "repacked"))
-    size = sum(os.path.getsize(os.path.join(model, name)) for name in regular_files(model))
-    if lacking := short_of(size, folder):
-        return {"changed": False, "bytes": 0, "reason": lacking}
     own_directory(folder, 0o755)
     before = set(os.listdir(folder))
     program = (os.path.join(root, "bin", "python"), "-I", "-m", "phi4_engine.repacked")
@@ -203,30 +195,10 @@ def repack(args: Json, _payload: bytes) -> Json:
     )
     try:
         found = json.loads(told.strip().splitlines()[-1])
-        name, taken = str(found["path"]), int(found["bytes"])
+        name, taken, reason = str(found["path"]), int(found["bytes"]), str(found["reason"])
     except (ValueError, LookupError, TypeError):
         raise HostError(f"could not repack the model's weights: it ended with {told[-300:]!r}") from None
-    return {"changed": name not in before, "bytes": taken, "reason": ""}
-
-
-def short_of(size: int, folder: str) -> str:
-    """What is missing to repack weights of `size` bytes now; "" where nothing is."""
-    memory, disk = int(size * REPACK_MEMORY) + SPARE, int(size * REPACK_DISK) + SPARE
-    available, free = memory_available(), free_bytes(folder)
-    if available < memory:
-        return f"found {available} bytes of memory available, needed {memory} while the weights are packed"
-    if free < disk:
-        return f"found {free} bytes of disk free at {folder}, needed {disk}"
-    return ""
-
-
-def memory_available() -> int:
-    """Bytes that programs may still take; 0 where the system does not say."""
-    for line in (read_bytes("/proc/meminfo", 1 << 16) or b"").decode("ascii", "replace").splitlines():
-        name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            return int(value.split()[0]) * 1024
-    return 0
+    return {"changed": not reason and name not in before, "bytes": taken, "reason": reason}
 
 
 def swap(fresh: str, root: str) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -149,3 +150,34 @@ def test_a_model_is_known_by_its_digest_or_by_its_files(files: ModelFiles, tmp_p
 def test_the_setting_is_an_absolute_path() -> None:
     with pytest.raises(settings.ConfigurationError, match="must be an absolute path"):
         settings.load({"PHI4_MODEL_DIR": "/models/x", "PHI4_REPACKED": "here"})
+
+
+@pytest.mark.parametrize(
+    ("memory", "disk", "why"),
+    [
+        (100 << 20, 1 << 40, "found 104857600 bytes of memory available, needed "),
+        (1 << 40, 200 << 20, "found 209715200 bytes of disk free at "),
+    ],
+)
+def test_without_room_it_is_told_and_nothing_is_written(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    memory: int, disk: int, why: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(repacked, "memory_available", lambda: memory)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=disk))
+    assert repacked.main(str(model_dir), str(tmp_path), "1") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["path"], told["bytes"]) == ("", 0) and told["reason"].startswith(why)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_needs_no_room(
+    model_dir: Path, made: Path, files: ModelFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(repacked, "memory_available", lambda: 0)
+    assert repacked.main(str(model_dir), str(made), "1") == 0
+    assert json.loads(capsys.readouterr().out)["path"] == repacked.place(made, files).name
+
+
+def test_the_memory_is_what_the_kernel_says() -> None:
+    assert 0 < repacked.memory_available() < 1 << 50

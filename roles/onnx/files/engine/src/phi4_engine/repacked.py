@@ -6,7 +6,8 @@ CPU: the name of its folder says them, and the scores of a prompt, kept with it,
 
     python -m phi4_engine.repacked MODEL FOLDER THREADS
 
-makes it in FOLDER. The last line that it prints is JSON: {"path": its name there, "bytes": what it takes}.
+makes it in FOLDER. The last line that it prints is JSON: {"path": its name there, "bytes": what it takes, "reason": why
+it was not made, where memory or disk are short and it is not there already}.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ _BYTES_WISE = 1 << 22
 _MOST_NOTE = 1 << 16
 _SCORES = 64
 """So many scores of the prompt are kept, of tokens all over the vocabulary."""
+MEMORY, DISK, SPARE = 1.5, 2.8, 256 << 20
+"""Shares of the model's size, measured with Phi-4-mini's width: what packing takes of memory, and what it writes."""
 _CLOSE = 1e-3
 """The same weights by another kernel differ by less; other weights by more."""
 
@@ -170,11 +173,40 @@ def _processor() -> str:
     return hashlib.sha256("\n".join([platform.machine(), *sorted(told)]).encode()).hexdigest()[:16]
 
 
+def lacking(files: ModelFiles, folder: Path) -> str:
+    """What is missing to make it in `folder`, which is there; "" where nothing is."""
+    size = _size(files.directory)
+    memory, disk = int(size * MEMORY) + SPARE, int(size * DISK) + SPARE
+    available, free = memory_available(), shutil.disk_usage(folder).free
+    if available < memory:
+        return f"found {available} bytes of memory available, needed {memory} while the weights are packed"
+    if free < disk:
+        return f"found {free} bytes of disk free at {folder}, needed {disk}"
+    return ""
+
+
+def memory_available() -> int:
+    """Bytes that programs may still take; 0 where the system does not say."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    return 0
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
 def main(model: str, folder: str, threads: str) -> int:
-    """Exit status 0 where it is there now."""
-    there = make(modeldir.inspect(Path(model)), Path(folder), int(threads))
-    size = sum(path.stat().st_size for path in there.iterdir())
-    sys.stdout.write(json.dumps({"path": there.name, "bytes": size}) + "\n")
+    """Exit status 0 where it is there now, or was told why it is not."""
+    files, where = modeldir.inspect(Path(model)), Path(folder)
+    reason = lacking(files, where) if found(where, files) is None else ""
+    told: dict[str, object] = {"path": "", "bytes": 0, "reason": reason}
+    if not reason:
+        there = make(files, where, int(threads))
+        told |= {"path": there.name, "bytes": _size(there)}
+    sys.stdout.write(json.dumps(told) + "\n")
     return 0
 
 
