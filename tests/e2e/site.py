@@ -5,18 +5,20 @@ Ollama is the stand-in (its binary is in no package registry), vLLM and ONNX are
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from phi4_edge import lab as lab_room
 from phi4_edge.lab.model import Lab
+from tests.e2e import warm_engine
 from tests.e2e.gateway import Cli, Done, Gateway
 from tests.standins.own_store import own_store
 
-__all__ = ["ACCEPTED", "Site", "layout", "open_site", "own_store"]
+__all__ = ["ACCEPTED", "Site", "layout", "open_site", "own_store", "serving_site"]
 OLLAMA_VERSION = "0.35.0"
 # What Debian 13 has, which is below the floors; the site knows and accepts it.
 ACCEPTED = {"phi4_accept_below_floor": "docker,runc", "phi4_docker_source": "distribution"}
@@ -82,6 +84,22 @@ def open_site(lab: Lab, store: Path, folder: Path) -> Site:
         "PHI4_EDGE_OLLAMA_SHA256": f"{asset.name}={hashlib.sha256(asset.read_bytes()).hexdigest()}",
     }
     return Site(lab, Cli(store, folder, where), folder)
+
+
+@contextlib.contextmanager
+def serving_site(
+    ready: Cli, folder: Path, name: str, profiles: Sequence[str], wanted: Mapping[str, str]
+) -> Iterator[Site]:
+    """A site whose hosts, one for each profile, all serve what `wanted` says; its lab is gone afterwards."""
+    made = lab_room.up(name, lab_room.load_profiles().choose(profiles), kind="bare", with_mirror=True)
+    try:
+        found = open_site(made, own_store(ready.store, folder / "store"), folder)
+        found.write(dict.fromkeys(found.names, wanted))
+        warm_engine.bring(ready, made)
+        found.run("provision", "--yes").expect(0)
+        yield found
+    finally:
+        lab_room.down(name)
 
 
 def layout(folder: Path, manifest: bytes, blobs: Mapping[str, bytes]) -> Path:

@@ -19,9 +19,9 @@ from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.manifest import Manifest
 from phi4_edge.artifacts.store.store import Store
-from tests.e2e import settings, warm_engine
+from tests.e2e import settings
 from tests.e2e.gateway import Cli, Gateway
-from tests.e2e.site import Site, files_of_model, on_disk, open_site, own_store
+from tests.e2e.site import Site, files_of_model, on_disk, serving_site
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 
@@ -84,18 +84,8 @@ class Watch:
 @pytest.fixture(scope="module")
 def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("switch")
-    name = f"switch-{os.getpid()}"
-    made = lab_room.up(
-        name, lab_room.load_profiles().choose(("server-16gb", "gateway-6gb")), kind="bare", with_mirror=True
-    )
-    try:
-        found = open_site(made, own_store(ready.store, folder / "store"), folder)
-        found.write({LARGE: ONNX, SMALL: ONNX})
-        warm_engine.bring(ready, made)
-        found.run("provision", "--yes").expect(0)
+    with serving_site(ready, folder, f"switch-{os.getpid()}", ("server-16gb", "gateway-6gb"), ONNX) as found:
         yield found
-    finally:
-        lab_room.down(name)
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,11 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
-from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store.store import Store
 from phi4_edge.data import schema
-from tests.e2e import warm_engine
 from tests.e2e.fleet import rows
 from tests.e2e.gateway import Cli, Gateway
-from tests.e2e.site import Site, open_site, own_store
+from tests.e2e.site import Site, serving_site
 from tests.e2e.test_switch_engine import OLLAMA, ONNX, break_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
@@ -33,16 +31,9 @@ BENCH = jsonschema.Draft202012Validator(
 
 @pytest.fixture(scope="module")
 def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder, name = tmp_path_factory.mktemp("tryout"), f"tryout-{os.getpid()}"
-    made = lab_room.up(name, lab_room.load_profiles().choose(["gateway-6gb"]), kind="bare", with_mirror=True)
-    try:
-        found = open_site(made, own_store(ready.store, folder / "store"), folder)
-        found.write({NAME: ONNX})
-        warm_engine.bring(ready, made)
-        found.run("provision", "--yes").expect(0)
+    folder = tmp_path_factory.mktemp("tryout")
+    with serving_site(ready, folder, f"tryout-{os.getpid()}", ("gateway-6gb",), ONNX) as found:
         yield found
-    finally:
-        lab_room.down(name)
 
 
 @pytest.fixture(scope="module")
