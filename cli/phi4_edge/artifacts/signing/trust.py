@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -191,20 +190,15 @@ def _seen(line: Mapping[str, Any]) -> Seen:
 def _document(path: Path, form: str) -> Mapping[str, Any] | None:
     """The document in `path`, None where there is no file."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+        raw = files.read_own(path, _READ_MOST)
+    except files.NotOwnError as error:
+        raise ArtifactError(
+            f"{error}, so nobody knows who chose the keys in it: look at it, then chmod 600 {path}"
+        ) from error
     except OSError as error:
         raise _damaged(path, error.strerror or str(error)) from error
-    found = os.fstat(handle)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
-        os.close(handle)
-        raise ArtifactError(
-            f"{path} is no file, or may be written by others than its owner, so nobody knows who chose the keys in it: "
-            f"look at it, then chmod 600 {path}"
-        )
-    with os.fdopen(handle, "rb") as stream:
-        raw = stream.read(_READ_MOST + 1)
+    if raw is None:
+        return None
     try:
         document = json.loads(raw) if len(raw) <= _READ_MOST else None
     except (ValueError, RecursionError) as error:

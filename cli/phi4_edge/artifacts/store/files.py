@@ -15,7 +15,12 @@ from typing import Any
 
 
 def write_json(path: Path, document: Any, mode: int = 0o666) -> None:
-    """Replace `path` by `document` as JSON; a reader sees the old or the new text, never a part.
+    """Replace `path` by `document` as JSON, as `write_text` does."""
+    write_text(path, json.dumps(document, indent=2, sort_keys=True) + "\n", mode)
+
+
+def write_text(path: Path, text: str, mode: int = 0o666) -> None:
+    """Replace `path` by `text`; a reader sees the old or the new text, never a part.
 
     `mode`: who may read it, within what the umask leaves.
     """
@@ -23,8 +28,7 @@ def write_json(path: Path, document: Any, mode: int = 0o666) -> None:
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(document, stream, indent=2, sort_keys=True)
-            stream.write("\n")
+            stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
@@ -57,6 +61,27 @@ def read_plain(path: Path, limit: int) -> bytes | None:
         return None
     with os.fdopen(handle, "rb") as stream:
         return stream.read(limit)
+
+
+class NotOwnError(ValueError):
+    """A file that somebody else may have written, or that is no file."""
+
+
+def read_own(path: Path, most: int) -> bytes | None:
+    """The file at `path`, None where there is none; one byte more than `most` of a larger one.
+
+    Raises NotOwnError where others than this user and root may write it, OSError for a link and what cannot be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+        os.close(handle)
+        raise NotOwnError(f"{path} is no file, or may be written by others than its owner")
+    with os.fdopen(handle, "rb") as stream:
+        return stream.read(most + 1)
 
 
 def sync_folder(path: Path) -> None:
