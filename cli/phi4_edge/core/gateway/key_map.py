@@ -59,16 +59,21 @@ class Key:
             raise ValueError(f"found the key {self.name} to expire at {self.expires}, needed 0 to {LATEST}")
 
 
+def require_distinct(keys: Iterable[Key]) -> tuple[Key, ...]:
+    """Return the keys. Raises ValueError where two share a name or a digest, or there are more than `MOST`."""
+    found = tuple(keys)
+    if len(found) > MOST:
+        raise ValueError(f"found {len(found)} keys, needed at most {MOST}")
+    for what, values in (("name", {key.name for key in found}), ("digest", {key.digest for key in found})):
+        if len(values) < len(found):
+            raise ValueError(f"found two keys with the same {what}, needed one of its own for each")
+    return found
+
+
 def key_map(keys: Iterable[Key]) -> str:
     """Return the map: a line for each key, its digest, then name, requests per minute and expiry, with colons between.
 
-    The lines are in the order of the names. Raises ValueError where two keys share a name or a digest, or there are
-    more than `MOST`.
+    The lines are in the order of the names. Raises ValueError as `require_distinct` does.
     """
-    found = sorted(keys, key=lambda key: key.name)
-    if len(found) > MOST:
-        raise ValueError(f"found {len(found)} keys, needed at most {MOST}")
-    for what, values in (("name", [key.name for key in found]), ("digest", [key.digest for key in found])):
-        if len({*values}) < len(values):
-            raise ValueError(f"found two keys with the same {what}, needed one of its own for each")
+    found = sorted(require_distinct(keys), key=lambda key: key.name)
     return "".join(f"{key.digest} {key.name}:{key.per_minute}:{key.expires}\n" for key in found)

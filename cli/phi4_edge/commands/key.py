@@ -1,0 +1,144 @@
+"""`phi4-edge key`: who may use the gateways of an inventory."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from phi4_edge.commands import _options
+from phi4_edge.core.gateway.key_map import MOST_PER_MINUTE
+from phi4_edge.report import output as report_output
+from phi4_edge.report.text import table
+
+if TYPE_CHECKING:
+    from phi4_edge.operations.gateway_keys import KeysFile
+
+_inventory = click.argument("inventory")
+_name = click.argument("name")
+_keys = click.option(
+    "--keys",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="File of the keys.  [default: gateway-keys.txt beside the inventory]",
+)
+
+
+@click.group("key")
+def command() -> None:
+    """Manage the keys with which clients use the gateways of an inventory.
+
+    A key is shown once, when it is made. The file of keys beside the inventory has only its SHA-256, and so have the
+    hosts.
+
+    \b
+    Examples:
+      phi4-edge key add inventory/gateways.ini north
+      phi4-edge key list inventory/gateways.ini
+      phi4-edge key revoke inventory/gateways.ini north
+    """
+
+
+@command.command("add", short_help="Make a key, and show it once.")
+@_inventory
+@_name
+@click.option(
+    "--per-minute",
+    type=click.IntRange(0, MOST_PER_MINUTE),
+    default=0,
+    show_default="any number",
+    metavar="N",
+    help="Requests that it may make in a minute.",
+)
+@click.option("--until", "day", default="", metavar="YYYY-MM-DD", help="Last day on which it is good, in UTC.")
+@_keys
+def add(inventory: str, name: str, per_minute: int, day: str, keys: Path | None) -> None:
+    """Make a key for the client NAME, and write it to stdout. It cannot be shown again.
+
+    NAME is what logs and metrics call its holder: lower-case letters, digits, '.', '_' and '-'.
+
+    \b
+    Examples:
+      phi4-edge key add inventory/gateways.ini north
+      phi4-edge key add inventory/gateways.ini press-4 --per-minute 60 --until 2027-12-31 > press-4.key
+
+    \b
+    Exit codes: 0 made, 1 usage, 3 there is a key of that name, or the file of keys cannot be used.
+    """
+    file = _file(inventory, keys)
+    try:
+        token = file.add(name, per_minute, day)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(token)
+    _options.note(f"the key of {name}, shown this once; its SHA-256 is in {file.path}")
+
+
+@command.command("list", short_help="Show whose keys there are.")
+@_inventory
+@_keys
+@_options.output_option
+def list_(inventory: str, keys: Path | None, output: str) -> None:
+    """Show the name of each key, its limit and its last day; the keys themselves are nowhere.
+
+    \b
+    Example:
+      phi4-edge key list inventory/gateways.ini
+
+    \b
+    Exit codes: 0 shown, 1 usage, 3 the file of keys cannot be used.
+    """
+    from phi4_edge.core.gateway.keys_file import last_day
+
+    found, now = _file(inventory, keys).read(), int(time.time())
+    if output != "table":
+        lines = [
+            {
+                "name": key.name,
+                "sha256": key.digest,
+                "per_minute": key.per_minute or None,
+                "until": last_day(key) or None,
+                "expired": _expired(key.expires, now),
+            }
+            for key in found
+        ]
+        click.echo(report_output.dump({"keys": lines}, output))
+        return
+    if not found:
+        click.echo("No key was made: nobody is let in.")
+        return
+    cells = [
+        (key.name, key.per_minute or "any", f"{last_day(key) or 'always'}{' (over)' * _expired(key.expires, now)}")
+        for key in found
+    ]
+    _options.show(table(("NAME", "PER MINUTE", "UNTIL"), cells, _options.width(), right=[1]))
+
+
+@command.command("revoke", short_help="Let a key in no more.")
+@_inventory
+@_name
+@_keys
+def revoke(inventory: str, name: str, keys: Path | None) -> None:
+    """Let the key of NAME in no more.
+
+    \b
+    Example:
+      phi4-edge key revoke inventory/gateways.ini north
+
+    \b
+    Exit codes: 0 revoked, 1 usage, 3 there is no key of that name, or the file of keys cannot be used.
+    """
+    _file(inventory, keys).revoke(name)
+    _options.note(f"revoked the key of {name}")
+
+
+def _file(inventory: str, keys: Path | None) -> KeysFile:
+    from phi4_edge.operations.gateway_keys import KeysFile, beside
+
+    return KeysFile(keys.absolute() if keys else beside(inventory))
+
+
+def _expired(expires: int, now: int) -> bool:
+    return bool(expires) and expires <= now

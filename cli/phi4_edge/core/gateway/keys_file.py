@@ -1,0 +1,76 @@
+"""The keys file on a controller, as text: who may use the gateways, by digest of the key.
+
+    # phi4-edge/gateway-keys/1: name, SHA-256 of the key, requests per minute (0: any number), last day in UTC (-: none)
+    north 5e3b… 60 2027-01-31
+    south 0d1f… 0 -
+
+One line for each key, in the order of the names, so that two versions of it can be compared and merged.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable
+
+from phi4_edge.core.gateway.key_map import MOST, Key, require_distinct
+
+FORMAT = "# phi4-edge/gateway-keys/1"
+_HEAD = f"{FORMAT}: name, SHA-256 of the key, requests per minute (0: any number), last day in UTC (-: none)"
+# Bytes of a file with as many keys as there may be.
+LONGEST = MOST * 160 + 256
+_NO_DAY = "-"
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
+_DAY_SECONDS = 86_400
+
+
+def expiry(day: str) -> int:
+    """Return the seconds since 1970 at which a last day, such as 2027-01-31, is over in UTC. Raises ValueError."""
+    try:
+        if not _DAY.fullmatch(day):
+            raise ValueError
+        begin = datetime.datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=datetime.UTC)
+    except ValueError:
+        raise ValueError(f"found {day[:40]!r}, needed a day such as 2027-01-31") from None
+    return int(begin.timestamp()) + _DAY_SECONDS
+
+
+def last_day(key: Key) -> str:
+    """Return the last day on which a key is good, "" where it has none."""
+    if not key.expires:
+        return ""
+    return datetime.datetime.fromtimestamp(key.expires - 1, datetime.UTC).strftime("%Y-%m-%d")
+
+
+def encode(keys: Iterable[Key]) -> str:
+    """Return the text of the file. Raises ValueError for keys of which no map could be made."""
+    found = sorted(require_distinct(keys), key=lambda key: key.name)
+    lines = [f"{key.name} {key.digest} {key.per_minute} {last_day(key) or _NO_DAY}" for key in found]
+    return "".join(f"{line}\n" for line in [_HEAD, *lines])
+
+
+def decode(raw: bytes) -> tuple[Key, ...]:
+    """Return the keys in the file. Raises ValueError, with the line, for any other text."""
+    if len(raw) > LONGEST:
+        raise ValueError(f"found more than {LONGEST} bytes, needed at most {MOST} keys")
+    try:
+        head, *lines = raw.decode("ascii").splitlines() or [""]
+    except UnicodeDecodeError:
+        raise ValueError("found bytes that are no ASCII text") from None
+    if head.partition(":")[0] != FORMAT:
+        raise ValueError(f"found the first line {head[:60]!r}, needed {FORMAT}")
+    return require_distinct([_key(line, number) for number, line in enumerate(lines, 2)])
+
+
+def _key(line: str, number: int) -> Key:
+    parts = line.split(" ")
+    try:
+        if len(parts) != 4:
+            raise ValueError(f"found {len(parts)} words, needed 4")
+        name, digest, per_minute, day = parts
+        if not _NUMBER.fullmatch(per_minute):
+            raise ValueError(f"found {per_minute[:20]!r}, needed a number of requests per minute")
+        return Key(name, digest, int(per_minute), 0 if day == _NO_DAY else expiry(day))
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from None
