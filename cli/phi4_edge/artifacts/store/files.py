@@ -64,22 +64,24 @@ def read_plain(path: Path, limit: int) -> bytes | None:
 
 
 class NotOwnError(ValueError):
-    """A file that somebody else may have written, or that is no file."""
+    """A file that somebody else may have written, or read where it is private, or that is no file."""
 
 
-def read_own(path: Path, most: int) -> bytes | None:
+def read_own(path: Path, most: int, private: bool = False) -> bytes | None:
     """The file at `path`, None where there is none; one byte more than `most` of a larger one.
 
-    Raises NotOwnError where others than this user and root may write it, OSError for a link and what cannot be read.
+    Raises NotOwnError where others than this user and root may write it, or may read it where it has to be `private`;
+    OSError for a link and what cannot be read.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     found = os.fstat(handle)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+    others, may = (0o077, "read or written") if private else (0o022, "written")
+    if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, os.geteuid()) or found.st_mode & others:
         os.close(handle)
-        raise NotOwnError(f"{path} is no file, or may be written by others than its owner")
+        raise NotOwnError(f"{path} is no file, or may be {may} by others than its owner")
     with os.fdopen(handle, "rb") as stream:
         return stream.read(most + 1)
 

@@ -75,8 +75,8 @@ class Answer:
 class Running:
     """A gateway that runs: how clients ask it, and how it is told of new keys."""
 
-    def __init__(self, gateway: Gateway, engine: FakeEngine, folder: Path) -> None:
-        self.gateway, self.engine, self._folder = gateway, engine, folder
+    def __init__(self, gateway: Gateway, engine: FakeEngine, folder: Path, trusted: str) -> None:
+        self.gateway, self.engine, self._folder, self.trusted = gateway, engine, folder, trusted
         self.log = folder / "log"
         name = f"phi4-edge-{uuid.uuid4().hex}"
         self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -109,7 +109,7 @@ class Running:
         """A new connection to it."""
         if not self.gateway.certificate:
             return http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=SECONDS)
-        context = ssl.create_default_context(cafile=self.gateway.certificate)
+        context = ssl.create_default_context(cafile=self.trusted)
         return http.client.HTTPSConnection("localhost", self.gateway.port, timeout=SECONDS, context=context)
 
     def ask(self, path: str = CHAT, body: Any = None, sent: int | str | None = None, **more: str) -> Answer:
@@ -152,9 +152,17 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *keys: Key, certificate: str = "", limits: Limits | None = None, **server: Any
+    folder: Path,
+    *keys: Key,
+    certificate: str = "",
+    trusted: str = "",
+    limits: Limits | None = None,
+    **server: Any,
 ) -> Iterator[Running]:
-    """A gateway with these keys in front of an engine of its own; without any it lets everybody in."""
+    """A gateway with these keys in front of an engine of its own; without any it lets everybody in.
+
+    `trusted`: the file of CAs that its clients trust, where the certificate did not sign itself.
+    """
     with serving() as engine:
         behind = replace(Server("tiny", port=engine.port), **server)
         path = str(folder / "keys.map") if keys else ""
@@ -163,7 +171,7 @@ def running(
         )
         (folder / "keys.map").write_text(key_map(keys))
         (folder / "haproxy.cfg").write_text(configuration(gateway))
-        found = Running(gateway, engine, folder)
+        found = Running(gateway, engine, folder, trusted or certificate)
         try:
             assert found.ready(), found.log.read_text()
             found.wait()
