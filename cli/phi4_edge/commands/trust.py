@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phi4_edge.commands import _options
+from phi4_edge.commands import _options, _trust_ca
 from phi4_edge.operations import trust
 from phi4_edge.operations.options import Reach
 from phi4_edge.report import output as report_output
@@ -25,12 +25,18 @@ def command() -> None:
     Once a key is trusted, a bundle is used only if a trusted key signed it, it has not expired, and it is not older
     than the one before. `trust push` makes gateways trust the same keys. All of this works without a network.
 
+    `trust ca` is for clients: the certificate authority that issues the certificates of gateways.
+
     \b
     Examples:
       phi4-edge trust add minisign.pub --name release
       phi4-edge bundle create inventory/gateways.ini --sign minisign.key -o fleet.tar
       phi4-edge trust push inventory/gateways.ini
+      phi4-edge trust ca
     """
+
+
+command.add_command(_trust_ca.command)
 
 
 @command.command("add", short_help="Trust a key, or accept a rotation of keys.")
