@@ -42,7 +42,7 @@ _NAMES: Mapping[Need, tuple[str, ...]] = {
         *("KRB5CCNAME", "KRB5_CONFIG", "KRB5_KTNAME", "KRB5_CLIENT_KTNAME", "GSS_USE_PROXY"),
     ),
     Need.ANSIBLE: (
-        *("ANSIBLE_*", "PHI4_EDGE_STORE", "PHI4_EDGE_STATE"),
+        *("ANSIBLE_*", "PHI4_EDGE_CONFIG", "PHI4_EDGE_STORE", "PHI4_EDGE_STATE"),
         # Where the operator's plugins and this package are, where they are not installed.
         *("PYTHONPATH", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE"),
         # Connections docker and podman.

@@ -41,6 +41,7 @@ COMMANDS = {
     "remove": "Remove what was installed, and nothing else.",
     "model": "Fetch, convert and keep model artifacts on this controller.",
     "bundle": "Pack everything that a fleet needs into one file, for use without internet access.",
+    "key": "Manage the keys with which clients use the gateways of an inventory.",
     "trust": "Manage the keys that bundles must be signed with.",
     "lab": "Boot disposable gateways on this machine to try things on.",
 }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ try:
     from phi4_edge.core.facts import parse
     from phi4_edge.core.plan.decide import Plan, decide
     from phi4_edge.core.plan.overrides import Overrides
+    from phi4_edge.credentials.hosts import Client
     from phi4_edge.errors import Phi4EdgeError
     from phi4_edge.remote import planning
 except ImportError as error:
@@ -41,6 +43,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             inputs = planning.inputs(Path(self._task.args["store"]).expanduser())
             seen, wanted = parse.parse(self._task.args["facts"]), Overrides.from_vars(host, wishes)
+            if wanted.gateway:
+                client = Client(wanted, *planning.place(variables, self._templar.template))
+                inputs = replace(inputs, credentials=client.wanted())
             plan = decide(seen, data.load_table(), data.load_catalog(), wanted, inputs)
         except Phi4EdgeError as error:
             raise AnsibleActionFail(str(error)) from None

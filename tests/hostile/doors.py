@@ -49,6 +49,7 @@ def doors(folder: Path) -> list[Door]:
     made = Material(folder)
     return [
         *_looking(), *_pushing(made), *_docker(made), *_nvidia(), *_engines(), *_serving(), *_releases(), *_trust(made),
+        *_gateway(),
     ]  # fmt: skip
 
 
@@ -240,6 +241,15 @@ def _trust(made: Material) -> list[Door]:
             ("trust", "trust", "present"), {"phi4_trust": present}, optional={"counter", "site"}, checked=True,
         ),
     ]  # fmt: skip
+
+
+def _gateway() -> list[Door]:
+    bring = {"do": "bring", "state": "/none/var", "plan": planned(), "facts": fixture()}
+    return [
+        Door(("gateway", "gateway", "inspect"), {"phi4_gateway": {"do": "inspect"}}, checked=True),
+        Door(("gateway", "gateway", "quiet"), {"phi4_gateway": {"do": "quiet"}}, checked=True),
+        Door(("gateway", "gateway", "bring"), {"phi4_gateway": bring}, checked=True),
+    ]
 
 
 def good(every: list[Door]) -> str:

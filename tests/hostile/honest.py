@@ -121,6 +121,9 @@ def _of_releases() -> dict[str, Json]:
         },
         "service/release/remove": {**CHANGED, "docker": False},
         "service/release/erase": CHANGED,
+        "gateway/gateway/inspect": {"installed": "2.6.12-1", "changed": False},
+        "gateway/gateway/quiet": {"changed": True},
+        "gateway/gateway/bring": CHANGED,
         "trust/trust/trust": {"changed": True, "trusted": ["0123456789ABCDEF"]},
         "trust/trust/present": {"changed": False, "trusted": ["0123456789ABCDEF"], "counter": 7, "site": "default"},
     }  # fmt: skip

@@ -20,6 +20,8 @@ from typing import Any
 import yaml
 
 from phi4_edge import content
+from phi4_edge.core.gateway import keys_file
+from phi4_edge.credentials.keys import NAME
 from tests.hostile import wire
 from tests.hostile.doors import AT, Door, doors, good
 from tests.hostile.memory import measured
@@ -98,7 +100,10 @@ def prepare(play: Play) -> None:
     actor = f"{sys.executable} -IS {HERE / 'actor.py'} {home} {play.folder / 'canary'}"
     hosts = {slug(name): {"hostile_behaviour": name} for name in play.behaviours}
     hosts[INNOCENT] = {"hostile_behaviour": "honest"}
-    everywhere = {"ansible_connection": "local", "hostile_python": actor}
+    everywhere: dict[str, Any] = {"ansible_connection": "local", "hostile_python": actor}
+    # What a gateway would be brought: keys, and no certificate, for which there would have to be a CA.
+    (play.folder / NAME).write_text(keys_file.encode([]))
+    everywhere |= {"phi4_gateway": True, "phi4_gateway_tls": False}
     (play.folder / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": everywhere}}))
     python = "{{ hostile_python }} '{{ hostile_behaviour }}' %s"
     tasks = [

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from phi4_edge import content
-from phi4_edge.core.engines import container_unit, heal_unit, release_files
+from phi4_edge.core.engines import container_unit
 from phi4_edge.core.engines.table import ENGINES
+from phi4_edge.core.release import heal_unit, release_files
 
 
 def test_every_file_that_a_release_is_made_of_is_there() -> None:

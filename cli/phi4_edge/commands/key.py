@@ -14,7 +14,7 @@ from phi4_edge.report import output as report_output
 from phi4_edge.report.text import table
 
 if TYPE_CHECKING:
-    from phi4_edge.operations.gateway_keys import KeysFile
+    from phi4_edge.credentials.keys import KeysFile
 
 _inventory = click.argument("inventory")
 _name = click.argument("name")
@@ -135,8 +135,10 @@ def revoke(inventory: str, name: str, keys: Path | None) -> None:
 
 
 def _file(inventory: str, keys: Path | None) -> KeysFile:
-    from phi4_edge.operations.gateway_keys import KeysFile, beside
+    from phi4_edge.credentials.keys import KeysFile, beside
+    from phi4_edge.inventory import sources
 
+    sources.check(inventory)
     return KeysFile(keys.absolute() if keys else beside(inventory))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -85,5 +86,7 @@ def _look(fleet: Fleet) -> tuple[list[HostStatus], list[HostResult]]:
                 found[host.name] = (host, facts)
         left = {name: pair for name, pair in found.items() if name not in said}
         said |= health.ask_all(left, exchange.connector(fleet.access))
-    states = [classify(facts, said.get(name, Health()), fleet.deep) for name, (_, facts) in found.items()]
+    states = [
+        classify(facts, said.get(name, Health()), fleet.deep, int(time.time())) for name, (_, facts) in found.items()
+    ]
     return states, problems

@@ -19,7 +19,9 @@ SOCKET_UNIT = "phi4-edge.socket"
 LOAD_UNIT = "phi4-edge-load.service"
 # Look after the release where the inventory wants it; the timer starts the other one.
 HEAL_UNIT, HEAL_TIMER = "phi4-edge-heal.service", "phi4-edge-heal.timer"
-UNITS = (SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, HEAL_UNIT, HEAL_TIMER)
+# In front of the engine, for clients with a key.
+GATEWAY_UNIT = "phi4-edge-gateway.service"
+UNITS = (SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, GATEWAY_UNIT, HEAL_UNIT, HEAL_TIMER)
 PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT = "phi4-edge", "phi4-edge-rehearsal", "phi4-edge-webui"
 
 LOOPBACK = "127.0.0.1"
@@ -56,6 +58,11 @@ class Layout:
         return f"{self.state}/repacked"
 
     @property
+    def gateway(self) -> str:
+        """What lets clients in at the gateway: keys by digest, its certificate; mode 0700, owned by root."""
+        return f"{self.state}/gateway"
+
+    @property
     def webui(self) -> str:
         """Accounts and chats of the chat page, mode 0700, owned by the container's user."""
         return f"{self.state}/webui"
@@ -74,8 +81,8 @@ STANDARD = Layout()
 # What lies in each: neither directory may lie in something of the other's.
 IN_ROOT = ("current", "engines", "releases")
 IN_STATE = (
-    *("bench.json", "docker.json", "fact.json", "heal", "heal.json", "journal.json", "lock", "models", "receipt.json"),
-    *("repacked", "staging", "stores", "trust", "webui"),
+    *("bench.json", "docker.json", "fact.json", "gateway", "heal", "heal.json", "journal.json", "lock", "models"),
+    *("receipt.json", "repacked", "staging", "stores", "trust", "webui"),
 )
 
 

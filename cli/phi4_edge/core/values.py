@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from phi4_edge.core import image_reference
 from phi4_edge.core.layout import IN_ROOT, IN_STATE, LOOPBACK, Layout
 from phi4_edge.core.text import closest
+from phi4_edge.errors import ArtifactError
 
 AUTO = "auto"
 _TRUE = frozenset({"true", "yes", "on", "1"})
@@ -151,6 +154,12 @@ def line(value: Any) -> str:
     return str(value)
 
 
+def optional_line(value: Any) -> str:
+    """One line of text, "" for none."""
+    text = "" if value is None else line(value).strip()
+    return "" if text.lower() == "none" else text
+
+
 def mapping(value: Any) -> Mapping[str, Any]:
     """Settings by name; INI inventories give them as JSON."""
     try:
@@ -189,3 +198,31 @@ def layout(root: Any, state: Any) -> Layout:
         if path == other or _below(path, (f"{other}/{name}" for name in held)):
             raise ValueError(f"a directory of its own, that is not {other} and not in what lies there")
     return found
+
+
+def worker(value: Any) -> str:
+    """A worker as `--worker` names it, "" for none."""
+    text = "" if value is None else str(value).strip()
+    if text.lower() in ("", "none"):
+        return ""
+    if not text.isprintable() or any(map(str.isspace, text)) or text.startswith("-"):
+        raise ValueError("none, or a worker as --worker names it: host, or user@host[:port]")
+    return text
+
+
+def docker_root(value: Any) -> str:
+    """Return where the settings would have Docker keep everything, "" where they do not say."""
+    root = mapping(value).get("data-root")
+    return posixpath.normpath(root) if isinstance(root, str) and root.startswith("/") else ""
+
+
+def mirror(value: Any) -> str:
+    """A mirror of registries as host[:port][/prefix], "" for none."""
+    text = "" if value is None else str(value).strip().rstrip("/")
+    if text.lower() in ("", "none"):
+        return ""
+    try:
+        image_reference.endpoint(image_reference.Reference(image_reference.DOCKER_HUB, "library/x", "1", ""), text)
+    except ArtifactError:
+        raise ValueError("a registry as host[:port][/prefix], such as mirror.example:5000/edge") from None
+    return text

@@ -19,7 +19,7 @@ from phi4_edge.inventory import Host
 from phi4_edge.operations.detect import LOOK_SECONDS, asked_for
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.look import SECONDS, ask
-from phi4_edge.operations.plan import Planner, Seen
+from phi4_edge.operations.plan import Planner
 from phi4_edge.remote import probe
 from phi4_edge.remote.answers import OPERATIONS, Key
 from phi4_edge.remote.examination import Examination
@@ -150,7 +150,7 @@ def _case(
     document = {**seen, "host": host.name} if seen else {}
 
     def decided() -> tuple[HostFacts, Plan]:
-        planned = planner.decide(Seen(host.name, seen, fleet.variables(host)))
+        planned = planner.decide(fleet.seen(host, seen))
         return planned.facts, planned.plan
 
     case = examine.Case(host.name, own, document, overrides=overrides, catalog=planner.catalog)

@@ -124,10 +124,12 @@ class Fleet:
     def decide(self, planner: Planner, seen: Survey) -> tuple[dict[str, Planned], list[HostResult]]:
         """Plans by host for all hosts that gave facts; hosts whose facts cannot be used come back as results."""
         return planner.decide_all(
-            Seen(host.name, seen.documents[host.name], self.variables(host))
-            for host in self.hosts
-            if host.name in seen.documents
+            self.seen(host, seen.documents[host.name]) for host in self.hosts if host.name in seen.documents
         )
+
+    def seen(self, host: Host, document: Mapping[str, Any]) -> Seen:
+        """A host with what it said, to be planned for."""
+        return Seen(host.name, document, self.variables(host), host.address, self.access.inventory)
 
     def plan(self, planner: Planner, seen: Survey) -> PlanSet:
         """The plans of all hosts, and every host that has none."""

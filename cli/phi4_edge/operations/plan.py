@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from phi4_edge import content
@@ -53,11 +53,17 @@ def _sha256(data: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Seen:
-    """One host's raw facts document and its `phi4_*` inventory variables."""
+    """One host's raw facts document and its `phi4_*` inventory variables.
+
+    `address`: where its inventory has it. `inventory`: the sources of that, beside which keys of gateways are; None
+    where there is none.
+    """
 
     host: str
     document: Mapping[str, Any]
     variables: Mapping[str, Any]
+    address: str = ""
+    inventory: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,15 @@ class Planner:
         """The host's plan. Raises FactsError or InventoryError when facts or variables cannot be used."""
         facts = parse.parse({**seen.document, "host": seen.host})
         overrides = Overrides.from_vars(seen.host, seen.variables)
-        return Planned(facts, decide(facts, self.table, self.catalog, overrides, self.inputs))
+        return Planned(facts, decide(facts, self.table, self.catalog, overrides, self._inputs(overrides, seen)))
+
+    def _inputs(self, overrides: Overrides, seen: Seen) -> Inputs:
+        """What the controller holds, and what it would bring to the host's gateway."""
+        if not overrides.gateway or seen.inventory is None:
+            return self.inputs
+        from phi4_edge.credentials.hosts import Client  # with all that reads certificates
+
+        return replace(self.inputs, credentials=Client(overrides, seen.address, seen.inventory).wanted())
 
     def decide_all(self, hosts: Iterable[Seen]) -> tuple[dict[str, Planned], list[HostResult]]:
         """Plans by host; hosts whose facts cannot be used come back as results instead."""

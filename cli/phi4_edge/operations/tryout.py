@@ -89,7 +89,7 @@ class Tryout:
         for name, (host, facts) in found.items():
             problem = locked.get(name) or _unsafe(name, facts)
             if problem is None:
-                document = Seen(name, seen.documents[name], self.fleet.variables(host))
+                document = self.fleet.seen(host, seen.documents[name])
                 problem = self._plan(planner, document, facts)
             self.problems += [problem] if problem else []
 

@@ -229,6 +229,9 @@ OPERATIONS: Mapping[Key, Operation] = {
     ),
     ("webui", "webui", "prepare"): Operation(record({"changed": flag, "settled": flag})),
     ("webui", "webui", "administrator"): Operation(record({"changed": flag, "made": flag}), 20 * MINUTE),
+    ("gateway", "gateway", "inspect"): Operation(record({"installed": raw(100), "changed": flag})),
+    ("gateway", "gateway", "quiet"): Operation(record({"changed": flag})),
+    ("gateway", "gateway", "bring"): Operation(_CHANGED),
     ("health", "gate", "gate"): Operation(
         record({"ready_seconds": number(), "generation": _GENERATION, "proof": raw(32, r"[0-9a-f]*")}), HOUR, _STEP
     ),

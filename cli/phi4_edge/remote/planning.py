@@ -28,6 +28,12 @@ def wishes(variables: Mapping[str, Any], evaluated: Callable[[Any], Any]) -> dic
     }
 
 
+def place(variables: Mapping[str, Any], evaluated: Callable[[Any], Any]) -> tuple[str, tuple[str, ...]]:
+    """Address of a task's host, and the sources of its inventory."""
+    address = str(evaluated(variables.get("ansible_host")) or "")
+    return address, tuple(map(str, variables.get("ansible_inventory_sources") or ()))
+
+
 def inputs(store: Path) -> Inputs:
     """What releases are made of, as far as a store of this controller has it."""
     return Inputs(

@@ -10,8 +10,9 @@ import yaml
 
 from phi4_edge import content
 from phi4_edge.core import layout
-from phi4_edge.core.engines import compose, release_files, units
+from phi4_edge.core.engines import compose, units
 from phi4_edge.core.plan.kept import kept
+from phi4_edge.core.release import release_files
 from phi4_edge.errors import PreflightError
 
 NOTE = "# Managed by phi4-edge. Changes here are found by `phi4-edge status` and undone by `phi4-edge provision`.\n"

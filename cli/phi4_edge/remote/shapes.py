@@ -114,6 +114,11 @@ _RUNTIME = record(
 )  # fmt: skip
 _MEMORY = record({}, dict.fromkeys(("weights", "ram_need", "vram_need", "held_by_others"), _BYTES), others=True)
 _DIRECTORY = raw(100, r"(?:/[A-Za-z0-9_][A-Za-z0-9._-]*){2,}")
+_PORT = integer(1, 65535)
+_GATEWAY = record(
+    {"bind": raw(64, r"[0-9A-Fa-f:.]+"), "port": _PORT, "tls": flag},
+    {"queue": integer(1, 4096), "answer_seconds": integer(1, 90_000), "metrics_port": _PORT},
+)
 # The plan that a release keeps of itself, read back from its host: of this version or an earlier one, whose further
 # keys nobody uses any more.
 KEPT_PLAN = record(
@@ -130,6 +135,7 @@ KEPT_PLAN = record(
         "runtime": nullable(_RUNTIME), "image": nullable(_IMAGE),
         "webui": nullable(record({"image": _IMAGE, "port": integer(1, 65535), "bind": raw(64, r"[0-9A-Fa-f:.]+")},
                                  others=True)),
+        "gateway": nullable(_GATEWAY),
         "steps": listing(raw(40, r"[a-z_]+"), 20), "stability_seconds": number(0.0, 86400.0), "memory": _MEMORY,
         "action": choice("none", "restore"),
         "layout": record({"root": _DIRECTORY, "state": _DIRECTORY}),

@@ -93,6 +93,7 @@ def _fitting_topics(plan: PlanDict) -> list[tuple[str, str]]:
         ("memory", memory_sum(plan)),
         ("disk", f"needs {gb(disk['need'])} of {gb(disk['available'])}, keeps at most {gb(disk['kept'])}"),
         ("speed", f"{speed.lstrip('~')} tokens/s decoding ({_from(forecast)})" if speed != "-" else ""),
+        ("gateway", _gateway(plan)),
         ("service", f"{plan['unit']} ({plan['service_manager']}) on {_address(plan)}"),
         ("knobs", ", ".join(_knobs(plan["knobs"] or {}))),
         ("model", _model(plan)),
@@ -151,6 +152,15 @@ def _image(image: Mapping[str, Any] | None, plan: PlanDict) -> str:
 def _webui(plan: PlanDict) -> str:
     page = plan["webui"]
     return f"http://{page['bind']}:{page['port']} on the host, {_image(page['image'], plan)}" if page else ""
+
+
+def _gateway(plan: PlanDict) -> str:
+    gateway = plan.get("gateway")
+    if not gateway:
+        return ""
+    how = "TLS" if gateway["tls"] else "without TLS"
+    waiting = count(gateway["queue"], "request")
+    return f"HAProxy on {gateway['bind']}:{gateway['port']}, {how}, with keys, {waiting} may wait"
 
 
 def _switch(plan: PlanDict) -> str:

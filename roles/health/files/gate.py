@@ -12,6 +12,7 @@ import time
 from typing import Any, Mapping
 
 import gatedocker
+import gatefront
 import gateollama
 import gateport
 from gatehttp import Pauses, StepError, ask, generating, listed, page
@@ -19,7 +20,7 @@ from hostlib import JSON_LIMIT, HostError, Json, write_json
 from hostprivate import read_private
 from hostrun import clean, command, serve
 from hosttime import OutOfTime, late
-from hostunit import MAIN, PASSED, SOCKET, WEBUI, shown
+from hostunit import GATEWAY, MAIN, PASSED, SOCKET, WEBUI, shown
 
 JOURNAL_LINES = 30
 PROPERTIES = "ActiveState,SubState,Result,NRestarts,MainPID,InvocationID,ActiveEnterTimestampMonotonic,ExecStart,Job"
@@ -47,6 +48,7 @@ def gate(args: Json, _payload: bytes) -> Json:
         words = generating(args)
         placed(args)
         webui(args, end)
+        gatefront.front(args, end)
         steady(args, state)
     except StepError as failure:
         args["failed"] = failure.step
@@ -228,7 +230,7 @@ def explain(args: Json, failure: StepError) -> str:
 
 def journal(args: Json) -> list[str]:
     """The last lines that the unit logged, without control characters, each at most 300 characters."""
-    unit = WEBUI if args["failed"] == "webui" else args["unit"]
+    unit = {"webui": WEBUI, "gateway": GATEWAY}.get(args["failed"], args["unit"])
     # Why the port could not be had, its own unit says.
     units = ["-u", unit, *(["-u", SOCKET] if unit == MAIN else [])]
     status, output = command(

@@ -16,6 +16,7 @@ import time
 from typing import Callable, Dict
 
 import cgroups
+import credentials
 import displays
 import dpkg
 import gpus
@@ -37,7 +38,8 @@ FILES = Root(ROOT)
 read, read_bytes, first = FILES.read, FILES.read_bytes, FILES.first
 VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
-UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service", "docker.service", "phi4-edge-heal.timer")
+OUR_UNITS = (".service", ".socket", "-load.service", "-heal.timer", "-gateway.service")
+UNITS = (*("phi4-edge" + kind for kind in OUR_UNITS), "docker.service")
 UNIT_FIELDS = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description,StatusText,"
     "ActiveEnterTimestampMonotonic,NeedDaemonReload"
@@ -213,11 +215,6 @@ def orphaned_ports() -> str:
     return "\n".join(sorted("%s %d" % place for place in found)[:100])
 
 
-def bench() -> str:
-    """What was measured here, which lies beside the receipt."""
-    return read(OURS[1] + "/bench.json")
-
-
 def installed() -> str:
     root, state = hostlayout.installed(ROOT)
     if not root:
@@ -288,7 +285,8 @@ SOURCES: Dict[str, Callable[[], str]] = {
     "lock": lambda: json.dumps(lock_status(OURS[1], LOCK_BEAT, ROOT)),
     "journal": journal,
     "installed": installed,
-    "bench": bench,
+    "bench": lambda: read(OURS[1] + "/bench.json"),  # what was measured here
+    "gateway": lambda: credentials.told(OURS[1], ROOT),
 }
 LIMITS = {"cpuinfo": CPUINFO_LIMIT, "receipt": 4 * TEXT_LIMIT}
 

@@ -30,6 +30,7 @@ from hostseal import intact, sealed
 from hostunit import PASSED
 
 # The program of a release that looks after itself, and what it leaves in the state.
+GATEWAY, CREDENTIALS = "gateway.cfg", "gateway"
 HEALER, HEALED = "heal.py", ("heal", "heal.json")
 # Kept as they are while nothing else in the receipt changes, so that a second commit is no change.
 VOLATILE = ("committed_at", "phi4_edge_version")
@@ -220,6 +221,8 @@ def prune(args: Json, receipt: Json) -> list[str]:
         old += [path for path in paths if path not in needed and path[: -len(".json")] not in needed]
     old += [os.path.join(state, "staging", name) for name in listed(os.path.join(state, "staging"))]
     old += repacked(root, state, str(receipt.get("release")))
+    if not any(os.path.lexists(os.path.join(releases, name, GATEWAY)) for name in keep):
+        old.append(os.path.join(state, CREDENTIALS))  # what let clients in, a private key among it
     if not os.path.lexists(os.path.join(releases, str(receipt.get("release")), HEALER)):
         old += [os.path.join(state, name) for name in HEALED]
     return gone + [path for path in old if remove_tree(path)]

@@ -25,6 +25,7 @@ from hostlib import (
 from hostrun import command, serve
 from hostunit import (
     FOLDER,
+    GATEWAY,
     HEAL,
     HEAL_TIMER,
     HEALING,
@@ -37,11 +38,13 @@ from hostunit import (
     STOPPING,
     SWITCHING,
     UNITS,
+    active,
     drop,
     enable,
     end_rehearsal,
     must,
     shown,
+    stays,
     stop,
     traces,
     unwant,
@@ -70,7 +73,7 @@ def switched(args: Json) -> Json:
     if MAIN not in wanted:
         raise HostError(f"the release {release} has no {MAIN}: run the same command again")
     end_rehearsal()
-    kept = {SOCKET} if stays(wanted, changes) else set()
+    kept = {unit for unit in (SOCKET, GATEWAY) if stays(unit, wanted, changes)}
     if restart:
         # First of all, and not `restart --no-block`: a run that is killed in the middle must not leave the old process
         # behind the new unit, and the gate must not meet it.
@@ -82,11 +85,13 @@ def switched(args: Json) -> Json:
     changes += [f"enabled {unit}" for unit, text in enabled.items() if enable(unit, text)]
     if changes or any(shown(unit).get("NeedDaemonReload") == "yes" for unit in wanted):
         must("daemon-reload")
-    if restart and kept:
+    if restart and SOCKET in kept:
         stop(MAIN, shown(MAIN))  # a client that came in between had the port start the old one again
     for unit in lasting(wanted) if restart else ():
         command("systemctl", "reset-failed", unit)  # a unit that gave up would refuse to start; fails for a new one
         must("start", "--no-block", unit)
+    if GATEWAY in wanted and (restart or changes):
+        reread(wanted, changes, kept)
     if HEAL_TIMER in wanted and not active(HEAL_TIMER):
         must("start", "--no-block", HEAL_TIMER)
         changes.append(f"started {HEAL_TIMER}")
@@ -99,25 +104,24 @@ def lasting(wanted: Mapping[str, bytes]) -> list[str]:
     return [unit for unit in wanted if unit not in HEALING]
 
 
+def reread(wanted: Mapping[str, bytes], changes: list[str], kept: Collection[str]) -> None:
+    """The gateway has this release's configuration: by a reload, in which no answer is lost, where its unit stays."""
+    if GATEWAY in kept or (active(GATEWAY) and os.path.join(FOLDER, GATEWAY) not in changes):
+        must("reload", GATEWAY)
+        return
+    command("systemctl", "reset-failed", GATEWAY)  # fails for a unit that never failed
+    must("restart", "--no-block", GATEWAY)
+
+
 def due(root: str, changes: list[str]) -> list[str]:
-    """The changes that are a reason to start the service anew: no process reads the others."""
-    unread = (os.path.join(root, "current"), *(os.path.join(FOLDER, unit) for unit in HEALING))
+    """The changes that are a reason to start the service anew: no process of it reads the others."""
+    unread = (os.path.join(root, "current"), *(os.path.join(FOLDER, unit) for unit in (*HEALING, GATEWAY)))
     return [path for path in changes if path not in unread]
-
-
-def active(unit: str) -> bool:
-    """Whether the unit runs, or listens."""
-    return shown(unit).get("ActiveState") == "active"
 
 
 def cut() -> bool:
     """Whether a switch was cut since the last boot, so that what runs may be older than its unit."""
     return os.path.lexists(SWITCHING)
-
-
-def stays(wanted: Mapping[str, bytes], changes: list[str]) -> bool:
-    """Whether the port stays taken all the time: the release's socket is the one that listens now."""
-    return SOCKET in wanted and os.path.join(FOLDER, SOCKET) not in changes and active(SOCKET)
 
 
 def install(wanted: Mapping[str, bytes], changes: list[str]) -> None:

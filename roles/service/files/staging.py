@@ -25,6 +25,8 @@ from hostunit import UNITS
 
 # What the release keeps of its plan; no process reads it.
 PLAN = "plan.json"
+# The configuration of the gateway, which releases have that have one, and who reads it.
+GATEWAY, HAPROXY = "gateway.cfg", "/usr/sbin/haproxy"
 RELEASE = re.compile(r"r-[0-9a-f]{12}")
 # Of every file of a release, with its owner.
 WANTED = "mode 0644, owner %s\n"
@@ -138,6 +140,8 @@ def verify(args: Json, _payload: bytes) -> Json:
     for name in sorted(os.listdir(release)):
         if name.endswith(".yml"):
             composed(os.path.join(release, name))
+    if os.path.lexists(os.path.join(release, GATEWAY)):
+        configured(os.path.join(release, GATEWAY))
     return {"verified": True}
 
 
@@ -146,6 +150,13 @@ def composed(path: str) -> None:
     status, output = command("docker", "compose", "--file", path, "config", "--quiet", timeout=60.0)
     if status:
         raise HostError(f"docker compose refuses {path}: {clean(output, 1000)}")
+
+
+def configured(path: str) -> None:
+    """Raises HostError where HAProxy does not accept the file."""
+    status, output = command(HAPROXY, "-c", "-q", "-f", path, timeout=60.0)
+    if status:
+        raise HostError(f"HAProxy refuses {path}: {clean(output, 1000)}")
 
 
 def units_of(release: str) -> dict[str, bytes]:

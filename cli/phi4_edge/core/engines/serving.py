@@ -102,7 +102,16 @@ def question(plan: Mapping[str, Any], layout: Layout, rehearsal: bool = False) -
         "weights": int(memory.get("weights") or 0) if gpu else 0,
         "held_by_others": int(memory.get("held_by_others") or 0) if gpu else 0,
         "webui": {"address": answering(webui["bind"]), "port": int(webui["port"])} if webui else None,
+        "gateway": _front(None if rehearsal else plan.get("gateway"), layout),
     }
+
+
+def _front(gateway: Mapping[str, Any] | None, layout: Layout) -> dict[str, Any] | None:
+    """Return where clients reach the host, and with which certificate ("" without TLS); None without a gateway."""
+    if gateway is None:
+        return None
+    pem = f"{layout.gateway}/certificate.pem" if gateway["tls"] else ""
+    return {"address": answering(gateway["bind"]), "port": int(gateway["port"]), "certificate": pem}
 
 
 def start_seconds(plan: Mapping[str, Any]) -> float:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
+from phi4_edge.core.credentials import moment
 from phi4_edge.core.facts.journal import Journal, Lock
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.facts.units import ModelState, Service, model_state
-from phi4_edge.core.layout import HEAL_TIMER, LOAD_UNIT, SOCKET_UNIT, UNIT
+from phi4_edge.core.layout import GATEWAY_UNIT, HEAL_TIMER, LOAD_UNIT, SOCKET_UNIT, UNIT
 from phi4_edge.core.text import clean, integer
 
-# Seconds since 1970 that a date of four digits has.
-LATEST = 253_402_300_799
 MOST_LINES = 200
 STATES = ("held", "ending", "stale")
+_READ = (UNIT, SOCKET_UNIT, LOAD_UNIT, GATEWAY_UNIT)
 _TEXTS = ("id", "user", "host", "operation", "version", "started")
 
 
@@ -44,7 +43,8 @@ def service(sources: Sources) -> Service | None:
         memory_kills=integer(sources.text_or_none("memory_kills")) or 0,
         model=model_state(loader.get("StatusText")) if loader.get("ActiveState") == "active" else ModelState(),
         healer=_standing(units.get(HEAL_TIMER, {})),
-        outdated=any(units.get(name, {}).get("NeedDaemonReload") == "yes" for name in (UNIT, SOCKET_UNIT, LOAD_UNIT)),
+        gateway=_standing(units.get(GATEWAY_UNIT, {})),
+        outdated=any(units.get(name, {}).get("NeedDaemonReload") == "yes" for name in _READ),
     )
 
 
@@ -88,8 +88,7 @@ def _moment(clock: str | None, microseconds: str | None) -> str:
     then = integer(microseconds)
     if now is None or running is None or not then or then > running:
         return ""
-    seconds = now - (running - then) // 1_000_000
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if 0 < seconds < LATEST else ""
+    return moment(now - (running - then) // 1_000_000)
 
 
 def lock(sources: Sources) -> Lock:

@@ -9,7 +9,7 @@ from phi4_edge.core.facts.receipt import Drift
 from phi4_edge.core.facts.sources import Sources
 from phi4_edge.core.facts.units import STANDING
 from phi4_edge.core.inventory import EVERYWHERE
-from phi4_edge.core.layout import HEAL_TIMER, Layout
+from phi4_edge.core.layout import GATEWAY_UNIT, HEAL_TIMER, Layout
 from phi4_edge.core.values import directory
 
 UNKNOWN = "-"
@@ -68,6 +68,8 @@ def _lost(facts: HostFacts) -> Iterator[Drift]:
         yield Drift(f"GPU {receipt.gpu}", "missing")
     if facts.service is not None and facts.service.healer not in ("", STANDING):
         yield Drift(HEAL_TIMER, "stopped")
+    if facts.service is not None and facts.service.gateway not in ("", STANDING):
+        yield Drift(GATEWAY_UNIT, "stopped")
 
 
 def taken(facts: HostFacts) -> str:

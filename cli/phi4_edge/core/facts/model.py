@@ -1,13 +1,11 @@
-"""What is known about one host, parsed: plain frozen records without behaviour of their own.
-
-Sizes are bytes. Every text in here is one printable line of bounded length.
-"""
+"""What is known about one host, parsed. Sizes are bytes, every text is one printable line of bounded length."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from phi4_edge.core.credentials import NONE, Found
 from phi4_edge.core.facts.journal import Journal, Lock
 from phi4_edge.core.facts.receipt import Receipt
 from phi4_edge.core.facts.system import System
@@ -205,12 +203,11 @@ class HostFacts:
     """Everything that a plan may depend on.
 
     `architecture` is the kernel's word, `userland` that of the programs. `ram_bytes` is what an engine can have of
-    `mem_total`: without huge pages, and within the control group's limit.
-    Versions are "" where the program is not there or nobody could ask it, and a word of its own ("dev") without a
-    number; `toolkit` is NVIDIA's. `podman`: the version of what answers as `docker` and is Podman.
-    `containerd_store`: Docker keeps images in containerd's store, compressed beside unpacked. `docker_configured`: an
-    /etc/docker/daemon.json exists. `orphaned_ports`: where Docker listens for no container. `passed_through`: NVIDIA
-    GPUs handed to virtual machines, each with its driver. `layout`: where we looked; `installed`: where its unit is.
+    `mem_total`: without huge pages, and within the control group's limit. Versions are "" where the program is not
+    there or could not be asked, and a word ("dev") without a number; `toolkit` is NVIDIA's. `podman`: version of what
+    answers as `docker` and is Podman. `containerd_store`: Docker keeps images in containerd's store. `orphaned_ports`:
+    where Docker listens for no container. `passed_through`: NVIDIA GPUs of virtual machines, each with its driver.
+    `layout`: where we looked; `installed`: where its unit is. `credentials`: what lets clients in at its gateway.
     """
 
     host: str
@@ -260,6 +257,7 @@ class HostFacts:
     speed: Speed
     gaps: tuple[Gap, ...]
     truncated: tuple[str, ...]
+    credentials: Found = NONE
 
     @property
     def ram_by(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from phi4_edge.core import credentials
 from phi4_edge.core.facts import activity, cgroup, cpu, gpu, installed, memory, system
 from phi4_edge.core.facts.model import Cgroup, Disk, HostFacts, Images, Libc, OperatingSystem, Python, Userland
 from phi4_edge.core.facts.receipt import ABSENT, Receipt
@@ -72,8 +73,7 @@ def bare(document: Mapping[str, Any]) -> bool:
 def _parsed(sources: Sources) -> HostFacts:
     """Return the facts as the host told them."""
     images, receipt = memory.images(sources), _receipt(sources)
-    kernel, architecture, total, found, disks = _essentials(sources, images)
-    system = _system(sources)
+    (kernel, architecture, total, found, disks), system = _essentials(sources, images), _system(sources)
     display, board, limits = gpu.displays(sources), gpu.jetson(sources), cgroup.limits(sources, system["init"])
     ram = min(total - found.huge_pages, limits.memory or total)
     return HostFacts(
@@ -106,9 +106,19 @@ def _parsed(sources: Sources) -> HostFacts:
         layout=sources.layout,
         installed=installed.parse(sources),
         speed=_speed(sources, processors.usable_cores, receipt),
+        credentials=_credentials(sources),
         gaps=sources.gaps,
         truncated=sources.truncated,
     )
+
+
+def _credentials(sources: Sources) -> credentials.Found:
+    """Return what lets clients in at the host's gateway; nothing, and a gap, where it says what cannot be."""
+    text = sources.text_or_none("gateway")
+    found = credentials.read(text) if text else credentials.NONE
+    if found is None:
+        sources.gap("gateway", "nonsense", "needs digests of files and a note")
+    return found or credentials.NONE
 
 
 def _speed(sources: Sources, cores: int, receipt: Receipt) -> Speed:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from phi4_edge.core.credentials import moment
 from phi4_edge.core.facts.installed import misplaced, taken
 from phi4_edge.core.facts.parse import HostFacts
 from phi4_edge.core.facts.receipt import Drift, status
@@ -33,6 +34,8 @@ _REPAIR = "repair it: phi4-edge provision INVENTORY --limit {host}"
 _DEEP = f"{_REPAIR} --deep"
 _TAKEN = "stop what listens there (see it: sudo ss -ltnp 'sport = :{port}'), then phi4-edge provision INVENTORY"
 # What else than files is named in one line; all of it is below.
+# A certificate of the fleet's CA is renewed before that by any provision.
+_SOON_SECONDS = 21 * 86_400
 _MOST_NAMED = 3
 _NEXT = {
     State.SERVING: "",
@@ -75,6 +78,8 @@ class HostStatus:
     file_count: int
     drift: tuple[Drift, ...]
     notes: tuple[str, ...] = ()
+    gateway: str = ""
+    certificate_expires: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The host's entry of a status document."""
@@ -90,22 +95,16 @@ class Health:
     problem: str = ""
 
 
-def classify(facts: HostFacts, health: Health | None, deep: bool = False) -> HostStatus:
+def classify(facts: HostFacts, health: Health | None, deep: bool = False, now: int = 0) -> HostStatus:
     """Return the status of a host that could be looked at; `health` is None where nobody asked its service.
 
-    `deep`: every byte was looked at, so that what repairs the host must do that too.
+    `deep`: every byte was looked at, so that what repairs the host must do that too. `now`: seconds since 1970, 0 where
+    nobody looks at how long a certificate is good.
     """
     receipt, service = facts.receipt, facts.service
     state, detail = _state(facts, health)
-    step = _DEEP if deep and state is State.DRIFTED else _NEXT[state]
-    next_step = step.format(host=facts.host)
-    if state is not State.SERVING and (place := taken(facts)):
-        detail, next_step = f"another program listens on {place}; {detail}", _TAKEN.format(port=receipt.port)
-    if facts.orphaned and state is not State.SERVING:
-        detail, next_step = f"{_ORPHANED.format(place=facts.orphaned)}; {detail}", _RESTART
-    wrong, step = misplaced(facts)
-    if wrong:
-        detail, next_step = wrong, step
+    next_step = (_DEEP if deep and state is State.DRIFTED else _NEXT[state]).format(host=facts.host)
+    detail, next_step = _placed(facts, state, detail, next_step)
     address = f"{receipt.bind}:{receipt.port}" if receipt.port else ""
     return HostStatus(
         host=facts.host,
@@ -128,8 +127,33 @@ def classify(facts: HostFacts, health: Health | None, deep: bool = False) -> Hos
         next_step=next_step,
         file_count=receipt.file_count,
         drift=receipt.drift,
-        notes=(*receipt.healing.notes, *(f"{path} changes every service of the host" for path in receipt.general)),
+        notes=_notes(facts, now),
+        gateway=service.gateway if service else "",
+        certificate_expires=moment(facts.credentials.not_after) if facts.credentials.pem else "",
     )
+
+
+def _placed(facts: HostFacts, state: State, detail: str, next_step: str) -> tuple[str, str]:
+    """Return detail and next step, or what is wrong with the port or the directories where something is."""
+    if state is not State.SERVING and (place := taken(facts)):
+        detail, next_step = f"another program listens on {place}; {detail}", _TAKEN.format(port=facts.receipt.port)
+    if facts.orphaned and state is not State.SERVING:
+        detail, next_step = f"{_ORPHANED.format(place=facts.orphaned)}; {detail}", _RESTART
+    wrong, step = misplaced(facts)
+    if wrong:
+        detail, next_step = wrong, step
+    return detail, next_step
+
+
+def _notes(facts: HostFacts, now: int) -> tuple[str, ...]:
+    """Return what was healed, what is said for all services, and that a gateway's certificate is near its end."""
+    found = [*facts.receipt.healing.notes]
+    found += [f"{path} changes every service of the host" for path in facts.receipt.general]
+    end = facts.credentials.not_after
+    if end and now and end - now <= _SOON_SECONDS:
+        when = "has expired" if end <= now else f"expires in {(end - now) // 86_400} days"
+        found.append(f"the gateway's certificate {when} ({moment(end)}): `phi4-edge provision` brings a new one")
+    return tuple(found)
 
 
 def _state(facts: HostFacts, health: Health | None) -> tuple[State, str]:

@@ -84,8 +84,9 @@ class Service:
     """What systemd says about the unit of our name.
 
     `socket` is "" where the port is not systemd's, `loader` is "" where no unit keeps the model loaded, `healer` where
-    the host does not look after itself. `since`: when it became active last (UTC). `memory_kills`: what the kernel
-    ended in its control group for want of memory. `outdated`: systemd has not read our units as they lie there now.
+    the host does not look after itself, `gateway` where it has none. `since`: when it became active last (UTC).
+    `memory_kills`: what the kernel ended in its control group for want of memory. `outdated`: systemd has not read our
+    units as they lie there now.
     """
 
     load: str
@@ -101,6 +102,7 @@ class Service:
     memory_kills: int = 0
     model: ModelState = ModelState()
     healer: str = ""
+    gateway: str = ""
     outdated: bool = False
 
     @property

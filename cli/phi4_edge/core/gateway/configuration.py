@@ -38,6 +38,9 @@ def _section(lines: Iterator[str]) -> str:
 def _global(it: Gateway) -> Iterator[str]:
     yield "global"
     yield "log stdout format short daemon info"
+    if it.user:
+        yield f"user {it.user}"
+        yield f"group {it.user}"
     yield f"maxconn {it.limits.connections}"
     yield "# One is far more than an engine needs, and counts exactly."
     yield "nbthread 1"

@@ -102,6 +102,7 @@ class Gateway:
 
     `certificate`: a PEM file on the host with chain and key, "" for plain HTTP. `keys`: the map of keys
     (`core.gateway.key_map`), "" to let everybody in. `metrics_port`: where its own metrics are, on loopback alone.
+    `user`: whom its processes become once they have read their files, "" to stay who they are.
     """
 
     bind: str
@@ -111,6 +112,7 @@ class Gateway:
     keys: str = ""
     metrics_port: int = 9101
     limits: Limits = field(default_factory=Limits)
+    user: str = ""
 
     def __post_init__(self) -> None:
         _address("bind", self.bind)
@@ -118,6 +120,8 @@ class Gateway:
         _within("metrics_port", self.metrics_port, 1, 65535)
         if self.metrics_port == self.port:
             raise ValueError(f"metrics_port: found {self.port}, which is the gateway's port, needed one of its own")
+        if self.user and not _NAME.fullmatch(self.user):
+            raise ValueError(f"user: found {self.user[:80]!r}, needed letters, digits, '.', '_' and '-'")
         for name, path in (("certificate", self.certificate), ("keys", self.keys)):
             if path:
                 _path(name, path)

@@ -13,6 +13,8 @@ from phi4_edge.core.layout import HEAL_UNIT, LOAD_UNIT, LOCAL_FACT, SOCKET_UNIT,
 from phi4_edge.core.plan.model import Install
 
 Change = dict[str, Any]
+# What is brought to a gateway beside the release: (what, what the host has, what it gets).
+Bringing = tuple[str, str, str]
 # Role service takes a repair for which only this is to be done for no reason to restart.
 JOURNAL = "half-done run"
 # What a process of ours does not read: to put it right is no reason to start one anew. Modes and owners are none.
@@ -33,7 +35,7 @@ def settings_alone(plan: Mapping[str, Any]) -> bool:
     What has no name among the changes, such as the number of requests that wait, is a setting too, or is made into
     what the release links to: the host compares that.
     """
-    if plan.get("action") != "change" or plan.get("webui"):
+    if plan.get("action") != "change" or plan.get("webui") or plan.get("gateway"):
         return False
     if plan["knobs"].get("repacked"):  # nobody knows before whether the host has them
         return False
@@ -46,24 +48,32 @@ def recover(facts: HostFacts, release: str) -> Recovery:
     return recovery(facts.journal, facts.receipt.release, release)
 
 
-def action(facts: HostFacts, fingerprint: str | None, install: Install, first: Recovery) -> str:
+def action(
+    facts: HostFacts, fingerprint: str | None, install: Install, first: Recovery, brought: tuple[Bringing, ...] = ()
+) -> str:
     """Return none, install (no receipt), change (another release), or repair (this release, but not as committed).
 
-    A driver that is to be installed is a repair too: it makes no other release, but something is to be done. So is a
-    switch that was cut, `first`, even where all is as committed: it must not stay half done for ever. A release that
-    has no `fingerprint` yet is another one than the host has, for nobody knows better.
+    A driver that is to be installed is a repair too: it makes no other release, but something is to be done. So are
+    keys or a certificate that are to be `brought` to its gateway, and a switch that was cut, `first`, even where all is
+    as committed: it must not stay half done for ever. A release that has no `fingerprint` yet is another one than the
+    host has, for nobody knows better.
     """
     if not facts.receipt.present:
         return "install"
     state = status(facts.receipt, facts.service)
     if facts.receipt.fingerprint != fingerprint and state != "unreadable":
         return "change"
-    done = state == "serving" and not install.nvidia_driver and first is Recovery.NONE
+    done = state == "serving" and not install.nvidia_driver and first is Recovery.NONE and not brought
     return "none" if done else "repair"
 
 
 def changes(
-    facts: HostFacts, planned: Mapping[str, Any], first: Recovery, kind: str, install: Install
+    facts: HostFacts,
+    planned: Mapping[str, Any],
+    first: Recovery,
+    kind: str,
+    install: Install,
+    brought: tuple[Bringing, ...] = (),
 ) -> tuple[Change, ...]:
     """Return what differs, in the order of interest; drifted files one by one. () when nothing is to be done.
 
@@ -71,8 +81,27 @@ def changes(
     """
     if kind == "none":
         return ()
+    receipt, found = facts.receipt, _committed(facts)
+    listed = [
+        {"what": what, "before": before or None, "after": planned.get(what)}
+        for what, before in found.items()
+        # A receipt of an older version holds less: what it does not tell is no change.
+        if (before or kind == "install" or (what in _NOT_ALWAYS and receipt.service_manager))
+        and (before or None) != planned.get(what)
+    ]
+    listed += _gateway(facts, planned.get("gateway"))
+    listed += _half_done(facts, first)
+    listed += _put_right(facts, kind)
+    if install.nvidia_driver:
+        listed.append({"what": "NVIDIA driver", "before": None, "after": "installed"})
+    listed += [{"what": what, "before": before, "after": after} for what, before, after in brought]
+    return tuple(listed)
+
+
+def _committed(facts: HostFacts) -> dict[str, Any]:
+    """Return what the receipt tells, under the names of `changes`, in the order of interest."""
     receipt = facts.receipt
-    found = {
+    return {
         "engine": receipt.engine,
         "quantization": receipt.quantization,
         "model": receipt.artifact,
@@ -90,18 +119,14 @@ def changes(
         "web page": receipt.webui_image.key,
         "release": receipt.release,
     }
-    listed = [
-        {"what": what, "before": before or None, "after": planned.get(what)}
-        for what, before in found.items()
-        # A receipt of an older version holds less: what it does not tell is no change.
-        if (before or kind == "install" or (what in _NOT_ALWAYS and receipt.service_manager))
-        and (before or None) != planned.get(what)
-    ]
-    listed += _half_done(facts, first)
-    listed += _put_right(facts, kind)
-    if install.nvidia_driver:
-        listed.append({"what": "NVIDIA driver", "before": None, "after": "installed"})
-    return tuple(listed)
+
+
+def _gateway(facts: HostFacts, wanted: str | None) -> list[Change]:
+    """Return that the host gets a gateway, or has one no more; what it is like is a setting of the release."""
+    has = facts.service is not None and facts.service.gateway != ""
+    if has == bool(wanted):
+        return []
+    return [{"what": "gateway", "before": "there" if has else None, "after": wanted}]
 
 
 def _half_done(facts: HostFacts, first: Recovery) -> list[Change]:

@@ -21,6 +21,7 @@ from phi4_edge.core.plan.sizing import (
     Pool,
     Sizing,
     attempts,
+    beside,
     disk_available,
     disk_needs,
     disk_shortfall,
@@ -177,7 +178,7 @@ def _evaluate(
     engine = catalog.engines[candidate.engine]
     variant = engine.variants[candidate.quantization]
     verdict = gates.verdict(facts, catalog, candidate, overrides, gpu)
-    held = catalog.webui.memory if overrides.webui_enabled else 0
+    held = beside(catalog, overrides)
     pool = gpu_pool(facts, gpu, table, held) if gpu is not None else ram_pool(facts, table, held)
     tried = attempts(catalog, candidate, overrides)
     fitting = _fitting(catalog, candidate, overrides, tried, pool.usable)

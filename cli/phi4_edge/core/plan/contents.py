@@ -10,7 +10,7 @@ from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.layout import LOOPBACK
 from phi4_edge.core.plan.context import Chosen, Inputs
-from phi4_edge.core.plan.model import PlannedImage, PlannedModel, Runtime, WebUi
+from phi4_edge.core.plan.model import PlannedGateway, PlannedImage, PlannedModel, Runtime, WebUi
 from phi4_edge.core.plan.sizing import flavour
 from phi4_edge.core.text import dotted, version_of
 
@@ -81,6 +81,27 @@ def webui(it: Chosen) -> WebUi | None:
         titles=it.accelerator == "cuda" if wanted.webui_titles is None else wanted.webui_titles,
         follow_ups=wanted.webui_follow_ups,
         tags=wanted.webui_tags,
+    )
+
+
+# Of an answer in one piece the engine says nothing before its end; of ours it ends by itself before that.
+_ANSWER_SECONDS, _AFTER_DEADLINE = 900, 60
+_METRICS_PORT = 9101
+
+
+def gateway(it: Chosen) -> PlannedGateway | None:
+    """Return the gateway where it is wanted; then it has the address that others reach, and the engine has not."""
+    wanted = it.overrides
+    if not wanted.gateway:
+        return None
+    taken = {wanted.port, wanted.gateway_port, wanted.webui_port}
+    return PlannedGateway(
+        bind=wanted.bind,
+        port=wanted.gateway_port,
+        tls=wanted.gateway_tls,
+        queue=wanted.gateway_queue,
+        answer_seconds=max(_ANSWER_SECONDS, (wanted.deadline_seconds or 0) + _AFTER_DEADLINE),
+        metrics_port=next(port for port in range(_METRICS_PORT, _METRICS_PORT + 4) if port not in taken),
     )
 
 

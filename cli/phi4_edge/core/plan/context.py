@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from phi4_edge.core.catalog.model import Catalog, CatalogEngine, CatalogImage
 from phi4_edge.core.catalog.table import ResourceTable
 from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.gateway import credentials
 from phi4_edge.core.plan.choose import Attempt, Choice, Evaluation
 from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.plan.sizing import beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +20,13 @@ class Inputs:
 
     `artifacts`: id to digest. `images`: key to digest of the manifest. `runtimes`: digest of the files of ours that
     things are made of: by repository an image of ours, "ollama store" Ollama's folder of models, else a program.
+    `credentials`: what it would bring to the gateway of the one host; None where nobody looked.
     """
 
     artifacts: Mapping[str, str] = field(default_factory=dict)
     runtimes: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
+    credentials: credentials.Wanted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,8 @@ class Chosen:
 
     @property
     def beside(self) -> int:
-        """Bytes of RAM that the chat page takes beside the engine."""
-        return self.catalog.webui.memory if self.overrides.webui_enabled else 0
+        """Bytes of RAM that the chat page and the gateway take beside the engine."""
+        return beside(self.catalog, self.overrides)
 
     @property
     def images(self) -> tuple[CatalogImage, ...]:

@@ -11,10 +11,11 @@ from typing import Any
 
 from phi4_edge.core.catalog.model import Catalog
 from phi4_edge.core.catalog.table import GB, ResourceTable
-from phi4_edge.core.engines import directives, release_files
+from phi4_edge.core.engines import directives
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.init import hindrance
 from phi4_edge.core.facts.model import HostFacts, to_plain
+from phi4_edge.core.gateway.credentials import due
 from phi4_edge.core.layout import UNIT
 from phi4_edge.core.plan import contents, gates, needs, reasons
 from phi4_edge.core.plan import steps as plan_steps
@@ -28,6 +29,7 @@ from phi4_edge.core.plan.prompt_cache import prompt_cache
 from phi4_edge.core.plan.settings import LIMIT_STEP, knobs, taken_at_once
 from phi4_edge.core.plan.sizing import disk_available, disk_needs, native_disk
 from phi4_edge.core.plan.switch import switch
+from phi4_edge.core.release import release_files
 from phi4_edge.core.text import canonical
 
 __all__ = ["FORMAT", "Inputs", "Plan", "canonical", "decide"]
@@ -41,7 +43,7 @@ REPACKED = 2.8
 def decide(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: Overrides, inputs: Inputs) -> Plan:
     """Return the plan of one host; equal arguments give equal plans. Never raises for a host that nothing fits."""
     catalog = _with_held(catalog, inputs)
-    return needs.judged(_planned(facts, table, catalog, overrides, inputs), facts, catalog, overrides)
+    return needs.judged(_planned(facts, table, catalog, overrides, inputs), facts, catalog, overrides, inputs)
 
 
 def _planned(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides: Overrides, inputs: Inputs) -> Plan:
@@ -49,7 +51,7 @@ def _planned(facts: HostFacts, table: ResourceTable, catalog: Catalog, overrides
     choice = choose(facts, table, catalog, overrides)
     common: dict[str, Any] = {
         "host": overrides.host or facts.host,
-        "bind": overrides.bind,
+        "bind": overrides.engine_bind,
         "port": overrides.port,
         "stability_seconds": overrides.stability_seconds,
         "layout": overrides.layout,
@@ -89,7 +91,9 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
     install = plan_steps.install(it)
     steps = plan_steps.steps(it, install)
     first = recover(it.facts, release or UNNAMED)
-    kind = action(it.facts, fingerprint, install, first)
+    wanted = it.inputs.credentials
+    brought = due(it.facts.credentials, wanted) if wanted is not None and it.overrides.gateway else ()
+    kind = action(it.facts, fingerprint, install, first, brought)
     memory, disk = _memory(it, applied["knobs"]), _disk(it, applied)
     reason = _not_applicable(it)
     return Plan(
@@ -111,7 +115,7 @@ def _fitting(it: Chosen, common: Mapping[str, Any]) -> Plan:
         warnings=(*reasons.warnings(it), *_ignored(it, plain)),
         candidates=_candidates(it.attempt),
         action=kind,
-        changes=changes(it.facts, {**_compared(applied), "release": release}, first, kind, install),
+        changes=changes(it.facts, {**_compared(applied), "release": release}, first, kind, install, brought),
         recovery=str(first),
         release=release,
         fingerprint=fingerprint,
@@ -140,6 +144,7 @@ def _compared(applied: Mapping[str, Any]) -> dict[str, Any]:
         "image": image.key if image else None,
         "image digest": image.digest if image else None,
         "web page": page.image.key if page else None,
+        "gateway": f"{gateway.bind}:{gateway.port}" if (gateway := applied["gateway"]) else None,
     }
 
 
@@ -154,7 +159,7 @@ def _applied(it: Chosen) -> dict[str, Any]:
         "context_length": chosen.sizing.context,
         "parallel": chosen.sizing.parallel,
         "kv_cache_type": chosen.sizing.kv_type,
-        "bind": it.overrides.bind,
+        "bind": it.overrides.engine_bind,
         "port": it.overrides.port,
         "unit": UNIT,
         "knobs": knobs(it, model),
@@ -162,6 +167,7 @@ def _applied(it: Chosen) -> dict[str, Any]:
         "runtime": contents.runtime(it),
         "image": contents.image(it.facts, it.inputs, chosen.verdict.image),
         "webui": contents.webui(it),
+        "gateway": contents.gateway(it),
     }
     return {
         **found,

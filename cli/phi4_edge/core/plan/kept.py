@@ -8,8 +8,8 @@ from typing import Any
 # Nothing that differs from one look at the host to the next.
 PLAN_KEYS = (
     "format", "host", "profile", "engine", "quantization", "accelerator", "service_manager", "context_length",
-    "parallel", "kv_cache_type", "bind", "port", "unit", "knobs", "model", "runtime", "image", "webui", "content",
-    "steps", "stability_seconds", "release", "fingerprint", "layout",
+    "parallel", "kv_cache_type", "bind", "port", "unit", "knobs", "model", "runtime", "image", "webui", "gateway",
+    "content", "steps", "stability_seconds", "release", "fingerprint", "layout",
 )  # fmt: skip
 # Of the memory model: what the gate and the receipt ask for when this release is gone back to.
 MEMORY_KEYS = ("weights", "ram_need", "vram_need", "held_by_others")

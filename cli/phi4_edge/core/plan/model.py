@@ -119,6 +119,22 @@ class WebUi:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedGateway:
+    """The gateway in front of the engine: where clients reach it, and what it lets them do.
+
+    `tls`: whether it has a certificate. `queue`: requests that wait for the engine. `answer_seconds`: how long an
+    engine may say nothing.
+    """
+
+    bind: str
+    port: int
+    tls: bool
+    queue: int
+    answer_seconds: int
+    metrics_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Switch:
     """How the new release takes over. mode: none, first (nothing serves now), beside, down.
 
@@ -149,7 +165,8 @@ class Plan:
     roles to apply, in order; `content` is the digest of what of ours the host gets.
     `recovery`: what comes first where a run was cut: none, finish (these steps), undo (back to the committed release).
     `awaits`: what the controller has to make or fetch before `release` and `fingerprint` can be known; both are None
-    until then. `layout`: where on the host it is installed; its document says so where that is not the standard place.
+    until then. `layout`: where on the host it is installed; its document says so where that is not the standard place,
+    and of a `gateway` where there is one.
     """
 
     host: str
@@ -174,6 +191,7 @@ class Plan:
     runtime: Runtime | None = None
     image: PlannedImage | None = None
     webui: WebUi | None = None
+    gateway: PlannedGateway | None = None
     content: str | None = None
     steps: tuple[str, ...] = ()
     switch: Switch = Switch()
@@ -204,6 +222,8 @@ class Plan:
         plain = {"format": FORMAT, **to_plain(self)}
         if self.layout == STANDARD:
             del plain["layout"]
+        if self.gateway is None:
+            del plain["gateway"]
         return plain
 
     @classmethod
@@ -211,7 +231,9 @@ class Plan:
         """Return the plan in a document; raises FactsError when it is none."""
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
             raise FactsError(f"Found no plan document, needed one of format {FORMAT}. Make it with `phi4-edge plan`.")
-        values = {"layout": STANDARD.to_dict()} | {name: value for name, value in data.items() if name != "format"}
+        values = {"layout": STANDARD.to_dict(), "gateway": None} | {
+            name: value for name, value in data.items() if name != "format"
+        }
         for name, kind in _NESTED.items():
             found = values.get(name)
             values[name] = None if found is None and name not in _ALWAYS else _record(kind, found, name)
@@ -232,6 +254,7 @@ _NESTED: Mapping[str, type] = {
     "runtime": Runtime,
     "image": PlannedImage,
     "webui": WebUi,
+    "gateway": PlannedGateway,
     "switch": Switch,
     "install": Install,
     "layout": Layout,

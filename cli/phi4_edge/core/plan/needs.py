@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from phi4_edge.core.catalog.model import Catalog
@@ -12,6 +13,7 @@ from phi4_edge.core.judge.condition import Level
 from phi4_edge.core.judge.judge import judge
 from phi4_edge.core.judge.wanted import Installs, Wanted
 from phi4_edge.core.layout import LOOPBACK
+from phi4_edge.core.plan.context import Inputs
 from phi4_edge.core.plan.model import Plan
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.core.values import AUTO
@@ -46,16 +48,37 @@ def wanted(plan: Plan, facts: HostFacts, catalog: Catalog, overrides: Overrides)
     )
 
 
-def judged(plan: Plan, facts: HostFacts, catalog: Catalog, overrides: Overrides) -> Plan:
+def judged(plan: Plan, facts: HostFacts, catalog: Catalog, overrides: Overrides, inputs: Inputs) -> Plan:
     """Return the plan with what the judge says of its host: problems are blockers, the rest warnings."""
     asked = wanted(plan, facts, catalog, overrides)
     found = judge(facts, catalog, asked)
     warned = (one.sentence for one in found if one.level is Level.WARNING and not one.passing)
     return replace(
         plan,
-        blockers=tuple(one.sentence for one in found if one.level is Level.PROBLEM),
+        blockers=(*(one.sentence for one in found if one.level is Level.PROBLEM), *_without(plan, facts, inputs)),
         warnings=(*plan.warnings, *warned, *flaws.accepted(facts, catalog, asked)),
     )
+
+
+# Of systems with apt whose HAProxy is older than 2.2, which cannot refuse a request in words of its own.
+_OLD_HAPROXY = {("ubuntu", "20.04"): "2.0", ("ubuntu", "18.04"): "1.8", ("debian", "10"): "1.8"}
+
+
+def _without(plan: Plan, facts: HostFacts, inputs: Inputs) -> Iterator[str]:
+    """What a gateway would have to do without."""
+    if plan.gateway is None or plan.action == "none":
+        return
+    lacks = inputs.credentials.lacks if inputs.credentials is not None else ""
+    if lacks:
+        yield lacks
+    family = (facts.os.id, *facts.os.like)
+    old = _OLD_HAPROXY.get((facts.os.id, facts.os.version_id))
+    if old or not {"debian", "ubuntu"} & set(family):
+        has = f"HAProxy {old} of {facts.os.pretty_name}" if old else f"{facts.os.pretty_name or 'a system'} without apt"
+        yield (
+            f"found {has}, needed Debian 11 or Ubuntu 22.04 or newer, whose HAProxy is 2.2 or newer, for a gateway: "
+            "upgrade the host, or set phi4_gateway=false"
+        )
 
 
 def _gpu_welcome(catalog: Catalog, overrides: Overrides) -> bool:
@@ -75,7 +98,9 @@ def _ours(facts: HostFacts) -> bool:
 
 def _ports(plan: Plan, facts: HostFacts) -> tuple[tuple[int, str, str], ...]:
     """Return the ports that must be free: (port, address, variable)."""
-    own = () if _ours(facts) and not taken(facts) else ((plan.port, plan.bind, "phi4_port"),)
-    if plan.webui is None or facts.receipt.webui_image.key:
-        return own
-    return ((plan.webui.port, LOOPBACK, "webui_port"), *own)
+    found = [] if _ours(facts) and not taken(facts) else [(plan.port, plan.bind, "phi4_port")]
+    if plan.webui is not None and not facts.receipt.webui_image.key:
+        found.insert(0, (plan.webui.port, LOOPBACK, "webui_port"))
+    if plan.gateway is not None and not (facts.service is not None and facts.service.gateway):
+        found.append((plan.gateway.port, plan.gateway.bind, "phi4_gateway_port"))
+    return tuple(found)

@@ -6,12 +6,11 @@ variables of roles.
 
 from __future__ import annotations
 
-import posixpath
+import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from phi4_edge.core import image_reference
 from phi4_edge.core.catalog.table import PROFILES
 from phi4_edge.core.engines import modelfile
 from phi4_edge.core.engines.table import ENGINES
@@ -23,17 +22,20 @@ from phi4_edge.core.values import (
     address,
     auto_or,
     directory,
+    docker_root,
     endpoint,
     flag,
     line,
-    mapping,
+    mirror,
     one_of,
+    optional_line,
     rate,
     seconds,
     whole,
+    worker,
 )
 from phi4_edge.core.values import layout as apart
-from phi4_edge.errors import ArtifactError, InventoryError
+from phi4_edge.errors import InventoryError
 
 PREFIX = "phi4_"
 # A test holds this equal to the variants of the catalog.
@@ -97,6 +99,15 @@ class Overrides:
     metrics: bool = True
     prefix_cache: bool = True
     repacked: bool = False
+    open: bool = False
+    gateway: bool = False
+    gateway_port: int = 8443
+    gateway_tls: bool = True
+    gateway_keys: str = ""
+    gateway_certificate: str = ""
+    gateway_certificate_key: str = ""
+    gateway_names: tuple[str, ...] = ()
+    gateway_queue: int = 16
 
     @classmethod
     def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
@@ -137,6 +148,11 @@ class Overrides:
         return Layout(self.root, self.state)
 
     @property
+    def engine_bind(self) -> str:
+        """Where the engine listens: behind a gateway on loopback, for `bind` is the gateway's."""
+        return LOOPBACK if self.gateway else self.bind
+
+    @property
     def asks(self) -> tuple[str, ...]:
         """What bears on the choice and was asked for, as "name=value"; () when all is left to us."""
         wanted = {
@@ -157,26 +173,6 @@ def _variants(value: Any) -> Mapping[str, Any]:
     return modelfile.parse(value)
 
 
-def _mirror(value: Any) -> str:
-    text = "" if value is None else str(value).strip().rstrip("/")
-    if text.lower() in ("", NONE):
-        return ""
-    try:
-        image_reference.endpoint(image_reference.Reference(image_reference.DOCKER_HUB, "library/x", "1", ""), text)
-    except ArtifactError:
-        raise ValueError("a registry as host[:port][/prefix], such as mirror.example:5000/edge") from None
-    return text
-
-
-def _worker(value: Any) -> str:
-    text = "" if value is None else str(value).strip()
-    if text.lower() in ("", NONE):
-        return ""
-    if not text.isprintable() or any(map(str.isspace, text)) or text.startswith("-"):
-        raise ValueError("none, or a worker as --worker names it: host, or user@host[:port]")
-    return text
-
-
 def _components(value: Any) -> tuple[str, ...]:
     words = value.split(",") if isinstance(value, str) else [] if value is None else value
     if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
@@ -189,12 +185,6 @@ def _components(value: Any) -> tuple[str, ...]:
     return names
 
 
-def _docker_root(value: Any) -> str:
-    """Return where the settings would have Docker keep everything, "" where they do not say."""
-    root = mapping(value).get("data-root")
-    return posixpath.normpath(root) if isinstance(root, str) and root.startswith("/") else ""
-
-
 VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_profile": one_of(AUTO, *PROFILES),
     "phi4_engine": one_of(AUTO, *ENGINES),
@@ -205,6 +195,15 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_service_manager": one_of(AUTO, "systemd", "compose"),
     "phi4_port": whole(1, 65535),
     "phi4_bind": address,
+    "phi4_open": flag,
+    "phi4_gateway": flag,
+    "phi4_gateway_port": whole(1, 65535),
+    "phi4_gateway_tls": flag,
+    "phi4_gateway_keys": optional_line,
+    "phi4_gateway_certificate": optional_line,
+    "phi4_gateway_certificate_key": optional_line,
+    "phi4_gateway_names": host_names,
+    "phi4_gateway_queue": whole(1, 4096),
     "phi4_allowed_hosts": host_names,
     "phi4_cors_origins": origins,
     "phi4_connections": auto_or(whole(8, 1024)),
@@ -220,9 +219,9 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_stability_seconds": seconds,
     "phi4_variants": _variants,
     "phi4_image_delivery": one_of(*DELIVERIES),
-    "phi4_image_mirror": _mirror,
+    "phi4_image_mirror": mirror,
     "phi4_accept_below_floor": _components,
-    "phi4_worker": _worker,
+    "phi4_worker": worker,
     "phi4_root": directory,
     "phi4_state": directory,
 }
@@ -252,16 +251,40 @@ EXTRA: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "webui_follow_ups": ("webui_follow_ups", flag),
     "webui_tags": ("webui_tags", flag),
     "nvidia_runtime_driver_install": ("driver_install", flag),
-    "phi4_docker_daemon": ("docker_root", _docker_root),
+    "phi4_docker_daemon": ("docker_root", docker_root),
 }
 
 
 def _together(found: Overrides) -> list[str]:
     """Return what is wrong between variables that are right one by one."""
-    if found.webui_enabled and found.webui_port == found.port:
-        return [f"webui_port: found {found.port}, which is phi4_port too, needed a port of its own"]
+    ports = {"phi4_port": found.port}
+    ports |= {"webui_port": found.webui_port} if found.webui_enabled else {}
+    ports |= {"phi4_gateway_port": found.gateway_port} if found.gateway else {}
+    for name, port in list(ports.items())[1:]:
+        same = next(other for other, taken in ports.items() if taken == port)
+        if same != name:
+            return [f"{name}: found {port}, which is {same} too, needed a port of its own"]
+    if exposed := _exposed(found):
+        return [exposed]
     try:
         apart(found.root, found.state)
     except ValueError as error:
         return [f"phi4_root, phi4_state: found {found.root} and {found.state}, needed {error}"]
     return []
+
+
+def _exposed(found: Overrides) -> str:
+    """Return why an address that others reach is refused, "" where it is not, or the risk was named."""
+    if found.open or ipaddress.ip_address(found.bind).is_loopback:
+        return ""
+    if not found.gateway:
+        return (
+            f"phi4_bind: found {found.bind} without a gateway, where whoever reaches the port may use the model; "
+            "needed phi4_gateway=true, which asks for a key, or phi4_open=true to name that risk"
+        )
+    if not found.gateway_tls:
+        return (
+            f"phi4_gateway_tls: found false with phi4_bind={found.bind}, where keys and answers go over the network as "
+            "they are; needed true, or phi4_open=true to name that risk"
+        )
+    return ""

@@ -113,7 +113,7 @@ def warnings(it: Chosen) -> tuple[str, ...]:
             f"context {chosen.sizing.context} is above {LONGROPE_FROM}: LongRoPE's long factors then apply to prompts "
             "of any length, and short prompts lose some quality"
         )
-    if not ipaddress.ip_address(overrides.bind).is_loopback:
+    if not ipaddress.ip_address(overrides.engine_bind).is_loopback:
         found.append(f"binds {overrides.bind}: whoever reaches port {overrides.port} can use the model, without a key")
     if overrides.allowed_hosts and not ENGINES[it.engine.name].holds_clients:
         found.append(f"phi4_allowed_hosts has no effect: only {_HOLD} checks names, {it.engine.name} does not")

@@ -83,7 +83,7 @@ def _deployment(it: Chosen, model: PlannedModel) -> Deployment:
         accelerator=it.accelerator,
         flavour=flavour(it.facts, it.accelerator, it.attempt.gpu),
         gpu=_gpu(it),
-        bind=overrides.bind,
+        bind=overrides.engine_bind,
         port=overrides.port,
         container_port=it.engine.container_port,
         allowed_hosts=overrides.allowed_hosts,

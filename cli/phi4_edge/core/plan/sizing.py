@@ -17,9 +17,17 @@ from phi4_edge.core.text import gb, version_of
 # For a context above 4096 tokens every engine takes LongRoPE's long factors from the first token on, which is worse
 # for short prompts.
 LONGROPE_FROM = 4096
+# Bytes that HAProxy takes with the connections of a busy gateway; its limit leaves room for all that it may have.
+GATEWAY_MEMORY = 64_000_000
 # A system prompt with tools and an answer need 2048; less is never chosen unasked (reference: clamp 2048..4096).
 CONTEXTS = (LONGROPE_FROM, 2048)
 _HELD_STEP = 64 << 20
+
+
+def beside(catalog: Catalog, overrides: Overrides) -> int:
+    """Return the bytes of RAM that the chat page and the gateway take beside the engine."""
+    page = catalog.webui.memory if overrides.webui_enabled else 0
+    return page + (GATEWAY_MEMORY if overrides.gateway else 0)
 
 
 @dataclass(frozen=True, slots=True)

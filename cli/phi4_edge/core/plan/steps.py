@@ -34,6 +34,7 @@ def steps(it: Chosen, planned: Install) -> tuple[str, ...]:
         ("artifact", True),
         (it.engine.name, True),
         ("webui", it.overrides.webui_enabled),
+        ("gateway", it.overrides.gateway),
         ("service", True),
         ("health", True),
         ("receipt", True),

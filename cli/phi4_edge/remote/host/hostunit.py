@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import time
+from typing import Mapping
 
 import hostdocker
 from hostlib import HostError, fsync_directory, remove_tree
@@ -16,14 +17,16 @@ from hostrun import command
 FOLDER = "/etc/systemd/system"
 SOCKET, MAIN, WEBUI = "phi4-edge.socket", "phi4-edge.service", "phi4-edge-webui.service"
 LOAD = "phi4-edge-load.service"
+# In front of the engine, for clients with a key: it stays while the engine is started anew.
+GATEWAY = "phi4-edge-gateway.service"
 # What looks after the release by itself: the timer starts the other one, which runs for some seconds.
 HEALING = ("phi4-edge-heal.service", "phi4-edge-heal.timer")
 HEAL, HEAL_TIMER = HEALING
 # In the order in which they start. A socket is the port of an engine that can be handed one; LOAD keeps a model loaded
 # that its engine would load with the first request. Other releases have neither.
-UNITS = (SOCKET, MAIN, LOAD, WEBUI, *HEALING)
+UNITS = (SOCKET, MAIN, LOAD, WEBUI, GATEWAY, *HEALING)
 # In the order in which they stop: the timer and the socket would start others again.
-STOPPING = (HEAL_TIMER, HEAL, SOCKET, WEBUI, LOAD, MAIN)
+STOPPING = (HEAL_TIMER, HEAL, GATEWAY, SOCKET, WEBUI, LOAD, MAIN)
 # Compose project of each; the rehearsal's is its own, so that it can be taken down beside the one that serves.
 PROJECTS = ("phi4-edge", "phi4-edge-webui", "phi4-edge-rehearsal")
 REHEARSAL = "phi4-edge-rehearsal.service"
@@ -43,6 +46,16 @@ def shown(unit: str, properties: str = PROPERTIES) -> dict[str, str]:
     """What systemd says about the unit, by property name."""
     _status, output = command("systemctl", "show", unit, "-p", properties)
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+
+def active(unit: str) -> bool:
+    """Whether the unit runs, or listens."""
+    return shown(unit).get("ActiveState") == "active"
+
+
+def stays(unit: str, wanted: Mapping[str, bytes], changes: list[str]) -> bool:
+    """Whether what listens for clients stays all the time: the release's unit is the one that is active now."""
+    return unit in wanted and os.path.join(FOLDER, unit) not in changes and active(unit)
 
 
 def must(*argv: str) -> None:

@@ -84,7 +84,7 @@ EDITED = {
 }  # fmt: skip
 PROGRAM = """
 import json
-from tests.unit.core.engines import test_release_files as units
+from tests.unit.core.release import test_release_files as units
 from phi4_edge import data
 from phi4_edge.core.engines import serving
 from phi4_edge.core.facts import parse

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.engines import heal_unit, units
+from phi4_edge.core.engines import units
+from phi4_edge.core.release import heal_unit
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "units"
 PLAN: dict[str, Any] = {

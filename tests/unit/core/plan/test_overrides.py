@@ -39,6 +39,9 @@ TEXTS = {
         "phi4_prefix_cache": "no",
         "phi4_repacked": "yes",
     },
+    **{"phi4_open": "no", "phi4_gateway": "true", "phi4_gateway_port": "443", "phi4_gateway_tls": "no"},
+    **{"phi4_gateway_keys": "keys.txt", "phi4_gateway_certificate": "/pki/gw1.pem"},
+    **{"phi4_gateway_certificate_key": "None", "phi4_gateway_names": "Door.example", "phi4_gateway_queue": "32"},
     "phi4_worker": "ops@jump.example:2222",
     "webui_enabled": "true",
     "webui_port": "3001",
@@ -68,6 +71,8 @@ def test_every_variable_is_a_field_and_takes_text_as_ini_gives_it() -> None:
         500, True, False, True, True, docker_root="/mnt/nvme/docker", selfheal=True, prefer="speed",
         cors_origins=("https://chat.example:3000", "http://[2001:db8::7]"),
         connections=64, deadline_seconds=90, metrics=False, prefix_cache=False, repacked=True,
+        gateway=True, gateway_port=443, gateway_tls=False, gateway_keys="keys.txt", gateway_certificate="/pki/gw1.pem",
+        gateway_names=("door.example",), gateway_queue=32,
     )  # fmt: skip
     assert found.asks == (
         "phi4_profile=edge_optimized",

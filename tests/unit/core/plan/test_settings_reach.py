@@ -8,7 +8,7 @@ import pytest
 
 from tests.standins import knobs_reach
 from tests.unit.core.engines.test_ollama_store import asked
-from tests.unit.core.engines.test_release_files import NATIVE, ONNX, files, planned
+from tests.unit.core.release.test_release_files import NATIVE, ONNX, files, planned
 
 
 def unreached(plan: dict[str, Any], text: dict[str, str], made: list[dict[str, Any]]) -> list[str]:

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from phi4_edge import content, data
-from phi4_edge.core.engines import release_files
 from phi4_edge.core.facts import parse
 from phi4_edge.core.facts.units import OUR_DESCRIPTION
 from phi4_edge.core.plan.decide import Inputs, Plan, decide
 from phi4_edge.core.plan.overrides import Overrides
+from phi4_edge.core.release import release_files
 from tests.unit.core.fixture_hosts import HOSTS, read
 
 ROOT = Path(__file__).parents[4]

@@ -11,8 +11,8 @@ import pytest
 
 from phi4_edge.core.gateway.key_map import MOST, Key, key_map
 from phi4_edge.core.gateway.keys_file import encode
+from phi4_edge.credentials.keys import KeysFile, beside
 from phi4_edge.errors import InventoryError, PreflightError
-from phi4_edge.operations.gateway_keys import KeysFile, beside
 
 
 @pytest.fixture
@@ -113,5 +113,3 @@ def test_keys_lie_beside_the_inventory(tmp_path: Path) -> None:
     assert beside(str(folder)) == tmp_path / "gateway-keys.txt"
     with pytest.raises(InventoryError, match="found a list of hosts"):
         beside("gw1,gw2,")
-    with pytest.raises(InventoryError, match="found no inventory"):
-        beside(str(folder / "gone.ini"))

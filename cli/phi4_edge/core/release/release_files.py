@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi4_edge.core import layout
-from phi4_edge.core.engines import compose, container_unit, heal_unit, units
+from phi4_edge.core.engines import compose, container_unit, units
 from phi4_edge.core.engines.table import ENGINES
+from phi4_edge.core.release import gateway_unit, heal_unit
 from phi4_edge.core.text import canonical
 
 Plan = Mapping[str, Any]
@@ -38,6 +39,7 @@ def unit_files(plan: Plan, release: str) -> dict[str, str]:
         found[layout.LOAD_UNIT] = units.loader(plan, release)
     if plan["service_manager"] == "systemd":
         found[units.ENVIRONMENT_FILE] = units.environment(plan, release)
+    found |= gateway_unit.files(plan)
     if heal_unit.wanted(plan):
         found |= {layout.HEAL_UNIT: heal_unit.service(plan, release), layout.HEAL_TIMER: heal_unit.timer()}
     return found

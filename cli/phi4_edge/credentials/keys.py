@@ -13,7 +13,6 @@ from phi4_edge.core.gateway import keys_file
 from phi4_edge.core.gateway.key_map import MARK, Key, digest, require_distinct
 from phi4_edge.core.text import closest
 from phi4_edge.errors import InventoryError, PreflightError
-from phi4_edge.inventory import sources
 
 # Ansible leaves files of this kind alone where an inventory is a folder.
 NAME = "gateway-keys.txt"
@@ -24,9 +23,8 @@ _KEY_BYTES = 32
 def beside(inventory: str) -> Path:
     """Return where the keys of an inventory are: beside it, whether it is a file or a folder.
 
-    Raises InventoryError for a list of hosts, which is nowhere, and for one that is not there.
+    Raises InventoryError for a list of hosts, which is nowhere.
     """
-    sources.check(inventory)
     if "," in inventory:
         raise InventoryError(f"found a list of hosts ({inventory[:80]}), needed an inventory file or --keys FILE")
     return Path(inventory).expanduser().absolute().parent / NAME

@@ -1,0 +1,48 @@
+"""What lets clients in at a gateway: whether a host has the keys and the certificate that its controller would bring.
+
+They are no part of a release: they change by a reload, and no engine is started anew for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phi4_edge.core.credentials import Found
+from phi4_edge.core.gateway import certificate
+from phi4_edge.core.text import clean
+
+KEYS_FILE, CERTIFICATE_FILE, NOTE_FILE = "keys.map", "certificate.pem", "credentials.json"
+KEYS, CERTIFICATE = "gateway keys", "gateway certificate"
+WHAT = (KEYS, CERTIFICATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a controller would have on a host, at the time `now` (seconds since 1970).
+
+    `keys`: SHA-256 of the map. `certificate`: None without TLS. `lacks`: what the controller has not got that it would
+    need, and what to do about it; "" where it has all.
+    """
+
+    now: int = 0
+    keys: str = ""
+    certificate: certificate.Wanted | None = None
+    lacks: str = ""
+
+
+def due(found: Found, wanted: Wanted) -> tuple[tuple[str, str, str], ...]:
+    """Return what is to be brought: (what, what the host has, what it gets); () where all is as wanted."""
+    if wanted.lacks:
+        return ()
+    listed = []
+    if found.keys != wanted.keys:
+        listed.append((KEYS, "none" if not found.keys else "others", "as the keys file says"))
+    if wanted.certificate is None:
+        return (*listed, *(((CERTIFICATE, "one", "none"),) if found.pem else ()))
+    note = found.note
+    changed = "it was changed on the host" if note.get("pem") != found.pem else ""
+    why = changed or certificate.due(note, wanted.certificate, wanted.now)
+    if not found.pem or why:
+        before = clean(why, 200) if found.pem else "none"
+        listed.append((CERTIFICATE, before, "a new one" if wanted.certificate.issuer else "the given one"))
+    return tuple(listed)

@@ -1,0 +1,243 @@
+"""A gateway that others use: keys, TLS, changes of both while answers stream, and no trace once it is not wanted."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phi4_edge import lab as lab_room
+from tests.e2e import warm_engine
+from tests.e2e.gateway import ROOT, Cli, Done, Gateway
+
+pytestmark = [pytest.mark.e2e]
+
+PORT = 8443
+MODEL = "phi-4-mini-instruct"
+# The environment of the engine's own tests has the client that people use.
+PYTHON = ROOT / "build" / "engine" / "bin" / "python"
+CLIENT = """
+import json, sys
+import httpx, openai
+address, ca, key = sys.argv[1:]
+client = openai.OpenAI(base_url=address, api_key=key, max_retries=0, http_client=httpx.Client(verify=ca))
+try:
+    stream = client.chat.completions.create(
+        model="phi-4-mini-instruct", messages=[{"role": "user", "content": "Say hello."}], max_tokens=24, stream=True)
+    print(json.dumps({"text": "".join(piece.choices[0].delta.content or "" for piece in stream if piece.choices)}))
+except openai.APIStatusError as error:
+    print(json.dumps({"status": error.status_code, "kind": type(error).__name__, "code": error.code}))
+"""
+
+
+@dataclass
+class Door:
+    """One host with a gateway, as its operator and as its clients see it."""
+
+    cli: Cli
+    lab: lab_room.Lab
+    folder: Path
+    keys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def host(self) -> Gateway:
+        return Gateway(self.lab, self.lab.hosts[0].name)
+
+    @property
+    def inventories(self) -> list[Path]:
+        return [self.lab.inventory, self.folder / "vars.ini"]
+
+    @property
+    def address(self) -> str:
+        return str(self.lab.hosts[0].address)
+
+    @property
+    def ca(self) -> Path:
+        return self.cli.home / "config" / "ca.pem"
+
+    def write(self, **wanted: object) -> None:
+        lines = ["[gateways:vars]", *(f"{name}={value}" for name, value in wanted.items())]
+        (self.folder / "vars.ini").write_text("\n".join(lines) + "\n")
+
+    def run(self, command: str, *words: str) -> Done:
+        return self.cli.run(command, *self.inventories, *words)
+
+    def provision(self) -> Done:
+        return self.run("provision", "--yes", "--output", "json")
+
+    def add(self, name: str, *words: str) -> str:
+        done = self.cli.run("key", "add", self.inventories[0], name, *words, *self.where).expect(0)
+        self.keys[name] = done.out.strip()
+        return self.keys[name]
+
+    @property
+    def where(self) -> list[str]:
+        return ["--keys", str(self.folder / "keys.txt")]
+
+    def ask(self, key: str, base: str = "") -> dict[str, Any]:
+        """What openai's own client gets for a chat, streamed."""
+        place = base or f"https://{self.address}:{PORT}/v1"
+        done = subprocess.run(
+            [PYTHON, "-c", CLIENT, place, self.ca, key], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def get(self, path: str, key: str = "", method: str = "GET") -> int:
+        context = ssl.create_default_context(cafile=self.ca)
+        connection = http.client.HTTPSConnection(self.address, PORT, timeout=20, context=context)
+        try:
+            connection.request(method, path, headers={"Authorization": f"Bearer {key}"} if key else {})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    def processes(self) -> str:
+        return self.host.sh("systemctl show phi4-edge phi4-edge-gateway -p MainPID,InvocationID")
+
+
+GATEWAY = {"phi4_gateway": "true", "phi4_bind": "0.0.0.0", "phi4_gateway_names": "door.example"}
+
+
+@pytest.fixture(scope="module")
+def lab(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab_room.Lab]:
+    found = lab_room.up(f"door-{tmp_path_factory.getbasetemp().name}", [lab_room.load_profiles().get("gateway-6gb")])
+    yield found
+    lab_room.down(found.name)
+
+
+@pytest.fixture(scope="module")
+def clean(lab: lab_room.Lab) -> dict[str, str]:
+    """The host before anything of ours was there; HAProxy's package may come, and stays."""
+    Gateway(lab, lab.hosts[0].name).sh(
+        "apt-get -q update && apt-get -q install -y haproxy && systemctl disable --now haproxy"
+    )
+    return Gateway(lab, lab.hosts[0].name).tree()
+
+
+@pytest.fixture(scope="module")
+def door(ready: Cli, lab: lab_room.Lab, clean: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Door:
+    """The host has a gateway, and two clients have keys."""
+    folder = tmp_path_factory.mktemp("door")
+    home = tmp_path_factory.mktemp("operator")
+    found = Door(Cli(ready.store, home), lab, folder)
+    warm_engine.bring(ready, lab)
+    found.write(**GATEWAY, phi4_gateway_keys=folder / "keys.txt")
+    assert "found no keys of gateways" in found.provision().expect(3).out
+    found.add("north")
+    assert "found no CA" in found.provision().expect(3).out
+    found.cli.run("trust", "ca").expect(0)
+    found.provision().expect(0)
+    warm_engine.keep(ready, lab, lab.hosts[0].name)
+    return found
+
+
+def test_clients_with_a_key_get_an_answer_and_others_do_not(door: Door) -> None:
+    assert door.ask(door.keys["north"])["text"].strip()
+    for wrong in ("none", "p4e_" + "A" * 43, door.keys["north"][:-1] + "-"):
+        assert door.ask(wrong) == {"status": 401, "kind": "AuthenticationError", "code": "invalid_api_key"}
+    assert door.get("/health") == 200
+    for path in ("/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/responses"):
+        assert door.get(path) == 401, path
+    for path in ("/", "/metrics", "/docs", "/openapi.json", "/api/tags", "/stats", "/v1/../metrics", "/health/.."):
+        assert door.get(path) in (401, 404), path
+        assert door.get(path, door.keys["north"]) in (401, 404), path
+    assert door.host.sh("ss -Hltn 'sport = :8080'").split()[3].startswith("127.0.0.1:"), "the engine is on loopback"
+
+
+def test_a_second_run_changes_nothing(door: Door) -> None:
+    assert door.provision().expect(0).outcomes() == {door.host.name: "unchanged"}
+
+
+def test_no_old_protocol_and_no_weak_cipher_is_spoken(door: Door) -> None:
+    place = ["-connect", f"{door.address}:{PORT}", "-CAfile", str(door.ca), "-verify_return_error"]
+
+    def talks(*words: str) -> bool:
+        argv = ["openssl", "s_client", *place, *words]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
+        return done.returncode == 0 and "Verify return code: 0" in done.stdout
+
+    assert talks("-tls1_2") and talks("-tls1_3")
+    assert talks("-verify_hostname", "door.example") and not talks("-verify_hostname", "other.example")
+    for old in ("-tls1", "-tls1_1"):
+        assert not talks(old, "-cipher", "ALL:@SECLEVEL=0"), old
+    for weak in ("AES128-SHA", "AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-SHA", "NULL:aNULL"):
+        assert not talks("-tls1_2", "-cipher", f"{weak}:@SECLEVEL=0"), weak
+
+
+def test_keys_change_while_an_answer_streams_and_nothing_breaks(door: Door) -> None:
+    before, said, pieces = door.processes(), threading.Event(), []
+
+    def listen() -> None:
+        context = ssl.create_default_context(cafile=door.ca)
+        connection = http.client.HTTPSConnection(door.address, PORT, timeout=60, context=context)
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}], "stream": True, "max_tokens": 1500,
+                "ignore_eos": True}  # fmt: skip
+        head = {"Authorization": f"Bearer {door.keys['north']}", "Content-Type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), head)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        for line in answer:
+            pieces.append(line)
+            said.set()
+        connection.close()
+
+    client = threading.Thread(target=listen)
+    client.start()
+    assert said.wait(30)
+    south = door.add("south", "--per-minute", "3")
+    door.cli.run("key", "revoke", door.inventories[0], "north", *door.where).expect(0)
+    assert door.provision().expect(0).outcomes() == {door.host.name: "done"}
+    client.join(120)
+    assert any(b"[DONE]" in piece for piece in pieces), "the stream that had begun came to its end"
+    assert door.processes() == before, "neither the engine nor the gateway was started anew"
+    assert door.get("/v1/models", door.keys["north"]) == 401
+    assert [door.get("/v1/models", south) for _ in range(4)] == [200, 200, 200, 429]
+
+
+def test_what_was_changed_on_the_host_is_put_right(door: Door) -> None:
+    key = door.add("east")
+    door.host.sh("echo 0000 east:0:0 > /var/lib/phi4-edge/gateway/keys.map; systemctl stop phi4-edge-gateway")
+    assert "phi4-edge-gateway.service is stopped" in door.run("status").expect(2).out
+    assert door.provision().expect(0).outcomes() == {door.host.name: "done"}
+    assert door.get("/v1/models", key) == 200
+    shown = json.loads(door.run("status", "--output", "json").expect(0).out)["hosts"][0]
+    assert shown["gateway"] == "active, enabled" and shown["certificate_expires"] > "2026"
+
+
+def test_a_new_ca_gives_a_new_certificate_and_no_secret_is_left_behind(door: Door, tmp_path: Path) -> None:
+    old = tmp_path / "old.pem"
+    old.write_text(door.cli.run("trust", "ca", "--pem").expect(0).out)
+    door.cli.run("trust", "ca", "--rotate").expect(0)
+    door.provision().expect(0)
+    assert door.get("/health") == 200
+    with pytest.raises(ssl.SSLCertVerificationError):
+        ssl.create_default_context(cafile=old).wrap_socket(
+            __import__("socket").create_connection((door.address, PORT), timeout=10), server_hostname=door.address
+        )
+    secret = door.host.sh("sed -n '/PRIVATE KEY/{n;p;q}' /var/lib/phi4-edge/gateway/certificate.pem").strip()
+    found = subprocess.run(
+        ["grep", "-rlF", "--", secret, door.cli.home, door.folder], capture_output=True, text=True, check=False
+    )
+    assert len(secret) == 64 and found.stdout == ""
+    for hidden in (*door.keys.values(), secret):
+        assert hidden not in door.host.sh("journalctl --no-pager -o cat | cat")
+
+
+def test_without_it_nothing_of_it_is_left(door: Door, clean: dict[str, str]) -> None:
+    door.write()
+    door.provision().expect(0)
+    left = door.host.sh("ls /var/lib/phi4-edge/gateway /etc/systemd/system/phi4-edge-gateway.service 2>&1", None)
+    assert "phi4-edge-gateway.service': No such file" in left
+    assert door.host.sh("ss -Hltn 'sport = :8443'") == ""
+    door.run("remove", "--yes").expect(0)
+    assert door.host.tree() == clean
