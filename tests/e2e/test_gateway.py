@@ -154,6 +154,16 @@ def test_clients_with_a_key_get_an_answer_and_others_do_not(door: Door) -> None:
     assert door.host.sh("ss -Hltn 'sport = :8080'").split()[3].startswith("127.0.0.1:"), "the engine is on loopback"
 
 
+def test_the_command_asks_through_it_as_clients_do(door: Door) -> None:
+    file = door.folder / "north.key"
+    file.write_text(door.keys["north"] + "\n")
+    through = ["--via", "gateway", "--key-file", str(file)]
+    assert door.run("ask", "Say hello.", "--max-tokens", "12", *through).expect(0).out.strip()
+    assert "answered" in door.run("verify", "--only", "math", "--max-tokens", "8", *through).expect(0).err
+    file.write_text("p4e_wrong\n")
+    assert "the key was refused (HTTP 401)" in door.run("ask", "Say hello.", *through).expect(4).err
+
+
 def test_a_second_run_changes_nothing(door: Door) -> None:
     assert door.provision().expect(0).outcomes() == {door.host.name: "unchanged"}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phi4_edge.commands import _options
+from phi4_edge.commands import _options, _via
 from phi4_edge.core.text import printable
 from phi4_edge.errors import HostFailedError, Phi4EdgeError, PreflightError, UnreachableError
 from phi4_edge.operations.options import Reach
@@ -17,6 +17,7 @@ from phi4_edge.operations.options import Reach
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from phi4_edge.inference.exchange import Connect
     from phi4_edge.inventory import Host
     from phi4_edge.operations.fleet import Fleet
     from phi4_edge.ssh.kept import Sessions
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Time limit for one answer, in seconds.",
 )
+@_via.via_options
 @_options.reach_options
 def command(
     inventory: tuple[str, ...],
@@ -43,6 +45,7 @@ def command(
     model: str | None,
     temperature: float | None,
     timeout: float,
+    via: _via.Via,
     reach: Reach,
 ) -> None:
     """Ask the model on each host a QUESTION, one host after the other; answers appear as they are generated.
@@ -55,6 +58,7 @@ def command(
       phi4-edge ask inventory/gateways.ini "Why is the sky blue?" --limit gw1
       phi4-edge ask inventory/gateways.ini "Say hello" --max-tokens 20 --temperature 0
       phi4-edge ask inventory/gateways.ini "Why is 91 no prime?" --model phi4-mini-reasoning
+      phi4-edge ask inventory/gateways.ini "Say hello" --via gateway --key-file north.key
 
     \b
     Exit codes: 0 all answered, 1 usage, 3 a host is not provisioned,
@@ -64,10 +68,10 @@ def command(
     from phi4_edge.operations.fleet import Fleet
 
     fleet = Fleet.open(inventory, reach)
-    codes = set()
+    connect, codes = via.connector(fleet), set()
     for host in fleet.hosts:
         try:
-            _answer(fleet, host, Wish(question, model, max_tokens, temperature, timeout))
+            _answer(fleet, host, Wish(question, model, max_tokens, temperature, timeout), connect)
         except Phi4EdgeError as error:
             click.echo(f"error: {printable(host.name, lines=False)}: {printable(error)}", err=True)
             codes.add(error.exit_code)
@@ -85,41 +89,38 @@ class Wish:
     seconds: float
 
 
-def _answer(fleet: Fleet, host: Host, wish: Wish) -> None:
+def _answer(fleet: Fleet, host: Host, wish: Wish, connect: Connect | None) -> None:
     """The host's answer is on stdout afterwards. Raises a Phi4EdgeError that says why not."""
     from phi4_edge.core.plan.overrides import Overrides
+    from phi4_edge.inference import exchange
     from phi4_edge.ssh.kept import Sessions
 
     prefix = f"{printable(host.name, lines=False)}: " if len(fleet.hosts) > 1 else ""
     wanted = Overrides.from_vars(host.name, host.vars)
+    at = (wanted.engine_bind, wanted.port)
+    if connect is not None:
+        _ask_at(connect, host, at, prefix, wish, wanted.model)
+        return
     try:
-        _ask_at(fleet, host, (wanted.bind, wanted.port), prefix, wish, wanted.model)
+        _ask_at(exchange.connector(fleet.access), host, at, prefix, wish, wanted.model)
     except (UnreachableError, ConnectionRefusedError) as error:
         with Sessions() as sessions:
-            bind, port = _serving_at(fleet, host, sessions)
-            if (bind, port) == (wanted.bind, wanted.port):
+            found = _serving_at(fleet, host, sessions)
+            if found == at:
                 raise HostFailedError(str(error)) from error
-            _ask_at(fleet, host, (bind, port), prefix, wish, wanted.model, sessions)
+            _ask_at(exchange.connector(fleet.access, sessions), host, found, prefix, wish, wanted.model)
 
 
-def _ask_at(
-    fleet: Fleet,
-    host: Host,
-    at: tuple[str, int],
-    prefix: str,
-    wish: Wish,
-    model: str,
-    sessions: Sessions | None = None,
-) -> None:
+def _ask_at(connect: Connect, host: Host, at: tuple[str, int], prefix: str, wish: Wish, model: str) -> None:
     """Raises UnreachableError or ConnectionRefusedError when nothing was asked, HostFailedError for all else."""
     from phi4_edge import data
-    from phi4_edge.inference import client, exchange
+    from phi4_edge.inference import client
 
     def warn(text: str) -> None:
         click.echo(f"warning: {printable(host.name, lines=False)}: {printable(text)}", err=True)
 
     try:
-        with contextlib.closing(exchange.connector(fleet.access, sessions)(host, *at, warn)) as connection:
+        with contextlib.closing(connect(host, *at, warn)) as connection:
             known = data.load_catalog().models.get(model)
             served = wish.model or (known.served_name if known else model)
             name = client.model(connection, served, strictly=wish.model is not None)

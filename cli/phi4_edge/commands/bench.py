@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phi4_edge.commands import _options
+from phi4_edge.commands import _options, _via
 from phi4_edge.errors import CatalogError, Phi4EdgeError
 from phi4_edge.operations.options import Reach
 from phi4_edge.report import bench as report_bench
@@ -90,6 +90,7 @@ class EnginesType(click.ParamType[Any]):
 )
 @_options.yes_option
 @_options.output_option
+@_via.via_options
 @_options.reach_options
 def command(
     inventory: tuple[str, ...],
@@ -99,6 +100,7 @@ def command(
     plot: Path | None,
     yes: bool,
     output: str,
+    via: _via.Via,
     reach: Reach,
     **load: Any,
 ) -> None:
@@ -126,21 +128,21 @@ def command(
     from phi4_edge.operations.benched import Wish
 
     wish = Wish(Load(**load), streams, full=not no_full_context)
-    document = _tried(inventory, reach, wish, engines, yes) if engines else _measured(inventory, reach, wish)
-    if plot is not None:
-        _write(plot, report_bench.plot(document))
-    _show(document, output)
+    via.require_host(engines, "--engines")
+    document = _tried(inventory, reach, wish, engines, yes) if engines else _measured(inventory, reach, wish, via)
+    _show(document, output, plot)
     raise click.exceptions.Exit(int(document["exit_code"]))
 
 
-def _measured(inventory: tuple[str, ...], reach: Reach, wish: Wish) -> Mapping[str, Any]:
+def _measured(inventory: tuple[str, ...], reach: Reach, wish: Wish, via: _via.Via) -> Mapping[str, Any]:
     """The document, which stays on this machine where a host was measured."""
     from phi4_edge.operations import bench, benched
     from phi4_edge.operations.fleet import Fleet
 
     fleet = Fleet.open(inventory, reach)
+    through = via.connector(fleet)
     with fleet.view() as view:
-        found, problems = bench.bench(fleet, wish, min(reach.forks, AT_A_TIME), view)
+        found, problems = bench.bench(fleet, wish, min(reach.forks, AT_A_TIME), view, through)
     return _kept(benched.document(found, problems, wish), bool(found))
 
 
@@ -192,7 +194,9 @@ def _kept(document: Mapping[str, Any], worth: bool) -> Mapping[str, Any]:
     return document
 
 
-def _show(document: Mapping[str, Any], output: str) -> None:
+def _show(document: Mapping[str, Any], output: str, plot: Path | None) -> None:
+    if plot is not None:
+        _write(plot, report_bench.plot(document))
     if output == "table":
         lines = report_tryout.overview if document.get("tried") else report_bench.overview
         _options.show(lines(document, _options.width()))

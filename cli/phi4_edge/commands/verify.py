@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from phi4_edge.commands import _options
+from phi4_edge.commands import _options, _via
 from phi4_edge.operations.options import Reach
 from phi4_edge.report import output as report_output
 from phi4_edge.report import summary
 from phi4_edge.report import verify as report_verify
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from phi4_edge.inference.prompts import Prompt
     from phi4_edge.inference.verdict import Verdict
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Format of stdout.",
 )
+@_via.via_options
 @_options.reach_options
 def command(
     inventory: tuple[str, ...],
@@ -60,6 +61,7 @@ def command(
     require_tools: bool,
     answers: bool,
     output: str,
+    via: _via.Via,
     reach: Reach,
 ) -> None:
     """Ask the engine of each host the same questions (math, code, a tool call, logic); show speed and form.
@@ -72,6 +74,7 @@ def command(
       phi4-edge verify inventory/gateways.ini
       phi4-edge verify inventory/gateways.ini --only math,tools --output json
       phi4-edge verify inventory/gateways.ini --prompts mine.yml --require-tools
+      phi4-edge verify inventory/gateways.ini --only math --via gateway
 
     \b
     Exit codes: 0 all answered, 1 usage, 3 a host is not provisioned,
@@ -81,16 +84,21 @@ def command(
     from phi4_edge.operations.fleet import Fleet
 
     prompts = _prompts(file, only, max_tokens)
-    found, problems = _ask(Fleet.open(inventory, reach), prompts, timeout, reach.forks)
+    found, problems = _ask(Fleet.open(inventory, reach), prompts, timeout, reach.forks, via)
     document = inference_verdict.document(found, problems, prompts, require_tools)
+    _show(document, output, answers)
+    for result in problems:
+        click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
+    raise click.exceptions.Exit(int(document["exit_code"]))
+
+
+def _show(document: Mapping[str, Any], output: str, answers: bool) -> None:
+    """The document is on stdout."""
     if output in ("json", "yaml"):
         click.echo(report_output.dump(document, output))
     else:
         shown = report_verify.markdown(document, answers) if output == "markdown" else None
         _options.show(shown or report_verify.overview(document, _options.width(), answers))
-    for result in problems:
-        click.echo("\n".join(summary.trouble(result.to_dict(), _options.width())), err=True)
-    raise click.exceptions.Exit(int(document["exit_code"]))
 
 
 def _prompts(file: Path | None, only: str | None, max_tokens: int | None) -> tuple[Prompt, ...]:
@@ -104,7 +112,7 @@ def _prompts(file: Path | None, only: str | None, max_tokens: int | None) -> tup
 
 
 def _ask(
-    fleet: Fleet, prompts: Sequence[Prompt], seconds: float, at_a_time: int
+    fleet: Fleet, prompts: Sequence[Prompt], seconds: float, at_a_time: int, via: _via.Via
 ) -> tuple[list[Verdict], list[HostResult]]:
     """The verdicts on hosts that serve, and the hosts that do not, or could not be looked at."""
     from phi4_edge.inference import exchange
@@ -112,6 +120,7 @@ def _ask(
     from phi4_edge.report.text import count
     from phi4_edge.ssh.kept import Sessions
 
+    through = via.connector(fleet)
     with Sessions() as sessions, fleet.view() as view:
         found, problems = serving.serving(fleet, fleet.survey(view, keep=sessions))
         questions = verify.Questions(prompts, seconds)
@@ -121,5 +130,5 @@ def _ask(
             answered = sum(answer.answered for answer in verdict.answers)
             view.note(f"{verdict.host}: {answered} of {len(verdict.answers)} answered")
 
-        connect = exchange.connector(fleet.access, sessions)
+        connect = through or exchange.connector(fleet.access, sessions)
         return verify.ask_all(found, questions, at_a_time, tell, view.note, connect), problems

@@ -60,6 +60,8 @@ def model(connection: Connection, wanted: str, strictly: bool) -> str:
         status, found = _get(connection, serving.MODELS)
     except OverBudget as error:
         raise HostFailedError(f"no list of models: {error}") from error
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        raise HostFailedError("the key was refused (HTTP 401): show which there are with phi4-edge key list")
     names = serving.listed(found)
     if status != http.HTTPStatus.OK or not names:
         raise HostFailedError(f"found HTTP {status} without a list of models on the port; needed an engine")

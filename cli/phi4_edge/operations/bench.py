@@ -45,8 +45,13 @@ REST_SECONDS, IDLE_SECONDS = 2.0, 4.0
 WATCH_SECONDS = 3.0
 
 
-def bench(fleet: Fleet, wish: Wish, at_a_time: int, view: View) -> tuple[list[Benched], list[HostResult]]:
-    """What was measured on the hosts that serve, and what is said of all others. Ctrl-C ends all of it."""
+def bench(
+    fleet: Fleet, wish: Wish, at_a_time: int, view: View, through: exchange.Connect | None = None
+) -> tuple[list[Benched], list[HostResult]]:
+    """What was measured on the hosts that serve, and what is said of all others. Ctrl-C ends all of it.
+
+    `through`: opens connections to the engines in another way than over SSH.
+    """
     with Sessions() as sessions:
         seen = fleet.survey(view, keep=sessions)
         found, problems = serving(fleet, seen)
@@ -55,7 +60,7 @@ def bench(fleet: Fleet, wish: Wish, at_a_time: int, view: View) -> tuple[list[Be
         pairs = [pair for name, pair in found.items() if name not in locked]
         view.phase(f"Measuring {count(len(pairs), 'host')}")
         under_way = Open()
-        desk, connect = Desk(fleet, sessions, "bench"), exchange.connector(fleet.access, sessions)
+        desk, connect = Desk(fleet, sessions, "bench"), through or exchange.connector(fleet.access, sessions)
         forecasts = {host.name: forecast(fleet, seen.documents[host.name], host, facts) for host, facts in pairs}
 
         def one(pair: tuple[Host, HostFacts]) -> Benched:
