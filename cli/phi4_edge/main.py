@@ -43,6 +43,7 @@ COMMANDS = {
     "bundle": "Pack everything that a fleet needs into one file, for use without internet access.",
     "key": "Manage the keys with which clients use the gateways of an inventory.",
     "trust": "Manage the keys that bundles must be signed with.",
+    "export": "Write what other programs need to know of the fleet, such as Prometheus and Grafana.",
     "lab": "Boot disposable gateways on this machine to try things on.",
 }
 

@@ -121,7 +121,8 @@ def test_the_sample_inventory_can_be_used() -> None:
 
 @by_name
 def test_variables_that_are_named_exist(path: Path) -> None:
-    named = set(re.findall(r"\bphi4_[a-z_]+\b", path.read_text()))
+    # What begins with phi4_edge_ is a metric: a real Prometheus is asked for those.
+    named = set(re.findall(r"\bphi4_(?!edge_)[a-z_]+\b", path.read_text()))
     known = {*VARIABLES, *PASSED, *EXTRA, *planned.VARIABLES, planned.PREFIX, "phi4_edge", "phi4_docker_"}
     assert named <= known, sorted(named - known)
 

@@ -90,6 +90,8 @@ class Login:
 class Host:
     """One host of an inventory. `vars`: its `phi4_*` variables as plain data. `port` 0 and `user` "" are unsaid.
 
+    `groups`: those that it is in, without the two that all hosts are in.
+
     `only_ansible`: the setting of this host that only a task of Ansible's obeys, "" where there is none.
     """
 
@@ -105,6 +107,7 @@ class Host:
     become_method: str = ""
     become_password: str = field(default="", repr=False)
     only_ansible: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def over_ssh(self) -> bool:

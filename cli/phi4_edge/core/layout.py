@@ -19,9 +19,9 @@ SOCKET_UNIT = "phi4-edge.socket"
 LOAD_UNIT = "phi4-edge-load.service"
 # Look after the release where the inventory wants it; the timer starts the other one.
 HEAL_UNIT, HEAL_TIMER = "phi4-edge-heal.service", "phi4-edge-heal.timer"
-# In front of the engine, for clients with a key.
-GATEWAY_UNIT = "phi4-edge-gateway.service"
-UNITS = (SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, GATEWAY_UNIT, HEAL_UNIT, HEAL_TIMER)
+# In front of the engine, for clients with a key; the other one says at its /metrics how the host is.
+GATEWAY_UNIT, METRICS_UNIT = "phi4-edge-gateway.service", "phi4-edge-metrics.service"
+UNITS = (SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, GATEWAY_UNIT, METRICS_UNIT, HEAL_UNIT, HEAL_TIMER)
 PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT = "phi4-edge", "phi4-edge-rehearsal", "phi4-edge-webui"
 
 LOOPBACK = "127.0.0.1"

@@ -16,6 +16,7 @@ from phi4_edge.inventory.remarks import first_lines
 
 _PREFIX = "phi4_"
 _OMITTED = object()
+_EVERYBODYS = ("all", "ungrouped")
 _PLAYED = ("ansible_play_hosts_all", "ansible_play_hosts", "ansible_play_batch", "play_hosts")
 
 
@@ -111,6 +112,7 @@ def _host(name: str, templates: _Templates, reader: Reader, becoming: BecomeRead
         become_method=become.method,
         become_password=become.password,
         only_ansible=become.beyond,
+        groups=tuple(str(group) for group in value("group_names") or () if group not in _EVERYBODYS),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from phi4_edge.core.gateway import refusals
-from phi4_edge.core.gateway.key_map import KEY_CHARACTERS, MARK
+from phi4_edge.core.gateway.key_map import KEY_CHARACTERS, MARK, METRICS
 from phi4_edge.core.gateway.model import Gateway, Server
 
 _NOTE = "# Managed by phi4-edge. Changes made here are undone by `phi4-edge provision`."
@@ -26,7 +26,8 @@ _CIPHERS = ":".join(
 def configuration(it: Gateway) -> str:
     """Return the whole file."""
     shared = (_clients(), _everybody()) if it.keys else (_clients(),)
-    parts = (_global(it), _defaults(it), _front(it), *shared, _engine(it), _models(it), _metrics(it))
+    exporter = (_exporter(it),) if _scraped(it) else ()
+    parts = (_global(it), _defaults(it), _front(it), *shared, _engine(it), _models(it), *exporter, _metrics(it))
     return f"{_NOTE}\n\n" + "\n".join(_section(lines) for lines in parts)
 
 
@@ -97,12 +98,16 @@ def _front(it: Gateway) -> Iterator[str]:
     yield "# What an engine might read as another path is none."
     yield "acl api path_reg ^/v1(/[A-Za-z0-9._:-]+)+/?$"
     yield "acl api_steps_back path_sub /."
-    yield _refuse(refusals.NO_ROUTE, "!api or api_steps_back")
+    if _scraped(it):
+        yield "acl scrape path /metrics"
+    yield _refuse(refusals.NO_ROUTE, f"!api{' !scrape' * _scraped(it)} or api_steps_back")
     yield _refuse(refusals.NO_METHOD, "!METH_GET !METH_POST")
     if it.keys:
         yield from _keys(it)
-    yield _refuse(refusals.NOT_SERVING, "!serving")
+    yield _refuse(refusals.NOT_SERVING, f"!serving{' !scrape' * _scraped(it)}")
     yield from _forwarded(it)
+    if _scraped(it):
+        yield "use_backend exporter if scrape"
     yield "use_backend models if METH_GET"
     yield "default_backend engine"
 
@@ -125,11 +130,16 @@ def _keys(it: Gateway) -> Iterator[str]:
     yield "acl expires var(txn.expires) -m int gt 0"
     yield "acl over date,sub(txn.expires) ge 0"
     yield _refuse(refusals.WRONG_KEY, "!known or expires over")
+    if _scraped(it):
+        yield "# Who scrapes has a key for that alone, and no part of what the engine does."
+        yield f"acl scraper var(txn.key) -m reg ^{METRICS}([._-].*)?$"
+        yield _refuse(refusals.OTHER_KEY, "scrape !scraper or scraper !scrape")
     yield "# gpc0: what it asked, gpc1: what of it went to the engine. Refused ones do not count, or who asks on would"
     yield "# wait for ever."
     yield "stick-table type string len 64 size 2k expire 2m store gpc0,gpc0_rate(60s),gpc1,gpc1_rate(60s),conn_cur"
-    yield "http-request track-sc0 var(txn.key)"
-    yield "http-request track-sc2 int(1) table everybody"
+    counted = " if !scrape" if _scraped(it) else ""
+    yield f"http-request track-sc0 var(txn.key){counted}"
+    yield f"http-request track-sc2 int(1) table everybody{counted}"
     yield "acl limited var(txn.per_minute) -m int gt 0"
     yield "acl spent sc_gpc0_rate(0),sub(txn.per_minute) ge 0"
     yield _refuse(refusals.TOO_MANY, "limited spent")
@@ -196,6 +206,18 @@ def _models(it: Gateway) -> Iterator[str]:
     if it.keys:
         yield "http-request sc-inc-gpc0(0)"
     yield f"server {it.server.model} {_reached(it.server)} maxconn 8 track engine/{it.server.model}"
+
+
+def _scraped(it: Gateway) -> bool:
+    """Whether holders of a key for metrics are let in: without keys nobody could be told from others."""
+    return bool(it.exporter_port and it.keys)
+
+
+def _exporter(it: Gateway) -> Iterator[str]:
+    yield "backend exporter"
+    yield "# It answers in five seconds, whatever does not answer it."
+    yield "timeout server 15s"
+    yield f"server exporter 127.0.0.1:{it.exporter_port} maxconn 4"
 
 
 def _metrics(it: Gateway) -> Iterator[str]:

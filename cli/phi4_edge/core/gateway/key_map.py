@@ -14,6 +14,8 @@ KEY_CHARACTERS = 43
 MOST = 1024
 # HAProxy's sliding counter stays at its last single event for two minutes: a limit of one would be one in two minutes.
 FEWEST_PER_MINUTE, MOST_PER_MINUTE = 2, 60_000
+# Keys of this name, and of those that begin so and go on with '.', '_' or '-', read metrics and nothing else.
+METRICS = "metrics"
 # 9999-12-31; HAProxy counts in 64 bits.
 LATEST = 253_402_214_400
 

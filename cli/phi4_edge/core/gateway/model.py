@@ -17,6 +17,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 # sun_path of a Unix socket, without its closing NUL.
 _SOCKET_LONGEST = 107
 _KIB = 1 << 10
+# Of HAProxy's own metrics, on loopback alone; that of all that the host says of itself is the next one.
+METRICS_PORT = 9101
 
 
 def _within(name: str, value: int, least: int, most: int) -> None:
@@ -102,6 +104,8 @@ class Gateway:
 
     `certificate`: a PEM file on the host with chain and key, "" for plain HTTP. `keys`: the map of keys
     (`core.gateway.key_map`), "" to let everybody in. `metrics_port`: where its own metrics are, on loopback alone.
+    `exporter_port`: where all metrics of the host are, on loopback alone, 0 for none; holders of a key for metrics
+    (`key_map.METRICS`) are led there from /metrics.
     `user`: whom its processes become once they have read their files, "" to stay who they are.
     """
 
@@ -110,7 +114,8 @@ class Gateway:
     server: Server
     certificate: str = ""
     keys: str = ""
-    metrics_port: int = 9101
+    metrics_port: int = METRICS_PORT
+    exporter_port: int = 0
     limits: Limits = field(default_factory=Limits)
     user: str = ""
 
@@ -118,8 +123,11 @@ class Gateway:
         _address("bind", self.bind)
         _within("port", self.port, 1, 65535)
         _within("metrics_port", self.metrics_port, 1, 65535)
+        _within("exporter_port", self.exporter_port, 0, 65535)
         if self.metrics_port == self.port:
             raise ValueError(f"metrics_port: found {self.port}, which is the gateway's port, needed one of its own")
+        if self.exporter_port in (self.port, self.metrics_port):
+            raise ValueError(f"exporter_port: found {self.exporter_port}, which is taken, needed one of its own")
         if self.user and not _NAME.fullmatch(self.user):
             raise ValueError(f"user: found {self.user[:80]!r}, needed letters, digits, '.', '_' and '-'")
         for name, path in (("certificate", self.certificate), ("keys", self.keys)):

@@ -47,6 +47,11 @@ WRONG_KEY = Refusal(
     code="invalid_api_key",
     headers={"WWW-Authenticate": "Bearer"},
 )
+OTHER_KEY = Refusal(
+    403,
+    "A key called metrics, or metrics-NAME, reads /metrics and nothing else, and no other key reads it.",
+    code="key_not_for_this",
+)
 NO_ROUTE = Refusal(404, "There is no such path here. The API is below /v1.", code="not_found")
 NO_METHOD = Refusal(
     405,

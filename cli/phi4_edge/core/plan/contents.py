@@ -8,6 +8,7 @@ from phi4_edge.core import image_reference
 from phi4_edge.core.catalog.model import CatalogEngine, CatalogImage
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.gateway.model import METRICS_PORT
 from phi4_edge.core.layout import LOOPBACK
 from phi4_edge.core.plan.context import Chosen, Inputs
 from phi4_edge.core.plan.model import PlannedGateway, PlannedImage, PlannedModel, Runtime, WebUi
@@ -86,7 +87,6 @@ def webui(it: Chosen) -> WebUi | None:
 
 # Of an answer in one piece the engine says nothing before its end; of ours it ends by itself before that.
 _ANSWER_SECONDS, _AFTER_DEADLINE = 900, 60
-_METRICS_PORT = 9101
 
 
 def gateway(it: Chosen) -> PlannedGateway | None:
@@ -95,13 +95,15 @@ def gateway(it: Chosen) -> PlannedGateway | None:
     if not wanted.gateway:
         return None
     taken = {wanted.port, wanted.gateway_port, wanted.webui_port}
+    free = (port for port in range(METRICS_PORT, METRICS_PORT + 5) if port not in taken)
     return PlannedGateway(
         bind=wanted.bind,
         port=wanted.gateway_port,
         tls=wanted.gateway_tls,
         queue=wanted.gateway_queue,
         answer_seconds=max(_ANSWER_SECONDS, (wanted.deadline_seconds or 0) + _AFTER_DEADLINE),
-        metrics_port=next(port for port in range(_METRICS_PORT, _METRICS_PORT + 4) if port not in taken),
+        metrics_port=next(free),
+        exporter_port=next(free),
     )
 
 

@@ -123,7 +123,8 @@ class PlannedGateway:
     """The gateway in front of the engine: where clients reach it, and what it lets them do.
 
     `tls`: whether it has a certificate. `queue`: requests that wait for the engine. `answer_seconds`: how long an
-    engine may say nothing.
+    engine may say nothing. `metrics_port`: of HAProxy's own metrics, `exporter_port` of all that the host
+    says of itself.
     """
 
     bind: str
@@ -132,6 +133,7 @@ class PlannedGateway:
     queue: int
     answer_seconds: int
     metrics_port: int
+    exporter_port: int
 
 
 @dataclass(frozen=True, slots=True)

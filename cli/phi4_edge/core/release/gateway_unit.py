@@ -54,6 +54,7 @@ def configured(plan: Plan) -> str:
             certificate=f"{there}/{CERTIFICATE_FILE}" if asked["tls"] else "",
             keys=f"{there}/{KEYS_FILE}",
             metrics_port=asked["metrics_port"],
+            exporter_port=asked["exporter_port"],
             limits=Limits(queue=asked["queue"], connections=CONNECTIONS, connections_per_client=CONNECTIONS // 2),
             user=USER,
         )

@@ -157,6 +157,7 @@ def running(
     certificate: str = "",
     trusted: str = "",
     limits: Limits | None = None,
+    exporter_port: int = 0,
     **server: Any,
 ) -> Iterator[Running]:
     """A gateway with these keys in front of an engine of its own; without any it lets everybody in.
@@ -167,7 +168,7 @@ def running(
         behind = replace(Server("tiny", port=engine.port), **server)
         path = str(folder / "keys.map") if keys else ""
         gateway = Gateway(
-            "127.0.0.1", free_port(), behind, certificate, path, metrics_port=free_port(), limits=limits or Limits()
+            "127.0.0.1", free_port(), behind, certificate, path, free_port(), exporter_port, limits or Limits()
         )
         (folder / "keys.map").write_text(key_map(keys))
         (folder / "haproxy.cfg").write_text(configuration(gateway))

@@ -18,7 +18,10 @@ from tests.unit.core.gateway.certificates import certificate
 from tests.unit.core.gateway.running_gateway import PROGRAM, needs_haproxy
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "units"
-ASKED = {"bind": "127.0.0.1", "port": 8443, "tls": True, "queue": 16, "answer_seconds": 900, "metrics_port": 9101}
+ASKED = {
+    "bind": "127.0.0.1", "port": 8443, "tls": True, "queue": 16, "answer_seconds": 900, "metrics_port": 9101,
+    "exporter_port": 9102,
+}  # fmt: skip
 PLAN: dict[str, Any] = {
     "engine": "onnx", "bind": "127.0.0.1", "port": 8080, "parallel": 4, "model": {"served_name": "tiny"},
     "gateway": ASKED,
