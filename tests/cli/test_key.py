@@ -31,7 +31,7 @@ def inventory(tmp_path: Path) -> Path:
 
 
 def test_a_key_is_shown_once_and_alone_on_stdout(run: Run, inventory: Path) -> None:
-    made = run("add", inventory, "north", "--per-minute", 60, "--until", "2999-12-31")
+    made = run("add", inventory, "north", "--per-minute", 60, "--at-once", 2, "--until", "2999-12-31")
     assert made.exit_code == 0, made.output
     token = made.stdout.strip()
     assert token.startswith("p4e_")
@@ -40,10 +40,17 @@ def test_a_key_is_shown_once_and_alone_on_stdout(run: Run, inventory: Path) -> N
     listed = run("list", inventory)
     assert listed.exit_code == 0
     assert token not in listed.output
-    assert listed.stdout.splitlines()[1].split() == ["north", "60", "2999-12-31"]
+    assert listed.stdout.splitlines()[1].split() == ["north", "60", "2", "2999-12-31"]
     document = json.loads(run("list", inventory, "-o", "json").stdout)
     sha256 = hashlib.sha256(token.encode()).hexdigest()
-    wanted = {"name": "north", "sha256": sha256, "per_minute": 60, "until": "2999-12-31", "expired": False}
+    wanted = {
+        "name": "north",
+        "sha256": sha256,
+        "per_minute": 60,
+        "at_once": 2,
+        "until": "2999-12-31",
+        "expired": False,
+    }
     assert document == {"keys": [wanted]}
 
 

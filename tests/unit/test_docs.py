@@ -97,7 +97,7 @@ RANGES = {
 
 def test_ranges_are_shown_for_every_number() -> None:
     numbers = {"context_length", "parallel", "threads", "max_tokens", "port", "stability_seconds", "connections"}
-    numbers |= {"deadline_seconds"}
+    numbers |= {"deadline_seconds", "gateway_port", "gateway_queue"}
     assert set(RANGES) == {*(f"phi4_{name}" for name in numbers), "webui_port", "webui_max_tokens"}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.core.gateway.key_map import MOST_PER_MINUTE
+from phi4_edge.core.gateway.key_map import MOST_AT_ONCE, MOST_PER_MINUTE
 from phi4_edge.report import output as report_output
 from phi4_edge.report.text import table
 
@@ -52,9 +52,17 @@ def command() -> None:
     metavar="N",
     help="Requests that it may make in a minute.",
 )
+@click.option(
+    "--at-once",
+    type=click.IntRange(0, MOST_AT_ONCE),
+    default=0,
+    show_default="any number",
+    metavar="N",
+    help="Requests that it may have open at a time.",
+)
 @click.option("--until", "day", default="", metavar="YYYY-MM-DD", help="Last day on which it is good, in UTC.")
 @_keys
-def add(inventory: str, name: str, per_minute: int, day: str, keys: Path | None) -> None:
+def add(inventory: str, name: str, per_minute: int, at_once: int, day: str, keys: Path | None) -> None:
     """Make a key for the client NAME, and write it to stdout. It cannot be shown again.
 
     NAME is what logs and metrics call its holder: lower-case letters, digits, '.', '_' and '-'.
@@ -62,14 +70,14 @@ def add(inventory: str, name: str, per_minute: int, day: str, keys: Path | None)
     \b
     Examples:
       phi4-edge key add inventory/gateways.ini north
-      phi4-edge key add inventory/gateways.ini press-4 --per-minute 60 --until 2027-12-31 > press-4.key
+      phi4-edge key add inventory/gateways.ini press-4 --at-once 1 --per-minute 60 --until 2027-12-31 > press-4.key
 
     \b
     Exit codes: 0 made, 1 usage, 3 there is a key of that name, or the file of keys cannot be used.
     """
     file = _file(inventory, keys)
     try:
-        token = file.add(name, per_minute, day)
+        token = file.add(name, per_minute, day, at_once)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     click.echo(token)
@@ -99,6 +107,7 @@ def list_(inventory: str, keys: Path | None, output: str) -> None:
                 "name": key.name,
                 "sha256": key.digest,
                 "per_minute": key.per_minute or None,
+                "at_once": key.at_once or None,
                 "until": last_day(key) or None,
                 "expired": _expired(key.expires, now),
             }
@@ -110,10 +119,10 @@ def list_(inventory: str, keys: Path | None, output: str) -> None:
         click.echo("No key was made: nobody is let in.")
         return
     cells = [
-        (key.name, key.per_minute or "any", f"{last_day(key) or 'always'}{' (over)' * _expired(key.expires, now)}")
+        (key.name, key.per_minute or "any", key.at_once or "any", _until(last_day(key), _expired(key.expires, now)))
         for key in found
     ]
-    _options.show(table(("NAME", "PER MINUTE", "UNTIL"), cells, _options.width(), right=[1]))
+    _options.show(table(("NAME", "PER MINUTE", "AT ONCE", "UNTIL"), cells, _options.width(), right=[1, 2]))
 
 
 @command.command("revoke", short_help="Let a key in no more.")
@@ -144,3 +153,7 @@ def _file(inventory: str, keys: Path | None) -> KeysFile:
 
 def _expired(expires: int, now: int) -> bool:
     return bool(expires) and expires <= now
+
+
+def _until(day: str, over: bool) -> str:
+    return f"{day or 'always'}{' (over)' * over}"

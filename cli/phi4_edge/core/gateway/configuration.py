@@ -118,7 +118,7 @@ def _keys(it: Gateway) -> Iterator[str]:
     yield "acl bearer req.fhdr_cnt(authorization) eq 1"
     yield f"acl formed req.fhdr(authorization) -m reg -i ^Bearer\\ {MARK}[A-Za-z0-9_-]{{{KEY_CHARACTERS}}}$"
     yield _refuse(refusals.WRONG_KEY, "!bearer or !formed")
-    yield "# Its name, its requests per minute, and when it expires."
+    yield "# Its name, its requests per minute, when it expires, and its requests at once."
     yield (
         f"http-request set-var(txn.entry) req.fhdr(authorization),bytes({len('Bearer ')}),sha2(256),hex,lower,"
         f"map_str({it.keys})"
@@ -126,6 +126,7 @@ def _keys(it: Gateway) -> Iterator[str]:
     yield "http-request set-var(txn.key) var(txn.entry),field(1,:)"
     yield "http-request set-var(txn.per_minute) var(txn.entry),field(2,:),add(0)"
     yield "http-request set-var(txn.expires) var(txn.entry),field(3,:),add(0)"
+    yield "http-request set-var(txn.at_once) var(txn.entry),field(4,:),add(0)"
     yield "acl known var(txn.key) -m found"
     yield "acl expires var(txn.expires) -m int gt 0"
     yield "acl over date,sub(txn.expires) ge 0"
@@ -143,6 +144,9 @@ def _keys(it: Gateway) -> Iterator[str]:
     yield "acl limited var(txn.per_minute) -m int gt 0"
     yield "acl spent sc_gpc0_rate(0),sub(txn.per_minute) ge 0"
     yield _refuse(refusals.TOO_MANY, "limited spent")
+    yield "acl narrow var(txn.at_once) -m int gt 0"
+    yield "acl crowded sc_conn_cur(0),sub(txn.at_once) gt 0"
+    yield _refuse(refusals.TOO_MANY_AT_ONCE, "narrow crowded")
     yield "# Who has many open lets others go before, for half of the time that a request waits at the most."
     yield f"http-request set-priority-offset sc_conn_cur(0),mul({_back_milliseconds(it)})"
 

@@ -16,6 +16,7 @@ MOST = 1024
 FEWEST_PER_MINUTE, MOST_PER_MINUTE = 2, 60_000
 # Keys of this name, and of those that begin so and go on with '.', '_' or '-', read metrics and nothing else.
 METRICS = "metrics"
+MOST_AT_ONCE = 256
 # 9999-12-31; HAProxy counts in 64 bits.
 LATEST = 253_402_214_400
 
@@ -35,14 +36,15 @@ def digest(token: str) -> str:
 class Key:
     """What is known of one key; the key itself is only its holder's.
 
-    `name` is for logs. `per_minute`: requests that it may make, 0 for any number. `expires`: seconds since 1970 from
-    which on it is refused, 0 for never. Raises ValueError for anything else.
+    `name` is for logs. `per_minute`: requests that it may make, `at_once`: those that it may have open, 0 for any
+    number. `expires`: seconds since 1970 from which on it is refused, 0 for never. Raises ValueError for anything else.
     """
 
     name: str
     digest: str
     per_minute: int = 0
     expires: int = 0
+    at_once: int = 0
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -56,6 +58,11 @@ class Key:
             raise ValueError(
                 f"found {self.per_minute} requests per minute for the key {self.name}, needed {FEWEST_PER_MINUTE} to "
                 f"{MOST_PER_MINUTE}, or 0 for any number"
+            )
+        if not 0 <= self.at_once <= MOST_AT_ONCE:
+            raise ValueError(
+                f"found {self.at_once} requests at once for the key {self.name}, needed 1 to {MOST_AT_ONCE}, or 0 for "
+                "any number"
             )
         if not 0 <= self.expires <= LATEST:
             raise ValueError(f"found the key {self.name} to expire at {self.expires}, needed 0 to {LATEST}")
@@ -73,9 +80,10 @@ def require_distinct(keys: Iterable[Key]) -> tuple[Key, ...]:
 
 
 def key_map(keys: Iterable[Key]) -> str:
-    """Return the map: a line for each key, its digest, then name, requests per minute and expiry, with colons between.
+    """Return the map: a line for each key, its digest, then the rest with colons between.
 
-    The lines are in the order of the names. Raises ValueError as `require_distinct` does.
+    That is name, requests per minute, expiry, requests at once. The lines are in the order of the names. Raises
+    ValueError as `require_distinct` does.
     """
     found = sorted(require_distinct(keys), key=lambda key: key.name)
-    return "".join(f"{key.digest} {key.name}:{key.per_minute}:{key.expires}\n" for key in found)
+    return "".join(f"{key.digest} {key.name}:{key.per_minute}:{key.expires}:{key.at_once}\n" for key in found)

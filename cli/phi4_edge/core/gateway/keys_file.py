@@ -1,8 +1,8 @@
 """The keys file on a controller, as text: who may use the gateways, by digest of the key.
 
-    # phi4-edge/gateway-keys/1: name, SHA-256 of the key, requests per minute (0: any number), last day in UTC (-: none)
-    north 5e3b… 60 2027-01-31
-    south 0d1f… 0 -
+    # phi4-edge/gateway-keys/1: name, SHA-256, requests per minute and at once (0: any number), last day (UTC; -: none)
+    north 5e3b… 60 2 2027-01-31
+    south 0d1f… 0 0 -
 
 One line for each key, in the order of the names, so that two versions of it can be compared and merged.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from phi4_edge.core.gateway.key_map import MOST, Key, require_distinct
 
 FORMAT = "# phi4-edge/gateway-keys/1"
-_HEAD = f"{FORMAT}: name, SHA-256 of the key, requests per minute (0: any number), last day in UTC (-: none)"
+_HEAD = f"{FORMAT}: name, SHA-256, requests per minute and at once (0: any number), last day (UTC; -: none)"
 # Bytes of a file with as many keys as there may be.
 LONGEST = MOST * 160 + 256
 _NO_DAY = "-"
@@ -46,7 +46,7 @@ def last_day(key: Key) -> str:
 def encode(keys: Iterable[Key]) -> str:
     """Return the text of the file. Raises ValueError for keys of which no map could be made."""
     found = sorted(require_distinct(keys), key=lambda key: key.name)
-    lines = [f"{key.name} {key.digest} {key.per_minute} {last_day(key) or _NO_DAY}" for key in found]
+    lines = [f"{key.name} {key.digest} {key.per_minute} {key.at_once} {last_day(key) or _NO_DAY}" for key in found]
     return "".join(f"{line}\n" for line in [_HEAD, *lines])
 
 
@@ -66,11 +66,12 @@ def decode(raw: bytes) -> tuple[Key, ...]:
 def _key(line: str, number: int) -> Key:
     parts = line.split(" ")
     try:
-        if len(parts) != 4:
-            raise ValueError(f"found {len(parts)} words, needed 4")
-        name, digest, per_minute, day = parts
-        if not _NUMBER.fullmatch(per_minute):
-            raise ValueError(f"found {per_minute[:20]!r}, needed a number of requests per minute")
-        return Key(name, digest, int(per_minute), 0 if day == _NO_DAY else expiry(day))
+        if len(parts) != 5:
+            raise ValueError(f"found {len(parts)} words, needed 5")
+        name, digest, per_minute, at_once, day = parts
+        for text in (per_minute, at_once):
+            if not _NUMBER.fullmatch(text):
+                raise ValueError(f"found {text[:20]!r}, needed a number of requests")
+        return Key(name, digest, int(per_minute), 0 if day == _NO_DAY else expiry(day), int(at_once))
     except ValueError as error:
         raise ValueError(f"line {number}: {error}") from None

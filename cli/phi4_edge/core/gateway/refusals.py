@@ -68,6 +68,13 @@ TOO_MANY = Refusal(
     code="rate_limit_exceeded",
     headers={"Retry-After": "60"},
 )
+TOO_MANY_AT_ONCE = Refusal(
+    429,
+    "This key has as many requests open as it may have at a time.",
+    type=_RATE,
+    code="rate_limit_exceeded",
+    headers={"Retry-After": "5"},
+)
 QUEUE_FULL = Refusal(
     429,
     "All answers that are possible at a time are being generated, and the queue is full. Try again later.",

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,21 @@ def test_a_request_that_is_too_large_is_refused(tmp_path: Path) -> None:
             client.request("POST", CHAT, iter(pieces), {"Authorization": f"Bearer {token(1)}"}, encode_chunked=True)
             assert client.getresponse().status == 413
         assert len(gateway.engine.seen.paths) == 1
+
+
+def test_a_key_has_as_many_requests_open_as_it_may_and_no_more(tmp_path: Path) -> None:
+    with (
+        running(tmp_path, key("north", 1, at_once=2), key("south", 2), streams=4) as gateway,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        open_ = [pool.submit(gateway.ask, body={"seconds": 2}, sent=1) for _ in range(2)]
+        until(lambda: gateway.engine.seen.running == 2, "both run")
+        refused = gateway.ask(body={}, sent=1)
+        assert (refused.status, refused.headers["retry-after"]) == (429, "5")
+        assert refused.document["error"]["code"] == "rate_limit_exceeded"
+        assert gateway.ask(body={}, sent=2).status == 200, "another key is not held to it"
+        assert [one.result().status for one in open_] == [200, 200]
+        assert gateway.ask(body={}, sent=1).status == 200, "afterwards there is room"
 
 
 def test_a_key_s_requests_per_minute_are_counted_for_it_alone(tmp_path: Path) -> None:

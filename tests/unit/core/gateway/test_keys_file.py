@@ -48,22 +48,23 @@ def test_what_is_no_day_is_refused(day: str) -> None:
 def test_the_text_is_for_people_too() -> None:
     text = keys_file.encode([Key("south", DIGEST), Key("north", "b" * 64, 60, keys_file.expiry("2027-01-31"))])
     head, *lines = text.splitlines()
-    assert head.startswith("# phi4-edge/gateway-keys/1: name, SHA-256 of the key")
-    assert lines == [f"north {'b' * 64} 60 2027-01-31", f"south {DIGEST} 0 -"]
+    assert head.startswith("# phi4-edge/gateway-keys/1: name, SHA-256")
+    assert lines == [f"north {'b' * 64} 60 0 2027-01-31", f"south {DIGEST} 0 0 -"]
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "", "north", f"north {DIGEST} 0", f"north {DIGEST} 0 - -", f"north  {DIGEST} 0 -", f"North {DIGEST} 0 -",
-        f"north {DIGEST[1:]} 0 -", f"north {DIGEST} 1 -", f"north {DIGEST} -1 -", f"north {DIGEST} 07 -",
-        f"north {DIGEST} 1e3 -", f"north {DIGEST} 1000000 -", f"north {DIGEST} 0 never", f"north {DIGEST} 0 2027-13-01",
-        f"north\t{DIGEST} 0 -", f"north:x {DIGEST} 0 -",
+        "", "north", f"north {DIGEST} 0 0", f"north {DIGEST} 0 0 - -", f"north  {DIGEST} 0 0 -",
+        f"North {DIGEST} 0 0 -", f"north {DIGEST[1:]} 0 0 -", f"north {DIGEST} 1 0 -", f"north {DIGEST} -1 0 -",
+        f"north {DIGEST} 0 -1 -", f"north {DIGEST} 0 257 -", f"north {DIGEST} 07 0 -", f"north {DIGEST} 1e3 0 -",
+        f"north {DIGEST} 1000000 0 -", f"north {DIGEST} 0 0 never", f"north {DIGEST} 0 0 2027-13-01",
+        f"north {DIGEST} 0 -", f"north\t{DIGEST} 0 0 -", f"north:x {DIGEST} 0 0 -",
     ],
 )  # fmt: skip
 def test_a_line_that_is_none_is_refused_with_its_number(line: str) -> None:
     with pytest.raises(ValueError, match=r"^line 3: "):
-        keys_file.decode(f"{keys_file.FORMAT}\nsouth {'b' * 64} 0 -\n{line}\n".encode())
+        keys_file.decode(f"{keys_file.FORMAT}\nsouth {'b' * 64} 0 0 -\n{line}\n".encode())
 
 
 @pytest.mark.parametrize(
@@ -72,8 +73,8 @@ def test_a_line_that_is_none_is_refused_with_its_number(line: str) -> None:
         (b"", "the first line"), (b"north\n", "the first line"), (b"\n", "the first line"),
         (f"{keys_file.FORMAT}0\n".encode(), "the first line"), ("# ä\n".encode(), "no ASCII"), (b"\xff", "no ASCII"),
         (b"#" * (keys_file.LONGEST + 1), "found more than"),
-        (f"{keys_file.FORMAT}\na {DIGEST} 0 -\na {'b' * 64} 0 -\n".encode(), "the same name"),
-        (f"{keys_file.FORMAT}\na {DIGEST} 0 -\nb {DIGEST} 0 -\n".encode(), "the same digest"),
+        (f"{keys_file.FORMAT}\na {DIGEST} 0 0 -\na {'b' * 64} 0 0 -\n".encode(), "the same name"),
+        (f"{keys_file.FORMAT}\na {DIGEST} 0 0 -\nb {DIGEST} 0 0 -\n".encode(), "the same digest"),
     ],
     ids=lambda value: str(value)[:20],
 )  # fmt: skip
