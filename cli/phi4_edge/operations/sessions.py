@@ -60,7 +60,7 @@ class Sessions:
         done = party.at(self._own(call, hosts), cancelled)
         left = [host for host in hosts if host not in done]
         if party.cut or not left:
-            return RunResult(done, party.cut, CANCELLED if party.cut else 0)
+            return RunResult(done, bool(left), CANCELLED if left else 0)
         rest = self.beyond.execute(call, left, on_event, cancelled)
         return replace(rest, hosts={**done, **rest.hosts})
 
@@ -114,6 +114,8 @@ class _Party:
             for start in range(0, len(hosts), access.forks):
                 part = hosts[start : start + access.forks]
                 visit(part, purpose, lambda: self._stopping(cancelled), tell=self._tell)
+                if self._stopping(cancelled):
+                    break
         return self._done
 
     @contextlib.contextmanager

@@ -26,6 +26,7 @@ from phi4_edge.remote.inquiry import Inquiry
 from phi4_edge.remote.inquiry import held as held_to_schema
 from phi4_edge.remote.scripts import composed_series
 from phi4_edge.remote.series import Step
+from phi4_edge.rollout.interpret import THROUGH
 from phi4_edge.runner.events import HostEvent, HostOutcome, Kind
 from phi4_edge.ssh.finding import Refused
 from phi4_edge.ssh.guest import Guest, Unanswered
@@ -44,6 +45,7 @@ LOCK, CHANGE, BACK, FAIL = (
     ("service", "Bring back the committed release"),
     ("service", "Fail with the first reason"),
 )
+UNLOCK = ("lock", "Release the lock")
 
 Tell = Callable[[HostEvent], None]
 
@@ -115,7 +117,7 @@ class SettingsChange:
             return self._made(plan.to_dict())
         except UnreachableError as gone:  # it counts: what was begun may be why it went
             self._lock = {}
-            self._say("unreachable", CHANGE, str(gone))
+            self._say("unreachable", CHANGE, str(gone), {THROUGH: True})
             return HostOutcome(name, "unreachable", str(gone), changed=self._changed)
 
     def _made(self, plan: Mapping[str, Any]) -> HostOutcome:
@@ -137,18 +139,20 @@ class SettingsChange:
             return self._failed(plan, why, isinstance(error, action.HostRefusedError) and bool(error.late()))
         if not result["done"]:
             raise LeftError
+        self._changed += int(bool(result["changed"]))
         if len(found) > len(steps) and "error" not in found[-1]:
             self._lock = {}
-        self._changed += int(bool(result["changed"]))
-        self._say("changed" if result["changed"] else "ok", CHANGE, result=result)
+        self._say("changed" if result["changed"] else "ok", CHANGE, result={**result, THROUGH: True})
         return HostOutcome(name, "ok", changed=self._changed)
 
     def leave(self) -> None:
         """The host is nobody's. Where it does not answer, its lock ends with the session."""
         if self._lock:
+            self._say("start", UNLOCK)
             args = {**self._release.args, "lock": self._lock}
             ask(self.guest, self.one, RELEASE, args, RELEASE_SECONDS)
             self._lock = {}
+            self._say("ok", UNLOCK, result={THROUGH: True})
 
     @property
     def _there(self) -> Layout:
@@ -202,7 +206,7 @@ class SettingsChange:
         except (HostFailedError, FactsError) as second:
             self._say("failed", BACK, str(second))
             message = f"{why} (and going back failed: {second})"
-        self._say("failed", FAIL, message)
+        self._say("failed", FAIL, message, {THROUGH: True})
         return HostOutcome(self.guest.host.name, "failed", message, facts, self._changed, late or self._late)
 
     def _ask(self, operation: Key, args: Mapping[str, Any], seconds: float = 0.0) -> dict[str, Any]:

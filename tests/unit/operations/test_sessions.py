@@ -74,6 +74,7 @@ def executed(
     call: Call = CALL,
     plans: dict[str, Plan] | None = None,
     forks: int = 10,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[RunResult, list[Sequence[str]], list[HostEvent]]:
     """The result, the hosts that Ansible got, and all events, which come in this thread."""
     monkeypatch.setattr(sessions, "visit", party.visit)
@@ -90,7 +91,7 @@ def executed(
         assert threading.current_thread() is here
         events.append(event)
 
-    found = made.execute(call, [one.name for one in hosts], hear, lambda: False)
+    found = made.execute(call, [one.name for one in hosts], hear, cancelled)
     return found, [asked for _, asked in beyond.calls], events
 
 
@@ -151,6 +152,21 @@ def test_no_more_hosts_at_a_time_than_forks(monkeypatch: pytest.MonkeyPatch) -> 
     party = Party({})
     executed(monkeypatch, party, [host(name) for name in "abcde"], forks=2)
     assert party.parts == [["a", "b"], ["c", "d"], ["e"]]
+
+
+def test_after_a_wish_to_stop_nobody_begins_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hosts that are through are told of; of the others none has begun, neither here nor through Ansible."""
+    party = Party({})
+    asked: list[bool] = []
+
+    def stopping() -> bool:
+        asked.append(True)
+        return True
+
+    hosts = [host("a"), host("b"), host("c"), host("d", connection="local")]
+    found, left, _ = executed(monkeypatch, party, hosts, forks=2, cancelled=stopping)
+    assert (set(found.hosts), found.cancelled, left, party.parts) == ({"a", "b"}, True, [], [["a", "b"]])
+    assert asked
 
 
 def test_a_cancelled_call_begins_nothing_more() -> None:
