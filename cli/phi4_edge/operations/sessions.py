@@ -27,8 +27,7 @@ from phi4_edge.runner.access import Access
 from phi4_edge.runner.events import HostEvent, HostOutcome
 from phi4_edge.runner.executor import Call, Executor, OnEvent
 from phi4_edge.runner.run import RunResult
-from phi4_edge.ssh.finding import Refused
-from phi4_edge.ssh.guest import Guest, Unanswered
+from phi4_edge.ssh.guest import Guest
 from phi4_edge.ssh.kept import ALIVE_SECONDS
 from phi4_edge.ssh.visit import Purpose, Visit, visit
 
@@ -123,7 +122,8 @@ class _Party:
         try:
             yield
         finally:
-            self._drain()
+            if not self.cut:  # else what comes now is that their connections were cut
+                self._drain()
 
     def _drain(self) -> None:
         """What the threads had to tell is told, in this thread."""
@@ -161,12 +161,12 @@ class _Party:
         change = SettingsChange(guest, wanted, self._events.put, self._one)
         try:
             return self._changed(name, change)
-        except (LeftError, Phi4EdgeError, Refused, Unanswered):
+        except (LeftError, Phi4EdgeError):
             return None
         finally:
             if name == self._first:
                 self._asked.set()
-            with contextlib.suppress(Phi4EdgeError, Refused, Unanswered):  # then the lock ends with the session
+            with contextlib.suppress(Phi4EdgeError):  # then the lock ends with the session
                 change.leave()
 
     def _changed(self, name: str, change: SettingsChange) -> HostOutcome | None:

@@ -19,7 +19,7 @@ from phi4_edge.core.layout import Layout
 from phi4_edge.core.plan.changes import settings_alone
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.errors import FactsError, HostFailedError, UnreachableError
-from phi4_edge.operations.look import ask, exchanged
+from phi4_edge.operations.look import exchanged
 from phi4_edge.remote import action, change, gate, holder, planning, probe, release, series, trust
 from phi4_edge.remote.answers import Key
 from phi4_edge.remote.inquiry import Inquiry
@@ -146,11 +146,10 @@ class SettingsChange:
         return HostOutcome(name, "ok", changed=self._changed)
 
     def leave(self) -> None:
-        """The host is nobody's. Where it does not answer, its lock ends with the session."""
+        """The host is nobody's. Raises Phi4EdgeError where it does not answer: then its lock ends with the session."""
         if self._lock:
             self._say("start", UNLOCK)
-            args = {**self._release.args, "lock": self._lock}
-            ask(self.guest, self.one, RELEASE, args, RELEASE_SECONDS)
+            self._ask(RELEASE, self._release.args, RELEASE_SECONDS)
             self._lock = {}
             self._say("ok", UNLOCK, result={THROUGH: True})
 

@@ -15,6 +15,7 @@ from phi4_edge.core.inventory import Host, SshSettings
 from phi4_edge.core.plan.decide import Plan
 from phi4_edge.operations.settings_change import LeftError, SettingsChange, Wanted
 from phi4_edge.remote import gate
+from phi4_edge.remote.action import HostRefusedError
 from phi4_edge.runner.events import HostEvent, HostOutcome
 from phi4_edge.ssh.errand import Errand, Said
 from phi4_edge.ssh.finding import Refused
@@ -206,7 +207,8 @@ def test_a_host_that_lost_its_receipt_meanwhile_is_left() -> None:
 def test_a_release_that_fails_undoes_nothing() -> None:
     guest, change, _ = changing({"lock/lock/release": {"error": "the disk is full"}})
     assert through(change).status == "ok"
-    change.leave()
+    with pytest.raises(HostRefusedError, match="the disk is full"):
+        change.leave()
     assert guest.asked[-1] == ["lock/lock/release"]
 
 
