@@ -1,9 +1,15 @@
-"""A change of settings over a session of ours and through Ansible: both leave the same on a host, however it ends."""
+"""A change of settings over a session of ours and through Ansible: both leave the same on a host, however it ends.
+
+And what becomes of one over a session when the controller is killed, the power is cut, or somebody presses Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,13 +73,14 @@ def _begun(records: list[dict[str, Any]]) -> int:
 
 
 def both(pair: Fleet, *words: str) -> tuple[dict[str, dict[str, Any]], dict[str, set[str]]]:
-    """One run over both hosts: the result of each, and the tasks that it shows."""
-    done = pair.run("provision", "--yes", "--output", "json", *words)
-    tasks: dict[str, set[str]] = {name: set() for name in pair.names}
-    for line in map(json.loads, done.out.splitlines()):
-        if line["event"] == "step":
-            tasks[line["host"]].add(line["task"])
-    return {host["host"]: host for host in done.result["hosts"]}, tasks
+    """A run over each host, as one that is Ansible's makes all of a wave so: its result, and the tasks it shows."""
+    results, tasks = dict[str, dict[str, Any]](), dict[str, set[str]]()
+    for name in pair.names:
+        done = pair.run("provision", "--yes", "--output", "json", "--limit", name, *words)
+        steps = [line for line in map(json.loads, done.out.splitlines()) if line["event"] == "step"]
+        tasks[name] = {str(line["task"]) for line in steps}
+        (results[name],) = done.result["hosts"]
+    return results, tasks
 
 
 def alike(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -83,7 +90,7 @@ def alike(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return first
 
 
-def test_both_leave_the_same_in_one_run(pair: Fleet) -> None:
+def test_both_leave_the_same(pair: Fleet) -> None:
     pair.next_release()
     results, tasks = both(pair)
     assert "Take the lock of the host" in tasks[OWN]
@@ -119,9 +126,78 @@ def test_a_step_that_fails_ends_in_the_same_way(pair: Fleet, boundary: str) -> N
 
 
 def test_what_changes_is_shown(pair: Fleet) -> None:
-    """`--diff` shows the same lines for both; the record of the rollout has the steps of both."""
+    """`--diff` shows the same lines for both."""
     pair.next_release()
-    done = pair.run("provision", "--yes", "--diff")
-    done.expect(0)
-    shown = [line for line in (done.out + done.err).splitlines() if f'PHI4_CONTEXT_LENGTH="{pair.context}"' in line]
-    assert len(shown) == 2, done.out
+    for name in pair.names:
+        done = pair.run("provision", "--yes", "--diff", "--limit", name).expect(0)
+        shown = [line for line in (done.out + done.err).splitlines() if f'PHI4_CONTEXT_LENGTH="{pair.context}"' in line]
+        assert len(shown) == 1, done.out
+
+
+@pytest.fixture
+def own(pair: Fleet) -> Iterator[Fleet]:
+    """Both hosts over sessions, on the way to a release that they never had."""
+    pair.variables = {}
+    pair.next_release()
+    yield pair
+    pair.unhook(pair.names)
+    pair.variables = {ANSIBLE: THROUGH_ANSIBLE}
+
+
+def converges(fleet: Fleet, served: dict[str, str]) -> None:
+    """The same command again brings both hosts to the wanted release, and finds nothing to do after that."""
+    done = fleet.run("provision", "--yes", "--output", "json").expect(0)
+    assert set(done.outcomes().values()) <= {"done", "unchanged"}
+    now = {name: fleet.serving(name) for name in fleet.names}
+    assert now == fleet.releases()
+    assert not set(now.items()) & set(served.items())
+    assert fleet.run("provision", "--yes", "--output", "json").expect(0).outcomes() == dict.fromkeys(now, "unchanged")
+
+
+@pytest.mark.parametrize("boundary", rows(BOUNDARIES, ("switch:after",)))
+def test_a_controller_that_is_killed_leaves_what_the_next_run_finishes(own: Fleet, boundary: str) -> None:
+    served = own.releases()
+    for name in own.names:
+        own.hook(name, boundary, "wait")
+    process = own.cli.start("provision", *own.inventories, "--yes")
+    try:
+        own.await_hooks(own.names)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    own.unhook(own.names)
+    converges(own, served)
+
+
+@pytest.mark.parametrize("boundary", rows(BOUNDARIES, ("switch:after",)))
+def test_a_host_whose_power_is_cut_is_unreachable_and_serves_when_it_is_back(own: Fleet, boundary: str) -> None:
+    served = own.releases()
+    for name in own.names:
+        own.hook(name, boundary, "wait")
+    with own.cut_at(own.names):
+        done = own.run("provision", "--yes", "--output", "json").expect(5)
+    assert set(done.outcomes().values()) == {"unreachable"}
+    for name in own.names:
+        assert own.serving(name)
+    converges(own, served)
+
+
+@pytest.mark.parametrize("boundary", rows(("stage:before", "switch:after"), ("switch:after",)))
+def test_after_ctrl_c_the_host_that_is_changed_is_let_through_and_no_other_begins(own: Fleet, boundary: str) -> None:
+    """One host at a time: the second one is not begun."""
+    served = own.releases()
+    own.hook(OWN, boundary, "wait")
+    process = own.cli.start("provision", *own.inventories, "--yes", "--output", "json", "--forks", "1")
+    try:
+        own.await_hooks([OWN])
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(1)
+        own.unhook([OWN])
+    finally:
+        out = process.communicate(timeout=120)[0]
+    assert process.returncode == 130, out
+    results = {host["host"]: host for host in json.loads(out.splitlines()[-1])["hosts"]}
+    assert results[ANSIBLE]["outcome"] == "untouched"
+    assert own.serving(ANSIBLE) == served[ANSIBLE]
+    assert results[OWN]["outcome"] == "done"
+    converges(own, served)

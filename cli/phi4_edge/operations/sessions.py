@@ -1,4 +1,4 @@
-"""Who makes changes of settings over SSH sessions of ours, and leaves all else to Ansible, in the same call.
+"""Who makes changes of settings over SSH sessions of ours, and leaves all else to Ansible.
 
 Such a change is a second's work of a host, and Ansible takes more than that for its tasks alone.
 """
@@ -54,7 +54,7 @@ class Sessions:
     store: Path
 
     def execute(self, call: Call, hosts: Sequence[str], on_event: OnEvent, cancelled: Callable[[], bool]) -> RunResult:
-        """As of Executor. Hosts that have no change of settings, or are as nobody knew, are those of `beyond`."""
+        """As of Executor. Hosts that turn out to be as nobody knew are those of `beyond`, behind the others."""
         party = _Party(self, call, on_event)
         done = party.at(self._own(call, hosts), cancelled)
         left = [host for host in hosts if host not in done]
@@ -64,19 +64,20 @@ class Sessions:
         return replace(rest, hosts={**done, **rest.hosts})
 
     def _own(self, call: Call, hosts: Sequence[str]) -> list[Host]:
-        """The hosts of a call whose plan is such a change, and where no setting says anything of how it is made."""
+        """The hosts of a call where every plan is such a change, and no setting says anything of how it is made.
+
+        None where a single one is not: the hosts of a wave are worked on side by side, and by one who knows whose turn
+        it is to be locked.
+        """
         if call.playbook != PLAYBOOK or call.check or call.extra_vars.get(DEEP) or not call.extra_vars.get("lock_id"):
             return []
-        found = [self.hosts[name] for name in hosts if settings_alone(self.plans[name].to_dict())]
-        return [
-            host
-            for host in found
-            if host.over_ssh and not host.only_ansible and _obeyed(host.for_roles) and "phi4_hosts" not in host.vars
-        ]
+        found = [self.hosts[name] for name in hosts]
+        return found if all(map(self._simple, found)) else []
 
-
-def _obeyed(variables: Mapping[str, Any]) -> bool:
-    return variables.keys() <= ROLE_TIMES and None not in variables.values()
+    def _simple(self, host: Host) -> bool:
+        reached = host.over_ssh and not host.only_ansible and "phi4_hosts" not in host.vars
+        obeyed = host.for_roles.keys() <= ROLE_TIMES and None not in host.for_roles.values()
+        return reached and obeyed and settings_alone(self.plans[host.name].to_dict())
 
 
 @dataclass
