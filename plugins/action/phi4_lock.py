@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 try:
-    from phi4_edge import __version__
     from phi4_edge.core.facts import lock
     from phi4_edge.errors import Phi4EdgeError
-    from phi4_edge.remote import action
+    from phi4_edge.remote import action, holder
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -54,10 +50,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _do(self, do: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """The fact `phi4_lock`; {} after a release."""
-        own, there = controller(), action.placed(args)
+        # The play, which a task runs in a child of.
+        own, there = holder.controller(os.getppid()), action.placed(args)
         at = {"root": there.root, "folder": there.state}
-        here = {"user": getpass.getuser(), "host": socket.gethostname(), "version": __version__}
-        wish = {**lock.wanted(args, own, here, time.time()), "persist": self._persist()}
+        wish = {**lock.wanted(args, own, holder.here(), time.time()), "persist": self._persist()}
         if do != "take":
             done = self._host(do, {"wish": wish, **at, "force": bool(args.get("force"))})
             return {} if do == "release" else lock.seen(done)
@@ -65,10 +61,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # As long as somebody is waited for, and until the lock of a run that died is stale.
         seconds = asked["wait"] + wish["stale_seconds"] + SPARE_SECONDS
         done = self._host(do, asked, seconds)
-        holder = done.get("holder") or {}
-        if holder.get("state") == "held" and lock.gone(holder, own, started):
+        found = done.get("holder") or {}
+        if found.get("state") == "held" and lock.gone(found, own, holder.started):
             # Its connection lives on: plain ssh keeps it open for the next run, which is this one.
-            done = self._host(do, {**asked, "gone": str(holder.get("id"))}, seconds)
+            done = self._host(do, {**asked, "gone": str(found.get("id"))}, seconds)
         return {**lock.told(done, {**wish, "folder": there.state}, own), "told": time.time()}
 
     def _persist(self) -> float:
@@ -93,23 +89,3 @@ def ahead(first: Mapping[str, Any], now: float) -> float:
 def told_as(fact: Mapping[str, Any]) -> dict[str, Any]:
     """The result of a task that sets the fact."""
     return {"changed": False, "phi4_lock": dict(fact), "ansible_facts": {"phi4_lock": dict(fact)}}
-
-
-def controller() -> dict[str, Any]:
-    """The process that runs the play, so that whoever is on the same machine can see whether it lives."""
-    pid = os.getppid()  # a task runs in a child of it
-    boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    return {
-        "boot_id": boot.read_text().strip() if boot.exists() else "",
-        "space": str(space.readlink()) if space.is_symlink() else "",
-        "pid": pid,
-        "start": started(pid),
-    }
-
-
-def started(pid: int) -> int:
-    """When a process began, in clock ticks since boot; 0 where there is none."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0

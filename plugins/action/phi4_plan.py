@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 try:
     from phi4_edge import data
     from phi4_edge.core.facts import parse
-    from phi4_edge.core.plan.decide import Plan, decide
+    from phi4_edge.core.plan.decide import decide
     from phi4_edge.core.plan.overrides import Overrides
     from phi4_edge.credentials.hosts import Client
     from phi4_edge.errors import Phi4EdgeError
@@ -50,28 +50,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except Phi4EdgeError as error:
             raise AnsibleActionFail(str(error)) from None
         document = plan.to_dict()
-        reason = refusal(plan, str(self._task.args.get("expected") or ""))
+        reason = planning.refusal(plan, str(self._task.args.get("expected") or ""))
         if reason:
             return {"changed": False, "failed": True, "msg": reason, "phi4_plan": document}
         return {"changed": False, "phi4_plan": document, "ansible_facts": {"phi4_plan": document}}
-
-
-def refusal(plan: Plan, expected: str) -> str:
-    """Why this plan must not be applied, or "" when it may."""
-    if not plan.fits:
-        return "nothing fits this host: " + "; ".join([*plan.missing, *plan.reasons]) + ". Nothing was changed"
-    if not plan.applicable:
-        return f"the plan cannot be applied: {plan.not_applicable}. Nothing was changed"
-    if plan.blockers:
-        return f"something is in the way: {'; '.join(plan.blockers)}. Nothing was changed"
-    if plan.awaits:
-        return (
-            f"found no {' and no '.join(plan.awaits)} in the store of this controller, needed all that the release is "
-            "made of. Nothing was changed; make it with `phi4-edge provision` or `phi4-edge model`, or from a bundle"
-        )
-    if expected and plan.fingerprint != expected:
-        return (
-            f"found plan {str(plan.fingerprint)[:12]} for this host, needed {expected[:12]}, which was agreed to: its "
-            "facts, variables or artifacts changed since. Nothing was changed; run the same command again"
-        )
-    return ""

@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 try:
     from phi4_edge.errors import Phi4EdgeError
     from phi4_edge.remote import action
-    from phi4_edge.remote.release import rehearsed, staged
+    from phi4_edge.remote.release import rehearsed, rolled_back, staged
 except ImportError as error:
     raise AnsibleActionFail("install phi4-edge into the Python that runs Ansible: pip install phi4-edge") from error
 
@@ -22,9 +22,8 @@ CHECK = {"verify": "not verified", "rehearse": "nothing was started", "rest": "n
 FACTS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "committed": lambda done: {"phi4_plan": done["plan"]},
     "previous": lambda done: {"phi4_plan": done["plan"], "phi4_images": done["images"]},
-    "rollback": lambda done: {"phi4_rollback": {
-        **{name: done[name] for name in ("to", "restarted", "kept")}, "removed": not (done["to"] or done["kept"])}},
-}  # fmt: skip
+    "rollback": lambda done: {"phi4_rollback": rolled_back(done)},
+}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]

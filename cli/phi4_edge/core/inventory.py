@@ -86,13 +86,22 @@ class Login:
     jump: str = ""
 
 
+# Variables of roles that are times in seconds, and no more than that: who does the work of the roles can obey them.
+ROLE_TIMES = frozenset(
+    {
+        *("lock_stale_seconds", "lock_heartbeat_seconds"),
+        *("health_start_seconds", "health_generation_seconds", "health_stability_seconds"),
+    }
+)
+
+
 @dataclass(frozen=True)
 class Host:
     """One host of an inventory. `vars`: its `phi4_*` variables as plain data. `port` 0 and `user` "" are unsaid.
 
-    `groups`: those that it is in, without the two that all hosts are in.
-
-    `only_ansible`: the setting of this host that only a task of Ansible's obeys, "" where there is none.
+    `groups`: those that it is in, without the two that all hosts are in. `only_ansible`: the setting of this host that
+    only a task of Ansible's obeys, "" where there is none. `for_roles`: variables of it, beside the `phi4_*` ones, that
+    may be for a role of ours, None for those that nobody evaluated.
     """
 
     name: str
@@ -108,6 +117,7 @@ class Host:
     become_password: str = field(default="", repr=False)
     only_ansible: str = ""
     groups: tuple[str, ...] = ()
+    for_roles: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def over_ssh(self) -> bool:

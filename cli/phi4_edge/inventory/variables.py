@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from phi4_edge.core.inventory import Host, Login
+from phi4_edge.core.inventory import ROLE_TIMES, Host, Login
 from phi4_edge.core.plan.overrides import EXTRA
 from phi4_edge.core.rollout import planned
 from phi4_edge.errors import InventoryError
@@ -15,6 +15,8 @@ from phi4_edge.inventory.connection import Reader
 from phi4_edge.inventory.remarks import first_lines
 
 _PREFIX = "phi4_"
+# Variables of roles that have work in each provision. What begins so may be somebody else's: nobody knows.
+_ROLES = ("lock_", "probe_", "plan_", "trust_", "service_", "health_", "receipt_")
 _OMITTED = object()
 _EVERYBODYS = ("all", "ungrouped")
 _PLAYED = ("ansible_play_hosts_all", "ansible_play_hosts", "ansible_play_batch", "play_hosts")
@@ -77,6 +79,17 @@ class _Templates:
                 return found
         return None
 
+    def for_roles(self) -> dict[str, Any]:
+        """Variables that roles may read; None for all but the times that are numbers."""
+        found = [str(key) for key in self._known if str(key).startswith(_ROLES)]
+        return {key: self._time(key) if key in ROLE_TIMES else None for key in found}
+
+    def _time(self, name: str) -> float | None:
+        try:
+            return float(self.evaluated(name))
+        except (InventoryError, TypeError, ValueError):  # whoever uses it says so
+            return None
+
     def evaluated(self, name: str) -> Any:
         """A variable as plain data, _OMITTED where its template says so."""
         from ansible.errors import AnsibleError
@@ -113,6 +126,7 @@ def _host(name: str, templates: _Templates, reader: Reader, becoming: BecomeRead
         become_password=become.password,
         only_ansible=become.beyond,
         groups=tuple(str(group) for group in value("group_names") or () if group not in _EVERYBODYS),
+        for_roles=MappingProxyType(templates.for_roles()),
     )
 
 

@@ -14,7 +14,7 @@ from phi4_edge.errors import FactsError, UnreachableError
 from phi4_edge.operations.detect import DEEP, SAMPLE, Survey, survey, unanswered
 from phi4_edge.remote import probe
 from phi4_edge.remote.answers import Key
-from phi4_edge.remote.inquiry import Inquiry
+from phi4_edge.remote.inquiry import Inquiry, held
 from phi4_edge.rollout.interrupt import Interrupts
 from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner.access import Access
@@ -129,9 +129,14 @@ def ask(
     FactsError for what is no answer of ours, and what Guest.do raises.
     """
     inquiry = Inquiry.of(operation, guest.host.ssh.python, args)
+    return held(operation, guest.host.name, exchanged(guest, one, inquiry, seconds, sudo))
+
+
+def exchanged(guest: Guest, one: threading.Lock, inquiry: Inquiry, seconds: float, sudo: bool = True) -> dict[str, Any]:
+    """What the host answered, held to no schema yet; see `ask`."""
     said = guest.do(Errand(inquiry.line, inquiry.stdin, seconds, inquiry.most_bytes, inquiry.answered), sudo)
     with one:
-        return inquiry.read(guest.host.name, said.status, said.output, said.errors)
+        return inquiry.document(said.status, said.output, said.errors)
 
 
 def refused(finding: Refusal) -> HostResult:

@@ -22,14 +22,16 @@ from phi4_edge.operations.artifacts import Making
 from phi4_edge.operations.detect import DEEP, Survey
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.options import Reach, Waving
-from phi4_edge.operations.plan import Planned, Planner, PlanSet
+from phi4_edge.operations.plan import Planned, Planner, PlanSet, Seen
 from phi4_edge.operations.plan_file import PlanFile
 from phi4_edge.operations.rollout import Rolling
+from phi4_edge.operations.sessions import Sessions
 from phi4_edge.operations.triage import Triage, triage
 from phi4_edge.report.summary import shortened
 from phi4_edge.report.text import count
 from phi4_edge.rollout.apply import Play
 from phi4_edge.rollout.result import HostResult, Outcome
+from phi4_edge.runner.executor import Executor
 from phi4_edge.view.telling import teller
 from phi4_edge.view.view import View
 
@@ -115,9 +117,12 @@ class Provisioning:
 
     def _decide(self) -> None:
         """Hosts are planned for with what they are and what the store holds now."""
-        planner = Planner(self.store.digests(), Images(self.store).digests())
-        self.planned, self.troubles = self.fleet.decide(planner, self.seen)
+        self.planned, self.troubles = self.fleet.decide(self._planner, self.seen)
         self.sorted = triage(self.planned, self.rolling.held({host: one.facts for host, one in self.planned.items()}))
+
+    @property
+    def _planner(self) -> Planner:
+        return Planner(self.store.digests(), Images(self.store).digests())
 
     def _install_drivers(self, view: View) -> None:
         """Hosts that shall get a driver have it, and are planned for anew; those that failed are unready."""
@@ -226,6 +231,7 @@ class Provisioning:
         serves = {host: self.planned[host].facts.receipt.release for host in plans}
         settled = {result.host: result for result in self.sorted.settled}
         self.rolling.ready = {host: one for host, one in settled.items() if one.outcome is Outcome.UNCHANGED}
+        self.rolling.ahead = lambda beyond: self._sessions(beyond, plans)
         folders = depot.delivered(self.store, plans.values())
         with depot.opened(self.store.root, self.fleet.hosts, folders) as (place, asked):
             play = Play("provision", {**variables, depot.VARIABLE: asked}, releases=releases)
@@ -233,6 +239,15 @@ class Provisioning:
             results = self.rolling.drive(waves, self._bad(), play, serves, aloud)
             aloud.tell()
         return results
+
+    def _sessions(self, beyond: Executor, plans: Mapping[str, Plan]) -> Sessions:
+        """Who makes changes of settings, each with the plan for what its host is then."""
+        hosts, planner = {host.name: host for host in self.fleet.hosts}, self._planner
+
+        def decide(host: str, document: Mapping[str, Any]) -> Plan:
+            return planner.decide(Seen(host, document, self.fleet.variables(hosts[host]))).plan
+
+        return Sessions(beyond, self.fleet.access, hosts, plans, decide, self.store.root)
 
     def _variables(self, plans: Mapping[str, Plan]) -> dict[str, Any]:
         """What the playbook is told: which plan each host must come to, where the store is, and made passwords."""

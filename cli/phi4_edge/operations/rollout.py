@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from phi4_edge import __version__
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.rollout.budget import Budget
 from phi4_edge.core.rollout.machine import Rollout, Stop
@@ -22,6 +19,7 @@ from phi4_edge.errors import Phi4EdgeError
 from phi4_edge.operations.detect import Survey
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.options import Reach, Waving
+from phi4_edge.remote import holder
 from phi4_edge.report import diff
 from phi4_edge.report.text import count
 from phi4_edge.rollout.apply import Play
@@ -90,7 +88,7 @@ class Shown:
 class Rolling:
     """A rollout that may begin. In check mode there is no record and no lock, and all hosts are one wave.
 
-    `ready`: hosts that were found to be as planned.
+    `ready`: hosts that were found to be as planned. `ahead`: who has its turn before Ansible.
     """
 
     fleet: Fleet
@@ -105,6 +103,7 @@ class Rolling:
     journal: Journal | None = None
     workers: Pool | None = None
     ansible: Program = field(default_factory=Program)
+    ahead: Callable[[Executor], Executor] = lambda beyond: beyond
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     interrupted: bool = False
     stopped: str | None = None
@@ -182,7 +181,7 @@ class Rolling:
     @property
     def executor(self) -> Executor:
         """Whoever runs the plays: Ansible here, inside `with rolling.ansible` imported once; or on the workers."""
-        return self.workers or Local(self.fleet.access, self.ansible)
+        return self.workers or self.ahead(Local(self.fleet.access, self.ansible))
 
     def waves(self, kinds: Mapping[str, Hashable]) -> tuple[Wave, ...]:
         """Who has its turn when."""
@@ -292,9 +291,5 @@ def new_id() -> str:
 
 def lock_variables(id: str, operation: str, wait: int) -> dict[str, Any]:
     """Variables of role lock: who holds the hosts, for what, and how long to wait for others."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a user that has no name
-        user = str(os.getuid())
-    holder = {"user": user, "host": socket.gethostname(), "pid": os.getpid(), "version": __version__}
-    return {"lock_id": id, "lock_operation": operation, "lock_wait": wait, "lock_holder": holder}
+    own = {**holder.here(), "pid": os.getpid()}
+    return {"lock_id": id, "lock_operation": operation, "lock_wait": wait, "lock_holder": own}

@@ -12,6 +12,14 @@ from phi4_edge.core.layout import Layout
 
 # What the host needs besides: its own looks at systemd, Docker and the journal.
 SPARE_SECONDS = 300.0
+# One short answer; the slowest board that fits generates two tokens per second after a prefill of seconds.
+GENERATION_SECONDS = 120.0
+
+
+def times(plan: Mapping[str, Any]) -> dict[str, float]:
+    """Most seconds of each part of the gate, as the defaults of role health have them."""
+    stability = float(plan.get("stability_seconds") or 0)
+    return {"start_seconds": 0.0, "generation_seconds": GENERATION_SECONDS, "stability_seconds": stability}
 
 
 def question(

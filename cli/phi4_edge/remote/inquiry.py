@@ -22,36 +22,38 @@ NOISE = 64 * 1024
 
 @dataclass(frozen=True)
 class Inquiry:
-    """`line` is for a POSIX shell and reads `stdin`; it says at most `most_bytes`."""
+    """`line` is for a POSIX shell and reads `stdin`; the document of its answer has at most `size` bytes."""
 
-    operation: answers.Key
     python: str
     nonce: str
     line: str
     stdin: bytes = field(repr=False)
+    size: int
 
     @classmethod
     def of(cls, operation: answers.Key, python: str, args: Mapping[str, Any]) -> Inquiry:
         """The inquiry for a host whose interpreter is `python`, "" where its own is to be found."""
         role, script, do = operation
-        text, nonce = composed(role, script), secrets.token_hex(8)
-        given = {**args, "do": do}
-        return cls(operation, python, nonce, framing.command(python, nonce, text), framing.stdin(text, given))
+        return cls.sent(composed(role, script), python, {**args, "do": do}, answers.OPERATIONS[operation].size)
+
+    @classmethod
+    def sent(cls, text: str, python: str, args: Mapping[str, Any], size: int) -> Inquiry:
+        """The same with the text of a script, and all that it is told."""
+        nonce = secrets.token_hex(8)
+        return cls(python, nonce, framing.command(python, nonce, text), framing.stdin(text, args), size)
 
     @property
     def most_bytes(self) -> int:
         """Most bytes of standard output."""
-        return framing.frame_limit(answers.OPERATIONS[self.operation].size) + NOISE
+        return framing.frame_limit(self.size) + NOISE
 
     def answered(self, output: str) -> bool:
         """Whether the script on the host ran, whatever it said."""
         return f"{self.nonce}:BEGIN" in output
 
-    def read(self, name: str, status: int | None, output: str, errors: str) -> dict[str, Any]:
-        """The answer of host `name`. Raises FactsError for what is none of ours."""
-        done = {"rc": status, "stdout": output, "stderr": errors}
-        document = unpacked(done, self.nonce, self.python, answers.OPERATIONS[self.operation].size)
-        return held(self.operation, name, document)
+    def document(self, status: int | None, output: str, errors: str) -> dict[str, Any]:
+        """What the host answered, held to no schema yet. Raises FactsError for what is none of ours."""
+        return unpacked({"rc": status, "stdout": output, "stderr": errors}, self.nonce, self.python, self.size)
 
 
 def held(operation: answers.Key, name: str, document: Mapping[str, Any]) -> dict[str, Any]:

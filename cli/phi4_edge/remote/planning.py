@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phi4_edge import content
-from phi4_edge.core.plan.decide import Inputs
+from phi4_edge.core.plan.decide import Inputs, Plan
 from phi4_edge.core.plan.overrides import EXTRA, PREFIX
 from phi4_edge.core.rollout import planned
 
@@ -41,6 +41,27 @@ def inputs(store: Path) -> Inputs:
         runtimes=content.runtimes(),
         images=_indexed(store / "images.json", "images"),
     )
+
+
+def refusal(plan: Plan, expected: str) -> str:
+    """Why this plan must not be applied, or "" when it may."""
+    if not plan.fits:
+        return "nothing fits this host: " + "; ".join([*plan.missing, *plan.reasons]) + ". Nothing was changed"
+    if not plan.applicable:
+        return f"the plan cannot be applied: {plan.not_applicable}. Nothing was changed"
+    if plan.blockers:
+        return f"something is in the way: {'; '.join(plan.blockers)}. Nothing was changed"
+    if plan.awaits:
+        return (
+            f"found no {' and no '.join(plan.awaits)} in the store of this controller, needed all that the release is "
+            "made of. Nothing was changed; make it with `phi4-edge provision` or `phi4-edge model`, or from a bundle"
+        )
+    if expected and plan.fingerprint != expected:
+        return (
+            f"found plan {str(plan.fingerprint)[:12]} for this host, needed {expected[:12]}, which was agreed to: its "
+            "facts, variables or artifacts changed since. Nothing was changed; run the same command again"
+        )
+    return ""
 
 
 def _indexed(index: Path, key: str) -> dict[str, str]:

@@ -64,6 +64,19 @@ def directory(plan: Mapping[str, Any], root: str) -> str:
     return units.release_directory(plan)
 
 
+def rolled_back(done: Mapping[str, Any]) -> dict[str, Any]:
+    """The fact `phi4_rollback`: what serves now, whether it was started for that, and what becomes of the rest."""
+    told = {name: done[name] for name in ("to", "restarted", "kept")}
+    return {**told, "removed": not (done["to"] or done["kept"])}
+
+
+def back_on(done: Mapping[str, Any]) -> str:
+    """The answer of a rollback in words, as role service has them."""
+    if done["kept"]:
+        return "no receipt names a release to go back to, so everything was left as it is"
+    return f"the host is back on {done['to']}" if done["restarted"] else f"the host still serves {done['to']}"
+
+
 def written(document: Mapping[str, Any]) -> str:
     """A document of Compose as the text of its file."""
     plain = json.loads(json.dumps(document))  # Ansible's own kinds of text are none that YAML can write

@@ -20,6 +20,8 @@ CRITICAL_ROLES = SWITCHING_ROLES | {"docker", "nvidia_runtime"}
 _BETWEEN = frozenset({"plan", "lock"})
 # What our roles say of a host beside how its tasks ended.
 LOCK, ROLLBACK = "phi4_lock", "phi4_rollback"
+# Key of a result with which a host's own work says that all of it is over, while others of its run are at work.
+THROUGH = "phi4_through"
 
 _NEXT = {
     Outcome.FAILED: "fix the cause, then run again; the log of the service: journalctl -u phi4-edge",
@@ -49,6 +51,8 @@ class Track:
         self.ended[event.host] = now
         if event.role and not (event.role in _BETWEEN and self.roles.get(event.host) in CRITICAL_ROLES):
             self.roles[event.host] = event.role
+        if event.result.get(THROUGH) is True:
+            self.roles.pop(event.host, None)
         facts = event.result.get("ansible_facts")
         if isinstance(facts, Mapping) and ROLLBACK in facts:
             self.failures[event.host] = 0

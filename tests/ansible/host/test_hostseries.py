@@ -41,11 +41,17 @@ def deaf(args, payload):
 
 serve(globals(), {"deaf": deaf}, changes=False)
 """
+# As the probe, which leaves threads behind that may hang.
+ENDS = """
+import os
+EMIT({"sum": 7})
+os._exit(0)
+"""
 
 
 def script() -> str:
     modules: dict[str, str] = {}
-    texts = {"a/adds": ADDS, "b/hangs": HANGS}
+    texts = {"a/adds": ADDS, "b/hangs": HANGS, "c/ends": ENDS}
     main = f"import hostseries\nhostseries.run(globals(), {texts!r})\n"
     for text in (main, ADDS, HANGS):
         scripts._collect(text, (SHARED,), modules)
@@ -99,6 +105,11 @@ def test_one_that_hears_nothing_is_ended_and_what_was_done_before_is_told() -> N
     assert len(found["answers"]) == 2
 
 
+def test_the_last_one_may_end_the_process() -> None:
+    ends = {"script": "c/ends", "args": {"do": "end"}, "takes": {}, "needs": {}, "seconds": 2.0}
+    assert [answer["sum"] for answer in ran(step(1), ends)["answers"]] == [1, 7]
+
+
 @pytest.mark.parametrize("reader", ["cat >/dev/null", "true"])
 def test_nothing_is_begun_when_nobody_waits_for_it(tmp_path: Path, reader: str) -> None:
     note = tmp_path / "note"
@@ -111,7 +122,14 @@ def test_nothing_is_begun_when_nobody_waits_for_it(tmp_path: Path, reader: str) 
     assert note.exists() is (reader != "true")
 
 
-@pytest.mark.parametrize("names", [(("service", "release"), ("health", "gate"), ("receipt", "receipt"))])
+@pytest.mark.parametrize(
+    "names",
+    [
+        (("service", "release"), ("health", "gate"), ("receipt", "receipt")),
+        (("lock", "lock"), ("probe", "probe")),
+        (("trust", "trust"), ("service", "release"), ("health", "gate"), ("receipt", "receipt"), ("lock", "lock")),
+    ],
+)
 def test_the_scripts_of_a_change_have_no_two_modules_of_one_name(names: tuple[tuple[str, str], ...]) -> None:
     text = scripts.composed_series(names)
     assert len(zlib.compress(text.encode(), 9)) < 64 * 1024

@@ -19,15 +19,15 @@ SHARED = ("lock", "doubted")
 class Answers:
     """What the scripts said so far. It is emitted once: with the first error, or when all is done."""
 
-    def __init__(self, emit: Any) -> None:
+    def __init__(self, emit: Any, steps: int) -> None:
         self.given: List[Json] = []
         self.emitted = False
-        self._emit = emit
+        self._emit, self._steps = emit, steps
 
     def add(self, answer: Json) -> None:
-        """The answer of a script. One that is out of time may end the process next, so an error is told at once."""
+        """The answer of a script. What it does next may be to end the process, so an end is told at once."""
         self.given.append(answer)
-        if "error" in answer:
+        if "error" in answer or len(self.given) == self._steps:
             self.end()
 
     def end(self) -> None:
@@ -43,7 +43,8 @@ def run(scope: Mapping[str, Any], scripts: Mapping[str, str]) -> None:
     A step has the name of its `script`, its `args`, what it `takes` from earlier answers (argument → [step, key]), what
     its answer `needs` to hold, and the most `seconds` that it may take.
     """
-    args, answers, began = scope["ARGS"], Answers(scope["EMIT"]), time.monotonic()
+    args, began = scope["ARGS"], time.monotonic()
+    answers = Answers(scope["EMIT"], len(args["series"]))
     left = float(args.get("seconds_left") or 0)
     for step in args["series"]:
         given = dict({name: args[name] for name in SHARED if name in args}, **step["args"])
