@@ -15,7 +15,7 @@ from shapes import error, given, script, streamed
 ADD: Any = {"type": "function", "name": "add", "description": "Adds.", "parameters": {"type": "object"}}
 DIGIT = closed(a={"type": "integer", "minimum": 0, "maximum": 9})
 STRICT: Any = {"type": "function", "name": "digit", "parameters": DIGIT, "strict": True}
-DIGITS = {"type": "function", "name": "digit"}
+ALLOWED = {"type": "allowed_tools", "tools": [{"type": "function", "name": "digit"}]}
 CALL = '[{"name":"add","arguments":{"a":1}},{"name":"add","arguments":{}}]'
 
 
@@ -166,11 +166,7 @@ def test_a_text_in_a_form_has_no_other_choice(engine: Engine, form: dict[str, An
         ({"tool_choice": {"type": "function", "name": "digit"}, "tools": [ADD, STRICT]}, ["digit"]),
         ({"tool_choice": {"type": "function", "name": "add"}, "tools": [ADD, STRICT]}, ["add"]),
         (
-            {
-                "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [DIGITS]},
-                "tools": [ADD, STRICT],
-                "parallel_tool_calls": False,
-            },
+            {"tool_choice": ALLOWED | {"mode": "required"}, "tools": [ADD, STRICT], "parallel_tool_calls": False},
             ["digit"],
         ),
     ],
@@ -206,12 +202,11 @@ def test_of_free_calls_a_client_without_parallel_calls_gets_the_first(engine: En
 
 
 def test_a_call_of_a_function_that_is_offered_and_not_allowed_is_text(engine: Engine) -> None:
-    choice = {"type": "allowed_tools", "tools": [DIGITS]}
     say = script("<|tool_call|>", '{"name":"add","arguments":{}}', "<|/tool_call|>", "<|end|>")
     loose = {**STRICT, "strict": False}
-    body = respond(engine, say, tools=[ADD, loose], tool_choice=choice)
+    body = respond(engine, say, tools=[ADD, loose], tool_choice=ALLOWED)
     assert text_of(body) == '{"name":"add","arguments":{}}'
-    assert body["tool_choice"] == {**choice, "mode": "auto"}
+    assert body["tool_choice"] == {**ALLOWED, "mode": "auto"}
     assert [item["type"] for item in respond(engine, say, tools=[ADD, loose])["output"]] == ["function_call"]
 
 
@@ -262,8 +257,7 @@ def test_a_failure_in_the_middle_is_a_failed_response(engine: Engine) -> None:
         ({"tool_choice": {"type": "allowed_tools"}, "tools": [ADD]}, "tool_choice"),
         ({"tool_choice": {"type": "allowed_tools", "tools": []}, "tools": [ADD]}, "tool_choice"),
         ({"tool_choice": {"type": "allowed_tools", "tools": [{"type": "mcp"}]}, "tools": [ADD]}, "tool_choice"),
-        ({"tool_choice": {"type": "allowed_tools", "tools": [{"type": "function", "name": "no"}]}, "tools": [ADD]},
-         "tool_choice"),
+        ({"tool_choice": ALLOWED, "tools": [ADD]}, "tool_choice"),
         ({"tool_choice": "required", "tools": [ADD, {**STRICT, "parameters": {"$ref": "#/no"}}]},
          "tools[1].parameters"),
         ({"tools": [{**STRICT, "parameters": {"type": "string"}}]}, "tools[0].parameters"),
