@@ -12,6 +12,8 @@ ENGINE := roles/onnx/files/engine
 ENGINE_VENV := build/engine
 export WEBUI_VENV ?= build/open-webui
 WEBUI_PYTHON ?= python3.11
+# Prints where the store has the tiny model as the engine reads it.
+TINY_ONNX := from phi4_edge.artifacts import Store; s = Store(); print(s.path(s.digest("tiny/onnx-int4")))
 PYTAG := $(shell $(PYTHON) -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 PIP_FLAGS := --quiet --disable-pip-version-check
 # Test files run side by side; the tests of one file stay in order, on one lab. Most of their time is waiting: for boots,
@@ -83,15 +85,17 @@ test: setup browser $(ENGINE_VENV)/.ready
 	  echo "==> Model for the tests: a tiny stand-in that comes with the package"; \
 	  $(BIN)/phi4-edge model tiny; \
 	  echo "==> Tests of the engine"; \
-	  model=$$($(BIN)/python -c 'from phi4_edge.artifacts import Store; s = Store(); print(s.path(s.digest("tiny/onnx-int4")))'); \
+	  model=$$($(BIN)/python -c '$(TINY_ONNX)'); \
 	  (cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q); \
 	  echo "==> Tests of phi4-edge"; \
 	  $(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The truth table and the kill table of docs/rollout.md with every row, 20 races, Ctrl-C at ten moments, the table of
-# hostile hosts, Ollama's model after boots and kills, and every scenario of Molecule.
-tables: setup
+# hostile hosts, Ollama's model after boots and kills, every scenario of Molecule, and ten minutes of many clients.
+tables: setup $(ENGINE_VENV)/.ready
 	@$(BIN)/phi4-edge model tiny
+	@cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$($(CURDIR)/$(BIN)/python -c '$(TINY_ONNX)')" \
+	  $(CURDIR)/$(ENGINE_VENV)/bin/python tests/soak.py 600
 	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder tests/e2e/test_rollout_truth.py \
 	  tests/e2e/test_drift_table.py tests/e2e/test_drift_compose.py tests/e2e/test_kill_table.py tests/e2e/test_two_controllers.py tests/e2e/test_lock_kills.py \
 	  tests/e2e/test_hostile_lock.py tests/e2e/test_hostile_lab.py tests/e2e/test_port.py \

@@ -20,6 +20,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,7 @@ from phi4_edge.artifacts.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE, ENGINE_PYTHON = ROOT / "roles/onnx/files/engine/src", ROOT / "build/engine/bin/python"
+START = [ENGINE_PYTHON, "-m", "phi4_engine"]
 OURS, THEIRS = "phi4-edge", "llama-server"
 ROWS, CONTEXT = 4, 2048
 FULL = 32  # layers of Phi-4-mini
@@ -93,21 +95,39 @@ def _busy(server: Server, fresh: Callable[[int], list[int]]) -> float:
     return statistics.quantiles(looks, n=100)[98]
 
 
+def settings(model: Path, threads: int, port: int) -> dict[str, str]:
+    """What ours is started with."""
+    return {
+        "PYTHONPATH": str(ENGINE), "PHI4_MODEL_DIR": str(model), "PHI4_PORT": str(port), "PHI4_PARALLEL": str(ROWS),
+        "PHI4_CONTEXT_LENGTH": str(CONTEXT), "PHI4_THREADS": str(threads), "PHI4_MODEL_NAME": "m",
+    }  # fmt: skip
+
+
+def repacked(model: Path, threads: int, work: Path) -> tuple[float, float]:
+    """MiB of memory of no file of our model process after an answer: with its weights in a mapped file, and without."""
+    port, found = free_port(), []
+    plain = settings(model, threads, port)
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        command = [ENGINE_PYTHON, "-m", "phi4_engine.repacked", model, folder, str(threads)]
+        subprocess.run(command, env={**os.environ, **plain}, check=True, stdout=subprocess.DEVNULL)
+        for own in ({"PHI4_REPACKED": folder}, {}):
+            with serving(OURS, START, {**plain, **own}, port, work / "repacked.log", {}) as server:
+                found.append(server.memory([pid for pid in server.tree() if pid != server.process.pid])[0] / MIB)
+    mapped, whole = found
+    return mapped, whole
+
+
 @contextlib.contextmanager
 def both(model: Path, gguf: Path, program: Path, threads: int, work: Path) -> Iterator[tuple[Server, Server]]:
     """Ours and theirs."""
     port, other = free_port(), free_port()
-    ours = {
-        "PYTHONPATH": str(ENGINE), "PHI4_MODEL_DIR": str(model), "PHI4_PORT": str(port), "PHI4_PARALLEL": str(ROWS),
-        "PHI4_CONTEXT_LENGTH": str(CONTEXT), "PHI4_THREADS": str(threads), "PHI4_MODEL_NAME": "m",
-    }  # fmt: skip
     theirs = [
         program, "--model", gguf, "--port", other, "--parallel", ROWS, "--ctx-size", ROWS * CONTEXT,
         "--threads", threads, "--threads-batch", threads,
     ]  # fmt: skip
     never = {"ignore_eos": True}
     with (
-        serving(OURS, [ENGINE_PYTHON, "-m", "phi4_engine"], ours, port, work / "ours.log", {}) as first,
+        serving(OURS, START, settings(model, threads, port), port, work / "ours.log", {}) as first,
         serving(THEIRS, theirs, {}, other, work / "theirs.log", never) as second,
     ):
         yield first, second
@@ -137,8 +157,10 @@ def shape_of(model: Path) -> random_gguf.Shape:
     return random_gguf.Shape(*sizes, *rest, embedding=random_gguf.Q6_K)
 
 
-def document(sides: Sequence[Server], shape: random_gguf.Shape, turns: int) -> dict[str, Any]:
-    """Rows of medians, and the goals."""
+def document(
+    sides: Sequence[Server], packed: tuple[float, float], shape: random_gguf.Shape, turns: int
+) -> dict[str, Any]:
+    """Rows of medians, and the goals. `packed`: what `repacked` found."""
     ours, theirs = (side.samples for side in sides)
     rows, ratios = [], {}
     for what in ours:
@@ -148,6 +170,9 @@ def document(sides: Sequence[Server], shape: random_gguf.Shape, turns: int) -> d
         rows.append({
             "": what, **{side.name: f"{statistics.median(side.samples[what]):.4g}" for side in sides}, "ratio": span,
         })  # fmt: skip
+    for what, value in zip(("mapped weights", "weights in memory"), packed, strict=True):
+        rows.append({"": f"model process with {what}, memory of no file, MiB", OURS: f"{value:.4g}", THEIRS: "-",
+                     "ratio": "-"})  # fmt: skip
     one, four, gain, long, prefix, health = list(ours)[:6]
     layers = f"{shape.layers} layers"
     limits = [
@@ -157,6 +182,7 @@ def document(sides: Sequence[Server], shape: random_gguf.Shape, turns: int) -> d
         verdict.Limit(f"{gain}, {layers}", statistics.median(ours[gain]), 2.5, at_least=True),
         verdict.Limit(f"{prefix}, {layers}", statistics.median(ours[prefix]), 0.25),
         verdict.Limit(f"{health}, {layers}", statistics.median(ours[health]), 50.0, " ms"),
+        verdict.Limit(f"memory of no file, mapped weights / weights in memory, {layers}", packed[0] / packed[1], 0.15),
     ]
     verdict.show_limits(limits, full=True)
     title = f"B13 to B15 serving, {shape.layers} of {FULL} layers, {turns} turn{'s'[: turns != 1]}"
@@ -200,7 +226,8 @@ def main() -> None:
                 side.samples |= {what: [value] for what, value in rested(side).items()}
     finally:
         gguf.unlink(missing_ok=True)
-    whole = document(sides, shape, chosen.pairs)
+    packed = repacked(model, chosen.threads, chosen.work)
+    whole = document(sides, packed, shape, chosen.pairs)
     verdict.table([tuple(whole["rows"][0]), *(tuple(map(str, row.values())) for row in whole["rows"])])
     verdict.write("serving" if shape.layers < FULL else "serving-full", whole)
 

@@ -28,13 +28,16 @@ from verdict import RESULTS, table, verdict
 
 HERE = Path(__file__).parent
 # What is quick and needs no machine at rest comes last.
-ORDER = ("startup", "detect", "noop", "far", "change", "first", "push", "resume", "fleet", "view", "serving", "gateway")
+ORDER = (
+    *("startup", "detect", "noop", "far", "change", "first", "push", "resume", "fleet", "view", "serving", "decode"),
+    "gateway",
+)
 SHARING = frozenset({"detect", "noop", "far", "change", "push", "fleet"})
 FILES = {"noop": ("noop",), "far": ("far", "far-loss"), "push": ("push", "push-again")}
 # Turns of each side with --brief: fewer where one takes minutes.
 BRIEF = {
     "startup": 5, "detect": 5, "noop": 3, "far": 2, "change": 3, "first": 2, "push": 1, "resume": 1, "fleet": 1,
-    "view": 1, "serving": 3, "gateway": 1,
+    "view": 1, "serving": 3, "decode": 5, "gateway": 1,
 }  # fmt: skip
 LEAVE_SECONDS = 120.0
 

@@ -69,10 +69,10 @@ class Server:
         """Its process and their children."""
         return list(processes.family(self.process.pid))
 
-    def memory(self) -> tuple[int, int]:
-        """Bytes in memory of no file, and of files."""
+    def memory(self, pids: Sequence[int] | None = None) -> tuple[int, int]:
+        """Bytes in memory of no file, and of files; of these processes alone, where some are named."""
         anonymous = total = 0
-        for pid in self.tree():
+        for pid in self.tree() if pids is None else pids:
             rows = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
             found = {row[0]: int(row[1]) * 1024 for row in rows}
             anonymous, total = anonymous + found["Anonymous:"], total + found["Rss:"]

@@ -17,7 +17,7 @@ import pytest
 from phi4_edge.artifacts.convert import gguf_file
 from tests.unit.test_performance_page import BENCHMARKS
 
-MODULES = ("verdict", "trips", "far_link", "harness", "run", "random_gguf", "bench_serving")
+MODULES = ("verdict", "trips", "far_link", "harness", "run", "random_gguf", "bench_serving", "bench_decode")
 
 
 @pytest.fixture(scope="module")
@@ -137,13 +137,28 @@ def test_a_random_gguf_has_a_header_that_says_where_each_tensor_is(room: dict[st
     assert path.stat().st_size == header.data + sum(tensor.size for tensor in header.tensors)
 
 
+@pytest.mark.parametrize(("one", "met"), [(0.98, True), (0.9, False)])
+def test_the_decode_loop_is_judged_by_both_orders(room: dict[str, ModuleType], one: float, met: bool) -> None:
+    decode = room["bench_decode"]
+    each = {"one stream": one, "four streams": 2.4, "reading": 1.0}
+    found = {
+        order: {"elapsed": {**each, "one stream": one * way}}
+        for order, way in zip(decode.ORDERS, (0.5, 2), strict=True)
+    }
+    whole = decode.document(found, 3)
+    assert [limit["met"] for limit in whole["limits"]] == [met, False, True]
+    assert [*whole["rows"][0].values()][1:] == [f"{one / 2:.3f}", f"{one * 2:.3f}", f"{one:.3f}"]
+
+
 @pytest.mark.parametrize(("ours", "met"), [(50.0, True), (30.0, False)])
 def test_serving_is_judged_by_ratios_of_turns(room: dict[str, ModuleType], ours: float, met: bool) -> None:
     serving = room["bench_serving"]
     sides = [serving.Server(name, 1, None) for name in (serving.OURS, serving.THEIRS)]
     for side, rate in zip(sides, (ours, 40.0), strict=True):
         side.samples = {f"{number}": [rate, rate * 1.1] for number in range(6)} | {"at rest": [0.0]}
-    found = serving.document(sides, room["random_gguf"].Shape(4, 1, 1, 1, 1, 1, 1, 1), 2)
+    found = serving.document(sides, (ours * 5, 2000.0), room["random_gguf"].Shape(4, 1, 1, 1, 1, 1, 1, 1), 2)
     assert found["limits"][0]["met"] is met
+    assert (found["limits"][-1]["found"], found["limits"][-1]["met"]) == (ours * 5 / 2000, True)
+    assert found["rows"][-2]["phi4-edge"] == f"{ours * 5:.4g}"
     assert found["rows"][0]["ratio"] == f"{ours / 40:.2f} ({ours / 40:.2f} to {ours / 40:.2f})"
     assert found["rows"][-1]["ratio"] == "-"

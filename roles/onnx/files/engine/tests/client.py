@@ -216,6 +216,7 @@ def healthy(environ: Mapping[str, str]) -> Iterator[Engine]:
         yield running
     finally:
         running.close()
+    assert "Traceback" not in running.log
 
 
 def python(*arguments: str | Path) -> list[str]:

@@ -26,6 +26,7 @@ def start() -> Iterator[StartEngine]:
     yield start_one
     for engine in engines:
         engine.close()
+    assert [engine.log for engine in engines if "Traceback" in engine.log] == []
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,7 @@ def _serving(**environ: str) -> Iterator[Engine]:
         yield running
     finally:
         running.close()
+    assert "Traceback" not in running.log
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The real service with the fake worker: `python fake_main.py`.
 
-FAKE_STALL, FAKE_DRAIN, FAKE_HEADER, FAKE_BODY and FAKE_COMMENT are limits in seconds.
+FAKE_STALL, FAKE_DRAIN, FAKE_HEADER, FAKE_BODY, FAKE_WRITE and FAKE_COMMENT are limits in seconds.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ def main() -> int:
     drain = float(os.environ.get("FAKE_DRAIN", "10"))
     header = float(os.environ.get("FAKE_HEADER", connections.HEADER_SECONDS))
     body = float(os.environ.get("FAKE_BODY", transport.BODY_SECONDS))
+    write = float(os.environ.get("FAKE_WRITE", connections.WRITE_SECONDS))
     comment = float(os.environ.get("FAKE_COMMENT", transport.COMMENT_SECONDS))
     worker = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
     try:
         with (
             mock.patch.object(pulse, "LEAST_SECONDS", stall),
             mock.patch.object(connections, "HEADER_SECONDS", header),
+            mock.patch.object(connections, "WRITE_SECONDS", write),
             mock.patch.object(transport, "BODY_SECONDS", body),
             mock.patch.object(transport, "COMMENT_SECONDS", comment),
         ):

@@ -7,7 +7,9 @@ import json
 import os
 import resource
 import select
+import signal
 import socket
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +111,51 @@ def test_late_headers_and_late_bodies_end(start: StartEngine) -> None:
     assert time.monotonic() - started < 10
 
 
+def test_half_headers_of_many_connections_are_gone_after_a_quarter_of_a_minute(start: StartEngine) -> None:
+    engine = start(PHI4_CONNECTIONS="600")
+    engine.wait_for(200)
+    files = engine.files()
+    started = time.monotonic()
+    with crowd(engine, 500, b"GET / HTTP/1.1\r\nHost: loc") as channels:
+        while engine.files() - files < 490:  # a look at the health may have been among those before
+            assert time.monotonic() - started < 9, "all are there at once"
+        for channel in channels:
+            assert everything(channel).startswith(b"HTTP/1.1 408 ")
+        assert time.monotonic() - started < 15
+    assert engine.log.count("\n") <= 20
+
+
+def test_those_who_leave_at_their_deadline_are_no_errors(start: StartEngine) -> None:
+    engine = start(PHI4_CONNECTIONS="600", FAKE_HEADER="1")
+    engine.wait_for(200)
+    for pause in (0, 0.01, 0.02, 0.03):
+        with crowd(engine, 500, b"GET / HTTP/1.1\r\nHost: loc") as channels:
+            time.sleep(0.5)
+            # All deadlines pass meanwhile, and the refusals are written one after the other while those clients leave.
+            os.kill(engine.process.pid, signal.SIGSTOP)
+            time.sleep(1)
+            os.kill(engine.process.pid, signal.SIGCONT)
+            time.sleep(pause)
+            for channel in reversed(channels):
+                channel.close()
+    assert engine.chat("hi").status == 200
+    assert engine.log.count("\n") <= 20
+
+
+def test_who_reads_nothing_of_an_answer_is_ended_and_holds_up_nobody(start: StartEngine) -> None:
+    engine = start(PHI4_CONTEXT_LENGTH="100000", PHI4_PARALLEL="2", FAKE_WRITE="1")
+    engine.wait_for(200)
+    told = {"messages": [{"role": "user", "content": script("x")}], "logprobs": True, "top_logprobs": 20}
+    body = json.dumps({**told, "stream": True}).encode()
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", engine.port))
+        slow.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert engine.chat("hi").status == 200
+        engine.wait_for_log("not finished")
+        assert engine.chat("hi").status == 200
+
+
 def test_a_request_that_was_answered_and_never_ends_is_ended(start: StartEngine) -> None:
     engine = start()
     engine.wait_for(200)
@@ -173,19 +220,24 @@ def test_without_files_nothing_hangs_and_the_manager_hears_of_it(tmp_path: Path)
 
 def test_small_answers_on_a_kept_connection_are_sent_at_once(engine: Engine) -> None:
     """Were they held back for the acknowledgement of the one before (Nagle's algorithm), each would take 40 ms."""
-    seconds = []
-    with engine.raw() as channel:
-        channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(21):
-            started = time.monotonic()
-            channel.sendall(HEAD + b"Content-Length: 2\r\n\r\n{}")
-            found = b""
-            while not found.endswith(b"}}"):  # header and body are written one after the other
-                found += channel.recv(65536)
-            assert found.startswith(b"HTTP/1.1 400 ")
-            seconds.append(time.monotonic() - started)
-    # The fastest too: a busy machine makes some late, that algorithm all but the first.
-    assert min(sorted(seconds)[1:]) < 0.02, seconds
+    medians = []
+    for _ in range(10):
+        seconds = []
+        with engine.raw() as channel:
+            channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(20):
+                started = time.monotonic()
+                channel.sendall(HEAD + b"Content-Length: 2\r\n\r\n{}")
+                found = b""
+                while not found.endswith(b"}}"):  # header and body are written one after the other
+                    found += channel.recv(65536)
+                assert found.startswith(b"HTTP/1.1 400 ")
+                seconds.append(time.monotonic() - started)
+        medians.append(statistics.median(seconds))
+        if medians[-1] <= 0.005:
+            return
+    # A busy machine makes some late, that algorithm all but the first of every twenty.
+    raise AssertionError(medians)
 
 
 def test_clients_that_leave_in_the_middle_of_a_body_are_no_errors(start: StartEngine) -> None:

@@ -19,6 +19,8 @@ from client import DEADLINE, Engine, free_port, python
 from conftest import HERE, StartEngine
 from shapes import error, script
 
+from phi4_engine import supervisor
+
 SLOW = script("x", step=0.05)
 """20 seconds, were it to run to the end of the context of 400."""
 
@@ -39,6 +41,25 @@ def test_while_loading_health_says_so_and_models_answers(start: StartEngine) -> 
     assert int(refused.headers["retry-after"]) > 0
     assert engine.wait_for(200).json()["status"] == "healthy"
     assert engine.chat("hi").status == 200
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [
+        ("", "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.arena_max=2", "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+    ],
+)
+def test_the_model_process_asks_for_huge_pages_unless_the_operator_does_not(
+    start: StartEngine, own: str, wanted: str
+) -> None:
+    assert supervisor.surroundings({"GLIBC_TUNABLES": own, "A": "b"})["GLIBC_TUNABLES"] == wanted
+    engine = start(GLIBC_TUNABLES=own)
+    engine.wait_for(200)
+    # glibc cuts the variable at its colons as it reads it.
+    environ = Path(f"/proc/{engine.worker_pid()}/environ").read_bytes().split(b"\0")
+    assert {one.encode() for one in f"GLIBC_TUNABLES={wanted}".split(":")} <= set(environ)
 
 
 def test_health_answers_during_prefill(start: StartEngine) -> None:

@@ -74,6 +74,10 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
     "text and call": (script("So:", *CALL), {"tools": [DIGIT], "parallel_tool_calls": False}),
     "forced": (script("No.", "<|end|>"), {"tools": [DIGIT], "tool_choice": "required"}),
     "named": (script("No.", "<|end|>"), {"tools": [DIGIT], "tool_choice": {"type": "function", "name": "digit"}}),
+    "allowed": (
+        script("No.", "<|end|>"),
+        {"tools": [DIGIT], "tool_choice": {"type": "allowed_tools", "tools": [{"type": "function", "name": "digit"}]}},
+    ),
     "cut": (script("abcdef"), {"max_output_tokens": 3}),
 }
 

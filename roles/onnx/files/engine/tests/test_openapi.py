@@ -33,6 +33,10 @@ def test_every_path_is_in_the_document_and_none_else(engine: Engine) -> None:
         for method in ("get", "post"):
             status = engine.request(method.upper(), path.replace("{name}", "x"), b"{}").status
             assert (status == 405) is (method not in operations), (path, method)
+        # HEAD is where GET is, with the same headers and no body.
+        head = engine.request("HEAD", path.replace("{name}", "x"))
+        assert (head.status == 405) is ("get" not in operations), path
+        assert head.body == b""
     text = json.dumps(document)
     for name in text.split('"$ref": "#/components/schemas/')[1:]:
         assert name.partition('"')[0] in document["components"]["schemas"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -215,6 +217,23 @@ def test_a_damaged_model_does_not_start(
     try:
         assert engine.wait() == 1
         assert told in engine.log
+        assert "Traceback" not in engine.log
+    finally:
+        engine.close()
+
+
+def test_a_model_process_that_is_stopped_is_told_in_time_and_the_service_ends(model_dir: Path) -> None:
+    """With the limits that gateways have: systemd starts it again then."""
+    environ = {"PHI4_MODEL_DIR": str(model_dir), "PHI4_CONTEXT_LENGTH": "512"}
+    engine = Engine(python("-m", "phi4_engine"), environ)
+    try:
+        engine.wait_for(200)
+        began = time.monotonic()
+        os.kill(engine.worker_pid(), signal.SIGSTOP)
+        assert engine.wait_for(503).json()["status"] == "stalled"
+        assert time.monotonic() - began < 15
+        assert engine.wait() == 1
+        assert time.monotonic() - began < 60
         assert "Traceback" not in engine.log
     finally:
         engine.close()

@@ -15,6 +15,7 @@ from shapes import error, given, script, streamed
 ADD: Any = {"type": "function", "name": "add", "description": "Adds.", "parameters": {"type": "object"}}
 DIGIT = closed(a={"type": "integer", "minimum": 0, "maximum": 9})
 STRICT: Any = {"type": "function", "name": "digit", "parameters": DIGIT, "strict": True}
+ALLOWED = {"type": "allowed_tools", "tools": [{"type": "function", "name": "digit"}]}
 CALL = '[{"name":"add","arguments":{"a":1}},{"name":"add","arguments":{}}]'
 
 
@@ -164,6 +165,10 @@ def test_a_text_in_a_form_has_no_other_choice(engine: Engine, form: dict[str, An
         ({"tool_choice": "required", "tools": [STRICT], "parallel_tool_calls": False}, ["digit"]),
         ({"tool_choice": {"type": "function", "name": "digit"}, "tools": [ADD, STRICT]}, ["digit"]),
         ({"tool_choice": {"type": "function", "name": "add"}, "tools": [ADD, STRICT]}, ["add"]),
+        (
+            {"tool_choice": ALLOWED | {"mode": "required"}, "tools": [ADD, STRICT], "parallel_tool_calls": False},
+            ["digit"],
+        ),
     ],
 )
 def test_a_forced_call_is_a_call(engine: Engine, fields: dict[str, Any], names: list[str]) -> None:
@@ -194,6 +199,15 @@ def test_of_free_calls_a_client_without_parallel_calls_gets_the_first(engine: En
     say = script("<|tool_call|>", CALL, "<|/tool_call|>", "<|end|>")
     [call] = respond(engine, say, tools=[ADD], parallel_tool_calls=False)["output"]
     assert json.loads(call["arguments"]) == {"a": 1}
+
+
+def test_a_call_of_a_function_that_is_offered_and_not_allowed_is_text(engine: Engine) -> None:
+    say = script("<|tool_call|>", '{"name":"add","arguments":{}}', "<|/tool_call|>", "<|end|>")
+    loose = {**STRICT, "strict": False}
+    body = respond(engine, say, tools=[ADD, loose], tool_choice=ALLOWED)
+    assert text_of(body) == '{"name":"add","arguments":{}}'
+    assert body["tool_choice"] == {**ALLOWED, "mode": "auto"}
+    assert [item["type"] for item in respond(engine, say, tools=[ADD, loose])["output"]] == ["function_call"]
 
 
 def test_logprobs_are_told_where_they_are_asked_for(engine: Engine) -> None:
@@ -240,6 +254,10 @@ def test_a_failure_in_the_middle_is_a_failed_response(engine: Engine) -> None:
         ({"tool_choice": {"type": "function", "name": "no"}, "tools": [ADD]}, "tool_choice"),
         ({"tool_choice": {"type": "function"}, "tools": [ADD]}, "tool_choice"),
         ({"tool_choice": {"type": "web_search"}, "tools": [ADD]}, "tool_choice"),
+        ({"tool_choice": {"type": "allowed_tools"}, "tools": [ADD]}, "tool_choice"),
+        ({"tool_choice": {"type": "allowed_tools", "tools": []}, "tools": [ADD]}, "tool_choice"),
+        ({"tool_choice": {"type": "allowed_tools", "tools": [{"type": "mcp"}]}, "tools": [ADD]}, "tool_choice"),
+        ({"tool_choice": ALLOWED, "tools": [ADD]}, "tool_choice"),
         ({"tool_choice": "required", "tools": [ADD, {**STRICT, "parameters": {"$ref": "#/no"}}]},
          "tools[1].parameters"),
         ({"tools": [{**STRICT, "parameters": {"type": "string"}}]}, "tools[0].parameters"),

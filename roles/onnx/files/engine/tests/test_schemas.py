@@ -14,7 +14,7 @@ import pytest
 from client import SOURCE, Engine
 from conftest import StartEngine
 from schema_table import COSTLY, HOSTILE, USUAL, closed
-from shapes import TOOL, error, events, script
+from shapes import TOOL, error, events, script, shown
 
 from phi4_engine import schemas
 from phi4_engine.errors import ApiError
@@ -30,6 +30,12 @@ def form(schema: Any) -> dict[str, Any]:
 
 def tool(schema: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "f", "parameters": schema}}
+
+
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    """Only these functions may be called."""
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -114,6 +120,10 @@ def test_a_form_that_becomes_too_complex_on_the_way_is_a_400_or_an_event(engine:
         ({"tool_choice": "any", "tools": [TOOL]}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "no"}}, "tools": [TOOL]}, "tool_choice"),
         ({"tool_choice": {"type": "allowed_tools"}, "tools": [TOOL]}, "tool_choice"),
+        ({"tool_choice": allowed("auto"), "tools": [TOOL]}, "tool_choice"),
+        ({"tool_choice": allowed("none", "add"), "tools": [TOOL]}, "tool_choice"),
+        ({"tool_choice": allowed("auto", "add", "no"), "tools": [TOOL]}, "tool_choice"),
+        ({"tool_choice": allowed("auto", "add")}, "tool_choice"),
         ({"tool_choice": "required", "tools": [tool({"type": "string"})]}, "tools[0].function.parameters"),
         ({"parallel_tool_calls": 7}, "parallel_tool_calls"),
     ],
@@ -170,6 +180,30 @@ def test_a_named_function_alone_is_meant_and_none_forbids_all(engine: Engine) ->
     assert [call["function"]["name"] for call in message["tool_calls"]] == ["f"]
     free = engine.chat(say, tools=[STRICT], tool_choice="none").json()["choices"][0]["message"]
     assert free["content"] == "text"
+
+
+SUB = '{"name":"sub","arguments":{}}'
+
+
+def test_of_all_functions_only_those_that_are_allowed_are_told_and_called(engine: Engine) -> None:
+    """The places of the others count: an error names the schema where it stands in the request."""
+    tools = [tool({}) | {"function": {"name": "sub"}}, TOOL, {"type": "function", "function": {"name": "now"}}]
+    fields = {"tools": tools, "tool_choice": allowed("auto", "add", "now")}
+    system = shown(engine.chat("hi", **fields))[0]
+    assert [one["name"] for one in json.loads(system["tools"])] == ["add", "now"]
+    for written, called in (('{"name":"add","arguments":{}}', True), (SUB, False)):
+        say = script("<|tool_call|>", written, "<|/tool_call|>", "<|end|>")
+        choice = engine.chat(say, **fields).json()["choices"][0]
+        assert (choice["finish_reason"], bool(choice["message"].get("tool_calls"))) == (
+            ("tool_calls", True) if called else ("stop", False)
+        )
+    fields = {"tools": tools, "tool_choice": allowed("required", "now"), "parallel_tool_calls": False}
+    [call] = engine.chat(script("No.", "<|end|>"), **fields).json()["choices"][0]["message"]["tool_calls"]
+    assert call["function"] == {"name": "now", "arguments": "{}"}
+    wrong = [TOOL, tool({"$ref": "#/nope"})]
+    refused = engine.chat("hi", tools=wrong, tool_choice=allowed("required", "f"))
+    assert error(refused)["param"] == "tools[1].function.parameters"
+    assert engine.chat(script("ok", "<|end|>"), tools=wrong, tool_choice=allowed("required", "add")).status == 200
 
 
 def require(command: list[str], text: str) -> ApiError:

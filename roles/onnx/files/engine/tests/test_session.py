@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from client import Engine, python
+from client import SOURCE, Engine, python
 from numpy.typing import NDArray
 from scripted import Request, play, requests
 
-from phi4_engine import modeldir
+from phi4_engine import modeldir, supervisor
 from phi4_engine.errors import EX_CONFIG, ConfigurationError
 from phi4_engine.loop.rows import Rows
 
@@ -137,6 +139,31 @@ def test_the_cache_takes_memory_as_it_is_used(model_dir: Path) -> None:
     read(big, 0, prompt(1000))
     assert size > 500e6
     assert resident() - before < 60e6
+
+
+SHORT_ROWS = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from phi4_engine import modeldir
+from phi4_engine.loop.session import Session
+session = Session(modeldir.inspect(Path(sys.argv[1])), rows=64, capacity=4096, threads=1)
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+session.read(0, 0, np.arange(10, dtype=np.int32))
+before = resident()
+for row in range(1, 64):
+    session.read(row, 0, np.arange(10, dtype=np.int32))
+print(resident() - before)
+"""
+
+
+def test_short_rows_take_little_though_weights_are_in_huge_pages(model_dir: Path) -> None:
+    environ = supervisor.surroundings({"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)})
+    done = subprocess.run(
+        python("-c", SHORT_ROWS, model_dir), env=environ, capture_output=True, check=True, text=True, timeout=120
+    )
+    assert int(done.stdout) < 40e6
 
 
 def changed(model_dir: Path, tmp_path: Path, change: Callable[[bytes], bytes]) -> modeldir.ModelFiles:

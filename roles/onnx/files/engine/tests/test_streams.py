@@ -16,18 +16,37 @@ def test_a_queued_stream_has_its_first_byte_at_once_and_a_prompt_too_long_its_re
     engine.wait_for(200)
     first = engine.stream(BUSY)
     next(first.events())
-    started = time.monotonic()
-    second = engine.stream(script("y", "<|end|>"))
-    assert second.response.status == 200
-    assert second.response.readline() == b": waiting\n"
-    overlong = [engine.chat(script("x", prompt_tokens=4000), stream=stream) for stream in (False, True)]
-    seconds = time.monotonic() - started
-    assert [(answer.status, error(answer)["code"]) for answer in overlong] == [(400, "context_length_exceeded")] * 2
-    # Had any of them waited for the answer in front, it would be 20.
-    assert seconds < 5
+    bytes_after, refused_after, waiting = [], [], []
+    for _ in range(6):
+        started = time.monotonic()
+        waiting.append(engine.stream(script("y", "<|end|>")))
+        assert waiting[-1].response.status == 200
+        assert waiting[-1].response.readline() == b": waiting\n"
+        bytes_after.append(time.monotonic() - started)
+        for stream in (False, True):
+            started = time.monotonic()
+            answer = engine.chat(script("x", prompt_tokens=4000), stream=stream)
+            assert (answer.status, error(answer)["code"]) == (400, "context_length_exceeded")
+            refused_after.append(time.monotonic() - started)
+    # The others say how busy this machine is. Had they waited for the answer in front, all would be 20 s.
+    assert (min(bytes_after) < 0.1) and (min(refused_after) < 0.1), (bytes_after, refused_after)
     first.close()
-    assert second.text() == "y"
-    second.close()
+    assert [one.text() for one in waiting] == ["y"] * 6
+    for one in waiting:
+        one.close()
+
+
+def test_what_can_be_refused_is_a_status_of_a_stream_too(start: StartEngine) -> None:
+    engine = start(PHI4_QUEUE="0", FAKE_LOAD="2")
+    engine.wait_for(503)
+    loading = engine.chat("hi", stream=True)
+    assert (loading.status, error(loading)["code"]) == (503, "model_loading")
+    engine.wait_for(200)
+    first = engine.stream(BUSY)
+    next(first.events())
+    full = engine.chat("hi", stream=True)
+    assert (full.status, error(full)["type"], bool(full.headers["retry-after"])) == (429, "rate_limit_error", True)
+    first.close()
 
 
 def test_a_queued_stream_that_leaves_gives_its_place_up(start: StartEngine) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from phi4_engine import forms
 from phi4_engine.errors import ApiError, unsupported
 from phi4_engine.forms import Wish
-from phi4_engine.protocol import ChatRequest, Completed, Message, ReasoningRequest, Sampled, Tool
+from phi4_engine.protocol import AllowedChoice, ChatRequest, Completed, Message, ReasoningRequest, Sampled, Tool
 from phi4_engine.wire import Job, Sampling
 
 TASK_PROMPTS: Mapping[str, str] = {
@@ -47,14 +47,17 @@ def chat_job(request: ChatRequest, job_id: str, max_tokens: int) -> Job:
 
 def wish(request: ChatRequest) -> Wish:
     """What the request says of the form of its answer."""
+    said = request.tool_choice
+    allowed = said.allowed_tools if isinstance(said, AllowedChoice) else None
     return Wish(
         tools=request.tools or (),
-        choice=request.tool_choice,
+        choice=said.allowed_tools.mode if isinstance(said, AllowedChoice) else said,
         parallel=request.parallel_tool_calls,
         format=request.response_format,
         format_name="response_format",
         schema_name="json_schema.schema",
         arguments="tools[{}].function.parameters",
+        allowed=frozenset(one.function.name for one in allowed.tools) if allowed else None,
     )
 
 

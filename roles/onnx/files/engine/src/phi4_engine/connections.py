@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -141,7 +142,8 @@ class Connection(H11Protocol):
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         self.transport.write(response(error))
-        self.transport.write_eof()
+        with contextlib.suppress(OSError):  # it has left, and nobody has heard of it yet
+            self.transport.write_eof()
         self._limits.waits(self, True)
         self._arm(REST_SECONDS, self.transport.abort)
 

@@ -35,6 +35,7 @@ class Wish:
     """What a request says of the form of its answer, and under which names: each API has its own.
 
     `arguments`: where the schema of a function's arguments stands, with `{}` for the function's place in `tools`.
+    `allowed`: the names of those that may be called, where not all may.
     """
 
     tools: Sequence[Tool]
@@ -44,11 +45,18 @@ class Wish:
     format_name: str
     schema_name: str
     arguments: str
+    allowed: frozenset[str] | None = None
 
     @property
-    def shown(self) -> Sequence[Tool]:
-        """The functions that the model is told of."""
-        return () if self.choice == "none" else self.tools
+    def offered(self) -> list[tuple[int, Tool]]:
+        """The functions that may be called, with their places in the request."""
+        places = () if self.choice == "none" else enumerate(self.tools)
+        return [(at, tool) for at, tool in places if self.allowed is None or tool.function.name in self.allowed]
+
+    @property
+    def shown(self) -> list[Tool]:
+        """The functions that the model is told of: not those that it may not call, for it might try."""
+        return [tool for _, tool in self.offered]
 
     @property
     def single(self) -> bool:
@@ -72,10 +80,11 @@ def wanted(wish: Wish) -> Form | None:
 
 def called(wish: Wish) -> list[tuple[int, Tool]]:
     """The tools that may be called, with their places in the request. Raises ApiError 400 where none can be."""
-    choice, tools = wish.choice, list(enumerate(wish.shown))
+    choice, tools = wish.choice, wish.offered
+    missing = (wish.allowed or frozenset()) - {tool.function.name for _, tool in tools}
     if isinstance(choice, NamedChoice):
         tools = [(at, tool) for at, tool in tools if tool.function.name == choice.function.name][:1]
-    if not tools and choice not in (None, "auto", "none"):
+    if missing or (not tools and choice not in (None, "auto", "none")):
         raise ApiError(
             400,
             "tool_choice: found no such function in tools, needed one that may be called",

@@ -88,6 +88,20 @@ class NamedChoice(Body):
     function: FunctionName
 
 
+class AllowedTools(Body):
+    """The functions that may be called this time, of all that are offered, and whether one must be."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedChoice], Field(min_length=1, max_length=128)]
+
+
+class AllowedChoice(Body):
+    """Only some of the tools may be called."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
 class StreamOptions(Body):
     """What a stream carries besides the answer."""
 
@@ -143,7 +157,7 @@ class ChatRequest(Completed):
     max_tokens: AnswerLimit | None = None
     max_completion_tokens: AnswerLimit | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Literal["auto", "none", "required"] | NamedChoice | None = None
+    tool_choice: Literal["auto", "none", "required"] | NamedChoice | AllowedChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None

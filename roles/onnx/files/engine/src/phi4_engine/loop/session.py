@@ -7,6 +7,9 @@ meanwhile.
 
 from __future__ import annotations
 
+import contextlib
+import math
+import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,8 +61,7 @@ class Session:
         kind, self._vocabulary, self._pruned = _contract(self._session, files)
         shape = (rows, files.decoder.kv_heads, capacity, files.decoder.head_size)
         names = [f"{layer}.{part}" for layer in range(files.decoder.layers) for part in ("key", "value")]
-        # Zeros of the system: memory is taken page by page, when a row grows into it.
-        self._cache = {name: np.zeros(shape, kind) for name in names}
+        self._cache = {name: _pages(shape, kind) for name in names}
         self._bindings: dict[tuple[int, int], Any] = {}
         most = max(rows, WHOLE_PIECE)
         self._tokens = np.zeros(most, np.int64)
@@ -119,6 +121,17 @@ class Session:
             _give(binding.bind_output, f"present.{name}", rows, rows.shape)
         self._bindings[first, count] = binding
         return binding
+
+
+def _pages(shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
+    """Zeros of the system, in small pages: memory is taken page by page, when a row grows into it.
+
+    A huge page holds thousands of tokens of a head, and the first of them would take it.
+    """
+    memory = mmap.mmap(-1, math.prod(shape) * np.dtype(kind).itemsize, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel that has none
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, kind).reshape(shape)
 
 
 def _give(bind: Any, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:

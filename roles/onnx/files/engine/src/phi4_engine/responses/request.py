@@ -60,6 +60,14 @@ class ChosenTool(Body):
     name: str | None = None
 
 
+class AllowedFunctions(Body):
+    """Only these functions may be called; whether one must be."""
+
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"] = "auto"
+    tools: Annotated[list[ChosenTool], Field(min_length=1, max_length=128)]
+
+
 class TextFormat(JsonSchema):
     """The form of the text, without the level that chat completions have between."""
 
@@ -86,7 +94,7 @@ class ResponsesRequest(Sampled):
     instructions: str | None = None
     max_output_tokens: TokenCount | None = None
     tools: Annotated[list[ResponseTool], Field(max_length=128)] | None = None
-    tool_choice: Literal["auto", "none", "required"] | ChosenTool | None = None
+    tool_choice: Literal["auto", "none", "required"] | AllowedFunctions | ChosenTool | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     top_logprobs: TopLogprobs | None = None
@@ -123,8 +131,8 @@ def response_job(request: ResponsesRequest, job_id: str, max_tokens: int) -> Job
 
 def wish(request: ResponsesRequest) -> Wish:
     """What a checked request says of the form of its answer."""
-    said, form = request.tool_choice, request.text.format if request.text else None
-    choice = _named(said) if isinstance(said, ChosenTool) else said
+    form = request.text.format if request.text else None
+    choice, allowed = _choice(request)
     functions = [FunctionDefinition(**tool.model_dump(exclude={"type"})) for tool in request.tools or ()]
     return Wish(
         tools=[Tool(type="function", function=one) for one in functions],
@@ -134,6 +142,7 @@ def wish(request: ResponsesRequest) -> Wish:
         format_name="text.format",
         schema_name="schema",
         arguments="tools[{}].parameters",
+        allowed=allowed,
     )
 
 
@@ -142,8 +151,14 @@ def _format(form: TextFormat) -> ResponseFormat:
     return ResponseFormat.model_validate({"type": form.type, "json_schema": schema, **schema})
 
 
-def _named(choice: ChosenTool) -> NamedChoice:
-    return NamedChoice(type="function", function=FunctionName(name=choice.name or ""))
+def _choice(request: ResponsesRequest) -> tuple[str | NamedChoice | None, frozenset[str] | None]:
+    """What must be called, and the names of those that may be where not all may."""
+    said = request.tool_choice
+    if isinstance(said, AllowedFunctions):
+        return said.mode, frozenset(one.name or "" for one in said.tools)
+    if isinstance(said, ChosenTool):
+        return NamedChoice(type="function", function=FunctionName(name=said.name or "")), None
+    return said, None
 
 
 def _refuse_unsupported(request: ResponsesRequest) -> None:
@@ -153,9 +168,10 @@ def _refuse_unsupported(request: ResponsesRequest) -> None:
     if request.background:
         raise unsupported("background", "background is not supported: nothing is stored here.")
     choice = request.tool_choice
-    if isinstance(choice, ChosenTool) and choice.type != "function":
-        told = "only auto, none, required, and a function by its name."
-        raise unsupported("tool_choice", f"tool_choice of type {choice.type[:40]!r} is not supported: {told}")
+    for chosen in choice.tools if isinstance(choice, AllowedFunctions) else [choice]:
+        if isinstance(chosen, ChosenTool) and chosen.type != "function":
+            told = "only auto, none, required, a function by its name, and allowed_tools with a list of functions."
+            raise unsupported("tool_choice", f"tool_choice of type {chosen.type[:40]!r} is not supported: {told}")
     for at, tool in enumerate(request.tools or ()):
         if tool.type != "function":
             raise unsupported(
