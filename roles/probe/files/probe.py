@@ -38,8 +38,8 @@ FILES = Root(ROOT)
 read, read_bytes, first = FILES.read, FILES.read_bytes, FILES.first
 VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
-OUR_UNITS = (".service", ".socket", "-load.service", "-heal.timer", "-gateway.service")
-UNITS = (*("phi4-edge" + kind for kind in OUR_UNITS), "docker.service")
+UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service", "docker.service", "phi4-edge-heal.timer",
+         "phi4-edge-gateway.service")  # fmt: skip
 UNIT_FIELDS = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description,StatusText,"
     "ActiveEnterTimestampMonotonic,NeedDaemonReload"

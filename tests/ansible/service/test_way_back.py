@@ -22,8 +22,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """TWO serves, ONE is the release before."""
     monkeypatch.setattr(release, "end_rehearsal", lambda: False)
     monkeypatch.setattr(hostdocker, "lost", lambda images: [])
-    monkeypatch.setattr(release, "shown", lambda unit: {"ActiveState": "active"})
     for module in (release, hostunit):
+        monkeypatch.setattr(module, "shown", lambda unit: {"ActiveState": "active"})
         monkeypatch.setattr(module, "FOLDER", str(tmp_path / "units"))
     made = Host(tmp_path)
     for name in (ONE, TWO):
@@ -52,7 +52,8 @@ def test_the_committed_release_is_brought_back_where_another_one_may_run(
     stage(host, TWO, {"plan.json": json.dumps({"release": TWO}), "phi4-edge.service": "[Unit]\n"}, {})
     (host.root / "current").symlink_to(f"releases/{current}")
     (host.receipt.parent / "journal.json").write_text(json.dumps({"step": journal, "phase": "after"}))
-    monkeypatch.setattr(release, "shown", lambda unit: {"ActiveState": active})
+    for module in (release, hostunit):
+        monkeypatch.setattr(module, "shown", lambda unit: {"ActiveState": active})
     monkeypatch.setattr(release, "pending", lambda args, wanted: [current] if current != TWO else [])
     assert release.previous(args(host, to=TWO), b"")["plan"]["action"] == "restore"
 
@@ -93,7 +94,8 @@ def test_a_host_that_was_never_provisioned_has_nothing_to_watch(tmp_path: Path) 
 def test_what_serves_without_a_receipt_is_left_alone(
     host: Host, monkeypatch: pytest.MonkeyPatch, receipt: Any, current: str | None, active: str, kept: bool
 ) -> None:
-    monkeypatch.setattr(release, "shown", lambda unit: {"ActiveState": active})
+    for module in (release, hostunit):
+        monkeypatch.setattr(module, "shown", lambda unit: {"ActiveState": active})
     host.receipt.unlink()
     if receipt is not None:
         host.receipt.write_text(json.dumps(receipt))

@@ -114,7 +114,14 @@ def test_every_role_that_uses_one_specifies_it() -> None:
         (
             "roles/probe/files/probe.py",
             "UNITS",
-            (layout.UNIT, layout.SOCKET_UNIT, layout.LOAD_UNIT, "docker.service", layout.HEAL_TIMER),
+            (
+                layout.UNIT,
+                layout.SOCKET_UNIT,
+                layout.LOAD_UNIT,
+                "docker.service",
+                layout.HEAL_TIMER,
+                layout.GATEWAY_UNIT,
+            ),
         ),
         ("roles/ollama/files/load.py", "UNIT", layout.UNIT),
     ],

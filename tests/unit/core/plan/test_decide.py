@@ -189,7 +189,7 @@ def test_ollama_is_told_of_jetpack_where_it_cannot_look(document: Make, plan: Ma
 
 
 def test_ollama_environment(document: Make, plan: Make) -> None:
-    made = plan(document("pi4-4gb"), bind="::", port=9000, parallel=1)
+    made = plan(document("pi4-4gb"), bind="::", open=True, port=9000, parallel=1)
     environment = made.knobs["environment"]
     assert environment["OLLAMA_HOST"] == "[::]:9000"
     assert (environment["OLLAMA_KV_CACHE_TYPE"], environment["OLLAMA_FLASH_ATTENTION"]) == ("q8_0", "1")
@@ -233,7 +233,7 @@ def test_blockers_on_a_host_that_is_not_ours(document: Make, plan: Make) -> None
     assert "port 8080 is in use on 0.0.0.0" in made.blockers[1]
     assert plan(busy, force=True, port=8081).blockers == ()
     elsewhere = document("n150-8gb", listening="10.0.0.1 8080")
-    assert plan(elsewhere).blockers == () and plan(elsewhere, bind="0.0.0.0").blockers != ()
+    assert plan(elsewhere).blockers == () and plan(elsewhere, bind="0.0.0.0", open=True).blockers != ()
 
 
 def test_blocked_by_disk_while_the_old_release_is_kept(document: Make, plan: Make) -> None:
