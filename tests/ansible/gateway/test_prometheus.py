@@ -32,7 +32,7 @@ from tests.unit.core.monitoring.prometheus import PROMETHEUS, needs_prometheus
 pytestmark = [needs_haproxy, needs_prometheus]
 ENGINES = ("onnx", "vllm", "ollama")
 NORTH, SCRAPER = 1, 2
-SCRAPES = 6
+SCRAPES = 4
 UNITS = """\
 Id=phi4-edge.service\nLoadState=loaded\nActiveState=active\nNRestarts=1\n
 Id=phi4-edge-heal.service\nLoadState=loaded\nActiveState=inactive\nNRestarts=0\nExecMainExitTimestampMonotonic=1000000
@@ -113,12 +113,12 @@ def gateway(engine: str, folder: Path, pem: Path, host: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def scraping_all(folder: Path, ports: dict[str, int], pem: Path) -> Iterator[Prometheus]:
-    """A Prometheus with what the export has for these gateways; it scrapes each second."""
+    """A Prometheus with what the export has for these gateways; it scrapes every two seconds."""
     targets = [Target(f"localhost:{port}", f"gw-{engine}", ("edge",)) for engine, port in ports.items()]
     text = scraping.configuration(ca_file=str(pem)).replace(
-        f"scrape_interval: {scraping.INTERVAL}", "scrape_interval: 1s"
+        f"scrape_interval: {scraping.INTERVAL}", "scrape_interval: 2s"
     )
-    text = text.replace("scrape_timeout: 10s", "scrape_timeout: 1s")
+    text = text.replace("scrape_timeout: 10s", "scrape_timeout: 2s")
     (folder / scraping.CONFIGURATION).write_text(f"global: {{evaluation_interval: 1s}}\n{text}")
     (folder / scraping.TARGETS).write_text(scraping.targets_file(targets))
     (folder / scraping.RULES).write_text(rules.rules_file())
@@ -161,8 +161,11 @@ EXPRESSIONS = sorted(
 
 
 def test_each_gateway_is_scraped_over_tls_with_its_key(prometheus: Prometheus) -> None:
-    up = {labels["host"]: value for labels, value in prometheus.values("up")}
-    assert up == {f"gw-{engine}": 1 for engine in ENGINES}, prometheus.get("/api/v1/targets")["activeTargets"]
+    def up() -> dict[str, float]:
+        return {labels["host"]: value for labels, value in prometheus.values("up")}
+
+    # On a busy machine one scrape may come too late.
+    until(lambda: up() == {f"gw-{engine}": 1 for engine in ENGINES}, str(prometheus.get("/api/v1/targets")))
     engines = {labels["host"]: labels["engine"] for labels, _ in prometheus.values("phi4_edge_engine_up")}
     assert engines == {f"gw-{engine}": engine for engine in ENGINES}
     parts = prometheus.values("phi4_edge_scrape_part_success")
@@ -178,7 +181,7 @@ def test_each_gateway_is_scraped_over_tls_with_its_key(prometheus: Prometheus) -
 
 @pytest.mark.parametrize(("dashboard", "expression"), EXPRESSIONS)
 def test_every_question_of_a_dashboard_has_an_answer(prometheus: Prometheus, dashboard: str, expression: str) -> None:
-    asked = expression.replace("$__rate_interval", "5s").replace("$host", ".*").replace("$engine", ".*")
+    asked = expression.replace("$__rate_interval", "30s").replace("$host", ".*").replace("$engine", ".*")
     assert "$" not in asked
 
     def answered() -> bool:
@@ -203,9 +206,8 @@ def test_every_alert_can_be_evaluated(prometheus: Prometheus) -> None:
 
     until(lambda: all(rule["health"] == "ok" for rule in found()), str(found()))
     assert [rule["name"] for rule in found()] == [alert.name for alert in rules.ALERTS]
-    firing = {rule["name"] for rule in found() if rule["state"] != "inactive"}
-    # The stand-in's certificate is good for two days, and nothing looked for drift there.
-    assert firing <= {"Phi4EdgeCertificateEnds", "Phi4EdgeCertificateEndsSoon", "Phi4EdgeDriftUnwatched"}
+    # What would be wrong here, such as a certificate of two days, is not so for long enough.
+    assert {rule["name"] for rule in found() if rule["state"] == "firing"} == set()
 
 
 def test_series_of_a_fleet_stay_few(prometheus: Prometheus) -> None:
