@@ -26,7 +26,7 @@ WITH_DOCKER := .ci/with-docker
 DEMO_LAB := demo
 DEMO_INVENTORY := build/demo/inventory.ini
 
-.PHONY: help setup host browser demo test tables webui-real check quick-tests lint ruff types yamllint ansible-lint format lock bench tiny-model clean
+.PHONY: help setup host browser prometheus demo test tables webui-real check quick-tests lint ruff types yamllint ansible-lint format lock bench tiny-model clean
 help:
 	@echo "make demo    boot three lab gateways, provision them over SSH, ask each one, run again"
 	@echo "make test    set up and run every test"
@@ -44,6 +44,10 @@ host:
 # Only tests look at pages: nothing else waits for a browser.
 browser: host
 	@.ci/browser-setup
+
+# Only tests of alerts and dashboards ask it.
+prometheus: host
+	@.ci/prometheus-setup
 
 $(VENV)/.ready: requirements/dev.lock pyproject.toml
 	@echo "==> Python environment in $(VENV) (hash-locked)"
@@ -78,7 +82,7 @@ demo: setup
 	@echo "Remove them with:  $(WITH_DOCKER) $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
 
 # The images of the lab's hosts take minutes of one core: they are built while something else is waited for.
-test: setup browser $(ENGINE_VENV)/.ready
+test: setup browser prometheus $(ENGINE_VENV)/.ready
 	@mkdir -p build
 	@$(WITH_DOCKER) $(BIN)/python -m tests.e2e.images >build/lab-images.log 2>&1 & images=$$!; \
 	  trap 'kill $$images 2>/dev/null || true' EXIT; set -e; \

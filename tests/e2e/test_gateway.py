@@ -214,6 +214,27 @@ def test_keys_change_while_an_answer_streams_and_nothing_breaks(door: Door) -> N
     assert [door.get("/v1/models", south) for _ in range(4)] == [200, 200, 200, 429]
 
 
+def test_metrics_come_whole_to_who_has_their_key(door: Door) -> None:
+    key = door.add("metrics")
+    engine = door.host.sh("systemctl show phi4-edge -p MainPID,InvocationID")
+    door.host.sh("systemctl stop phi4-edge-metrics")
+    door.provision().expect(0)
+    assert door.host.sh("systemctl show phi4-edge -p MainPID,InvocationID") == engine, "it is no reason for a restart"
+    assert door.get("/v1/models", key) == 403
+    connection = http.client.HTTPSConnection(
+        door.address, PORT, timeout=30, context=ssl.create_default_context(cafile=door.ca)
+    )
+    connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {key}"})
+    answer = connection.getresponse()
+    page = answer.read().decode()
+    connection.close()
+    assert answer.status == 200
+    assert [line for line in page.splitlines() if "scrape_part_success" in line and line.endswith(" 0")] == []
+    for sample in ('phi4_edge_unit_active{unit="phi4-edge.service"} 1', "vllm:", "phi4_edge_receipt_present 1"):
+        assert sample in page, page
+    assert "phi4_edge_engine_up" in page and "phi4_edge_certificate_not_after_timestamp_seconds" in page
+
+
 def test_what_was_changed_on_the_host_is_put_right(door: Door) -> None:
     key = door.add("east")
     door.host.sh("echo 0000 east:0:0 > /var/lib/phi4-edge/gateway/keys.map; systemctl stop phi4-edge-gateway")

@@ -230,7 +230,7 @@ def explain(args: Json, failure: StepError) -> str:
 
 def journal(args: Json) -> list[str]:
     """The last lines that the unit logged, without control characters, each at most 300 characters."""
-    unit = {"webui": WEBUI, "gateway": GATEWAY}.get(args["failed"], args["unit"])
+    unit = str({"webui": WEBUI, "gateway": GATEWAY}.get(str(args["failed"]), args["unit"]))
     # Why the port could not be had, its own unit says.
     units = ["-u", unit, *(["-u", SOCKET] if unit == MAIN else [])]
     status, output = command(

@@ -37,7 +37,7 @@ UNITS = (
     "phi4-edge.socket", "phi4-edge.service", "phi4-edge-load.service", "phi4-edge-webui.service",
     "phi4-edge-gateway.service", "phi4-edge-metrics.service", "phi4-edge-heal.service", "phi4-edge-heal.timer",
 )  # fmt: skip
-MAIN = "phi4-edge.service"
+MAIN, GATEWAY = "phi4-edge.service", "phi4-edge-gateway.service"
 FOLDER = "/etc/systemd/system"
 # An administrator's: while it is there, nothing is put right.
 HOLD = "/etc/phi4-edge/hold"
@@ -166,6 +166,8 @@ def serve(host: Host, containers: List[Json], wanted_image: str) -> None:
         if state in ("inactive", "failed"):
             systemctl("reset-failed", unit)
             act(host, "started %s (it was %s)" % (unit, state), "start", "--no-block", unit)
+        elif unit == GATEWAY and host.reread:
+            act(host, "reloaded %s (its files were put back)" % unit, "reload-or-restart", "--no-block", unit)
         elif unit == MAIN and (host.reread or other):
             why = "its files were put back" if host.reread else "another image ran in its container"
             act(host, "restarted %s (%s)" % (unit, why), "restart", "--no-block", unit)

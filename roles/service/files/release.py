@@ -9,6 +9,7 @@ from typing import Callable, Collection, Mapping
 import hostadmit
 import hostaround
 import hostdocker
+import hostfront
 import hostjournal
 import hostlayout
 from hostlib import (
@@ -90,8 +91,7 @@ def switched(args: Json) -> Json:
     for unit in lasting(wanted) if restart else ():
         command("systemctl", "reset-failed", unit)  # a unit that gave up would refuse to start; fails for a new one
         must("start", "--no-block", unit)
-    if GATEWAY in wanted and (restart or changes):
-        reread(wanted, changes, kept)
+    changes += hostfront.follow(wanted, changes, restart)
     if HEAL_TIMER in wanted and not active(HEAL_TIMER):
         must("start", "--no-block", HEAL_TIMER)
         changes.append(f"started {HEAL_TIMER}")
@@ -100,22 +100,14 @@ def switched(args: Json) -> Json:
 
 
 def lasting(wanted: Mapping[str, bytes]) -> list[str]:
-    """The units that run as long as the release serves: those that look after it come and go."""
-    return [unit for unit in wanted if unit not in HEALING]
-
-
-def reread(wanted: Mapping[str, bytes], changes: list[str], kept: Collection[str]) -> None:
-    """The gateway has this release's configuration: by a reload, in which no answer is lost, where its unit stays."""
-    if GATEWAY in kept or (active(GATEWAY) and os.path.join(FOLDER, GATEWAY) not in changes):
-        must("reload", GATEWAY)
-        return
-    command("systemctl", "reset-failed", GATEWAY)  # fails for a unit that never failed
-    must("restart", "--no-block", GATEWAY)
+    """The units that run as long as the release serves: those that look after it come and go, and those in front of
+    it are no reason to start it anew."""
+    return [unit for unit in wanted if unit not in (*HEALING, *hostfront.FRONT)]
 
 
 def due(root: str, changes: list[str]) -> list[str]:
     """The changes that are a reason to start the service anew: no process of it reads the others."""
-    unread = (os.path.join(root, "current"), *(os.path.join(FOLDER, unit) for unit in (*HEALING, GATEWAY)))
+    unread = (os.path.join(root, "current"), *(os.path.join(FOLDER, unit) for unit in (*HEALING, *hostfront.FRONT)))
     return [path for path in changes if path not in unread]
 
 

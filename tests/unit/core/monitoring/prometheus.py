@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
+# `make test` unpacks the distribution's package there.
+_BELOW = str(Path(__file__).parents[4] / "build" / "prometheus" / "usr" / "bin")
+PROMETHEUS, PROMTOOL = (shutil.which(name) or shutil.which(name, path=_BELOW) for name in ("prometheus", "promtool"))
 needs_prometheus = pytest.mark.skipif(
     PROMETHEUS is None or PROMTOOL is None, reason="needs prometheus and promtool (Debian's package prometheus)"
 )
