@@ -24,7 +24,7 @@ LONGEST = (
         "switch_engine",
         "tryout",
     ),
-    *("workers_lab", "rollout_truth", "lifecycle", "trust_lab", "port", "collection_lab", "broken_release"),
+    *("workers_lab", "rollout_truth", "lifecycle", "trust_lab", "port", "collection_lab", "broken_release", "gateway"),
     *("rollout_commands", "molecule", "lock_kills", "fake_gpu", "offline", "kill_compose", "webui", "bad_input"),
 )
 LONG = ("heavy", "e2e", "convert", "packaging")

@@ -12,7 +12,7 @@ import pytest
 
 from phi4_edge import lab as lab_room
 from phi4_edge.artifacts.store.store import Store
-from tests.e2e import settings
+from tests.e2e import openai_client, settings
 from tests.e2e.gateway import Cli, Gateway
 from tests.e2e.ollama_watch import RUNNER, journal_lines, serving, until
 from tests.e2e.site import Site, open_site, own_store
@@ -27,6 +27,9 @@ WANTED = {
     "gw3": {"phi4_engine": "ollama", "phi4_quantization": "q4_0", "phi4_service_manager": "compose"},
     "gw4": {"phi4_engine": "vllm", "phi4_profile": "development"},
 }
+# Each has a gateway for others too; the package is there before, as it stays.
+THROUGH = {"phi4_gateway": "true", "phi4_bind": "0.0.0.0"}
+HAPROXY = "apt-get -q update && apt-get -q install -y haproxy && systemctl disable --now haproxy"
 DAEMON = '{\n    "debug": false,\n    "labels": ["site=plant"]\n}\n'
 CONTAINERS, OLLAMA = ("gw3", "gw4"), ("gw2", "gw3")
 
@@ -47,7 +50,13 @@ def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
     made = lab_room.up(name, profiles, kind=KINDS[:number], with_mirror=True)
     try:
         found = open_site(made, store, folder)
-        found.write(dict(list(WANTED.items())[:number]))
+        keys = folder / "keys.txt"
+        (folder / "north.key").write_text(found.cli.run("key", "add", made.inventory, "north", "--keys", keys).out)
+        found.cli.run("trust", "ca").expect(0)
+        through = {**THROUGH, "phi4_gateway_keys": keys}
+        found.write({name: {**wanted, **through} for name, wanted in list(WANTED.items())[:number]})
+        for name in found.names:
+            found.host(name).sh(HAPROXY)
         # Somebody has configured Docker on this host before.
         found.host("gw3").sh("cat > /etc/docker/daemon.json && systemctl restart docker", stdin=DAEMON)
         yield found
@@ -104,6 +113,16 @@ def test_the_native_engine_reads_weights_that_were_repacked_on_the_host_whatever
             "systemctl restart phi4-edge")  # fmt: skip
     assert host.chat("Say hello.", 8)["usage"]["completion_tokens"] >= 1
     site.run("status").expect(0)
+
+
+def test_clients_use_every_engine_alike_through_its_gateway(site: Site) -> None:
+    key, ca = (site.folder / "north.key").read_text().strip(), site.cli.home / "config" / "ca.pem"
+    for host in site.lab.hosts:
+        assert openai_client.ask(host.address, 8443, ca, key)["text"].strip(), host.name
+        refused = openai_client.ask(host.address, 8443, ca, "p4e_" + "A" * 43)
+        assert refused == {"status": 401, "kind": "AuthenticationError", "code": "invalid_api_key"}, host.name
+    # Routes of an engine itself, by which anybody could unload its model.
+    assert site.host("gw2").sh("curl -sk -o /dev/null -w '%{http_code}' https://127.0.0.1:8443/api/tags") == "404"
 
 
 def test_verify_is_green_for_every_engine(site: Site) -> None:

@@ -15,27 +15,13 @@ from typing import Any
 import pytest
 
 from phi4_edge import lab as lab_room
-from tests.e2e import warm_engine
-from tests.e2e.gateway import ROOT, Cli, Done, Gateway
+from tests.e2e import openai_client, warm_engine
+from tests.e2e.gateway import Cli, Done, Gateway
 
 pytestmark = [pytest.mark.e2e]
 
 PORT = 8443
 MODEL = "phi-4-mini-instruct"
-# The environment of the engine's own tests has the client that people use.
-PYTHON = ROOT / "build" / "engine" / "bin" / "python"
-CLIENT = """
-import json, sys
-import httpx, openai
-address, ca, key = sys.argv[1:]
-client = openai.OpenAI(base_url=address, api_key=key, max_retries=0, http_client=httpx.Client(verify=ca))
-try:
-    stream = client.chat.completions.create(
-        model="phi-4-mini-instruct", messages=[{"role": "user", "content": "Say hello."}], max_tokens=24, stream=True)
-    print(json.dumps({"text": "".join(piece.choices[0].delta.content or "" for piece in stream if piece.choices)}))
-except openai.APIStatusError as error:
-    print(json.dumps({"status": error.status_code, "kind": type(error).__name__, "code": error.code}))
-"""
 
 
 @dataclass
@@ -82,15 +68,9 @@ class Door:
     def where(self) -> list[str]:
         return ["--keys", str(self.folder / "keys.txt")]
 
-    def ask(self, key: str, base: str = "") -> dict[str, Any]:
+    def ask(self, key: str) -> dict[str, Any]:
         """What openai's own client gets for a chat, streamed."""
-        place = base or f"https://{self.address}:{PORT}/v1"
-        done = subprocess.run(
-            [PYTHON, "-c", CLIENT, place, self.ca, key], capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        return openai_client.ask(self.address, PORT, self.ca, key)
 
     def get(self, path: str, key: str = "", method: str = "GET") -> int:
         context = ssl.create_default_context(cafile=self.ca)
