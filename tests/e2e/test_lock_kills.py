@@ -26,8 +26,8 @@ HOSTS = ("gw1", "gw2")
 # The standard times are 30 and 10, and 45 to have the hosts (test_two_controllers); what a kill leaves behind does not
 # depend on them.
 PATIENT = {"lock_stale_seconds": 12, "lock_heartbeat_seconds": 4}
-# A variable of a role that only a task of Ansible's obeys: what dies here is a run of Ansible. One over a session has its
-# own rows in test_settings_change.
+# A variable that only a task of Ansible's obeys: what dies here is a run of Ansible. One over a session has rows of its
+# own in test_settings_change.
 BY_ANSIBLE = {"receipt_forget_previous": "false"}
 FREE_SECONDS = 35.0
 # Seconds after which a random kill comes, of a run that needs about half a minute; the same in every session.
@@ -52,7 +52,7 @@ ALWAYS = {("lock:before", "process"), ("service", "process"), ("plan", "ansible"
 def pair(fleets: Fleets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("kills")
     with fleets.lend(folder, 2) as found:
-        found.variables = dict.fromkeys(HOSTS, {**PATIENT, **BY_ANSIBLE})
+        found.variables = {name: {**PATIENT, **BY_ANSIBLE} for name in HOSTS}
         yield found
 
 
