@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from phi4_edge.core.gateway import lines, refusals
 from phi4_edge.core.gateway.balancer import Balancer, Upstream
 
-KEY_VARIABLE = "PHI4_EDGE_BALANCER_KEY"
+KEY_VARIABLE = "BALANCER_KEY"
 _NOTE = "# Managed by phi4-edge. Changes made here are undone by `phi4-edge balance`."
 # Conversations that are remembered, each for this long after its last answer: 150 bytes of memory each.
 _CONVERSATIONS, _REMEMBERED = "50k", "2h"
