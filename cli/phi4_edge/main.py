@@ -38,6 +38,7 @@ COMMANDS = {
     "rollout": "List past rollouts, and show one.",
     "report": "Write a rollout as a page, Markdown or JSON.",
     "lock": "Show which runs have locked the hosts, or release a dead run's lock.",
+    "balance": "Serve one address for many gateways, from a host of the group balancers.",
     "remove": "Remove what was installed, and nothing else.",
     "model": "Fetch, convert and keep model artifacts on this controller.",
     "bundle": "Pack everything that a fleet needs into one file, for use without internet access.",

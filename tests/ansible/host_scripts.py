@@ -17,6 +17,7 @@ sys.path.append(str(ROOT / "roles" / "onnx" / "files"))
 import hostadmit
 import hostdocker
 import hostfact
+import hosthaproxy
 import hostlib
 import hostrun
 import hosttrust
@@ -25,7 +26,7 @@ from hostsign import RefusedError
 
 __all__ = [
     "ONE", "THREE", "TWO", "Host", "RefusedError", "args", "engine", "gateport", "hostadmit", "hostdocker", "hostfact",
-    "hostlib", "hostrun", "hosttrust", "hostunit", "load", "receipt", "release", "stage",
+    "hosthaproxy", "hostlib", "hostrun", "hosttrust", "hostunit", "load", "receipt", "release", "stage",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ PLAYBOOKS = sorted(ROOT.glob("playbooks/*.yml"))
 
 def test_the_playbooks_are_the_ones_of_the_manual() -> None:
     assert [path.stem for path in PLAYBOOKS] == [
-        "bake", "bench", "detect", "doctor", "driver", "exchange", "lock", "provision", "remove", "rollback",
+        "bake", "balance", "bench", "detect", "doctor", "driver", "exchange", "lock", "provision", "remove", "rollback",
         "status", "trust", "unlock",
     ]  # fmt: skip
 

@@ -49,7 +49,7 @@ def doors(folder: Path) -> list[Door]:
     made = Material(folder)
     return [
         *_looking(), *_pushing(made), *_docker(made), *_nvidia(), *_engines(), *_serving(), *_releases(), *_trust(made),
-        *_gateway(),
+        *_gateway(), *_balancer(),
     ]  # fmt: skip
 
 
@@ -249,6 +249,21 @@ def _gateway() -> list[Door]:
         Door(("gateway", "gateway", "inspect"), {"phi4_gateway": {"do": "inspect"}}, checked=True),
         Door(("gateway", "gateway", "quiet"), {"phi4_gateway": {"do": "quiet"}}, checked=True),
         Door(("gateway", "gateway", "bring"), {"phi4_gateway": bring}, checked=True),
+    ]
+
+
+def _balancer() -> list[Door]:
+    at = {"state": "/none/var"}
+    gateways = [{"name": "gw1", "address": "192.0.2.1", "port": 8443}]
+    serve = {"do": "serve", **at, "gateways": gateways, "answer_seconds": 60}
+    looked = {name: answers()[name] for name in ("balancer/balancer/inspect",)}
+    drain, ready = ({"phi4_balancer": {"do": do, **at, "gateway": "gw1"}} for do in ("drain", "ready"))
+    return [
+        Door(("balancer", "balancer", "inspect"), {"phi4_balancer": {"do": "inspect", **at}}, checked=True),
+        Door(("balancer", "balancer", "bring"), {"phi4_balancer": serve}, before=looked, checked=True),
+        Door(("balancer", "balancer", "drain"), drain, checked=True),
+        Door(("balancer", "balancer", "ready"), ready, checked=True),
+        Door(("balancer", "balancer", "remove"), {"phi4_balancer": {"do": "remove", **at}}, checked=True),
     ]
 
 

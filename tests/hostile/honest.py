@@ -121,6 +121,13 @@ def _of_releases() -> dict[str, Json]:
         },
         "service/release/remove": {**CHANGED, "docker": False},
         "service/release/erase": CHANGED,
+        "balancer/balancer/inspect": {
+            "installed": "2.6.12-1", "key": "", "certificate": "", "note": "", "changed": False,
+        },
+        "balancer/balancer/bring": CHANGED,
+        "balancer/balancer/drain": {"changed": True, "running": 0},
+        "balancer/balancer/ready": {"changed": True},
+        "balancer/balancer/remove": CHANGED,
         "gateway/gateway/inspect": {"installed": "2.6.12-1", "changed": False},
         "gateway/gateway/quiet": {"changed": True},
         "gateway/gateway/bring": CHANGED,

@@ -18,6 +18,8 @@ def answering(bind: str) -> str:
     return EVERYWHERE.get(bind, bind) or LOOPBACK
 
 
+# The group of hosts that run no engine: each makes gateways reachable at one address.
+BALANCERS = "balancers"
 # What Ansible takes in the place of a file for a password that it asks for.
 PROMPTS = frozenset({"prompt", "prompt_ask_vault_pass"})
 
@@ -118,6 +120,11 @@ class Host:
     only_ansible: str = ""
     groups: tuple[str, ...] = ()
     for_roles: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def balances(self) -> bool:
+        """Whether it is a balancer in front of gateways, and none itself."""
+        return BALANCERS in self.groups
 
     @property
     def over_ssh(self) -> bool:

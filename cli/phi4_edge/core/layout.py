@@ -21,6 +21,8 @@ LOAD_UNIT = "phi4-edge-load.service"
 HEAL_UNIT, HEAL_TIMER = "phi4-edge-heal.service", "phi4-edge-heal.timer"
 # In front of the engine, for clients with a key; the other one says at its /metrics how the host is.
 GATEWAY_UNIT, METRICS_UNIT = "phi4-edge-gateway.service", "phi4-edge-metrics.service"
+# In front of gateways, on a host that has no engine: none of the units of a release.
+BALANCER_UNIT = "phi4-edge-balancer.service"
 UNITS = (SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, GATEWAY_UNIT, METRICS_UNIT, HEAL_UNIT, HEAL_TIMER)
 PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT = "phi4-edge", "phi4-edge-rehearsal", "phi4-edge-webui"
 
@@ -61,6 +63,11 @@ class Layout:
     def gateway(self) -> str:
         """What lets clients in at the gateway: keys by digest, its certificate; mode 0700, owned by root."""
         return f"{self.state}/gateway"
+
+    @property
+    def balancer(self) -> str:
+        """What a balancer is configured from, its own key and certificate; mode 0700, owned by root."""
+        return f"{self.state}/balancer"
 
     @property
     def webui(self) -> str:

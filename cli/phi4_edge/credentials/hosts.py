@@ -64,14 +64,19 @@ class Client:
         texts = {"keys": self._keys() if KEYS in missing else None, "pem": pem}
         return Order(json.dumps(texts).encode(), _note(issued) if pem is not None else _kept(found))
 
+    @property
+    def keys_file(self) -> KeysFile:
+        """The keys file that counts for the host. Raises PreflightError as `path` does."""
+        return KeysFile(self.path(self.asked.gateway_keys or NAME, "phi4_gateway_keys"))
+
     def _keys(self) -> str:
-        path = self._path(self.asked.gateway_keys or NAME, "phi4_gateway_keys")
-        if not path.exists():
+        file = self.keys_file
+        if not file.path.exists():
             raise PreflightError(
-                f"found no keys of gateways ({path}), needed a key for each client: make one with 'phi4-edge key add "
-                "INVENTORY NAME', or name another file with phi4_gateway_keys"
+                f"found no keys of gateways ({file.path}), needed a key for each client: make one with 'phi4-edge key "
+                "add INVENTORY NAME', or name another file with phi4_gateway_keys"
             )
-        return key_map(KeysFile(path).read())
+        return key_map(file.read())
 
     def _certificate(self, now: int) -> certificate.Wanted | None:
         if not self.asked.gateway_tls:
@@ -93,8 +98,8 @@ class Client:
     def _given(self, now: int) -> Issued:
         key = self.asked.gateway_certificate_key
         return operator.read_operator(
-            self._path(self.asked.gateway_certificate, "phi4_gateway_certificate"),
-            self._path(key, "phi4_gateway_certificate_key") if key else None,
+            self.path(self.asked.gateway_certificate, "phi4_gateway_certificate"),
+            self.path(key, "phi4_gateway_certificate_key") if key else None,
             now,
         )
 
@@ -102,7 +107,8 @@ class Client:
         asked = self.asked
         return certificate.names(asked.host, self.address, asked.bind, asked.gateway_names)
 
-    def _path(self, text: str, variable: str) -> Path:
+    def path(self, text: str, variable: str) -> Path:
+        """Where a file of the controller is that a variable names. Raises PreflightError where nobody can know."""
         path = Path(text).expanduser()
         if path.is_absolute():
             return path

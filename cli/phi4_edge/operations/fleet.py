@@ -11,8 +11,10 @@ from phi4_edge import inventory as inventories
 from phi4_edge import ssh
 from phi4_edge.core.facts import parse
 from phi4_edge.core.facts.model import HostFacts
+from phi4_edge.core.inventory import BALANCERS
+from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.environment import Need, narrowed
-from phi4_edge.errors import FactsError
+from phi4_edge.errors import FactsError, InventoryError
 from phi4_edge.inventory import Host
 from phi4_edge.operations.detect import Survey
 from phi4_edge.operations.facts import unusable
@@ -32,19 +34,34 @@ from phi4_edge.view.view import STEPS, View, progress_view
 class Fleet:
     """Hosts in inventory order, how they are reached, and variables from the command line that go over theirs.
 
-    `deep`: a look hashes every managed file, and trusts no stamp.
+    `deep`: a look hashes every managed file, and trusts no stamp. `balancers`: hosts that have no engine, which are in
+    none of what is done to `hosts`.
     """
 
     hosts: tuple[Host, ...]
     access: Access
     settings: Mapping[str, Any]
     deep: bool = False
+    balancers: tuple[Host, ...] = ()
 
     @classmethod
-    def open(cls, inventory: Sequence[str], reach: Reach, settings: Mapping[str, Any] | None = None) -> Fleet:
-        """The hosts that are meant; contacts none. Raises InventoryError, also for a wrong `phi4_*` variable."""
+    def open(
+        cls, inventory: Sequence[str], reach: Reach, settings: Mapping[str, Any] | None = None, balance: bool = False
+    ) -> Fleet:
+        """The hosts that are meant; contacts none. Raises InventoryError, also for a wrong `phi4_*` variable.
+
+        `balance`: the balancers are meant too; otherwise the operator is told that they are left out.
+        """
         paths = tuple(inventory)
-        hosts = inventories.load(paths, reach.limit, reach.vaults, reach.warn, reach.extra_vars, reach.login)
+        found = inventories.load(paths, reach.limit, reach.vaults, reach.warn, reach.extra_vars, reach.login)
+        hosts, balancers = require_apart(found)
+        if balancers and not balance:
+            reach.warn(f"left out: {', '.join(host.name for host in balancers)} (see 'phi4-edge balance')")
+        if not hosts:
+            raise InventoryError(
+                "found no hosts but balancers, needed a gateway: put hosts that are to serve in another group, or "
+                "give another --limit"
+            )
         access = Access(
             inventory=paths,
             forks=reach.forks,
@@ -53,7 +70,7 @@ class Fleet:
             verbosity=reach.verbosity,
             login=reach.login,
         )
-        fleet = cls(hosts, access, dict(settings or {}))
+        fleet = cls(hosts, access, dict(settings or {}), balancers=balancers)
         check_variables((host.name, fleet.variables(host)) for host in hosts)
         login = reach.login_password() if reach.login_password is not None else None
         become = reach.password() if reach.password is not None else None
@@ -73,7 +90,8 @@ class Fleet:
         """Where progress of the hosts goes, with as much detail as the operator wants."""
         access = self.access
         secrets = {access.become_password, access.connection_password, *(vault.password for vault in access.vaults)}
-        secrets |= {password for host in self.hosts for password in (host.ssh.password, host.become_password)}
+        everyone = (*self.hosts, *self.balancers)
+        secrets |= {password for host in everyone for password in (host.ssh.password, host.become_password)}
         known = frozenset(secret for secret in secrets if secret)
         return progress_view(output, steps, Detail(access.verbosity, known))
 
@@ -140,3 +158,20 @@ class Fleet:
         """Where the hosts came from, and what is said of each; `limit` as it was given."""
         pairs = ((host, self.variables(host)) for host in self.hosts)
         return Source.of(self.access.inventory, limit, pairs)
+
+
+def require_apart(hosts: Sequence[Host]) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
+    """The hosts that serve, and the balancers. Raises InventoryError for a balancer that asks for an engine."""
+    balancers = tuple(host for host in hosts if host.balances)
+    for host in balancers:
+        if asks := balancer_wish(host).asks:
+            raise InventoryError(
+                f"found {', '.join(asks)} for {host.name}, which is in the group {BALANCERS} and gets no engine; "
+                f"needed it in one of the two: take the variable away from it, or the host out of {BALANCERS}"
+            )
+    return tuple(host for host in hosts if not host.balances), balancers
+
+
+def balancer_wish(host: Host) -> Overrides:
+    """What is asked of a balancer: its address, port and TLS are said as a gateway's. Raises InventoryError."""
+    return Overrides.from_vars(host.name, {**host.vars, "phi4_gateway": True})

@@ -232,6 +232,22 @@ OPERATIONS: Mapping[Key, Operation] = {
     ("gateway", "gateway", "inspect"): Operation(record({"installed": raw(100), "changed": flag})),
     ("gateway", "gateway", "quiet"): Operation(record({"changed": flag})),
     ("gateway", "gateway", "bring"): Operation(_CHANGED),
+    ("balancer", "balancer", "inspect"): Operation(
+        record(
+            {
+                "installed": raw(100),
+                "key": raw(64, r"[0-9a-f]*"),
+                "certificate": raw(64, r"[0-9a-f]*"),
+                "note": raw(64 * 1024),
+                "changed": flag,
+            }
+        ),
+        size=LARGE,
+    ),
+    ("balancer", "balancer", "bring"): Operation(_CHANGED),
+    ("balancer", "balancer", "drain"): Operation(record({"changed": flag, "running": integer()})),
+    ("balancer", "balancer", "ready"): Operation(record({"changed": flag})),
+    ("balancer", "balancer", "remove"): Operation(_CHANGED),
     ("health", "gate", "gate"): Operation(
         record({"ready_seconds": number(), "generation": _GENERATION, "proof": raw(32, r"[0-9a-f]*")}), HOUR, _STEP
     ),

@@ -8,103 +8,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from phi4_edge.core.gateway import refusals
+from phi4_edge.core.gateway import lines, refusals
 from phi4_edge.core.gateway.key_map import KEY_CHARACTERS, MARK, METRICS
 from phi4_edge.core.gateway.model import Gateway, Server
 
 _NOTE = "# Managed by phi4-edge. Changes made here are undone by `phi4-edge provision`."
-# HAProxy's buffers hold a request and its headers.
-_HEADERS = 16_384
-# ECDHE alone, authenticated encryption alone: what Mozilla calls intermediate, without DHE. TLS 1.3 has no other.
-_CIPHERS = ":".join(
-    f"ECDHE-{kind}-{cipher}"
-    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
-    for kind in ("ECDSA", "RSA")
-)
 
 
 def configuration(it: Gateway) -> str:
     """Return the whole file."""
-    shared = (_clients(), _everybody()) if it.keys else (_clients(),)
+    shared = (lines.clients(), _everybody()) if it.keys else (lines.clients(),)
+    head = (lines.process(it.limits, it.user, it.certificate, it.server.answer_seconds), _defaults(it))
     exporter = (_exporter(it),) if _scraped(it) else ()
-    parts = (_global(it), _defaults(it), _front(it), *shared, _engine(it), _models(it), *exporter, _metrics(it))
-    return f"{_NOTE}\n\n" + "\n".join(_section(lines) for lines in parts)
-
-
-def _section(lines: Iterator[str]) -> str:
-    head = next(lines)
-    return f"{head}\n" + "".join(f"    {line}\n" for line in lines)
-
-
-def _global(it: Gateway) -> Iterator[str]:
-    yield "global"
-    yield "log stdout format short daemon info"
-    if it.user:
-        yield f"user {it.user}"
-        yield f"group {it.user}"
-    yield f"maxconn {it.limits.connections}"
-    yield "# One is far more than an engine needs, and counts exactly."
-    yield "nbthread 1"
-    yield f"tune.bufsize {it.limits.body_bytes + _HEADERS}"
-    yield "tune.h2.max-concurrent-streams 32"
-    yield "# After a reload the process before ends with its last answer, or then."
-    yield f"hard-stop-after {it.server.answer_seconds + it.limits.queue_seconds}s"
-    if it.certificate:
-        yield "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets"
-        yield f"ssl-default-bind-ciphers {_CIPHERS}"
-        yield "tune.ssl.default-dh-param 2048"
+    parts = (*head, _front(it), *shared, _engine(it), _models(it), *exporter, lines.metrics(it.metrics_port))
+    return lines.text(_NOTE, parts)
 
 
 def _defaults(it: Gateway) -> Iterator[str]:
-    limits = it.limits
     yield "defaults"
-    yield "mode http"
-    yield "log global"
-    yield "option dontlognull"
-    yield "# What comes of an answer goes on at once."
-    yield "option http-no-delay"
     yield "# The engine's next request comes over a new connection, which it cannot just have closed."
     yield "option http-server-close"
     yield "# Who leaves gives up the engine's work, and from 2.4 on the place in the queue."
     yield "option abortonclose"
-    yield "timeout connect 5s"
-    yield f"timeout http-request {limits.request_seconds}s"
-    yield f"timeout http-keep-alive {limits.request_seconds}s"
-    yield f"timeout client {limits.idle_seconds}s"
-    yield "timeout client-fin 5s"
-    yield f"timeout queue {limits.queue_seconds}s"
-    yield f"timeout server {it.server.answer_seconds}s"
-    for refusal in refusals.FOUND_BY_HAPROXY:
-        yield f"http-error {refusal.answer()}"
+    yield "# Who waits for an engine that goes away is told so at once, and not when nobody waits any more."
+    yield "option redispatch"
+    yield from lines.connections(it.limits, it.server.answer_seconds)
 
 
 def _front(it: Gateway) -> Iterator[str]:
     yield "frontend gateway"
-    secure = f" ssl crt {it.certificate} alpn h2,http/1.1" if it.certificate else ""
-    yield f"bind {_place(it.bind, it.port)}{secure}"
+    yield lines.bind(it.bind, it.port, it.certificate)
     yield "# Never the key, and no query: clients put all sorts of things there."
     yield (
         'log-format "client=%ci key=%[var(txn.key)] method=%HM path=%{+Q}HP status=%ST bytes=%B queue_ms=%Tw '
         'first_ms=%Tr total_ms=%Ta end=%ts"'
     )
-    yield "# Nobody holds all connections."
-    yield "tcp-request connection track-sc1 src table clients"
-    yield f"tcp-request connection reject if {{ sc_conn_cur(1,clients) gt {it.limits.connections_per_client} }}"
+    yield from lines.each_client(it.limits)
     yield "# The server's own state: a backend has no server left while its process finishes after a reload."
     yield f"acl serving srv_is_up(engine/{it.server.model})"
-    yield "acl health path /health"
-    yield 'http-request return status 200 content-type application/json string \'{"status":"ok"}\' if health serving'
-    yield _refuse(refusals.NOT_SERVING, "health")
-    yield "# What an engine might read as another path is none."
-    yield "acl api path_reg ^/v1(/[A-Za-z0-9._:-]+)+/?$"
-    yield "acl api_steps_back path_sub /."
-    if _scraped(it):
-        yield "acl scrape path /metrics"
-    yield _refuse(refusals.NO_ROUTE, f"!api{' !scrape' * _scraped(it)} or api_steps_back")
-    yield _refuse(refusals.NO_METHOD, "!METH_GET !METH_POST")
+    yield from lines.routes("scrape" if _scraped(it) else "")
     if it.keys:
         yield from _keys(it)
-    yield _refuse(refusals.NOT_SERVING, f"!serving{' !scrape' * _scraped(it)}")
+    yield lines.refuse(refusals.NOT_SERVING, f"!serving{' !scrape' * _scraped(it)}")
     yield from _forwarded(it)
     if _scraped(it):
         yield "use_backend exporter if scrape"
@@ -114,10 +59,10 @@ def _front(it: Gateway) -> Iterator[str]:
 
 def _keys(it: Gateway) -> Iterator[str]:
     yield "acl sent req.fhdr_cnt(authorization) gt 0"
-    yield _refuse(refusals.NO_KEY, "!sent")
+    yield lines.refuse(refusals.NO_KEY, "!sent")
     yield "acl bearer req.fhdr_cnt(authorization) eq 1"
     yield f"acl formed req.fhdr(authorization) -m reg -i ^Bearer\\ {MARK}[A-Za-z0-9_-]{{{KEY_CHARACTERS}}}$"
-    yield _refuse(refusals.WRONG_KEY, "!bearer or !formed")
+    yield lines.refuse(refusals.WRONG_KEY, "!bearer or !formed")
     yield "# Its name, its requests per minute, when it expires, and its requests at once."
     yield (
         f"http-request set-var(txn.entry) req.fhdr(authorization),bytes({len('Bearer ')}),sha2(256),hex,lower,"
@@ -130,11 +75,11 @@ def _keys(it: Gateway) -> Iterator[str]:
     yield "acl known var(txn.key) -m found"
     yield "acl expires var(txn.expires) -m int gt 0"
     yield "acl over date,sub(txn.expires) ge 0"
-    yield _refuse(refusals.WRONG_KEY, "!known or expires over")
+    yield lines.refuse(refusals.WRONG_KEY, "!known or expires over")
     if _scraped(it):
         yield "# Who scrapes has a key for that alone, and no part of what the engine does."
         yield f"acl scraper var(txn.key) -m reg ^{METRICS}([._-].*)?$"
-        yield _refuse(refusals.OTHER_KEY, "scrape !scraper or scraper !scrape")
+        yield lines.refuse(refusals.OTHER_KEY, "scrape !scraper or scraper !scrape")
     yield "# gpc0: what it asked, gpc1: what of it went to the engine. Refused ones do not count, or who asks on would"
     yield "# wait for ever."
     yield "stick-table type string len 64 size 2k expire 2m store gpc0,gpc0_rate(60s),gpc1,gpc1_rate(60s),conn_cur"
@@ -143,10 +88,10 @@ def _keys(it: Gateway) -> Iterator[str]:
     yield f"http-request track-sc2 int(1) table everybody{counted}"
     yield "acl limited var(txn.per_minute) -m int gt 0"
     yield "acl spent sc_gpc0_rate(0),sub(txn.per_minute) ge 0"
-    yield _refuse(refusals.TOO_MANY, "limited spent")
+    yield lines.refuse(refusals.TOO_MANY, "limited spent")
     yield "acl narrow var(txn.at_once) -m int gt 0"
     yield "acl crowded sc_conn_cur(0),sub(txn.at_once) gt 0"
-    yield _refuse(refusals.TOO_MANY_AT_ONCE, "narrow crowded")
+    yield lines.refuse(refusals.TOO_MANY_AT_ONCE, "narrow crowded")
     yield "# Who has many open lets others go before, for half of the time that a request waits at the most."
     yield f"http-request set-priority-offset sc_conn_cur(0),mul({_back_milliseconds(it)})"
 
@@ -174,24 +119,19 @@ def _everybody() -> Iterator[str]:
     yield "stick-table type integer size 1 expire 2m store gpc1,gpc1_rate(60s)"
 
 
-def _clients() -> Iterator[str]:
-    yield "backend clients"
-    yield "stick-table type ipv6 size 16k expire 1m store conn_cur"
-
-
 def _engine(it: Gateway) -> Iterator[str]:
     yield "backend engine"
     yield "# Whole before it takes a place: who sends slowly keeps none from others."
     yield "option http-buffer-request"
-    yield _refuse(refusals.TOO_LARGE, f"{{ req.body_size gt {it.limits.body_bytes} }}")
-    yield _refuse(refusals.QUEUE_FULL, f"{{ queue(engine) ge {it.limits.queue} }}")
+    yield lines.refuse(refusals.TOO_LARGE, f"{{ req.body_size gt {it.limits.body_bytes} }}")
+    yield lines.refuse(refusals.QUEUE_FULL, f"{{ queue(engine) ge {it.limits.queue} }}")
     if it.keys:
         yield "# The second half of the queue is for keys that got less than their part in the last minute. One more is"
         yield "# counted than there are: who is new finds room."
         yield "http-request set-var(txn.keys) table_cnt(gateway),add(1)"
         yield "http-request set-var(txn.all) sc_gpc1_rate(2)"
         yield "acl greedy sc_gpc1_rate(0),mul(txn.keys),sub(txn.all) gt 0"
-        yield _refuse(refusals.QUEUE_FULL, f"greedy {{ queue(engine) ge {(it.limits.queue + 1) // 2} }}")
+        yield lines.refuse(refusals.QUEUE_FULL, f"greedy {{ queue(engine) ge {(it.limits.queue + 1) // 2} }}")
         yield "http-request sc-inc-gpc0(0)"
         yield "http-request sc-inc-gpc1(0)"
         yield "http-request sc-inc-gpc1(2)"
@@ -224,26 +164,9 @@ def _exporter(it: Gateway) -> Iterator[str]:
     yield f"server exporter 127.0.0.1:{it.exporter_port} maxconn 4"
 
 
-def _metrics(it: Gateway) -> Iterator[str]:
-    yield "frontend metrics"
-    yield f"bind 127.0.0.1:{it.metrics_port}"
-    yield "maxconn 8"
-    yield "no log"
-    yield "http-request use-service prometheus-exporter if { path /metrics }"
-    yield _refuse(refusals.NO_ROUTE)
-
-
-def _refuse(refusal: refusals.Refusal, when: str = "") -> str:
-    return f"http-request return {refusal.answer()}" + (f" if {when}" if when else "")
-
-
-def _place(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
 def _reached(server: Server) -> str:
-    return f"unix@{server.socket}" if server.socket else _place(server.address, server.port)
+    return f"unix@{server.socket}" if server.socket else lines.place(server.address, server.port)
 
 
 def _host(server: Server) -> str:
-    return "localhost" if server.socket else _place(server.address, server.port)
+    return "localhost" if server.socket else lines.place(server.address, server.port)

@@ -21,12 +21,14 @@ _KIB = 1 << 10
 METRICS_PORT = 9101
 
 
-def _within(name: str, value: int, least: int, most: int) -> None:
+def within(name: str, value: int, least: int, most: int) -> None:
+    """Raise ValueError unless `value` is from `least` to `most`."""
     if not least <= value <= most:
         raise ValueError(f"{name}: found {value}, needed {least} to {most}")
 
 
-def _address(name: str, text: str) -> None:
+def address(name: str, text: str) -> None:
+    """Raise ValueError for anything but an IP address without a zone."""
     try:
         found = ipaddress.ip_address(text)
     except ValueError:
@@ -35,9 +37,16 @@ def _address(name: str, text: str) -> None:
         raise ValueError(f"{name}: found {text[:80]!r}, needed an address without a zone")
 
 
-def _path(name: str, text: str) -> None:
+def path(name: str, text: str) -> None:
+    """Raise ValueError for anything but an absolute path in which nothing needs a quote."""
     if not _PATH.fullmatch(text) or ".." in text.split("/"):
         raise ValueError(f"{name}: found {text[:80]!r}, needed an absolute path of letters, digits, '.', '_' and '-'")
+
+
+def name(what: str, text: str) -> None:
+    """Raise ValueError for a name with anything but letters, digits, '.', '_' and '-', or one that is too long."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{what}: found {text[:80]!r}, needed at most 64 letters, digits, '.', '_' and '-'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +67,15 @@ class Server:
     answer_seconds: int = 900
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.model):
-            raise ValueError(f"model: found {self.model[:80]!r}, needed letters, digits, '.', '_' and '-'")
-        _address("address", self.address)
-        _within("port", self.port, 1, 65535)
+        name("model", self.model)
+        address("address", self.address)
+        within("port", self.port, 1, 65535)
         if self.socket:
-            _path("socket", self.socket)
-            _within("length of socket", len(self.socket), 1, _SOCKET_LONGEST)
-        _path("health", self.health)
-        _within("streams", self.streams, 1, 256)
-        _within("answer_seconds", self.answer_seconds, 1, 86_400)
+            path("socket", self.socket)
+            within("length of socket", len(self.socket), 1, _SOCKET_LONGEST)
+        path("health", self.health)
+        within("streams", self.streams, 1, 256)
+        within("answer_seconds", self.answer_seconds, 1, 86_400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +97,13 @@ class Limits:
     idle_seconds: int = 30
 
     def __post_init__(self) -> None:
-        _within("queue", self.queue, 1, 4096)
-        _within("queue_seconds", self.queue_seconds, 1, 3600)
-        _within("connections", self.connections, 8, 16_384)
-        _within("connections_per_client", self.connections_per_client, 1, self.connections)
-        _within("body_bytes", self.body_bytes, _KIB, 1024 * _KIB)
-        _within("request_seconds", self.request_seconds, 1, 600)
-        _within("idle_seconds", self.idle_seconds, 1, 600)
+        within("queue", self.queue, 1, 4096)
+        within("queue_seconds", self.queue_seconds, 1, 3600)
+        within("connections", self.connections, 8, 16_384)
+        within("connections_per_client", self.connections_per_client, 1, self.connections)
+        within("body_bytes", self.body_bytes, _KIB, 1024 * _KIB)
+        within("request_seconds", self.request_seconds, 1, 600)
+        within("idle_seconds", self.idle_seconds, 1, 600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +128,16 @@ class Gateway:
     user: str = ""
 
     def __post_init__(self) -> None:
-        _address("bind", self.bind)
-        _within("port", self.port, 1, 65535)
-        _within("metrics_port", self.metrics_port, 1, 65535)
-        _within("exporter_port", self.exporter_port, 0, 65535)
+        address("bind", self.bind)
+        within("port", self.port, 1, 65535)
+        within("metrics_port", self.metrics_port, 1, 65535)
+        within("exporter_port", self.exporter_port, 0, 65535)
         if self.metrics_port == self.port:
             raise ValueError(f"metrics_port: found {self.port}, which is the gateway's port, needed one of its own")
         if self.exporter_port in (self.port, self.metrics_port):
             raise ValueError(f"exporter_port: found {self.exporter_port}, which is taken, needed one of its own")
-        if self.user and not _NAME.fullmatch(self.user):
-            raise ValueError(f"user: found {self.user[:80]!r}, needed letters, digits, '.', '_' and '-'")
-        for name, path in (("certificate", self.certificate), ("keys", self.keys)):
-            if path:
-                _path(name, path)
+        if self.user:
+            name("user", self.user)
+        for what, given in (("certificate", self.certificate), ("keys", self.keys)):
+            if given:
+                path(what, given)

@@ -237,6 +237,8 @@ PASSED: Mapping[str, Callable[[Any], Any]] = {
     "phi4_docker_containerd_version": line,
     "phi4_docker_compose_version": line,
     "phi4_docker_lock_timeout": whole(1, 86400),
+    "phi4_balancer_of": optional_line,
+    "phi4_balancer_ca": optional_line,
     "phi4_artifact_bandwidth": rate,
     "phi4_artifact_address": endpoint,
     "phi4_artifact_seed": line,

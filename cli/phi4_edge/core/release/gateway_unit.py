@@ -9,18 +9,13 @@ from phi4_edge.core import layout
 from phi4_edge.core.engines import unit_lines
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.engines.unit_lines import Plan
-from phi4_edge.core.facts.units import OUR_DESCRIPTION
 from phi4_edge.core.gateway.configuration import configuration
 from phi4_edge.core.gateway.credentials import CERTIFICATE_FILE, KEYS_FILE
 from phi4_edge.core.gateway.model import Gateway, Limits, Server
 from phi4_edge.core.inventory import answering
+from phi4_edge.core.release import haproxy_unit
 
-PROGRAM = "/usr/sbin/haproxy"
-# Made by the distribution's package.
-USER = "haproxy"
 CONFIGURATION_FILE = "gateway.cfg"
-# Bytes of RAM that it may have: what its connections take at their most, and the program itself.
-MEMORY = 256 << 20
 CONNECTIONS = 256
 
 
@@ -56,7 +51,7 @@ def configured(plan: Plan) -> str:
             metrics_port=asked["metrics_port"],
             exporter_port=asked["exporter_port"],
             limits=Limits(queue=asked["queue"], connections=CONNECTIONS, connections_per_client=CONNECTIONS // 2),
-            user=USER,
+            user=haproxy_unit.USER,
         )
     )
 
@@ -68,27 +63,4 @@ def files(plan: Plan) -> dict[str, str]:
 
 def _unit(asked: Mapping[str, Any], there: layout.Layout) -> Iterator[str]:
     file = f"{there.root}/current/{CONFIGURATION_FILE}"
-    yield f"{unit_lines.NOTE}\n[Unit]\nDescription={OUR_DESCRIPTION} (the gateway for its clients)"
-    if unit_lines.is_loopback(asked["bind"]):
-        yield "After=network.target"
-    else:
-        yield f"{unit_lines.FIRST_ADDRESS}\nWants=network-online.target\nAfter=network-online.target"
-    yield from (unit_lines.FOREVER, "", "[Service]\nType=notify\nNotifyAccess=main")
-    yield f"ExecStart={PROGRAM} -Ws -f {file}"
-    yield "# A configuration that HAProxy does not take leaves what runs as it is."
-    yield f"ExecReload={PROGRAM} -c -q -f {file}\nExecReload=/bin/kill -USR2 $MAINPID"
-    yield "SyslogIdentifier=phi4-edge-gateway\nLogRateLimitIntervalSec=30\nLogRateLimitBurst=2000"
-    yield "KillMode=mixed\nTimeoutStartSec=60\nTimeoutStopSec=10\nSuccessExitStatus=143"
-    yield from (unit_lines.RESTARTS, "", f"MemoryMax={MEMORY}")
-    yield f"OOMScoreAdjust=100\nTasksMax=64\nLimitCORE=0\nLimitNOFILE={4 * CONNECTIONS + 256}"
-    yield ""
-    yield "# Root reads keys and certificate; what talks to clients is the user haproxy, without any capability."
-    yield "UMask=0077\nNoNewPrivileges=yes"
-    yield "CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL CAP_NET_BIND_SERVICE"
-    yield from ("PrivateDevices=yes", unit_lines.PRIVATE, "RemoveIPC=yes\nKeyringMode=private", unit_lines.PROTECTED)
-    yield "# Not MemoryDenyWriteExecute: its library of regular expressions compiles them."
-    yield from ("LockPersonality=yes", unit_lines.RESTRICTED)
-    yield "# Not ~@privileged: it changes its user."
-    yield "SystemCallFilter=@system-service @setuid\nSystemCallErrorNumber=EPERM"
-    yield "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX"
-    yield from ("", "[Install]\nWantedBy=multi-user.target")
+    return haproxy_unit.lines("the gateway for its clients", "phi4-edge-gateway", asked["bind"], [file], CONNECTIONS)

@@ -29,6 +29,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "provision": Verb("provisioned"),
         "rollback": Verb("went back"),
         "remove": Verb("removed", "had nothing to remove"),
+        "balance": Verb("balances", "balances already"),
         "trust": Verb("given the keys", "already had the keys"),
         "check": Verb("would change"),
     }

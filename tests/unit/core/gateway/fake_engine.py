@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any
 class Seen:
     """What came in: headers and bodies in order, how many answers ran at a time at the most, how many ended early.
 
-    `release`: streams that are to be held end once it is set.
+    `release`: streams that are to be held end once it is set. `hung`: it takes requests and answers none until then.
     """
 
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -26,6 +27,7 @@ class Seen:
     most: int = 0
     broken: int = 0
     healthy: bool = True
+    hung: bool = False
     release: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -73,6 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: dict[str, Any]) -> bytes:
         """All but the last bytes of an answer, which are returned."""
+        if self.server.seen.hung:
+            self.server.seen.release.wait(20)
         if not body.get("stream"):
             time.sleep(body.get("seconds", 0))
             raw = json.dumps({"object": "chat.completion", "of": body.get("of")}).encode()
@@ -109,21 +113,36 @@ class FakeEngine(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.seen = Seen()
+        self._start()
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
         return int(self.server_address[1])
 
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def end(self) -> None:
+        """Nobody listens on its port; answers that have begun are finished."""
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+    def begin(self) -> None:
+        """It listens on its port again."""
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.server_bind()
+        self.server_activate()
+        self._start()
+
 
 @contextlib.contextmanager
 def serving() -> Iterator[FakeEngine]:
     """An engine that serves until the end of the block."""
-    with FakeEngine() as engine:
-        thread = threading.Thread(target=engine.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield engine
-        finally:
-            engine.shutdown()
-            thread.join()
+    engine = FakeEngine()
+    try:
+        yield engine
+    finally:
+        engine.end()

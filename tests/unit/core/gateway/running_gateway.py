@@ -13,13 +13,14 @@ import ssl
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from phi4_edge.core.gateway.balancer import Balancer
 from phi4_edge.core.gateway.configuration import configuration
 from phi4_edge.core.gateway.key_map import Key, digest, key_map
 from phi4_edge.core.gateway.model import Gateway, Limits, Server
@@ -72,18 +73,21 @@ class Answer:
         return json.loads(self.text)
 
 
-class Running:
-    """A gateway that runs: how clients ask it, and how it is told of new keys."""
+class Process:
+    """A HAProxy that runs, with the configuration in `folder`: how clients ask it.
 
-    def __init__(self, gateway: Gateway, engine: FakeEngine, folder: Path, trusted: str) -> None:
-        self.gateway, self.engine, self._folder, self.trusted = gateway, engine, folder, trusted
+    `files`: others that it reads before.
+    """
+
+    def __init__(self, it: Gateway | Balancer, folder: Path, trusted: str, files: Sequence[Path] = ()) -> None:
+        self._it, self.trusted = it, trusted
         self.log = folder / "log"
         name = f"phi4-edge-{uuid.uuid4().hex}"
         self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notified.bind(f"\0{name}")
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [str(PROGRAM), "-Ws", "-f", folder / "haproxy.cfg"],
+                [str(PROGRAM), "-Ws", *(part for file in (*files, folder / "haproxy.cfg") for part in ("-f", file))],
                 stdout=log,
                 stderr=log,
                 env={"NOTIFY_SOCKET": f"@{name}"},
@@ -107,10 +111,10 @@ class Running:
 
     def connection(self) -> http.client.HTTPConnection:
         """A new connection to it."""
-        if not self.gateway.certificate:
-            return http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=SECONDS)
+        if not self._it.certificate:
+            return http.client.HTTPConnection("127.0.0.1", self._it.port, timeout=SECONDS)
         context = ssl.create_default_context(cafile=self.trusted)
-        return http.client.HTTPSConnection("localhost", self.gateway.port, timeout=SECONDS, context=context)
+        return http.client.HTTPSConnection("localhost", self._it.port, timeout=SECONDS, context=context)
 
     def ask(self, path: str = CHAT, body: Any = None, sent: int | str | None = None, **more: str) -> Answer:
         """GET, or POST with a body; `sent`: a key by number, or the whole header. `more`: headers."""
@@ -123,6 +127,25 @@ class Running:
             got = {name.lower(): value for name, value in found.getheaders()}
             return Answer(found.status, got, found.read().decode())
 
+    def answers(self) -> bool:
+        """Whether it says that it serves."""
+        try:
+            return self.ask("/health").status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def wait(self) -> None:
+        """It answers, and so does its engine through it."""
+        until(self.answers, f"it does not answer: {self.log.read_text()}")
+
+
+class Running(Process):
+    """A gateway that runs, and the engine behind it."""
+
+    def __init__(self, gateway: Gateway, engine: FakeEngine, folder: Path, trusted: str) -> None:
+        self.gateway, self.engine, self._folder = gateway, engine, folder
+        super().__init__(gateway, folder, trusted)
+
     def keys(self, *keys: Key) -> None:
         """These keys are let in from now on, or in a moment, and no others."""
         (self._folder / "keys.map").write_text(key_map(keys))
@@ -131,16 +154,6 @@ class Running:
             if self.ready(1):  # one that comes as the master starts is lost
                 return
         raise AssertionError(f"it does not load its files anew: {self.log.read_text()}")
-
-    def _answers(self) -> bool:
-        try:
-            return self.ask("/health").status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-
-    def wait(self) -> None:
-        """It answers, and so does its engine through it."""
-        until(self._answers, f"the gateway does not answer: {self.log.read_text()}")
 
 
 def free_port() -> int:

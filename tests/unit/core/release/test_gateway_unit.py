@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from phi4_edge.core.release import gateway_unit
+from phi4_edge.core.release import gateway_unit, haproxy_unit
 from tests.unit.core.gateway.certificates import certificate
 from tests.unit.core.gateway.running_gateway import PROGRAM, needs_haproxy
 
@@ -68,7 +68,7 @@ def test_haproxy_takes_them(name: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
 @pytest.mark.parametrize("name", CASES)
 def test_systemd_reads_a_unit_without_complaint(name: str, tmp_path: Path) -> None:
-    text = (GOLDEN / f"{name}.service").read_text().replace(gateway_unit.PROGRAM, "/bin/true")
+    text = (GOLDEN / f"{name}.service").read_text().replace(haproxy_unit.PROGRAM, "/bin/true")
     (tmp_path / "phi4-edge-gateway.service").write_text(text)
     argv = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "phi4-edge-gateway.service")]
     said = subprocess.run(argv, capture_output=True, text=True, check=False).stderr
