@@ -137,7 +137,7 @@ def test_clients_with_a_key_get_an_answer_and_others_do_not(door: Door) -> None:
 def test_the_command_asks_through_it_as_clients_do(door: Door) -> None:
     file = door.folder / "north.key"
     file.write_text(door.keys["north"] + "\n")
-    through = ["--via", "gateway", "--api-key-file", str(file)]
+    through = ["--via", "gateway", "--gateway-key", str(file)]
     assert door.run("ask", "Say hello.", "--max-tokens", "12", *through).expect(0).out.strip()
     assert "answered" in door.run("verify", "--only", "math", "--max-tokens", "8", *through).expect(0).err
     file.write_text("p4e_wrong\n")

@@ -59,8 +59,7 @@ class Via:
         if not key or not key.isascii() or not key.isprintable() or " " in key:
             where = f"in {self.key_file}" if self.key_file else f"in the environment variable {VARIABLE}"
             raise PreflightError(
-                f"found no key {where}, needed one that 'phi4-edge key add' showed: put it there, or give "
-                "--api-key-file"
+                f"found no key {where}, needed one that 'phi4-edge key add' showed: put it there, or give --gateway-key"
             )
         return key
 
@@ -76,7 +75,7 @@ def via_options(function: F) -> F:
     @functools.wraps(function)
     def gathered(*args: object, way: str, key_file: Path | None, authority: Path | None, **rest: Any) -> object:
         if way != GATEWAY and (key_file or authority):
-            raise click.UsageError("--api-key-file and --ca need --via gateway")
+            raise click.UsageError("--gateway-key and --ca need --via gateway")
         return function(*args, via=Via(way, key_file, authority), **rest)
 
     file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -90,7 +89,7 @@ def via_options(function: F) -> F:
             help="Ask over SSH, or as clients do: through the host's gateway, with a key.",
         ),
         click.option(
-            "--api-key-file", "key_file", type=file, metavar="FILE",
+            "--gateway-key", "key_file", type=file, metavar="FILE",
             help=f"File of the key for --via gateway.  [default: ${VARIABLE}]",
         ),
         click.option(

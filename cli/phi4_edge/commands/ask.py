@@ -58,7 +58,7 @@ def command(
       phi4-edge ask inventory/gateways.ini "Why is the sky blue?" --limit gw1
       phi4-edge ask inventory/gateways.ini "Say hello" --max-tokens 20 --temperature 0
       phi4-edge ask inventory/gateways.ini "Why is 91 no prime?" --model phi4-mini-reasoning
-      phi4-edge ask inventory/gateways.ini "Say hello" --via gateway --api-key-file north.key
+      phi4-edge ask inventory/gateways.ini "Say hello" --via gateway --gateway-key north.key
 
     \b
     Exit codes: 0 all answered, 1 usage, 3 a host is not provisioned,
