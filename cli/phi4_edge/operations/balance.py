@@ -37,7 +37,7 @@ def serve(fleet: Fleet, view: View, *, check: bool) -> tuple[list[HostResult], b
     Nothing is changed where one of the gateways cannot be looked at: the balancer would do without it. Raises
     InventoryError for a fleet that has no balancer, or gateways that cannot be behind one.
     """
-    behind = {host.name: _behind(fleet, host) for host in _balancers(fleet)}
+    behind = {host.name: gateways_of(fleet, host) for host in _balancers(fleet)}
     needed = fleet.only({one.name for gateways in behind.values() for one in gateways})
     with Interrupts(on_first=lambda: view.note("stopping; Ctrl-C again stops at once")) as interrupts:
         seen = needed.survey(view, interrupts)
@@ -86,7 +86,7 @@ def _balancers(fleet: Fleet) -> tuple[Host, ...]:
     return fleet.balancers
 
 
-def _behind(fleet: Fleet, balancer: Host) -> list[Host]:
+def gateways_of(fleet: Fleet, balancer: Host) -> list[Host]:
     """The gateways of a balancer."""
     group = optional_line(fleet.variables(balancer).get(_OF))
     members = [host for host in fleet.hosts if not group or group in host.groups]

@@ -59,15 +59,15 @@ def test_a_balancer_that_asks_for_an_engine_is_refused() -> None:
 
 def test_a_balancer_has_all_gateways_or_those_of_its_group() -> None:
     hosts = (host("gw1"), host("gw2", groups=("gateways", "south")), host("plain", phi4_gateway=False, phi4_open=True))
-    found = [one.name for one in balance._behind(fleet(*hosts, balancer()), balancer())]
+    found = [one.name for one in balance.gateways_of(fleet(*hosts, balancer()), balancer())]
     assert found == ["gw1", "gw2"]
     south = balancer(phi4_balancer_of="south")
-    assert [one.name for one in balance._behind(fleet(*hosts, south), south)] == ["gw2"]
+    assert [one.name for one in balance.gateways_of(fleet(*hosts, south), south)] == ["gw2"]
     lost = balancer(phi4_balancer_of="suoth")
     with pytest.raises(InventoryError, match=r"phi4_balancer_of=suoth.*did you mean.*south.*needed a group"):
-        balance._behind(fleet(*hosts, lost), lost)
+        balance.gateways_of(fleet(*hosts, lost), lost)
     with pytest.raises(InventoryError, match="found no host with phi4_gateway=true, needed a gateway"):
-        balance._behind(fleet(hosts[2], balancer()), balancer())
+        balance.gateways_of(fleet(hosts[2], balancer()), balancer())
 
 
 def test_gateways_are_told_with_address_name_weight_and_places() -> None:

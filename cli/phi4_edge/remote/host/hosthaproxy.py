@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 import socket
 import time
 from typing import Dict, List
 
 from hostlib import HostError
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MOST_BYTES = 1 << 20
 SECONDS = 5.0
 PAUSE_SECONDS = 0.5
@@ -53,6 +55,8 @@ def drain(path: str, backend: str, server: str, seconds: float) -> int:
 
 def set_state(path: str, backend: str, server: str, state: str) -> None:
     """The server is `ready` for requests, or is in the state `drain`. Raises HostError where there is no such one."""
+    if not NAME.fullmatch(server):  # a semicolon would begin another command
+        raise HostError("found the gateway %r, needed its name in the inventory" % server[:80])
     said = command(path, "set server %s/%s state %s" % (backend, server, state)).strip()
     if said:
         raise HostError("HAProxy does not set %s to %s: %s" % (server, state, said[:200]))
