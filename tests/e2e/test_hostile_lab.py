@@ -131,7 +131,7 @@ def test_a_flood_at_the_lock_ends_at_the_bound_and_a_lock_is_the_word_of_its_hos
 
 
 def test_an_interrupted_run_does_not_wait_for_a_flood(site: Site) -> None:
-    site.behave(FIRST, "drip", "lock")
+    site.behave(FIRST, "drip", "series")  # what takes its lock over a session, where settings alone change
     ran = provisioned(site, [FIRST], stop=True)
     assert ran.code in (130, 143)
     assert ran.stopped < 40  # the lock is asked back, with a deadline of 10 s
