@@ -221,7 +221,9 @@ def test_an_address_of_another_host_is_refused(
     served: Cli, port_lab: lab_room.Lab, host: Gateway, tmp_path: Path
 ) -> None:
     before = host.receipt()["release"]
-    done = served.run("provision", other(port_lab, tmp_path, "phi4_bind=192.0.2.77"), "--yes", "--output", "json")
+    done = served.run(
+        "provision", other(port_lab, tmp_path, "phi4_bind=192.0.2.77", "phi4_open=true"), "--yes", "--output", "json"
+    )
     assert done.expect(4).outcomes() == {host.name: "rolled_back"}
     assert "192.0.2.77" in done.result["hosts"][0]["reason"]
     assert host.receipt()["release"] == before

@@ -9,6 +9,7 @@ from phi4_edge.core.engines import unit_lines
 from phi4_edge.core.engines.unit_lines import Plan
 from phi4_edge.core.facts.units import OUR_DESCRIPTION
 from phi4_edge.core.inventory import EVERYWHERE
+from phi4_edge.core.release import haproxy_unit
 
 # The program, and the modules that it imports from beside it.
 PROGRAM = "exporter.py"
@@ -33,8 +34,9 @@ def _service(plan: Plan, release: str) -> Iterator[str]:
     yield "# Some 25 MB of its own, and what systemctl and nvidia-smi take.\nMemoryMax=128M\nOOMScoreAdjust=300"
     yield "TasksMax=64\nLimitCORE=0"
     yield from ("# Next to nothing to do, and never at the cost of an answer.\nNice=10", "")
-    yield "# It writes nothing. Older systemd makes the mount points below with it, and it must get past them."
-    yield from ("DynamicUser=yes\nUMask=0022", unit_lines.UNPRIVILEGED)
+    yield "# Not DynamicUser: D-Bus, which systemctl asks, refuses a user that is in no list. It writes nothing. Older"
+    yield "# systemd makes the mount points below with the mask, and it must get past them."
+    yield from (f"User={haproxy_unit.USER}\nUMask=0022", unit_lines.UNPRIVILEGED)
     if gpu:
         yield "# The GPU's driver is asked through its devices.\nDevicePolicy=closed\nDeviceAllow=char-nvidia* rw"
     else:
