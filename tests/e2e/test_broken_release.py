@@ -16,7 +16,7 @@ import pytest
 from phi4_edge.artifacts.store import manifest
 from phi4_edge.artifacts.store.store import Store
 from tests.e2e import other_version
-from tests.e2e.fleet import Fleet, Fleets
+from tests.e2e.fleet import Fleet, Fleets, rows
 from tests.e2e.gateway import Cli, Gateway
 
 pytestmark = pytest.mark.e2e
@@ -80,7 +80,8 @@ def contained(three: Fleet, cli: Cli, outcomes: set[str]) -> str:
     return str(next(host["reason"] for host in done.result["hosts"] if host["host"] == CANARY))
 
 
-@pytest.mark.parametrize("fault", BROKEN)
+# One that answers without generating is the gate's own test too.
+@pytest.mark.parametrize("fault", rows(tuple(BROKEN), ("never opens its port", "dies after 10 s")))
 def test_an_engine_that(three: Fleet, tmp_path: Path, fault: str) -> None:
     cli = dataclasses.replace(three.cli, extra={**three.cli.extra, **bad_version(tmp_path / "bad", *BROKEN[fault])})
     late = {"unhealthy"} if "after" in fault else set()

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -55,8 +56,8 @@ def site(ready: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
         found.cli.run("trust", "ca").expect(0)
         through = {**THROUGH, "phi4_gateway_keys": keys}
         found.write({name: {**wanted, **through} for name, wanted in list(WANTED.items())[:number]})
-        for name in found.names:
-            found.host(name).sh(HAPROXY)
+        with ThreadPoolExecutor(number) as pool:
+            list(pool.map(lambda name: found.host(name).sh(HAPROXY), found.names))
         # Somebody has configured Docker on this host before.
         found.host("gw3").sh("cat > /etc/docker/daemon.json && systemctl restart docker", stdin=DAEMON)
         yield found

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from phi4_edge.lab import faults
-from tests.e2e.fleet import Fleet, Fleets, rows
+from tests.e2e.fleet import BY_ANSIBLE, Fleet, Fleets, rows
 from tests.e2e.gateway import Gateway, run_processes
 
 pytestmark = pytest.mark.e2e
@@ -44,7 +44,7 @@ def pair(fleets: Fleets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[F
     with fleets.lend(folder, 2) as found:
         found.host(HOSTILE).sh(f"cat > {PYTHON}; chmod 755 {PYTHON}", stdin=STANDIN.read_text())
         behave(found, "")
-        found.variables = {HOSTILE: {"ansible_python_interpreter": PYTHON}}
+        found.variables = {HOSTILE: {"ansible_python_interpreter": PYTHON, **BY_ANSIBLE}}
         yield found
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from phi4_edge.lab import faults
-from tests.e2e.fleet import Fleet, Fleets, rows
+from tests.e2e.fleet import BY_ANSIBLE, Fleet, Fleets, rows
 from tests.e2e.gateway import ALL_AT_ONCE, Gateway, run_processes
 
 pytestmark = pytest.mark.e2e
@@ -26,9 +26,6 @@ HOSTS = ("gw1", "gw2")
 # The standard times are 30 and 10, and 45 to have the hosts (test_two_controllers); what a kill leaves behind does not
 # depend on them.
 PATIENT = {"lock_stale_seconds": 12, "lock_heartbeat_seconds": 4}
-# A variable that only a task of Ansible's obeys: what dies here is a run of Ansible. One over a session has rows of its
-# own in test_settings_change.
-BY_ANSIBLE = {"receipt_forget_previous": "false"}
 FREE_SECONDS = 35.0
 # Seconds after which a random kill comes, of a run that needs about half a minute; the same in every session.
 LATEST = 30.0
@@ -52,6 +49,7 @@ ALWAYS = {("lock:before", "process"), ("service", "process"), ("plan", "ansible"
 def pair(fleets: Fleets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("kills")
     with fleets.lend(folder, 2) as found:
+        # What dies here is a run of Ansible; one over a session has rows of its own in test_settings_change.
         found.variables = {name: {**PATIENT, **BY_ANSIBLE} for name in HOSTS}
         yield found
 

@@ -28,9 +28,9 @@ DEPLOYMENTS = (
     *(("onnx", "systemd"), ("onnx", "compose"), ("ollama", "systemd"), ("ollama", "compose"), ("vllm", "compose")),
 )
 EVERY = [(system, *deployment) for system in sorted(lab_room.systems()) for deployment in DEPLOYMENTS]
-# The newest system has the rest of the tests, vLLM's among them: what an old Docker does to containers, ONNX shows too.
+# The newest system has the rest of the tests, containers among them.
 OLDEST = "debian-11"
-PART = {(OLDEST, "ollama", "systemd"), (OLDEST, "onnx", "compose")}
+PART = {(OLDEST, "ollama", "systemd")}
 WANTED = {"onnx": {}, "ollama": {"phi4_quantization": "q4_0"}, "vllm": {"phi4_profile": "development"}}
 NAME = "gw1"
 

@@ -74,9 +74,7 @@ def test_both_are_measured_and_what_served_comes_back_also_the_second_time(site:
     assert {(one["engine"], one["quantization"]) for one in kept} == {("onnx", "int4"), ("ollama", "q4_0")}
 
 
-@pytest.mark.parametrize(
-    ("sent", "code"), rows(((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)), ((signal.SIGINT, 130),))
-)
+@pytest.mark.parametrize(("sent", "code"), rows(((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)), ()))
 def test_what_serves_comes_back_after_a_run_that_was_cut(site: Site, sent: signal.Signals, code: int) -> None:
     served, said = site.host(NAME).receipt(), []
     words = ("--engines", "ollama:q4_0", *QUICK, "--rounds", "20")

@@ -126,6 +126,7 @@ def test_a_worker_that_is_killed_loses_no_gateway(site: Site) -> None:
     faults.power_on(site.lab, "gw5")
 
 
+@pytest.mark.full
 def test_without_any_worker_left_the_controller_goes_on(site: Site) -> None:
     before = site.serving()
     site.want(1152)
