@@ -37,7 +37,7 @@ systemd-run --quiet --unit=saboteur --collect sh -c '
 """
 
 
-# A variable that only a task of Ansible's obeys: a host that has it is changed by Ansible, also where settings alone change.
+# A variable that only a task of Ansible's obeys: who has it is changed by Ansible, also where settings alone change.
 BY_ANSIBLE = {"receipt_forget_previous": "false"}
 
 
