@@ -89,6 +89,7 @@ def test_an_engine_that(three: Fleet, tmp_path: Path, fault: str) -> None:
     assert reason
 
 
+@pytest.mark.full
 def test_a_model_whose_bytes_changed(three: Fleet, tmp_path: Path) -> None:
     """Bytes that differ from the manifest are never sent; bytes that were wrong when they were hashed do not answer."""
     shutil.copytree(

@@ -13,7 +13,7 @@ import pytest
 from phi4_edge import lab as lab_room
 from tests.e2e.gateway import Cli, Gateway
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.full]
 
 ROOT, STATE = "/data/phi4/programs", "/data/phi4/state"
 FACT = "/etc/ansible/facts.d/phi4_edge.fact"

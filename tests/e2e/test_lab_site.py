@@ -56,6 +56,7 @@ def docked(site: Lab) -> Gateway:
     return Gateway(site, "gw2")
 
 
+@pytest.mark.full
 def test_nothing_gets_out_and_ssh_gets_in(site: Lab, gpu: Gateway, docked: Gateway) -> None:
     for host in (gpu, docked):  # each of these commands got in over SSH
         assert host.sh("getent hosts example.org", code=2) == ""

@@ -155,6 +155,7 @@ def test_a_port_that_is_not_as_it_was_committed_is_put_right(
     served.run("status", port_lab.inventory).expect(0)
 
 
+@pytest.mark.full
 def test_an_engine_that_cannot_start_keeps_its_port_and_starts_no_loop(
     served: Cli, port_lab: lab_room.Lab, host: Gateway
 ) -> None:

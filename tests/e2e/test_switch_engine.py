@@ -181,6 +181,7 @@ def test_a_file_that_ollama_writes_otherwise_is_there_once_too(site: Site) -> No
     site.run("provision", "--limit", SMALL, "--yes").expect(0)
 
 
+@pytest.mark.full
 def test_an_engine_that_does_not_answer_takes_over_nowhere(site: Site) -> None:
     break_model(Store(site.cli.store))
     served = {name: site.host(name).receipt() for name in (LARGE, SMALL)}

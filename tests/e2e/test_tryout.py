@@ -58,6 +58,7 @@ def serves(site: Site, before: dict[str, Any]) -> None:
     site.run("status").expect(0)
 
 
+@pytest.mark.full
 def test_both_are_measured_and_what_served_comes_back_also_the_second_time(site: Site) -> None:
     served = site.host(NAME).receipt()
     for _ in range(2):

@@ -146,6 +146,7 @@ def test_a_dead_runs_lock_is_free_after_30_seconds_and_not_before(pair: Fleet) -
     assert process.returncode == 0, said
 
 
+@pytest.mark.full
 def test_a_dead_runs_step_that_hangs_is_ended_and_its_lock_is_free_in_time(pair: Fleet) -> None:
     """As the test before, but for the step; so the time is a short one, set by whoever is in a hurry."""
     pair.variables = dict.fromkeys(HOSTS, HURRIED)
@@ -195,7 +196,7 @@ def interrupted(pair: Fleet, when: list[str] | str) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("moment", rows(tuple(MOMENTS), ("switching", "second wave")))
+@pytest.mark.parametrize("moment", rows(tuple(MOMENTS), ("switching",)))
 def test_ctrl_c_and_resume(pair: Fleet, moment: str) -> None:
     pair.next_release()
     for name in HOSTS if moment in DELIVERING else ():

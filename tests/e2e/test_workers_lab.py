@@ -106,6 +106,7 @@ def test_gateways_are_provisioned_by_workers_that_keep_nothing(site: Site) -> No
     assert set(again.outcomes().values()) == {"unchanged"}
 
 
+@pytest.mark.full
 def test_a_worker_that_is_killed_loses_no_gateway(site: Site) -> None:
     before = site.serving()
     site.want(1088, gw1="gw4", gw2="gw5", gw3="gw5")
