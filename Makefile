@@ -103,7 +103,7 @@ tables: setup $(ENGINE_VENV)/.ready
 	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder tests/e2e/test_rollout_truth.py \
 	  tests/e2e/test_drift_table.py tests/e2e/test_drift_compose.py tests/e2e/test_kill_table.py tests/e2e/test_two_controllers.py tests/e2e/test_lock_kills.py \
 	  tests/e2e/test_hostile_lock.py tests/e2e/test_hostile_lab.py tests/e2e/test_port.py tests/e2e/test_settings_change.py tests/e2e/test_broken_release.py tests/e2e/test_workers_lab.py tests/e2e/test_balancer.py \
-	  tests/e2e/test_recovery.py tests/e2e/test_lab_site.py tests/e2e/test_data_partition.py \
+	  tests/e2e/test_lab_site.py tests/e2e/test_data_partition.py \
 	  tests/e2e/test_look_elsewhere.py tests/e2e/test_ollama_loading.py tests/e2e/test_kill_compose.py tests/e2e/test_lifecycle.py tests/e2e/test_bad_input.py \
 	  tests/e2e/test_collection_lab.py tests/e2e/test_switch_engine.py tests/e2e/test_tryout.py tests/e2e/test_operating_systems.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
 	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m full tests/hostile tests/unit/core/gateway

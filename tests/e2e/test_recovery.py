@@ -39,7 +39,6 @@ def private_directories(pid: int) -> list[Path]:
     return list(Path("/dev/shm").glob(f"phi4-edge-run-{pid}-*"))
 
 
-@pytest.mark.full
 def test_after_sigkill_nothing_is_left_here_and_the_next_run_finishes(
     ready: Cli, recovery_lab: lab_room.Lab, host: Gateway
 ) -> None:
