@@ -23,12 +23,10 @@ NOTE_BYTES = 64 * 1024
 
 def inspect(args: Json, _payload: bytes) -> Json:
     """What is there: version of the package, SHA-256 of its own key and of the certificate's file, the note of it."""
-    status, output = command("dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", "haproxy")
-    state, _, version = output.strip().partition(" ")
     folder = args["folder"]
     note = read_bytes(os.path.join(folder, NOTE), NOTE_BYTES) or b""
     return {
-        "installed": version[:100] if status == 0 and state == "installed" else "",
+        "installed": hosthaproxy.installed(),
         "key": digest((read_bytes(os.path.join(folder, KEY), NOTE_BYTES) or b"").rpartition(b" ")[2].strip()),
         "certificate": digest(read_bytes(os.path.join(folder, CERTIFICATE)) or b""),
         "note": note.decode("utf-8", "replace"),

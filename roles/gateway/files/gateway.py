@@ -7,8 +7,9 @@ import json
 import os
 from typing import Mapping
 
+import hosthaproxy
 from hostlib import HostError, Json, own_directory, read_bytes, remove_tree, write_atomic
-from hostrun import command, serve
+from hostrun import serve
 from hostunit import GATEWAY, must, shown
 
 # The package's own unit, which we have no use for.
@@ -19,9 +20,7 @@ MODE = 0o600
 
 def inspect(_args: Json, _payload: bytes) -> Json:
     """Version of the distribution's package that is installed; "" for none."""
-    status, output = command("dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", "haproxy")
-    state, _, version = output.strip().partition(" ")
-    return {"installed": version[:100] if status == 0 and state == "installed" else "", "changed": False}
+    return {"installed": hosthaproxy.installed(), "changed": False}
 
 
 def quiet(args: Json, _payload: bytes) -> Json:

@@ -25,6 +25,7 @@ class Machine:
         monkeypatch.setattr(balancer, "shown", self.shown)
         monkeypatch.setattr(balancer, "must", self.must)
         monkeypatch.setattr(balancer, "command", self.command)
+        monkeypatch.setattr(balancer.hosthaproxy, "command", self.command)
 
     def shown(self, _unit: str) -> dict[str, str]:
         return {"ActiveState": "active", "UnitFileState": "enabled"} if self.active else {"ActiveState": "inactive"}

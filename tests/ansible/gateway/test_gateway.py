@@ -103,7 +103,7 @@ def test_check_mode_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_only_an_installed_package_counts(monkeypatch: pytest.MonkeyPatch, status: int, output: str, then: str) -> None:
-    monkeypatch.setattr(gateway, "command", lambda *_words: (status, output))
+    monkeypatch.setattr(gateway.hosthaproxy, "command", lambda *_words: (status, output))
     assert gateway.inspect({}, b"") == {"installed": then, "changed": False}
 
 

@@ -13,7 +13,6 @@ from phi4_edge.core.text import clean
 
 KEYS_FILE, CERTIFICATE_FILE, NOTE_FILE = "keys.map", "certificate.pem", "credentials.json"
 KEYS, CERTIFICATE = "gateway keys", "gateway certificate"
-WHAT = (KEYS, CERTIFICATE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The commands of a HAProxy on its socket: how its servers are, and which of them gets requests."""
+"""The HAProxy of a host: its package, and on a socket how its servers are, and which of them gets requests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from typing import Dict, List
 
 from hostlib import HostError
+from hostrun import command
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MOST_BYTES = 1 << 20
@@ -16,7 +17,14 @@ SECONDS = 5.0
 PAUSE_SECONDS = 0.5
 
 
-def command(path: str, line: str) -> str:
+def installed() -> str:
+    """Version of the distribution's package, "" where it is not installed."""
+    status, output = command("dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", "haproxy")
+    state, _, version = output.strip().partition(" ")
+    return version[:100] if status == 0 and state == "installed" else ""
+
+
+def told(path: str, line: str) -> str:
     """What HAProxy answers to one command. Raises HostError where it is not there, or says too much."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(SECONDS)
@@ -37,7 +45,7 @@ def command(path: str, line: str) -> str:
 
 def servers(path: str, backend: str) -> List[Dict[str, str]]:
     """The servers of a backend, by HAProxy's names for what it knows of them."""
-    lines = command(path, "show stat").lstrip("# ").splitlines()
+    lines = told(path, "show stat").lstrip("# ").splitlines()
     rows = csv.DictReader(line for line in lines if line)
     return [row for row in rows if row["pxname"] == backend and row["svname"] not in ("FRONTEND", "BACKEND")]
 
@@ -57,6 +65,6 @@ def set_state(path: str, backend: str, server: str, state: str) -> None:
     """The server is `ready` for requests, or is in the state `drain`. Raises HostError where there is no such one."""
     if not NAME.fullmatch(server):  # a semicolon would begin another command
         raise HostError("found the gateway %r, needed its name in the inventory" % server[:80])
-    said = command(path, "set server %s/%s state %s" % (backend, server, state)).strip()
+    said = told(path, "set server %s/%s state %s" % (backend, server, state)).strip()
     if said:
         raise HostError("HAProxy does not set %s to %s: %s" % (server, state, said[:200]))
