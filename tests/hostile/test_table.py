@@ -39,6 +39,7 @@ CHECKED = ("key add_host", "host is innocent", "keys all", "other types", "no ke
 # Seconds: longer than a few honest exchanges on a busy machine, shorter than patience.
 DEADLINE = 6
 MOST_MEMORY = 400 << 20
+PLAYS = 2
 Record = Callable[[str, object], None]
 
 
@@ -75,7 +76,9 @@ def judged(record: Record, name: str, outcomes: Sequence[Outcome]) -> None:
 def test_every_operation_is_answered_in_each_kind_of_false_way(
     known: list[Door], tmp_path: Path, record_property: Record
 ) -> None:
-    judged(record_property, "every operation, one of each kind", [run(Play(tmp_path / "play", known, PART))])
+    # Ansible keeps every result of a play: with more operations it is longer, and not what one of them may take.
+    plays = [run(Play(tmp_path / str(number), known[number::PLAYS], PART)) for number in range(PLAYS)]
+    judged(record_property, "every operation, one of each kind", plays)
 
 
 def test_some_operations_are_answered_in_every_false_way(

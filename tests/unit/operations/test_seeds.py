@@ -6,7 +6,7 @@ import ast
 import contextlib
 import hashlib
 import http.client
-import os
+import random
 import sys
 import threading
 import time
@@ -25,7 +25,7 @@ from phi4_edge.operations import seeds
 from phi4_edge.operations.seeds import Receiving, Seeds
 from phi4_edge.ssh.program import Program
 
-DATA = os.urandom(100_000)
+DATA = random.Random(9).randbytes(100_000)
 FILE = File("folder/weights", len(DATA), hashlib.sha256(DATA).hexdigest())
 SEED = Host("gw1", "192.0.2.7")
 SOURCE = Path("/store/artifacts/m")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
-import os
+import random
 import socket
 import threading
 import time
@@ -18,7 +18,7 @@ from phi4_edge.artifacts.serve import ranges
 from phi4_edge.artifacts.serve.bucket import Bucket
 from phi4_edge.artifacts.serve.ranges import Grant, RangeServer
 
-DATA = os.urandom(300_000)
+DATA = random.Random(10).randbytes(300_000)
 SHA = hashlib.sha256(DATA).hexdigest()
 
 
