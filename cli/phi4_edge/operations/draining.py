@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from phi4_edge.core.plan.decide import Plan
@@ -10,10 +10,10 @@ from phi4_edge.errors import InventoryError, RunnerError
 from phi4_edge.operations import balance
 from phi4_edge.operations.fleet import Fleet
 from phi4_edge.operations.rollout import lock_variables, new_id
-from phi4_edge.runner.executor import Call, Executor, OnEvent
+from phi4_edge.runner.executor import Call, Executor, Local, OnEvent
+from phi4_edge.runner.program import Program
 from phi4_edge.runner.run import RunResult
 
-PLAYBOOK = "provision"
 # For answers that run to come to their end.
 SECONDS = 120
 _LOCK_WAIT = 60
@@ -27,7 +27,9 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Draining:
-    """An executor around another one. `behind`: the gateways of each balancer by name. `say` hears what did not work.
+    """An executor around another one, for the plays of `playbook`, which stop the engines of the hosts `stopped`.
+
+    `behind`: the gateways of each balancer by name. `say` hears what did not work.
 
     A balancer that cannot be told is no reason to leave a gateway as it is: what a gateway answers with 503 meanwhile,
     the balancer asks another one.
@@ -36,12 +38,13 @@ class Draining:
     around: Executor
     teller: Executor
     behind: Mapping[str, frozenset[str]]
-    plans: Mapping[str, Plan]
+    playbook: str
+    stopped: Collection[str]
     say: Say
 
     def execute(self, call: Call, hosts: Sequence[str], on_event: OnEvent, cancelled: Callable[[], bool]) -> RunResult:
         """As of Executor; those that were drained get requests again whatever became of them: health checks know."""
-        out = [] if call.check or call.playbook != PLAYBOOK else [host for host in hosts if self._interrupted(host)]
+        out = [] if call.check or call.playbook != self.playbook else [host for host in hosts if host in self.stopped]
         drained: list[str] = []
         try:
             for host in out:
@@ -50,10 +53,6 @@ class Draining:
         finally:
             for host in drained:
                 self._tell("ready", host, lambda: False)
-
-    def _interrupted(self, host: str) -> bool:
-        plan = self.plans.get(host)
-        return plan is not None and plan.gateway is not None and plan.switch.mode in _INTERRUPTING
 
     def _tell(self, do: str, host: str, cancelled: Callable[[], bool]) -> bool:
         """Whether a balancer did it."""
@@ -73,6 +72,23 @@ class Draining:
             step = "" if do == "drain" else f"; afterwards run: phi4-edge balance INVENTORY --ready {host}"
             self.say(f"{host}: {', '.join(lost)} could not be told to {_WORDS[do]} ({why or 'no answer'}){step}")
         return bool(good)
+
+
+def stopped(plans: Mapping[str, Plan]) -> frozenset[str]:
+    """Hosts with a gateway whose engine these plans stop, by name."""
+    return frozenset(
+        host for host, plan in plans.items() if plan.gateway is not None and plan.switch.mode in _INTERRUPTING
+    )
+
+
+def around(
+    fleet: Fleet, ansible: Program, playbook: str, hosts: Collection[str], say: Say
+) -> Callable[[Executor], Executor]:
+    """What makes an executor one that drains `hosts` before a play of `playbook`."""
+    if not fleet.balancers:
+        return lambda beyond: beyond
+    teller, known = Local(fleet.access, ansible), behind(fleet)
+    return lambda beyond: Draining(beyond, teller, known, playbook, hosts, say)
 
 
 def behind(fleet: Fleet) -> dict[str, frozenset[str]]:

@@ -31,7 +31,7 @@ from phi4_edge.report.summary import shortened
 from phi4_edge.report.text import count
 from phi4_edge.rollout.apply import Play
 from phi4_edge.rollout.result import HostResult, Outcome
-from phi4_edge.runner.executor import Executor, Local
+from phi4_edge.runner.executor import Executor
 from phi4_edge.view.telling import teller
 from phi4_edge.view.view import View
 
@@ -231,7 +231,9 @@ class Provisioning:
         serves = {host: self.planned[host].facts.receipt.release for host in plans}
         settled = {result.host: result for result in self.sorted.settled}
         self.rolling.ready = {host: one for host, one in settled.items() if one.outcome is Outcome.UNCHANGED}
-        self.rolling.ahead = lambda beyond: self._drained(self._sessions(beyond, plans), plans, view)
+        self.rolling.ahead = lambda beyond: self._sessions(beyond, plans)
+        stopped, ansible = draining.stopped(plans), self.rolling.ansible
+        self.rolling.around = draining.around(self.fleet, ansible, "provision", stopped, view.note)
         folders = depot.delivered(self.store, plans.values())
         with depot.opened(self.store.root, self.fleet.hosts, folders) as (place, asked):
             play = Play("provision", {**variables, depot.VARIABLE: asked}, releases=releases)
@@ -239,13 +241,6 @@ class Provisioning:
             results = self.rolling.drive(waves, self._bad(), play, serves, aloud)
             aloud.tell()
         return results
-
-    def _drained(self, around: Executor, plans: Mapping[str, Plan], view: View) -> Executor:
-        """Who takes gateways from behind their balancers while they are changed."""
-        if not self.fleet.balancers:
-            return around
-        teller = Local(self.fleet.access, self.rolling.ansible)
-        return draining.Draining(around, teller, draining.behind(self.fleet), plans, view.note)
 
     def _sessions(self, beyond: Executor, plans: Mapping[str, Plan]) -> Sessions:
         """Who makes changes of settings, each with the plan for what its host is then."""

@@ -11,6 +11,7 @@ from phi4_edge.core.facts.receipt import Receipt, status
 from phi4_edge.core.rollout.outcome import COUNTED
 from phi4_edge.core.rollout.waves import Wave
 from phi4_edge.errors import AGAIN
+from phi4_edge.operations import draining
 from phi4_edge.operations.options import Reach, Waving
 from phi4_edge.operations.rollout import Rolling
 from phi4_edge.report.text import count
@@ -91,6 +92,8 @@ class GoingBack:
         view.phase(f"Rolling back {count(len(self.targets), 'host')}")
         play = Play("rollback", {"service_rollback_to": dict(self.targets)}, releases=self.targets)
         serves = {host: facts.receipt.release for host, facts in self.facts.items()}
+        ansible = self.rolling.ansible
+        self.rolling.around = draining.around(self.rolling.fleet, ansible, "rollback", self.targets, view.note)
         self.rolling.ready = {host: one for host, one in self.settled.items() if one.outcome is Outcome.UNCHANGED}
         return self.all(self.rolling.drive(self.waves(), self._bad(), play, serves, view))
 

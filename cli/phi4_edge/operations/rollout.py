@@ -88,7 +88,8 @@ class Shown:
 class Rolling:
     """A rollout that may begin. In check mode there is no record and no lock, and all hosts are one wave.
 
-    `ready`: hosts that were found to be as planned. `ahead`: who has its turn before Ansible.
+    `ready`: hosts that were found to be as planned. `ahead`: who has its turn before Ansible. `around`: who does
+    something before and after whoever changes hosts.
     """
 
     fleet: Fleet
@@ -104,6 +105,7 @@ class Rolling:
     workers: Pool | None = None
     ansible: Program = field(default_factory=Program)
     ahead: Callable[[Executor], Executor] = lambda beyond: beyond
+    around: Callable[[Executor], Executor] = lambda within: within
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     interrupted: bool = False
     stopped: str | None = None
@@ -181,7 +183,7 @@ class Rolling:
     @property
     def executor(self) -> Executor:
         """Whoever runs the plays: Ansible here, inside `with rolling.ansible` imported once; or on the workers."""
-        return self.workers or self.ahead(Local(self.fleet.access, self.ansible))
+        return self.around(self.workers or self.ahead(Local(self.fleet.access, self.ansible)))
 
     def waves(self, kinds: Mapping[str, Hashable]) -> tuple[Wave, ...]:
         """Who has its turn when."""

@@ -43,7 +43,7 @@ def _settle(plan: Plan) -> HostResult | None:
         step = parts(reason)[2]
         told = reason.removesuffix(f": {step}") if step else reason
         return HostResult(plan.host, Outcome.PREFLIGHT, told, step or "choose another one with phi4_engine")
-    if plan.action == "none":
+    if plan.action == "none" and not plan.blockers:
         return HostResult(plan.host, Outcome.UNCHANGED, release=plan.release)
     if plan.blockers:
         return HostResult(plan.host, Outcome.PREFLIGHT, "; ".join(plan.blockers), "fix that, then run again")

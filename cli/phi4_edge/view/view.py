@@ -27,7 +27,7 @@ STEPS = {
     "lock": "lock",
     "probe": "looking",
     "plan": "planning",
-    "docker": "installing Docker",
+    "docker": "installing packages",
     "nvidia_runtime": "installing the NVIDIA runtime",
     "artifact": "receiving files",
     **{engine.name: engine.doing for engine in ENGINES.values()},

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from phi4_edge.errors import RunnerError
-from phi4_edge.operations.draining import Draining
+from phi4_edge.operations.draining import Draining, stopped
 from phi4_edge.operations.plan import Planner, Seen
 from phi4_edge.runner.events import HostOutcome
 from phi4_edge.runner.executor import Call, OnEvent
@@ -47,7 +47,7 @@ def run(log: Log, call: Call = PROVISION, cut: bool = False, **plans: Any) -> li
     """What was said, of a run over the hosts of these plans, of which lb1 has gw1 and gw2, and lb2 gw1."""
     said: list[str] = []
     behind = {"lb1": frozenset({"gw1", "gw2"}), "lb2": frozenset({"gw1"})}
-    made = Draining(log, log, behind, plans, said.append)
+    made = Draining(log, log, behind, "provision", stopped(plans), said.append)
     made.execute(call, list(plans), lambda _event: None, lambda: cut)
     return said
 
@@ -88,6 +88,17 @@ def test_a_balancer_that_cannot_be_told_keeps_nobody_from_being_changed(failing:
 def test_one_that_does_not_take_it_back_is_told_with_what_to_do() -> None:
     (said,) = run(Log(ready="failed"), gw2=plan())
     assert "give it requests again (why); afterwards run: phi4-edge balance INVENTORY --ready gw2" in said
+
+
+def test_a_rollback_drains_those_that_it_brings_back_and_nobody_for_another_play() -> None:
+    log = Log()
+    made = Draining(log, log, {"lb1": frozenset({"gw1", "gw2"})}, "rollback", {"gw1": "a release"}, log.asked.append)
+    for playbook in ("rollback", "bake", "provision"):
+        made.execute(Call(playbook), ["gw1", "gw2"], lambda _event: None, lambda: False)
+    assert log.asked == [
+        ("drain", "gw1", "lb1"), ("rollback", "gw1", "gw2"), ("ready", "gw1", "lb1"), ("bake", "gw1", "gw2"),
+        ("provision", "gw1", "gw2"),
+    ]  # fmt: skip
 
 
 def test_a_run_that_fails_puts_them_back() -> None:

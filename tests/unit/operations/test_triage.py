@@ -52,6 +52,15 @@ def test_a_host_as_committed_is_left_alone(planner: Planner) -> None:
     assert [(result.outcome, result.release) for result in found.settled] == [(Outcome.UNCHANGED, first.plan.release)]
 
 
+def test_what_stands_in_the_way_of_a_host_as_committed_is_told(planner: Planner) -> None:
+    first = planner.decide(Seen("gw1", document(), {}))
+    receipt = Receipt(present=True, fingerprint=first.plan.fingerprint or "", release=first.plan.release or "")
+    found = again(planner, dataclasses.replace(first.facts, receipt=receipt, service=UP))
+    found = dataclasses.replace(found, plan=dataclasses.replace(found.plan, blockers=("found no keys, needed some",)))
+    (result,) = triage({"gw1": found}).settled
+    assert (result.outcome, result.reason) == (Outcome.PREFLIGHT, "found no keys, needed some")
+
+
 @pytest.mark.parametrize(
     ("name", "outcome", "reason"),
     [

@@ -66,11 +66,13 @@ _OLD_HAPROXY = {("ubuntu", "20.04"): "2.0", ("ubuntu", "18.04"): "1.8", ("debian
 
 def _without(plan: Plan, facts: HostFacts, inputs: Inputs) -> Iterator[str]:
     """What a gateway would have to do without."""
-    if plan.gateway is None or plan.action == "none":
+    if plan.gateway is None:
         return
     lacks = inputs.credentials.lacks if inputs.credentials is not None else ""
-    if lacks:
+    if lacks:  # also where nothing else is to be done: keys that were to be revoked would stay, and nobody would know
         yield lacks
+    if plan.action == "none":
+        return
     family = (facts.os.id, *facts.os.like)
     old = _OLD_HAPROXY.get((facts.os.id, facts.os.version_id))
     if old or not {"debian", "ubuntu"} & set(family):

@@ -51,7 +51,7 @@ def problem(plan: Plan) -> Outcome | None:
     """How `provision` would end on the host before it begins, None where it can begin."""
     if not plan.fits:
         return Outcome.NO_FIT
-    if not plan.applicable or (plan.blockers and plan.action != "none"):
+    if not plan.applicable or plan.blockers:
         return Outcome.PREFLIGHT
     return None
 

@@ -112,6 +112,12 @@ def test_a_system_without_such_a_haproxy_is_told(document: Make, plan: Make, sys
     assert found in blocker and "needed Debian 11 or Ubuntu 22.04" in blocker
 
 
+def test_keys_that_are_gone_from_the_controller_are_told_of_a_host_that_has_all(document: Make, plan: Make) -> None:
+    lacking = dataclasses.replace(INPUTS, credentials=Wanted(NOW, lacks="found no keys of gateways, needed some"))
+    found = plan(committed(plan, document, gateway=held()), lacking, **ASKED)
+    assert (found.action, found.blockers) == ("none", ("found no keys of gateways, needed some",))
+
+
 def test_a_host_that_has_all_has_nothing_to_do(document: Make, plan: Make) -> None:
     assert plan(committed(plan, document, gateway=held()), INPUTS, **ASKED).action == "none"
 
