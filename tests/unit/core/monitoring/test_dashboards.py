@@ -8,6 +8,9 @@ import re
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models import dashboard as schema
 
 from phi4_edge.core.monitoring.dashboards import DASHBOARDS, Dashboard
 
@@ -36,6 +39,42 @@ def test_it_is_plain_json_and_no_instance_of_grafana_is_in_it(dashboard: Dashboa
     assert json.loads(json.dumps(document)) == document
     assert "id" not in document
     assert {"title", "schemaVersion", "panels", "templating", "time"} < document.keys()
+
+
+def lost(given: Any, back: Any, path: str = "") -> list[str]:
+    """What of `given` is not the same in `back`, as paths."""
+    if isinstance(given, dict) and isinstance(back, dict):
+        return [one for key, value in given.items() for one in lost(value, back.get(key), f"{path}/{key}")]
+    if isinstance(given, list) and isinstance(back, list) and len(given) == len(back):
+        return [
+            one for number, pair in enumerate(zip(given, back, strict=True)) for one in lost(*pair, f"{path}/{number}")
+        ]
+    return [] if given == back else [path]
+
+
+def through_the_schema(document: dict[str, Any]) -> dict[str, Any]:
+    """The dashboard as classes have it that Grafana's makers generate from its schema, the oldest that is promised.
+
+    What the schema does not know is left out.
+    """
+    register_default_plugins()
+    made: dict[str, Any] = json.loads(JSONEncoder().encode(schema.Dashboard.from_json(document)))
+    return made
+
+
+@every
+def test_it_is_what_grafanas_schema_says(dashboard: Dashboard) -> None:
+    document = dashboard.document()
+    assert lost(document, through_the_schema(document)) == []
+
+
+def test_what_is_not_in_the_schema_would_be_found() -> None:
+    document = DASHBOARDS[0].document()
+    first = document["panels"][0]
+    for place, name in ((document, "refreshes"), (first, "colour"), (first["targets"][0], "question")):
+        place[name] = "x"
+    found = lost(document, through_the_schema(document))
+    assert found == ["/panels/0/targets/0/question", "/panels/0/colour", "/refreshes"]
 
 
 @every
