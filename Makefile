@@ -81,18 +81,22 @@ demo: setup
 	@echo "The gateways stay up: $(BIN)/phi4-edge status $(DEMO_INVENTORY)"
 	@echo "Remove them with:  $(WITH_DOCKER) $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
 
-# The images of the lab's hosts take minutes of one core: they are built while something else is waited for.
+# The images of the lab's hosts take minutes of one core, and the engine's tests mostly wait: both go beside the rest.
 test: setup browser prometheus $(ENGINE_VENV)/.ready
 	@mkdir -p build
-	@$(WITH_DOCKER) $(BIN)/python -m tests.e2e.images >build/lab-images.log 2>&1 & images=$$!; \
-	  trap 'kill $$images 2>/dev/null || true' EXIT; set -e; \
+	@$(WITH_DOCKER) $(BIN)/python -m tests.e2e.images >build/lab-images.log 2>&1 & images=$$!; engine=; \
+	  trap 'kill $$images $$engine 2>/dev/null || true' EXIT; set -e; \
 	  echo "==> Model for the tests: a tiny stand-in that comes with the package"; \
 	  $(BIN)/phi4-edge model tiny; \
-	  echo "==> Tests of the engine"; \
 	  model=$$($(BIN)/python -c '$(TINY_ONNX)'); \
-	  (cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q); \
+	  echo "==> Tests of the engine, beside the others; their output is shown at the end: build/engine-tests.log"; \
+	  (cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" exec $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q) >build/engine-tests.log 2>&1 & engine=$$!; \
 	  echo "==> Tests of phi4-edge"; \
-	  $(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+	  failed=; \
+	  $(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder || failed=phi4-edge; \
+	  wait $$engine || failed="$$failed engine"; engine=; \
+	  echo "==> Tests of the engine"; cat build/engine-tests.log; \
+	  if [ -n "$$failed" ]; then echo "failed: tests of $$failed" >&2; exit 1; fi
 
 # The truth table and the kill table of docs/rollout.md with every row, 20 races, Ctrl-C at ten moments, the table of
 # hostile hosts, Ollama's model after boots and kills, every scenario of Molecule, and ten minutes of many clients.

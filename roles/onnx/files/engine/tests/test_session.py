@@ -78,6 +78,7 @@ def test_pieces_of_any_size_give_the_same_scores_in_any_row(session: Any) -> Non
 
 
 def test_a_step_for_four_gives_each_the_scores_of_its_own_step(session: Any) -> None:
+    """Up to rounding: on some processors the kernel for four rows adds in another order than the one for one."""
     lengths = np.array([40, 300, 7, 128], np.int32)
     for row, length in enumerate(lengths):
         read(session, row, prompt(length, seed=row))
@@ -85,7 +86,7 @@ def test_a_step_for_four_gives_each_the_scores_of_its_own_step(session: Any) -> 
     together = np.array(session.step(0, tokens, lengths))
     for row in range(4):
         own = session.step(row, tokens[row : row + 1], lengths[row : row + 1])
-        assert (own[0] == together[row]).all()
+        np.testing.assert_allclose(own[0], together[row], rtol=1e-5, atol=1e-5)
 
 
 def test_scores_after_a_shared_beginning_are_those_of_a_fresh_row(session: Any) -> None:
