@@ -99,7 +99,8 @@ test: setup browser prometheus $(ENGINE_VENV)/.ready
 	  if [ -n "$$failed" ]; then echo "failed: tests of $$failed" >&2; exit 1; fi
 
 # The truth table and the kill table of docs/rollout.md with every row, 20 races, Ctrl-C at ten moments, the table of
-# hostile hosts, Ollama's model after boots and kills, every scenario of Molecule, and ten minutes of many clients.
+# hostile hosts, Ollama's model after boots and kills, every scenario of Molecule, ten minutes of many clients, and gateways
+# with the oldest and the newest HAProxy: the machine's own is between them, or one of them.
 tables: setup $(ENGINE_VENV)/.ready
 	@$(BIN)/phi4-edge model tiny
 	@cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$($(CURDIR)/$(BIN)/python -c '$(TINY_ONNX)')" \
@@ -111,6 +112,8 @@ tables: setup $(ENGINE_VENV)/.ready
 	  tests/e2e/test_look_elsewhere.py tests/e2e/test_ollama_loading.py tests/e2e/test_kill_compose.py tests/e2e/test_lifecycle.py tests/e2e/test_bad_input.py \
 	  tests/e2e/test_collection_lab.py tests/e2e/test_switch_engine.py tests/e2e/test_tryout.py tests/e2e/test_operating_systems.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
 	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m full tests/hostile tests/unit/core/gateway
+	@set -e; for suite in bullseye trixie; do place=$$(.ci/haproxy-of $$suite); \
+	  PATH="$$place:$$PATH" $(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) tests/unit/core/gateway; done
 
 # The version that the catalog names, hash-locked, on the Python of its image. PyTorch comes as a CPU build and without a
 # hash, as for the converter.
