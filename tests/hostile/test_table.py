@@ -21,7 +21,8 @@ from tests.hostile.table import Outcome, Play, run
 from tests.hostile.wire import FLOODS, QUICK_ACTS, WAITS, WIRE
 
 QUICK = (*ANSWERS, *WIRE, *QUICK_ACTS)
-# One of each kind, for every operation.
+# One of each kind. An operation is answered in every third of these ways, each way at every third operation: all of them
+# lead through the same few lines, and test_closed_answers holds every operation to its schema in every way.
 PART = (
     "key add_host", "host is innocent", "keys all", "extra key", "other types", "types within", "nulls", "no key",
     "one key missing", "huge numbers", "deeper", "escape codes", "templates", "long texts", "a lie", "two frames",
@@ -39,7 +40,7 @@ CHECKED = ("key add_host", "host is innocent", "keys all", "other types", "no ke
 # Seconds: longer than a few honest exchanges on a busy machine, shorter than patience.
 DEADLINE = 6
 MOST_MEMORY = 400 << 20
-PLAYS = 2
+THIRDS = 3
 Record = Callable[[str, object], None]
 
 
@@ -73,12 +74,13 @@ def judged(record: Record, name: str, outcomes: Sequence[Outcome]) -> None:
     assert memory <= MOST_MEMORY
 
 
-def test_every_operation_is_answered_in_each_kind_of_false_way(
+def test_every_operation_is_answered_falsely_in_ways_of_each_kind(
     known: list[Door], tmp_path: Path, record_property: Record
 ) -> None:
-    # Ansible keeps every result of a play: with more operations it is longer, and not what one of them may take.
-    plays = [run(Play(tmp_path / str(number), known[number::PLAYS], PART)) for number in range(PLAYS)]
-    judged(record_property, "every operation, one of each kind", plays)
+    plays = [
+        run(Play(tmp_path / str(number), known[number::THIRDS], PART[number::THIRDS])) for number in range(THIRDS)
+    ]
+    judged(record_property, "every operation, a third of each kind", plays)
 
 
 def test_some_operations_are_answered_in_every_false_way(
@@ -93,7 +95,9 @@ def test_some_operations_are_answered_in_every_false_way(
 def test_every_operation_is_answered_in_every_false_way(
     known: list[Door], tmp_path: Path, record_property: Record
 ) -> None:
-    judged(record_property, "every operation, every behaviour", [run(Play(tmp_path / "play", known, QUICK), 3600)])
+    # Ansible keeps every result of a play: with more operations it is longer, and not what one of them may take.
+    plays = [run(Play(tmp_path / str(number), known[number::THIRDS], QUICK), 3600) for number in range(THIRDS)]
+    judged(record_property, "every operation, every behaviour", plays)
 
 
 def test_check_mode_believes_a_hostile_host_no_more(known: list[Door], tmp_path: Path, record_property: Record) -> None:

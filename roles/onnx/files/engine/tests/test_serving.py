@@ -267,8 +267,8 @@ def test_health_answers_while_a_long_prompt_is_read(four: Engine, backend: Backe
         asked = [pool.submit(four.chat, harbour(backend, number), max_tokens=1) for number in range(80, 84)]
         busy = waits(100)
         assert [one.result().status for one in asked] == [200] * 4
-    # Twice what it is without work, for a machine that is busy with something else.
-    assert busy <= max(0.05, 2 * idle)
+    # Who had to wait for a piece of the prompt would wait for a quarter of a second; more for a machine that is busy.
+    assert busy <= max(0.1, 3 * idle)
 
 
 def test_a_short_soak(model_dir: Path) -> None:
