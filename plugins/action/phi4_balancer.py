@@ -49,11 +49,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         wishes = planning.wishes(variables, evaluated)
         asked = Overrides.from_vars(str(variables.get("inventory_hostname")), {**wishes, "phi4_gateway": True})
         found = action.on_host(self, variables, ("balancer", "balancer", "inspect"), told)
-        it = balancing.balancer(asked, args["gateways"], args["answer_seconds"], found["installed"], told["check"])
+        shown = optional_line(wishes.get("phi4_balancer_client_certificate"))
+        given = (args["gateways"], args["answer_seconds"], found["installed"], told["check"])
+        it = balancing.balancer(asked, *given, bool(shown))
         client = Client(asked, *planning.place(variables, evaluated))
         ca = optional_line(wishes.get("phi4_balancer_ca")) if it.ca else "-"
-        given = balancer_unit.files(it, asked.layout)
-        unit = given.pop(BALANCER_UNIT)
-        files = {**given, **balancers.brought(client, found, ca, check=bool(told["check"]))}
+        made = balancer_unit.files(it, asked.layout)
+        unit = made.pop(BALANCER_UNIT)
+        files = {**made, **balancers.brought(client, found, ca, shown, check=bool(told["check"]))}
         payload = json.dumps({"unit": unit, "files": files}).encode()
         return action.on_host(self, variables, ("balancer", "balancer", "bring"), told, payload)

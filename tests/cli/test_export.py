@@ -74,6 +74,28 @@ def test_paths_of_the_operators(export: Callable[..., Result], tmp_path: Path) -
     assert 'ca_file: "/etc/ssl/certs/ca-certificates.crt"' in text
 
 
+def test_a_gateway_that_wants_certificates_of_clients_is_shown_one(
+    export: Callable[..., Result], fleet: Path, tmp_path: Path
+) -> None:
+    export()
+    plain = (tmp_path / "out" / "prometheus.yml").read_text()
+    assert "cert_file" not in plain and "client.pem" not in (tmp_path / "out" / "README.txt").read_text()
+    inventory = fleet.read_text()
+    fleet.write_text(inventory.replace("phi4_bind=0.0.0.0", "phi4_bind=0.0.0.0 phi4_gateway_client_ca=clients.pem"))
+    changed = {Path(line).name for line in export().stdout.splitlines()}
+    assert changed == {"prometheus.yml", "README.txt"}
+    assert (
+        'cert_file: "client.pem"\n      key_file: "client.key"\n' in (tmp_path / "out" / "prometheus.yml").read_text()
+    )
+    assert "client.pem and client.key, its key, belong there too" in (tmp_path / "out" / "README.txt").read_text()
+    export("--cert-file", "/etc/pki/p.pem", "--cert-key-file", "/etc/pki/p.key")
+    text = (tmp_path / "out" / "prometheus.yml").read_text()
+    assert 'cert_file: "/etc/pki/p.pem"' in text and 'key_file: "/etc/pki/p.key"' in text
+    fleet.write_text(inventory)
+    export()
+    assert (tmp_path / "out" / "prometheus.yml").read_text() == plain
+
+
 @pytest.mark.parametrize("how", ["changed", "link", "folder"])
 def test_what_is_somebody_elses_is_left_alone(export: Callable[..., Result], tmp_path: Path, how: str) -> None:
     export()

@@ -7,6 +7,7 @@ import json
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from phi4_edge import lab as lab_room
 from tests.e2e import openai_client, warm_engine
 from tests.e2e.gateway import Cli, Done, Gateway
+from tests.unit.artifacts.certificates.crafted import authority, made
 
 pytestmark = [pytest.mark.e2e]
 
@@ -242,6 +244,32 @@ def test_a_new_ca_gives_a_new_certificate_and_no_secret_is_left_behind(door: Doo
     assert len(secret) == 64 and found.stdout == ""
     for hidden in (*door.keys.values(), secret):
         assert hidden not in door.host.sh("journalctl --no-pager -o cat | cat")
+
+
+@pytest.mark.full
+def test_clients_need_a_certificate_too_where_that_is_wanted(door: Door, tmp_path: Path) -> None:
+    now, key, ca = int(time.time()), door.add("west"), door.folder / "clients.pem"
+    first, second = (authority(name, begins=now - 60, ends=now + 7200) for name in ("first", "second"))
+    north = made("north", (), first, begins=now - 60, ends=now + 7200).write(tmp_path / "north.pem")
+    (file := tmp_path / "west.key").write_text(key)
+    asked = ["ask", "Say hello.", "--max-tokens", "8", "--via", "gateway", "--gateway-key", str(file)]
+    shown = [*asked, "--client-certificate", str(north)]
+    door.write(**GATEWAY, phi4_gateway_keys=door.folder / "keys.txt", phi4_gateway_client_ca=ca)
+    assert f"found no file {ca}" in door.provision().expect(3).out
+    ca.write_bytes(first.pem)
+    assert door.provision().expect(0).outcomes() == {door.host.name: "done"}
+    assert (door.get("/health"), door.get("/v1/models"), door.get("/v1/models", key)) == (200, 403, 403)
+    assert door.run(*shown).expect(0).out.strip()
+    assert "No client certificate was sent" in door.run(*asked).expect(4).err
+    assert door.provision().expect(0).outcomes() == {door.host.name: "unchanged"}
+    before = door.processes()
+    ca.write_bytes(second.pem)
+    assert door.provision().expect(0).outcomes() == {door.host.name: "done"}
+    assert door.processes() == before, "another CA is taken by a reload"
+    assert "not signed by a CA that is known" in door.run(*shown).expect(4).err
+    door.write(**GATEWAY, phi4_gateway_keys=door.folder / "keys.txt")
+    door.provision().expect(0)
+    assert door.get("/v1/models", key) == 200
 
 
 def test_without_it_nothing_of_it_is_left(door: Door, clean: dict[str, str]) -> None:

@@ -26,11 +26,15 @@ _MOST = 4096
 
 @dataclass(frozen=True)
 class Via:
-    """How the engines are asked. `key_file`, `authority`: None for the environment, and for the fleet's own CA."""
+    """How the engines are asked.
+
+    `key_file`, `authority`: None for the environment, and for the fleet's own CA. `certificate`: None for none.
+    """
 
     way: str
     key_file: Path | None
     authority: Path | None
+    certificate: Path | None = None
 
     @property
     def gateway(self) -> bool:
@@ -51,7 +55,7 @@ class Via:
 
         own = authority.path().with_name("ca.pem")
         trusted = self.authority or (own if own.exists() else None)
-        return front.connector(front.Client(self._key(), trusted), fleet.variables)
+        return front.connector(front.Client(self._key(), trusted, self.certificate), fleet.variables)
 
     def _key(self) -> str:
         text = os.environ.get(VARIABLE, "") if self.key_file is None else self._read(self.key_file)
@@ -73,10 +77,11 @@ def via_options(function: F) -> F:
     """Adds the options; all of them are `via`."""
 
     @functools.wraps(function)
-    def gathered(*args: object, way: str, key_file: Path | None, authority: Path | None, **rest: Any) -> object:
-        if way != GATEWAY and (key_file or authority):
-            raise click.UsageError("--gateway-key and --ca need --via gateway")
-        return function(*args, via=Via(way, key_file, authority), **rest)
+    def gathered(*args: object, way: str, **rest: Any) -> object:
+        files = {name: rest.pop(name) for name in ("key_file", "authority", "certificate")}
+        if way != GATEWAY and any(files.values()):
+            raise click.UsageError("--gateway-key, --ca and --client-certificate need --via gateway")
+        return function(*args, via=Via(way, **files), **rest)
 
     file = click.Path(exists=True, dir_okay=False, path_type=Path)
     options = (
@@ -95,6 +100,10 @@ def via_options(function: F) -> F:
         click.option(
             "--ca", "authority", type=file, metavar="FILE",
             help="CA that gateways are recognised by, as PEM.  [default: the fleet's]",
+        ),
+        click.option(
+            "--client-certificate", "certificate", type=file, metavar="FILE",
+            help="Certificate and key, as PEM, for gateways that want one of clients.",
         ),
     )  # fmt: skip
     wrapped: Callable[..., object] = gathered

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.core.monitoring.scraping import CA_FILE, KEY_FILE
+from phi4_edge.core.monitoring.scraping import CA_FILE, CERTIFICATE_FILE, CERTIFICATE_KEY_FILE, KEY_FILE
 from phi4_edge.errors import PreflightError
 from phi4_edge.operations.options import Reach
 from phi4_edge.report.text import count
@@ -49,8 +49,30 @@ def command() -> None:
     metavar="PATH",
     help="File with the certificates of the gateways' issuers, on Prometheus' machine.",
 )
+@click.option(
+    "--cert-file",
+    default=CERTIFICATE_FILE,
+    show_default=True,
+    metavar="PATH",
+    help="File with a client's certificate, on Prometheus' machine, where gateways want one.",
+)
+@click.option(
+    "--cert-key-file",
+    default=CERTIFICATE_KEY_FILE,
+    show_default=True,
+    metavar="PATH",
+    help="File with the private key of that certificate.",
+)
 @_options.reach_options
-def prometheus(inventory: tuple[str, ...], directory: Path, key_file: str, ca_file: str, reach: Reach) -> None:
+def prometheus(
+    inventory: tuple[str, ...],
+    directory: Path,
+    key_file: str,
+    ca_file: str,
+    cert_file: str,
+    cert_key_file: str,
+    reach: Reach,
+) -> None:
     """Write targets, scrape configuration and alerts for Prometheus, and dashboards for Grafana.
 
     A second run changes nothing, and a file that somebody else changed is never written over. Make the key for it with
@@ -73,7 +95,8 @@ def prometheus(inventory: tuple[str, ...], directory: Path, key_file: str, ca_fi
         _options.note(f"{name} is left out: {why}")
     if not found.targets:
         raise PreflightError("found no host with a gateway that can be reached, needed one; nothing was written")
-    changed = export.write(directory, export.prometheus(found.targets, key_file, ca_file))
+    texts = export.prometheus(found.targets, key_file, ca_file, (cert_file, cert_key_file))
+    changed = export.write(directory, texts)
     _options.show([f"{directory / name}" for name in changed])
     what = f"wrote {count(len(changed), 'file')}" if changed else "nothing to write"
     _options.note(f"{what} for {count(len(found.targets), 'gateway')} in {directory}")

@@ -20,7 +20,9 @@ _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a host has. `keys`, `pem`: SHA-256 of the files as they are now, "" where there is none of root's alone.
+    """What a host has.
+
+    `keys`, `pem`, `client_ca`: SHA-256 of the files as they are now, "" where there is none of root's alone.
 
     `note`: what was brought last: digests, names, issuer and end of the certificate; {} where there is none of ours.
     """
@@ -28,6 +30,7 @@ class Found:
     keys: str = ""
     pem: str = ""
     note: Mapping[str, Any] = field(default_factory=dict)
+    client_ca: str = ""
 
     @property
     def not_after(self) -> int:
@@ -49,12 +52,14 @@ def read(text: str) -> Found | None:
     try:
         document = json.loads(text)
         keys, pem, said = (document[name] for name in ("keys", "certificate", "note"))
+        client_ca = document.get("client_ca", "")  # a look that was kept from before there was one has none
         note = json.loads(said) if said else {}
-    except (ValueError, RecursionError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
-    if any(not isinstance(one, str) or (one and not _DIGEST.fullmatch(one)) for one in (keys, pem)):
+    if any(not isinstance(one, str) or (one and not _DIGEST.fullmatch(one)) for one in (keys, pem, client_ca)):
         return None
-    return Found(keys, pem, _bounded(note) if isinstance(note, dict) and note.get("format") == FORMAT else {})
+    ours = isinstance(note, dict) and note.get("format") == FORMAT
+    return Found(keys, pem, _bounded(note) if ours else {}, client_ca)
 
 
 def _bounded(note: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,20 +1,22 @@
-"""What a balancer is brought from this controller: its own key, its certificate, and the CAs that it trusts."""
+"""What a balancer is brought from this controller: its own key, its certificates, and the CAs that it trusts."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
+from phi4_edge.artifacts.certificates import clients
 from phi4_edge.artifacts.certificates.authority import KEY, Authority
 from phi4_edge.artifacts.signing.trust import config_root
 from phi4_edge.artifacts.store import files
 from phi4_edge.core import credentials
 from phi4_edge.core.gateway.balancing import key_file
-from phi4_edge.core.gateway.credentials import CERTIFICATE_FILE, NOTE_FILE
-from phi4_edge.core.release.balancer_unit import CA_FILE, KEY_FILE
+from phi4_edge.core.gateway.credentials import CERTIFICATE_FILE, CLIENT_CA_FILE, NOTE_FILE
+from phi4_edge.core.release.balancer_unit import CA_FILE, KEY_FILE, SHOWN_FILE
 from phi4_edge.credentials.hosts import Client
 from phi4_edge.errors import PreflightError
 
@@ -73,7 +75,18 @@ def trusted(client: Client, given: str) -> str:
     return raw.decode("ascii", "replace")
 
 
-def brought(client: Client, found: Mapping[str, Any], ca: str, *, check: bool) -> dict[str, str | None]:
-    """All files of a balancer but its configuration. `ca`: "-" where no gateway has TLS, else as for `trusted`."""
+def shown(client: Client, given: str) -> str:
+    """What it shows to gateways that want a client's certificate, as PEM with its key; "" where none is `given`."""
+    variable = "phi4_balancer_client_certificate"
+    return clients.read_client(client.path(given, variable), int(time.time())) if given else ""
+
+
+def brought(client: Client, found: Mapping[str, Any], ca: str, given: str, *, check: bool) -> dict[str, str | None]:
+    """All files of a balancer but its configuration. `ca`: "-" where no gateway has TLS, else as for `trusted`.
+
+    `given`: as for `shown`.
+    """
+    # What is wrong with these is said before a key is made.
+    first = {SHOWN_FILE: shown(client, given), CLIENT_CA_FILE: client.client_ca(int(time.time()))}
     key = own_key(client, found["key"], check=check)
-    return {KEY_FILE: key, CA_FILE: "" if ca == "-" else trusted(client, ca), **certificate(client, found)}
+    return {**first, KEY_FILE: key, CA_FILE: "" if ca == "-" else trusted(client, ca), **certificate(client, found)}

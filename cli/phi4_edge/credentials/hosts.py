@@ -1,4 +1,4 @@
-"""Keys and certificate of one host: which it shall have, and what is brought to it."""
+"""Keys, certificate and CAs of clients of one host: which it shall have, and what is brought to it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from phi4_edge.artifacts.certificates import authority, operator
+from phi4_edge.artifacts.certificates import authority, clients, operator
 from phi4_edge.artifacts.certificates.pem import Issued
 from phi4_edge.artifacts.signing.trust import config_root
 from phi4_edge.core.credentials import FORMAT, Found
 from phi4_edge.core.gateway import certificate
-from phi4_edge.core.gateway.credentials import CERTIFICATE, KEYS, Wanted, due
+from phi4_edge.core.gateway.credentials import CERTIFICATE, CLIENT_CA, KEYS, Wanted, due
 from phi4_edge.core.gateway.key_map import key_map
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.credentials.keys import NAME, KeysFile
@@ -26,8 +26,8 @@ from phi4_edge.errors import Phi4EdgeError, PreflightError
 class Order:
     """What is brought to a host. Nothing shows its private key, which is kept nowhere here.
 
-    `document`: JSON with the texts of `keys` and `pem`, null for what stays as it is. `note`: what the host keeps of
-    it, without the digest of the file, which the host adds.
+    `document`: JSON with the texts of `keys`, `client_ca` and `pem`, null for what stays as it is. `note`: what the
+    host keeps of it, without the digest of the file, which the host adds.
     """
 
     document: bytes = field(repr=False)
@@ -49,7 +49,9 @@ class Client:
         """What the host shall have now, or what this controller lacks for it."""
         now = int(time.time())
         try:
-            return Wanted(now, _sha256(self._keys()), self._certificate(now))
+            client_ca = self.client_ca(now)
+            digest = _sha256(client_ca) if client_ca else ""
+            return Wanted(now, _sha256(self._keys()), self._certificate(now), client_ca=digest)
         except Phi4EdgeError as error:
             return Wanted(now, lacks=str(error))
 
@@ -61,13 +63,22 @@ class Client:
         missing = {what for what, _before, _after in due(found, wanted)}
         issued = self._issued(wanted) if CERTIFICATE in missing else None
         pem = None if CERTIFICATE not in missing else issued.pem.decode() if issued else ""
-        texts = {"keys": self._keys() if KEYS in missing else None, "pem": pem}
+        texts = {
+            "keys": self._keys() if KEYS in missing else None,
+            "client_ca": self.client_ca(wanted.now) if CLIENT_CA in missing else None,
+            "pem": pem,
+        }
         return Order(json.dumps(texts).encode(), _note(issued) if pem is not None else _kept(found))
 
     @property
     def keys_file(self) -> KeysFile:
         """The keys file that counts for the host. Raises PreflightError as `path` does."""
         return KeysFile(self.path(self.asked.gateway_keys or NAME, "phi4_gateway_keys"))
+
+    def client_ca(self, now: int) -> str:
+        """The CAs of clients, as PEM; "" where they need no certificate. Raises Phi4EdgeError for none that can be."""
+        given = self.asked.gateway_client_ca
+        return clients.read_authorities(self.path(given, "phi4_gateway_client_ca"), now) if given else ""
 
     def _keys(self) -> str:
         file = self.keys_file

@@ -62,6 +62,10 @@ def model(connection: Connection, wanted: str, strictly: bool) -> str:
         raise HostFailedError(f"no list of models: {error}") from error
     if status == http.HTTPStatus.UNAUTHORIZED:
         raise HostFailedError("the key was refused (HTTP 401): show which there are with phi4-edge key list")
+    if status == http.HTTPStatus.FORBIDDEN:
+        said = complaint(read(found) or {}) or "without a reason"
+        how = " Give it with --client-certificate." if b"client_certificate" in found else ""
+        raise HostFailedError(f"the gateway answered HTTP 403: {said}{how}")
     names = serving.listed(found)
     if status != http.HTTPStatus.OK or not names:
         raise HostFailedError(f"found HTTP {status} without a list of models on the port; needed an engine")

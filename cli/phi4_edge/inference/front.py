@@ -18,14 +18,21 @@ from phi4_edge.ssh.wire import Budget, OverBudget, Wire
 
 @dataclass(frozen=True)
 class Client:
-    """Who asks at gateways. `authority`: PEM file of CAs to trust beside the system's, None for no further one."""
+    """Who asks at gateways.
+
+    `authority`: PEM file of CAs to trust beside the system's, None for no further one. `certificate`: PEM file with
+    the client's own certificate and key, None for none.
+    """
 
     key: str = field(repr=False)
     authority: Path | None = None
+    certificate: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """What gateways are recognised by. Raises PreflightError for a file that holds no CA."""
+        """What gateways are recognised by, and what they are shown. Raises PreflightError for files of other things."""
         found = ssl.create_default_context()
+        if self.certificate is not None:
+            _show(found, self.certificate)
         if self.authority is None:
             return found
         try:
@@ -36,6 +43,24 @@ class Client:
                 "trust as PEM: write it with 'phi4-edge trust ca --pem'"
             ) from error
         return found
+
+
+def _show(context: ssl.SSLContext, path: Path) -> None:
+    """Gateways that want a client's certificate get this one. Raises PreflightError for a file that holds none."""
+    try:
+        mode = path.stat().st_mode
+        if mode & 0o077:
+            raise PreflightError(
+                f"{path} may be read or written by others than its owner, needed a key that nobody else has: look at "
+                f"who could, then chmod 600 {path}"
+            )
+        # Without a word nobody is asked for one on the terminal.
+        context.load_cert_chain(path, password=lambda: "")
+    except OSError as error:  # of which ssl.SSLError is one
+        raise PreflightError(
+            f"found no certificate with its private key in {path} ({error.strerror or error}), needed both as PEM, the "
+            "key without a password ('openssl pkey -in OLD -out NEW' takes one away)"
+        ) from error
 
 
 def connector(

@@ -27,7 +27,7 @@ from phi4_edge.rollout.result import HostResult, Outcome
 from phi4_edge.runner.executor import Local
 from phi4_edge.view.view import View
 
-_OF = "phi4_balancer_of"
+_OF, _SHOWN = "phi4_balancer_of", "phi4_balancer_client_certificate"
 Plans = Mapping[str, Mapping[str, Any]]
 
 
@@ -51,6 +51,7 @@ def serve(fleet: Fleet, view: View, *, check: bool) -> tuple[list[HostResult], b
         done: list[HostResult] = []
         for host in fleet.balancers:
             variables = _variables(behind[host.name], plans)
+            _require_shown(host.name, fleet.variables(host), [plans[one.name] for one in behind[host.name]])
             view.phase(f"{host.name}: one address for {count(len(behind[host.name]), 'gateway')}")
             done += _played(fleet, [host], {"balancer_do": "serve", **variables}, interrupts, view, check)
     return done, interrupts.stopping
@@ -124,6 +125,16 @@ def _variables(gateways: Sequence[Host], plans: Plans) -> dict[str, Any]:
         # The gateway's own queue comes before the engine, which may say nothing for so long.
         "balancer_answer_seconds": longest + balancer_unit.QUEUE_SECONDS,
     }
+
+
+def _require_shown(name: str, variables: Mapping[str, Any], plans: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InventoryError where gateways want a certificate that their balancer has not got."""
+    asking = [plan["host"] for plan in plans if plan["gateway"]["client_certificates"]]
+    if asking and not optional_line(variables.get(_SHOWN)):
+        raise InventoryError(
+            f"{name}: found gateways that want a certificate of clients ({', '.join(asking[:20])}) and no {_SHOWN}, "
+            "needed a PEM file with a certificate of their phi4_gateway_client_ca and its key: see docs/balancer.md"
+        )
 
 
 def _address(host: Host, plans: Plans) -> str:

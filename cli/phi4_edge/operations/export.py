@@ -32,6 +32,11 @@ changed by hand, and says so.
 Beside prometheus.yml belong {key_file}, which has the key alone that `phi4-edge key add INVENTORY metrics` shows, and
 {ca_file}, the certificates that the gateways' own are issued by.
 """
+_SHOWN = """\
+
+The gateways want a certificate of clients: {} and {}, its key, belong there too, both as PEM, of one of the CAs of
+phi4_gateway_client_ca.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +63,19 @@ def watched(fleet: Fleet) -> Watched:
     return Watched(tuple(targets), left_out)
 
 
-def prometheus(targets: Sequence[Target], key_file: str, ca_file: str) -> dict[str, str]:
-    """The files for Prometheus and Grafana, by name."""
+def prometheus(targets: Sequence[Target], key_file: str, ca_file: str, shown: tuple[str, str]) -> dict[str, str]:
+    """The files for Prometheus and Grafana, by name.
+
+    `shown`: the files of a client's certificate and of its key, which count where a gateway wants one.
+    """
+    certified = any(each.certified for each in targets)
+    readme = _README.format(key_file=key_file, ca_file=ca_file) + (_SHOWN.format(*shown) if certified else "")
     dashboards = {each.file: json.dumps(each.document(), indent=2) + "\n" for each in DASHBOARDS}
     return {
         scraping.TARGETS: scraping.targets_file(targets),
-        scraping.CONFIGURATION: scraping.configuration(key_file, ca_file),
+        scraping.CONFIGURATION: scraping.configuration(key_file, ca_file, shown if certified else None),
         scraping.RULES: rules.rules_file(),
-        "README.txt": _README.format(key_file=key_file, ca_file=ca_file),
+        "README.txt": readme,
         **dashboards,
     }
 

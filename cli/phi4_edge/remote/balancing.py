@@ -13,8 +13,12 @@ from phi4_edge.errors import InventoryError, PreflightError
 _SOURCE = "what 'phi4-edge balance' gives as balancer_gateways"
 
 
-def balancer(asked: Overrides, gateways: Any, answer_seconds: Any, installed: str, check: bool) -> Balancer:
+def balancer(
+    asked: Overrides, gateways: Any, answer_seconds: Any, installed: str, check: bool, shown: bool = False
+) -> Balancer:
     """The balancer that a host is to be. `installed`: version of its package haproxy, "" for none, as `check` has it.
+
+    `shown`: whether it shows a client's certificate to gateways.
 
     Raises InventoryError for gateways that cannot be, PreflightError for a HAProxy that is too old.
     """
@@ -25,7 +29,8 @@ def balancer(asked: Overrides, gateways: Any, answer_seconds: Any, installed: st
             "reads the messages of a conversation: a balancer needs Debian 12, Ubuntu 22.04 or newer"
         )
     wanted = {
-        "bind": asked.bind, "port": asked.gateway_port, "queue": asked.gateway_queue, "tls": asked.gateway_tls
+        "bind": asked.bind, "port": asked.gateway_port, "queue": asked.gateway_queue, "tls": asked.gateway_tls,
+        "client_ca": bool(asked.gateway_client_ca), "shown": shown,
     }  # fmt: skip
     try:
         listed = [Upstream(**gateway) for gateway in gateways]

@@ -117,7 +117,10 @@ _DIRECTORY = raw(100, r"(?:/[A-Za-z0-9_][A-Za-z0-9._-]*){2,}")
 _PORT = integer(1, 65535)
 _GATEWAY = record(
     {"bind": raw(64, r"[0-9A-Fa-f:.]+"), "port": _PORT, "tls": flag},
-    {"queue": integer(1, 4096), "answer_seconds": integer(1, 90_000), "metrics_port": _PORT, "exporter_port": _PORT},
+    {
+        **{"queue": integer(1, 4096), "answer_seconds": integer(1, 90_000), "client_certificates": flag},
+        **{"metrics_port": _PORT, "exporter_port": _PORT},
+    },
 )
 # The plan that a release keeps of itself, read back from its host: of this version or an earlier one, whose further
 # keys nobody uses any more.

@@ -159,6 +159,7 @@ def _gateway(plan: PlanDict) -> str:
     if not gateway:
         return ""
     how = "TLS" if gateway["tls"] else "without TLS"
+    how += " and certificates of clients" if gateway["client_certificates"] else ""
     waiting = count(gateway["queue"], "request")
     return f"HAProxy on {gateway['bind']}:{gateway['port']}, {how}, with keys, {waiting} may wait"
 

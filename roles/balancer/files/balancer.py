@@ -16,7 +16,7 @@ UNIT = "phi4-edge-balancer.service"
 UNIT_FILE = "/etc/systemd/system/" + UNIT
 SOCKET = "/run/phi4-edge-balancer/admin.sock"
 CONFIGURATION, KEY, CERTIFICATE, NOTE = "balancer.cfg", "key.cfg", "certificate.pem", "credentials.json"
-OURS = (CONFIGURATION, KEY, CERTIFICATE, NOTE, "ca.pem")
+OURS = (CONFIGURATION, KEY, CERTIFICATE, NOTE, "ca.pem", "client.pem", "clients-ca.pem")
 PROGRAM = "/usr/sbin/haproxy"
 NOTE_BYTES = 64 * 1024
 

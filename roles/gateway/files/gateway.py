@@ -14,7 +14,8 @@ from hostunit import GATEWAY, must, shown
 
 # The package's own unit, which we have no use for.
 THEIRS = "haproxy.service"
-KEYS, CERTIFICATE, NOTE = "keys.map", "certificate.pem", "credentials.json"
+KEYS, CERTIFICATE, CLIENT_CA, NOTE = "keys.map", "certificate.pem", "clients-ca.pem", "credentials.json"
+GIVEN = {"keys": KEYS, "client_ca": CLIENT_CA, "pem": CERTIFICATE}
 MODE = 0o600
 
 
@@ -33,13 +34,14 @@ def quiet(args: Json, _payload: bytes) -> Json:
 
 
 def bring(args: Json, payload: bytes) -> Json:
-    """The host has these keys and this certificate, and a gateway that runs uses them from now on.
+    """The host has these keys, CAs of clients and certificate, and a gateway that runs uses them from now on.
 
-    `payload`: JSON with `keys` and `pem`, each the text of its file; null leaves it as it is, and an empty `pem`
-    removes the certificate. Where the gateway does not take them they are as they were before. Raises HostError then.
+    `payload`: JSON with `keys`, `client_ca` and `pem`, each the text of its file; null leaves it as it is, and an empty
+    `pem` removes the certificate. Where the gateway does not take them they are as they were before. Raises HostError
+    then.
     """
     given, folder = json.loads(payload.decode()), args["folder"]
-    wanted = {name: text for name, text in ((KEYS, given["keys"]), (CERTIFICATE, given["pem"])) if text is not None}
+    wanted = {file: given[name] for name, file in GIVEN.items() if given[name] is not None}
     changes = [os.path.join(folder, name) for name, text in wanted.items() if text or held(folder, name)]
     if args["check"] or not changes:
         return {"changed": bool(changes), "changes": changes}
@@ -54,7 +56,7 @@ def bring(args: Json, payload: bytes) -> Json:
         except HostError as error:
             put(folder, before)
             raise HostError(
-                f"the gateway did not take the new keys or certificate, so it has the old ones: {error}"
+                f"the gateway did not take the new keys or certificates, so it has the old ones: {error}"
             ) from None
     return {"changed": True, "changes": changes}
 

@@ -17,7 +17,7 @@ MOST_RESTARTS = 3
 
 
 def front(args: Json, end: float) -> None:
-    """The gateway runs, has the certificate that was brought, says that its engine is healthy, and asks for a key."""
+    """The gateway runs, has the certificate that was brought, says that its engine is healthy, and asks who it is."""
     pauses = Pauses()
     while args["gateway"]:
         found = wrong(args["gateway"])
@@ -41,7 +41,9 @@ def wrong(place: Json) -> str:
         if place["certificate"] and certificate != first(place["certificate"]):
             return "it has another certificate than the one that was brought"
         status, _same = asked(place, "/v1/models")
-        return "" if status == 401 else "it answers %d to a request without a key" % status
+        # Who has neither is told of the certificate first.
+        lacks, refused = ("certificate", 403) if place["certified"] else ("key", 401)
+        return "" if status == refused else "it answers %d to a request without a %s" % (status, lacks)
     except (OSError, ValueError, http.client.HTTPException) as error:
         return clean("%s: %s" % (type(error).__name__, error), 300)
 

@@ -12,14 +12,17 @@ import stat
 
 from hosttools import Gap
 
-FILES = {"keys": "keys.map", "certificate": "certificate.pem"}
+FILES = {"keys": "keys.map", "certificate": "certificate.pem", "client_ca": "clients-ca.pem"}
 NOTE = "credentials.json"
 NOTE_LIMIT, FILE_LIMIT = 8 * 1024, 1024 * 1024
 NOFOLLOW = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def told(state: str, root: str) -> str:
-    """{"note": text, "keys": SHA-256, "certificate": SHA-256}, "" for what is not there or is not root's alone."""
+    """{"note": text, "keys": SHA-256, "certificate": SHA-256, "client_ca": SHA-256}.
+
+    "" for what is not there or is not root's alone.
+    """
     folder = root + state + "/gateway"
     if not os.path.isdir(folder):
         raise Gap("missing", "no gateway")
@@ -41,9 +44,10 @@ def content(path: str, limit: int) -> bytes:
         handle = os.open(path, NOFOLLOW)
     except OSError:
         return b""
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:  # a folder could not even be made a stream
+        os.close(handle)
+        return b""
     with os.fdopen(handle, "rb") as stream:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
-            return b""
         data = stream.read(limit + 1)
     return data if len(data) <= limit else b""

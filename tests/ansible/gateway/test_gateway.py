@@ -34,10 +34,12 @@ class Systemd:
             raise hostlib.HostError("HAProxy says no")
 
 
-def bring(folder: Path, keys: str | None, pem: str | None, check: bool = False) -> dict[str, Any]:
+def bring(
+    folder: Path, keys: str | None, pem: str | None, check: bool = False, client_ca: str | None = None
+) -> dict[str, Any]:
     found: dict[str, Any] = gateway.bring(
         {"folder": str(folder / "gateway"), "note": NOTE, "check": check},
-        json.dumps({"keys": keys, "pem": pem}).encode(),
+        json.dumps({"keys": keys, "client_ca": client_ca, "pem": pem}).encode(),
     )
     return found
 
@@ -68,6 +70,22 @@ def test_what_stays_is_left_and_a_gateway_that_runs_takes_what_is_new(
     assert found["changes"] == [str(tmp_path / "gateway" / "keys.map")]
     assert held(tmp_path)["keys.map"] == "b south:0:0\n" and held(tmp_path)["certificate.pem"] == "PEM\n"
     assert systemd.asked == [("reload", "phi4-edge-gateway.service")] * 2
+
+
+def test_cas_of_clients_are_a_file_of_their_own_that_a_reload_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemd = Systemd(monkeypatch, phi4_edge_gateway="active")
+    bring(tmp_path, "a north:0:0\n", "PEM\n")
+    found = bring(tmp_path, None, None, client_ca="CA\n")
+    assert found["changes"] == [str(tmp_path / "gateway" / "clients-ca.pem")]
+    assert held(tmp_path)["clients-ca.pem"] == "CA\n" and held(tmp_path)["certificate.pem"] == "PEM\n"
+    assert stat.S_IMODE((tmp_path / "gateway" / "clients-ca.pem").stat().st_mode) == 0o600
+    assert len(systemd.asked) == 2
+    systemd.refuses = True
+    with pytest.raises(hostlib.HostError, match="has the old ones"):
+        bring(tmp_path, None, None, client_ca="no CA\n")
+    assert held(tmp_path)["clients-ca.pem"] == "CA\n"
 
 
 def test_a_certificate_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

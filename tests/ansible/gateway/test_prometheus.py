@@ -86,12 +86,14 @@ def programs(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def gateway(engine: str, folder: Path, pem: Path, host: Path) -> Iterator[int]:
-    """The port of a gateway whose clients ask now and then, with an exporter behind it."""
+    """The port of a gateway whose clients ask now and then, with an exporter behind it; that of vLLM wants certificates
+    of clients."""
     own = {"/api/ps": metric_pages.loaded()} if engine == "ollama" else {"/metrics": metric_pages.growing(engine)}
     port, keys, ended = free_port(), (key("north", NORTH), key("metrics", SCRAPER)), threading.Event()
+    client_ca = str(pem.with_name("chain.pem")) if engine == "vllm" else ""
     with (
         metric_pages.serving(own) as pages,
-        running(folder, *keys, certificate=str(pem), exporter_port=port) as it,
+        running(folder, *keys, certificate=str(pem), exporter_port=port, client_ca=client_ca) as it,
     ):
         front = {"metrics_port": it.gateway.metrics_port, "exporter_port": port, "port": it.gateway.port}
         wanted = exporting.plan(engine, pages.port, 0, accelerator="cuda", knobs={"selfheal": True})
@@ -99,7 +101,7 @@ def gateway(engine: str, folder: Path, pem: Path, host: Path) -> Iterator[int]:
 
         def ask() -> None:
             while not ended.wait(0.3):
-                it.ask(body={}, sent=NORTH)
+                it.ask(body={}, sent=NORTH, shown=pem)
 
         clients = threading.Thread(target=ask)
         with exporting.serving(wanted, host, sys_path=str(host / "sys"), fact=str(host / "fact")):
@@ -115,7 +117,7 @@ def gateway(engine: str, folder: Path, pem: Path, host: Path) -> Iterator[int]:
 def scraping_all(folder: Path, ports: dict[str, int], pem: Path) -> Iterator[Prometheus]:
     """A Prometheus with what the export has for these gateways; it scrapes every two seconds."""
     targets = [Target(f"localhost:{port}", f"gw-{engine}", ("edge",)) for engine, port in ports.items()]
-    text = scraping.configuration(ca_file=str(pem)).replace(
+    text = scraping.configuration(ca_file=str(pem), shown=(str(pem), str(pem))).replace(
         f"scrape_interval: {scraping.INTERVAL}", "scrape_interval: 2s"
     )
     text = text.replace("scrape_timeout: 10s", "scrape_timeout: 2s")

@@ -16,14 +16,26 @@ gatefront = load("health", "gatefront")
 pytestmark = needs_haproxy
 
 
-def asked(port: int, pem: str = "") -> dict[str, Any]:
-    return {"gateway": {"address": "127.0.0.1", "port": port, "certificate": pem}}
+def asked(port: int, pem: str = "", certified: bool = False) -> dict[str, Any]:
+    return {"gateway": {"address": "127.0.0.1", "port": port, "certificate": pem, "certified": certified}}
 
 
 def test_one_that_lets_clients_in_passes(tmp_path: Path) -> None:
     pem = str(certificate(tmp_path))
     with running(tmp_path, key("north", 1), certificate=pem) as gateway:
         gatefront.front(asked(gateway.gateway.port, pem), time.monotonic() + 20)
+
+
+def test_one_that_wants_certificates_of_clients_must_ask_for_them(tmp_path: Path) -> None:
+    pem = str(certificate(tmp_path))
+    with running(tmp_path, key("north", 1), certificate=pem, client_ca=str(tmp_path / "chain.pem")) as gateway:
+        gatefront.front(asked(gateway.gateway.port, pem, certified=True), time.monotonic() + 20)
+        said = gatefront.wrong(asked(gateway.gateway.port, pem)["gateway"])
+        assert said == "it answers 403 to a request without a key", "the release before wanted none"
+    (tmp_path / "open").mkdir()
+    with running(tmp_path / "open", key("north", 1), certificate=pem) as gateway:
+        found = gatefront.wrong(asked(gateway.gateway.port, pem, certified=True)["gateway"])
+        assert found == "it answers 401 to a request without a certificate"
 
 
 def test_another_certificate_than_was_brought_is_found(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ def test_what_a_host_has_is_read_as_it_is() -> None:
     found = read(said())
     assert found is not None
     assert (found.keys, found.pem, found.not_after) == ("a" * 64, "b" * 64, 1_800_000_000)
+    assert found.client_ca == "", "a look that was kept from before there was one"
+    there = read(said(client_ca="e" * 64))
+    assert there is not None and there.client_ca == "e" * 64
     assert found.note == {name: value for name, value in NOTE.items() if name != "format"} | {"names": ("gw1",)}
 
 
@@ -48,6 +51,8 @@ def test_a_host_without_files_has_nothing() -> None:
         said(keys="a" * 63),
         said(certificate="B" * 64),
         said(keys=7),
+        said(client_ca=7),
+        said(client_ca="e" * 65),
     ],
     ids=lambda text: text[:12],
 )

@@ -17,6 +17,7 @@ from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.credentials.hosts import Client
 from phi4_edge.credentials.keys import KeysFile
 from phi4_edge.errors import PreflightError
+from tests.unit.artifacts.certificates.crafted import authority
 from tests.unit.core.gateway.certificates import certificate
 
 
@@ -43,7 +44,10 @@ def on_host(texts: dict[str, Any], note: dict[str, Any]) -> Found:
     """What a host has that was brought this."""
     pem = hashlib.sha256(texts["pem"].encode()).hexdigest()
     keys = hashlib.sha256(texts["keys"].encode()).hexdigest()
-    known = read(json.dumps({"keys": keys, "certificate": pem, "note": json.dumps({**note, "pem": pem})}))
+    told = {"keys": keys, "certificate": pem, "note": json.dumps({**note, "pem": pem})}
+    if texts["client_ca"]:
+        told["client_ca"] = hashlib.sha256(texts["client_ca"].encode()).hexdigest()
+    known = read(json.dumps(told))
     assert known is not None
     return known
 
@@ -55,7 +59,7 @@ def test_a_new_host_gets_both_and_then_nothing(site: Path) -> None:
     assert note["issuer"] == Authority.load(site / "config" / KEY).digest
     has = on_host(texts, note)
     assert due(has, client(site).wanted()) == ()
-    assert brought(client(site), has)[0] == {"keys": None, "pem": None}
+    assert brought(client(site), has)[0] == {"keys": None, "client_ca": None, "pem": None}
     assert brought(client(site), has)[1] == note, "the note of a certificate that stays"
 
 
@@ -87,9 +91,23 @@ def test_an_operators_certificate_goes_as_it_is(site: Path) -> None:
         assert has.note["issuer"] == "" and due(has, client(site, **variables).wanted()) == ()
 
 
+def test_cas_of_clients_are_brought_once_and_again_when_the_file_is_another(site: Path) -> None:
+    now = int(time.time())
+    first, second = (authority(name, begins=now - 60, ends=now + 3600) for name in ("first", "second"))
+    (site / "clients.pem").write_bytes(b"# of our own\n" + first.pem)
+    asked = client(site, phi4_gateway_client_ca="clients.pem")
+    texts, note = brought(asked)
+    assert texts["client_ca"] == first.pem.decode() and texts["keys"]
+    has = on_host(texts, note)
+    assert due(has, asked.wanted()) == () and brought(asked, has)[0] == dict.fromkeys(("keys", "client_ca", "pem"))
+    (site / "clients.pem").write_bytes(first.pem + second.pem)
+    assert brought(asked, has)[0] == {"keys": None, "client_ca": (first.pem + second.pem).decode(), "pem": None}
+    assert due(has, client(site).wanted()) == (), "they stay where nobody wants them any more"
+
+
 def test_without_tls_there_is_none_and_one_that_is_there_goes(site: Path) -> None:
     plain = client(site, phi4_gateway_tls=False)
-    assert brought(plain, on_host(*brought(client(site))))[0] == {"keys": None, "pem": ""}
+    assert brought(plain, on_host(*brought(client(site))))[0] == {"keys": None, "client_ca": None, "pem": ""}
     assert brought(plain)[0]["pem"] is None
 
 
@@ -105,6 +123,8 @@ def test_no_repr_has_a_private_key(site: Path) -> None:
         ("config/ca-key.pem", {}, "found no CA .*phi4-edge trust ca"),
         ("", {"phi4_gateway_certificate": "none-such.pem"}, "found no file .*none-such.pem"),
         ("", {"phi4_gateway_keys": "others.txt"}, "found no keys of gateways .*others.txt"),
+        ("", {"phi4_gateway_client_ca": "none-such.pem"}, "found no file .*none-such.pem, needed a PEM file"),
+        ("", {"phi4_gateway_client_ca": "gateway-keys.txt"}, "cannot be the CAs of clients: found 0 certificates"),
     ],
 )
 def test_what_the_controller_lacks_is_said(site: Path, break_it: str, variables: dict[str, Any], said: str) -> None:

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from phi4_edge.artifacts.certificates.authority import KEY, Authority
 from phi4_edge.core.inventory import Host
 from phi4_edge.errors import HostFailedError, PreflightError, UnreachableError
 from phi4_edge.inference import client, front
 from phi4_edge.ssh.tunnel import Connection
-from tests.unit.core.gateway.running_gateway import token
+from tests.unit.artifacts.certificates.crafted import authority as client_authority
+from tests.unit.artifacts.certificates.crafted import made
+from tests.unit.core.gateway.certificates import certificate
+from tests.unit.core.gateway.running_gateway import key, needs_haproxy, running, token
 
 GOOD = token(1)
 
@@ -68,9 +72,11 @@ def served(authority: Authority, tmp_path: Path) -> Iterator[tuple[int, list[str
 
 
 @contextlib.contextmanager
-def opened(port: int, key: str, ca: Path | None, address: str = "127.0.0.1", **more: Any) -> Iterator[Connection]:
+def opened(
+    port: int, key: str, ca: Path | None, address: str = "127.0.0.1", shown: Path | None = None, **more: Any
+) -> Iterator[Connection]:
     asked = {"phi4_gateway": True, "phi4_gateway_port": port, **more}
-    connect = front.connector(front.Client(key, ca), lambda _host: asked)
+    connect = front.connector(front.Client(key, ca, shown), lambda _host: asked)
     with contextlib.closing(connect(Host("gw1", address=address), "127.0.0.1", 8080, lambda _text: None)) as connection:
         yield connection
 
@@ -114,3 +120,45 @@ def test_a_host_without_one_and_a_file_without_a_ca_are_refused(tmp_path: Path) 
     with pytest.raises(PreflightError, match="found no CA in"), opened(1, GOOD, tmp_path / "none.pem"):
         pass
     assert GOOD not in repr(front.Client(GOOD))
+
+
+@needs_haproxy
+def test_a_gateway_that_wants_a_certificate_is_shown_it_and_its_refusal_is_told(tmp_path: Path) -> None:
+    now = int(time.time())
+    valid = {"begins": now - 60, "ends": now + 3600}
+    (ca := tmp_path / "clients.pem").write_bytes((good := client_authority(**valid)).pem)
+    north = made("north", (), good, **valid).write(tmp_path / "north.pem")
+    other = made("other", (), client_authority(**valid), **valid).write(tmp_path / "other.pem")
+    server = certificate(tmp_path)
+    with running(tmp_path, key("north", 1), certificate=str(server), client_ca=str(ca)) as it:
+
+        def ask(shown: Path | None) -> str:
+            place = {"address": "localhost", "shown": shown, "phi4_gateway_client_ca": "clients.pem"}
+            with opened(it.gateway.port, GOOD, tmp_path / "chain.pem", **place) as connection:
+                return client.model(connection, "tiny", strictly=True)
+
+        assert ask(north) == "tiny"
+        with pytest.raises(HostFailedError, match=r"HTTP 403: No client certificate was sent.*--client-certificate"):
+            ask(None)
+        with pytest.raises(HostFailedError, match=r"HTTP 403: The client certificate is not signed by a CA"):
+            ask(other)
+
+
+def test_a_file_that_is_no_certificate_with_its_key_is_refused(tmp_path: Path) -> None:
+    shown = made("north", ()).write(tmp_path / "north.pem")
+
+    def refused(said: str) -> None:
+        with pytest.raises(PreflightError, match=said), opened(1, GOOD, None, shown=shown):
+            pass
+
+    shown.chmod(0o640)
+    refused(r"north\.pem may be read or written by others.*chmod 600")
+    shown.chmod(0o600)
+    shown.write_bytes(made("north", ()).pem)
+    refused(r"found no certificate with its private key in .*north\.pem")
+    locked = made("north", ())
+    form = (Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    shown.write_bytes(locked.pem + locked.key.private_bytes(*form))
+    refused(r"the key without a password \('openssl pkey")
+    shown.unlink()
+    refused("found no certificate with its private key in .*No such file")

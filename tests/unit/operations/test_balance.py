@@ -19,6 +19,7 @@ GATEWAY = {"phi4_gateway": True, "phi4_bind": "0.0.0.0"}
 
 def plan(host: str, **more: Any) -> dict[str, Any]:
     gateway = {"bind": "0.0.0.0", "port": 8443, "tls": True, "queue": 16, "answer_seconds": 900}
+    gateway["client_certificates"] = False
     return {
         "host": host, "fits": True, "parallel": 4, "gateway": {**gateway, **more.pop("gateway", {})},
         "model": {"served_name": "tiny"}, "forecast": {"decode_tokens_per_second": 10.0}, **more,
@@ -98,6 +99,16 @@ def test_gateways_that_cannot_be_behind_one_address_are_refused(changed: dict[st
     said = "found only addresses for its certificate .* needed a name" if "gateway" in changed else said
     with pytest.raises(InventoryError, match=said):
         balance._variables(hosts, plans)
+
+
+def test_gateways_that_want_a_certificate_are_not_given_a_balancer_without_one() -> None:
+    plans = [plan("gw1", gateway={"client_certificates": True}), plan("gw2")]
+    said = r"lb1: found gateways that want a certificate of clients \(gw1\) and no phi4_balancer_client_cert.*, needed"
+    for lacking in ({}, {"phi4_balancer_client_certificate": "none"}):
+        with pytest.raises(InventoryError, match=said):
+            balance._require_shown("lb1", lacking, plans)
+    balance._require_shown("lb1", {"phi4_balancer_client_certificate": "client.pem"}, plans)
+    balance._require_shown("lb1", {}, plans[1:])
 
 
 def test_a_fleet_without_a_balancer_is_told_how_to_have_one() -> None:

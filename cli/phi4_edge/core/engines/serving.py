@@ -107,11 +107,15 @@ def question(plan: Mapping[str, Any], layout: Layout, rehearsal: bool = False) -
 
 
 def _front(gateway: Mapping[str, Any] | None, layout: Layout) -> dict[str, Any] | None:
-    """Return where clients reach the host, and with which certificate ("" without TLS); None without a gateway."""
+    """Return where clients reach the host, with which certificate ("" without TLS), and whether they need one too.
+
+    None without a gateway. A release from before there were certificates of clients says nothing of them.
+    """
     if gateway is None:
         return None
     pem = f"{layout.gateway}/certificate.pem" if gateway["tls"] else ""
-    return {"address": answering(gateway["bind"]), "port": int(gateway["port"]), "certificate": pem}
+    place = {"address": answering(gateway["bind"]), "port": int(gateway["port"])}
+    return {**place, "certificate": pem, "certified": bool(gateway.get("client_certificates"))}
 
 
 def start_seconds(plan: Mapping[str, Any]) -> float:

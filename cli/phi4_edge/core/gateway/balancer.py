@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from phi4_edge.core.gateway.model import Limits, address, name, path, within
+from phi4_edge.core.gateway.model import Limits, address, name, path, with_tls, within
 
 # HAProxy's own range.
 LEAST_WEIGHT, MOST_WEIGHT = 1, 256
@@ -69,10 +69,11 @@ class Checks:
 class Balancer:
     """One address in front of many gateways.
 
-    `certificate`: a PEM file on the host with chain and key, "" for plain HTTP. `ca`: a PEM file with the CAs of the
-    gateways' certificates, "" where none has TLS. `generation_port`: on loopback, where the balancer tells itself how
-    generation stands. `socket`: of HAProxy's commands, for root alone; "" for none. `answer_seconds`: how long a
-    gateway may say nothing.
+    `certificate`: a PEM file on the host with chain and key, "" for plain HTTP. `client_ca`: as of a gateway. `shown`:
+    a PEM file with the chain and key that it shows to gateways as their client, "" for none. `ca`: a PEM file with the
+    CAs of the gateways' certificates, "" where none has TLS. `generation_port`: on loopback, where the balancer tells
+    itself how generation stands. `socket`: of HAProxy's commands, for root alone; "" for none. `answer_seconds`: how
+    long a gateway may say nothing.
     """
 
     bind: str
@@ -87,6 +88,8 @@ class Balancer:
     checks: Checks = field(default_factory=Checks)
     limits: Limits = field(default_factory=Limits)
     user: str = ""
+    client_ca: str = ""
+    shown: str = ""
 
     def __post_init__(self) -> None:
         address("bind", self.bind)
@@ -98,9 +101,10 @@ class Balancer:
         within("gateways", len(self.gateways), 1, MOST_GATEWAYS)
         if len({one.name for one in self.gateways}) < len(self.gateways):
             raise ValueError("gateways: found two with the same name, needed a name of its own for each")
-        for what, given in (("certificate", self.certificate), ("ca", self.ca), ("socket", self.socket)):
-            if given:
+        for what in ("certificate", "client_ca", "shown", "ca", "socket"):
+            if given := getattr(self, what):
                 path(what, given)
+        with_tls(self.certificate, self.client_ca)
         if not self.ca and any(one.verified for one in self.gateways):
             raise ValueError("ca: found none, needed the CA of the gateways' certificates")
         within("answer_seconds", self.answer_seconds, 1, 86_400 + 3600)

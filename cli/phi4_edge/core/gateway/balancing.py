@@ -49,7 +49,7 @@ def _defaults(it: Balancer) -> Iterator[str]:
 
 def _front(it: Balancer) -> Iterator[str]:
     yield "frontend balancer"
-    yield lines.bind(it.bind, it.port, it.certificate)
+    yield lines.bind(it.bind, it.port, it.certificate, it.client_ca)
     yield "# Never the key, and no query: clients put all sorts of things there."
     yield (
         'log-format "client=%ci gateway=%s method=%HM path=%{+Q}HP status=%ST bytes=%B queue_ms=%Tw first_ms=%Tr '
@@ -57,7 +57,7 @@ def _front(it: Balancer) -> Iterator[str]:
     )
     yield from lines.each_client(it.limits)
     yield "acl serving nbsrv(gateways) gt 0"
-    yield from lines.routes()
+    yield from lines.routes(client_ca=it.client_ca)
     yield "# The gateways know the keys; who sends none need not ask them."
     yield lines.refuse(refusals.NO_KEY, "{ req.fhdr_cnt(authorization) eq 0 }")
     yield lines.refuse(refusals.NOT_SERVING, "!serving")
@@ -182,4 +182,5 @@ def _reached(it: Balancer, one: Upstream) -> str:
     place = lines.place(one.address, one.port)
     if not one.verified:
         return place
-    return f"{place} ssl verify required ca-file {it.ca} verifyhost {one.verified} sni str({one.verified})"
+    shown = f" crt {it.shown}" if it.shown else ""
+    return f"{place} ssl verify required ca-file {it.ca} verifyhost {one.verified} sni str({one.verified}){shown}"

@@ -37,7 +37,7 @@ def _defaults(it: Gateway) -> Iterator[str]:
 
 def _front(it: Gateway) -> Iterator[str]:
     yield "frontend gateway"
-    yield lines.bind(it.bind, it.port, it.certificate)
+    yield lines.bind(it.bind, it.port, it.certificate, it.client_ca)
     yield "# Never the key, and no query: clients put all sorts of things there."
     yield (
         'log-format "client=%ci key=%[var(txn.key)] method=%HM path=%{+Q}HP status=%ST bytes=%B queue_ms=%Tw '
@@ -46,7 +46,7 @@ def _front(it: Gateway) -> Iterator[str]:
     yield from lines.each_client(it.limits)
     yield "# The server's own state: a backend has no server left while its process finishes after a reload."
     yield f"acl serving srv_is_up(engine/{it.server.model})"
-    yield from lines.routes("scrape" if _scraped(it) else "")
+    yield from lines.routes("scrape" if _scraped(it) else "", it.client_ca)
     if it.keys:
         yield from _keys(it)
     yield lines.refuse(refusals.NOT_SERVING, f"!serving{' !scrape' * _scraped(it)}")

@@ -12,14 +12,16 @@ from phi4_edge.core.gateway import certificate
 from phi4_edge.core.text import clean
 
 KEYS_FILE, CERTIFICATE_FILE, NOTE_FILE = "keys.map", "certificate.pem", "credentials.json"
-KEYS, CERTIFICATE = "gateway keys", "gateway certificate"
+CLIENT_CA_FILE = "clients-ca.pem"
+KEYS, CERTIFICATE, CLIENT_CA = "gateway keys", "gateway certificate", "CA of clients"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a controller would have on a host, at the time `now` (seconds since 1970).
 
-    `keys`: SHA-256 of the map. `certificate`: None without TLS. `lacks`: what the controller has not got that it would
+    `keys`: SHA-256 of the map. `certificate`: None without TLS. `client_ca`: SHA-256 of the CAs of clients, "" where
+    they need no certificate. `lacks`: what the controller has not got that it would
     need, and what to do about it; "" where it has all.
     """
 
@@ -27,6 +29,7 @@ class Wanted:
     keys: str = ""
     certificate: certificate.Wanted | None = None
     lacks: str = ""
+    client_ca: str = ""
 
 
 def due(found: Found, wanted: Wanted) -> tuple[tuple[str, str, str], ...]:
@@ -36,6 +39,9 @@ def due(found: Found, wanted: Wanted) -> tuple[tuple[str, str, str], ...]:
     listed = []
     if found.keys != wanted.keys:
         listed.append((KEYS, "none" if not found.keys else "others", "as the keys file says"))
+    # One that is not wanted any more stays: the release that still runs names it, and so may the one before.
+    if wanted.client_ca not in ("", found.client_ca):
+        listed.append((CLIENT_CA, "none" if not found.client_ca else "others", "as the file says"))
     if wanted.certificate is None:
         return (*listed, *(((CERTIFICATE, "one", "none"),) if found.pem else ()))
     note = found.note

@@ -37,9 +37,14 @@ def place(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def bind(address: str, port: int, certificate: str) -> str:
-    """Return where clients come in; `certificate` is a file, "" for plain HTTP."""
-    return f"bind {place(address, port)}" + (f" ssl crt {certificate} alpn h2,http/1.1" if certificate else "")
+def bind(address: str, port: int, certificate: str, client_ca: str = "") -> str:
+    """Return where clients come in; `certificate` is a file, "" for plain HTTP, and so is that of their own CAs.
+
+    Handshakes come to their end with any certificate of a client, and without: `certified` refuses them in words.
+    """
+    tls = f" ssl crt {certificate} alpn h2,http/1.1" if certificate else ""
+    asked = f" ca-file {client_ca} verify optional crt-ignore-err all ca-ignore-err all" if client_ca else ""
+    return f"bind {place(address, port)}{tls}{asked}"
 
 
 def process(limits: Limits, user: str, certificate: str, answer_seconds: int) -> Iterator[str]:
@@ -103,14 +108,26 @@ def metrics(port: int) -> Iterator[str]:
     yield refuse(refusals.NO_ROUTE)
 
 
-def routes(besides: str = "") -> Iterator[str]:
+def certified() -> Iterator[str]:
+    """Yield the rules that let nobody by but who has a certificate of a CA of clients, which is valid now."""
+    yield "# ssl_c_verify is known of a session that is resumed too, the other two only after a whole handshake."
+    yield "acl certificate_sent ssl_c_used"
+    yield refuse(refusals.NO_CERTIFICATE, "!certificate_sent")
+    wrong = ("ssl_c_verify", "ssl_c_err", "ssl_c_ca_err")
+    yield refuse(refusals.WRONG_CERTIFICATE, " or ".join(f"!{{ {name} 0 }}" for name in wrong))
+
+
+def routes(besides: str = "", client_ca: str = "") -> Iterator[str]:
     """Yield how it is, and what gets to the API at all. Needs the condition `serving`.
 
-    `besides`: the name of a condition for the path /metrics, which gets through too; "" for none.
+    `besides`: the name of a condition for the path /metrics, which gets through too; "" for none. `client_ca`: as for
+    `bind`; how it is can be asked without a certificate.
     """
     yield "acl health path /health"
     yield 'http-request return status 200 content-type application/json string \'{"status":"ok"}\' if health serving'
     yield refuse(refusals.NOT_SERVING, "health")
+    if client_ca:
+        yield from certified()
     yield "# What an engine might read as another path is none."
     yield "acl api path_reg ^/v1(/[A-Za-z0-9._:-]+)+/?$"
     yield "acl api_steps_back path_sub /."

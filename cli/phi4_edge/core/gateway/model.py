@@ -49,6 +49,12 @@ def name(what: str, text: str) -> None:
         raise ValueError(f"{what}: found {text[:80]!r}, needed at most 64 letters, digits, '.', '_' and '-'")
 
 
+def with_tls(certificate: str, client_ca: str) -> None:
+    """Raise ValueError where clients need a certificate and there is no TLS in which they could show it."""
+    if client_ca and not certificate:
+        raise ValueError("client_ca: found one without a certificate of the server, needed both: it takes TLS")
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """The engine behind the gateway.
@@ -110,7 +116,8 @@ class Limits:
 class Gateway:
     """One gateway: where clients reach it, and what it leads to.
 
-    `certificate`: a PEM file on the host with chain and key, "" for plain HTTP. `keys`: the map of keys
+    `certificate`: a PEM file on the host with chain and key, "" for plain HTTP. `client_ca`: a PEM file with the CAs
+    of clients' certificates, "" where they need none. `keys`: the map of keys
     (`core.gateway.key_map`), "" to let everybody in. `metrics_port`: where its own metrics are, on loopback alone.
     `exporter_port`: where all metrics of the host are, on loopback alone, 0 for none; holders of a key for metrics
     (`key_map.METRICS`) are led there from /metrics.
@@ -126,6 +133,7 @@ class Gateway:
     exporter_port: int = 0
     limits: Limits = field(default_factory=Limits)
     user: str = ""
+    client_ca: str = ""
 
     def __post_init__(self) -> None:
         address("bind", self.bind)
@@ -138,6 +146,8 @@ class Gateway:
             raise ValueError(f"exporter_port: found {self.exporter_port}, which is taken, needed one of its own")
         if self.user:
             name("user", self.user)
-        for what, given in (("certificate", self.certificate), ("keys", self.keys)):
+        paths = {"certificate": self.certificate, "client_ca": self.client_ca, "keys": self.keys}
+        for what, given in paths.items():
             if given:
                 path(what, given)
+        with_tls(self.certificate, self.client_ca)

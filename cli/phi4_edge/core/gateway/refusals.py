@@ -47,6 +47,17 @@ WRONG_KEY = Refusal(
     code="invalid_api_key",
     headers={"WWW-Authenticate": "Bearer"},
 )
+NO_CERTIFICATE = Refusal(
+    403,
+    "No client certificate was sent, and this address needs one besides the key: give your client its certificate and "
+    "private key.",
+    code="client_certificate_required",
+)
+WRONG_CERTIFICATE = Refusal(
+    403,
+    "The client certificate is not signed by a CA that is known here, is not for clients, or is not valid now.",
+    code="client_certificate_invalid",
+)
 OTHER_KEY = Refusal(
     403,
     "A key called metrics, or metrics-NAME, reads /metrics and nothing else, and no other key reads it.",

@@ -11,12 +11,13 @@ from typing import Any
 from phi4_edge.core.inventory import EVERYWHERE, Host
 from phi4_edge.core.layout import LOOPBACK
 from phi4_edge.core.text import printable
-from phi4_edge.core.values import address, flag, whole
+from phi4_edge.core.values import address, flag, optional_line, whole
 
 JOB = "phi4-edge"
 TARGETS, RULES, CONFIGURATION = "targets.json", "alerts.yml", "prometheus.yml"
 # Beside the configuration, unless the operator says otherwise.
 KEY_FILE, CA_FILE = "metrics.key", "ca.pem"
+CERTIFICATE_FILE, CERTIFICATE_KEY_FILE = "client.pem", "client.key"
 INTERVAL = "15s"
 GATEWAY_PORT = 8443
 # Each value of a label is a series of its own for as long as Prometheus keeps it.
@@ -25,12 +26,16 @@ MOST_GROUPS, LONGEST = 10, 64
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One gateway: where it is scraped, and what its series are called. `groups`: those of the inventory."""
+    """One gateway: where it is scraped, and what its series are called. `groups`: those of the inventory.
+
+    `certified`: whether its clients need a certificate.
+    """
 
     place: str
     host: str
     groups: tuple[str, ...] = ()
     tls: bool = True
+    certified: bool = False
 
     def labels(self) -> dict[str, str]:
         """The labels of all its series; groups have commas around each, so that one is found by `,name,`."""
@@ -55,7 +60,9 @@ def target(host: Host, variables: Mapping[str, Any]) -> Target | str:
         return f"its gateway listens on {bind} alone: set phi4_bind to an address that Prometheus reaches"
     where = host.address or host.name if bind in EVERYWHERE else bind
     tls = _read(variables, "phi4_gateway_tls", flag, True)
-    return Target(f"[{where}]:{port}" if ":" in where else f"{where}:{port}", host.name, host.groups, tls)
+    place = f"[{where}]:{port}" if ":" in where else f"{where}:{port}"
+    certified = bool(_read(variables, "phi4_gateway_client_ca", optional_line, ""))
+    return Target(place, host.name, host.groups, tls, certified)
 
 
 def _read(variables: Mapping[str, Any], name: str, check: Any, default: Any) -> Any:
@@ -75,8 +82,19 @@ def targets_file(targets: Iterable[Target]) -> str:
     return json.dumps([{"targets": [each.place], "labels": each.labels()} for each in found], indent=2) + "\n"
 
 
-def configuration(key_file: str = KEY_FILE, ca_file: str = CA_FILE) -> str:
-    """Return a configuration of Prometheus with these gateways and alerts alone; paths count from its own folder."""
+_SHOWN = """\
+      # What the gateways are shown, for they want a certificate of clients (phi4_gateway_client_ca).
+      cert_file: {}
+      key_file: {}
+"""
+
+
+def configuration(key_file: str = KEY_FILE, ca_file: str = CA_FILE, shown: tuple[str, str] | None = None) -> str:
+    """Return a configuration of Prometheus with these gateways and alerts alone; paths count from its own folder.
+
+    `shown`: the files of a client's certificate and of its key, for gateways that want one.
+    """
+    certificate = "" if shown is None else _SHOWN.format(*map(json.dumps, shown))
     return f"""\
 # What Prometheus needs for the gateways of phi4-edge. Use it as it is, or add its parts to a configuration of your own.
 rule_files:
@@ -97,6 +115,7 @@ scrape_configs:
     tls_config:
       # The certificates that the gateways' own are issued by.
       ca_file: {json.dumps(ca_file)}
+{certificate}\
     file_sd_configs:
       - files: [{TARGETS}]
 """

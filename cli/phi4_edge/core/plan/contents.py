@@ -104,6 +104,7 @@ def gateway(it: Chosen) -> PlannedGateway | None:
         answer_seconds=max(_ANSWER_SECONDS, (wanted.deadline_seconds or 0) + _AFTER_DEADLINE),
         metrics_port=next(free),
         exporter_port=next(free),
+        client_certificates=bool(wanted.gateway_client_ca),
     )
 
 

@@ -124,7 +124,7 @@ class PlannedGateway:
 
     `tls`: whether it has a certificate. `queue`: requests that wait for the engine. `answer_seconds`: how long an
     engine may say nothing. `metrics_port`: of HAProxy's own metrics, `exporter_port` of all that the host
-    says of itself.
+    says of itself. `client_certificates`: whether clients need one besides their key.
     """
 
     bind: str
@@ -134,6 +134,7 @@ class PlannedGateway:
     answer_seconds: int
     metrics_port: int
     exporter_port: int
+    client_certificates: bool
 
 
 @dataclass(frozen=True, slots=True)

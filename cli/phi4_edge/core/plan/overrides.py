@@ -108,6 +108,7 @@ class Overrides:
     gateway_certificate_key: str = ""
     gateway_names: tuple[str, ...] = ()
     gateway_queue: int = 16
+    gateway_client_ca: str = ""
 
     @classmethod
     def from_vars(cls, host: str, variables: Mapping[str, Any]) -> Overrides:
@@ -204,6 +205,7 @@ VARIABLES: Mapping[str, Callable[[Any], Any]] = {
     "phi4_gateway_certificate_key": optional_line,
     "phi4_gateway_names": host_names,
     "phi4_gateway_queue": whole(1, 4096),
+    "phi4_gateway_client_ca": optional_line,
     "phi4_allowed_hosts": host_names,
     "phi4_cors_origins": origins,
     "phi4_connections": auto_or(whole(8, 1024)),
@@ -239,6 +241,7 @@ PASSED: Mapping[str, Callable[[Any], Any]] = {
     "phi4_docker_lock_timeout": whole(1, 86400),
     "phi4_balancer_of": optional_line,
     "phi4_balancer_ca": optional_line,
+    "phi4_balancer_client_certificate": optional_line,
     "phi4_artifact_bandwidth": rate,
     "phi4_artifact_address": endpoint,
     "phi4_artifact_seed": line,
@@ -276,7 +279,11 @@ def _together(found: Overrides) -> list[str]:
 
 
 def _exposed(found: Overrides) -> str:
-    """Return why an address that others reach is refused, "" where it is not, or the risk was named."""
+    """Return why what others reach is refused, "" where it is not, or the risk was named."""
+    if found.gateway_client_ca and not (found.gateway and found.gateway_tls):
+        lacks = "phi4_gateway_tls=false" if found.gateway else "no gateway"
+        needed = "phi4_gateway=true and phi4_gateway_tls=true: set both, or leave it out"
+        return f"phi4_gateway_client_ca: found it with {lacks}, needed {needed}"
     if found.open or ipaddress.ip_address(found.bind).is_loopback:
         return ""
     if not found.gateway:

@@ -10,11 +10,13 @@ from phi4_edge.core import layout
 from phi4_edge.core.engines import unit_lines
 from phi4_edge.core.gateway import balancing
 from phi4_edge.core.gateway.balancer import MOST_PLACES, Balancer, Upstream, weights
-from phi4_edge.core.gateway.credentials import CERTIFICATE_FILE
+from phi4_edge.core.gateway.credentials import CERTIFICATE_FILE, CLIENT_CA_FILE
 from phi4_edge.core.gateway.model import Limits
 from phi4_edge.core.release import haproxy_unit
 
 CONFIGURATION_FILE, KEY_FILE, CA_FILE = "balancer.cfg", "key.cfg", "ca.pem"
+# What it shows to gateways as their client, with its key.
+SHOWN_FILE = "client.pem"
 RUN = "phi4-edge-balancer"
 SOCKET = f"/run/{RUN}/admin.sock"
 CONNECTIONS = 512
@@ -50,7 +52,8 @@ def balancer(
 ) -> Balancer:
     """Return the balancer that a host is to be.
 
-    `asked`: its bind, port, queue, and tls. `answer_seconds`: how long a gateway may say nothing, at the most.
+    `asked`: its bind, port, queue, and tls, whether its clients need a certificate (`client_ca`), and whether it shows
+    one to gateways (`shown`). `answer_seconds`: how long a gateway may say nothing, at the most.
     """
     folder, listed = there.balancer, tuple(gateways)
     return Balancer(
@@ -63,6 +66,8 @@ def balancer(
         answer_seconds=answer_seconds,
         limits=Limits(queue=asked["queue"], connections=CONNECTIONS, connections_per_client=CONNECTIONS // 4),
         user=haproxy_unit.USER,
+        client_ca=f"{folder}/{CLIENT_CA_FILE}" if asked["client_ca"] else "",
+        shown=f"{folder}/{SHOWN_FILE}" if asked["shown"] else "",
     )
 
 

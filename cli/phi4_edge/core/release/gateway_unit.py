@@ -10,7 +10,7 @@ from phi4_edge.core.engines import unit_lines
 from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.engines.unit_lines import Plan
 from phi4_edge.core.gateway.configuration import configuration
-from phi4_edge.core.gateway.credentials import CERTIFICATE_FILE, KEYS_FILE
+from phi4_edge.core.gateway.credentials import CERTIFICATE_FILE, CLIENT_CA_FILE, KEYS_FILE
 from phi4_edge.core.gateway.model import Gateway, Limits, Server
 from phi4_edge.core.inventory import answering
 from phi4_edge.core.release import haproxy_unit
@@ -52,6 +52,7 @@ def configured(plan: Plan) -> str:
             exporter_port=asked["exporter_port"],
             limits=Limits(queue=asked["queue"], connections=CONNECTIONS, connections_per_client=CONNECTIONS // 2),
             user=haproxy_unit.USER,
+            client_ca=f"{there}/{CLIENT_CA_FILE}" if asked["client_certificates"] else "",
         )
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,13 @@ def balancing_over(
     weights: Sequence[int] = (256, 256, 256),
     certificate: str = "",
     checks: Checks | None = None,
+    own: Mapping[str, str] | None = None,
     **server: Any,
 ) -> Iterator[RunningBalancer]:
-    """A balancer over as many gateways as there are weights. With a certificate, all of them have it."""
+    """A balancer over as many gateways as there are weights. With a certificate, all of them have it.
+
+    `own`: what only the balancer has; `server`: what only the gateways have.
+    """
     with contextlib.ExitStack() as stack:
         gateways = []
         for number in range(len(weights)):
@@ -57,6 +61,7 @@ def balancing_over(
         it = Balancer(
             "127.0.0.1", free_port(), upstreams, certificate, certificate, free_port(), free_port(),
             str(folder / "admin.sock"), checks=checks or Checks(1, 2, 2), limits=Limits(queue=64),
+            **(own or {}),
         )  # fmt: skip
         found = RunningBalancer(it, gateways, folder, certificate)
         stack.callback(found.close)

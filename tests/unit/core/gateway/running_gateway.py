@@ -109,19 +109,26 @@ class Process:
             return False
         return True
 
-    def connection(self) -> http.client.HTTPConnection:
-        """A new connection to it."""
+    def connection(self, shown: Path | None = None) -> http.client.HTTPConnection:
+        """A new connection to it. `shown`: the client's certificate and key, None for none."""
         if not self._it.certificate:
             return http.client.HTTPConnection("127.0.0.1", self._it.port, timeout=SECONDS)
         context = ssl.create_default_context(cafile=self.trusted)
+        if shown:
+            context.load_cert_chain(shown)
         return http.client.HTTPSConnection("localhost", self._it.port, timeout=SECONDS, context=context)
 
-    def ask(self, path: str = CHAT, body: Any = None, sent: int | str | None = None, **more: str) -> Answer:
-        """GET, or POST with a body; `sent`: a key by number, or the whole header. `more`: headers."""
+    def ask(
+        self, path: str = CHAT, body: Any = None, sent: int | str | None = None, shown: Path | None = None, **more: str
+    ) -> Answer:
+        """GET, or POST with a body; `sent`: a key by number, or the whole header. `shown`: as of `connection`.
+
+        `more`: headers.
+        """
         bearer = f"Bearer {token(sent)}" if isinstance(sent, int) else sent
         headers = {**more, **({} if bearer is None else {"Authorization": bearer})}
         method = more.pop("method", "GET" if body is None else "POST")
-        with contextlib.closing(self.connection()) as client:
+        with contextlib.closing(self.connection(shown)) as client:
             client.request(method, path, None if body is None else json.dumps(body), headers)
             found = client.getresponse()
             got = {name.lower(): value for name, value in found.getheaders()}
@@ -171,18 +178,21 @@ def running(
     trusted: str = "",
     limits: Limits | None = None,
     exporter_port: int = 0,
+    client_ca: str = "",
     **server: Any,
 ) -> Iterator[Running]:
     """A gateway with these keys in front of an engine of its own; without any it lets everybody in.
 
-    `trusted`: the file of CAs that its clients trust, where the certificate did not sign itself.
+    `trusted`: the file of CAs that its clients trust, where the certificate did not sign itself. `client_ca`: that of
+    clients' own certificates.
     """
     with serving() as engine:
         behind = replace(Server("tiny", port=engine.port), **server)
         path = str(folder / "keys.map") if keys else ""
         gateway = Gateway(
-            "127.0.0.1", free_port(), behind, certificate, path, free_port(), exporter_port, limits or Limits()
-        )
+            "127.0.0.1", free_port(), behind, certificate, path, free_port(), exporter_port, limits or Limits(),
+            client_ca=client_ca,
+        )  # fmt: skip
         (folder / "keys.map").write_text(key_map(keys))
         (folder / "haproxy.cfg").write_text(configuration(gateway))
         found = Running(gateway, engine, folder, trusted or certificate)

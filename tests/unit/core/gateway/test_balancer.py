@@ -20,12 +20,16 @@ from tests.unit.core.gateway.running_gateway import PROGRAM, needs_haproxy, toke
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "balancer"
 CERTIFICATE, CA, SOCKET = (f"/etc/phi4-edge/{name}" for name in ("certificate.pem", "ca.pem", "admin.sock"))
+CLIENTS, SHOWN = "/etc/phi4-edge/clients-ca.pem", "/etc/phi4-edge/client.pem"
 NORTH = Upstream("gw1", "192.0.2.1", 8443, "gw1.example", 256, 4, 12)
 CASES = {
     "plain": Balancer("127.0.0.1", 8443, (Upstream("gw1", "127.0.0.1", 8080),)),
     "tls": Balancer(
         "0.0.0.0", 443, (NORTH, Upstream("gw-2.b", "2001:db8::2", 8443, "gw2.example", 64, 1, 9)), CERTIFICATE, CA,
         socket=SOCKET, checks=Checks(5, 300, 30), limits=Limits(8, 30, 64, 16, 64 << 10, 5, 10),
+    ),
+    "certified": Balancer(
+        "0.0.0.0", 8443, (NORTH, Upstream("gw2", "192.0.2.2", 8080)), CERTIFICATE, CA, client_ca=CLIENTS, shown=SHOWN,
     ),
 }  # fmt: skip
 
@@ -44,7 +48,9 @@ def test_configurations_are_the_golden_ones(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_haproxy_takes_them_without_a_warning(tmp_path: Path, name: str) -> None:
     made, text = str(certificate(tmp_path)), (GOLDEN / f"{name}.cfg").read_text()
-    (tmp_path / "haproxy.cfg").write_text(text.replace(CERTIFICATE, made).replace(CA, made))
+    for path in (CERTIFICATE, CLIENTS, SHOWN, CA):
+        text = text.replace(path, made)
+    (tmp_path / "haproxy.cfg").write_text(text)
     (tmp_path / "key.cfg").write_text(key_file(token(1)))
     checked = subprocess.run(
         [str(PROGRAM), "-c", "-V", "-f", tmp_path / "key.cfg", "-f", tmp_path / "haproxy.cfg"],

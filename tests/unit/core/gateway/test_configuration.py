@@ -17,6 +17,7 @@ from tests.unit.core.gateway.certificates import certificate
 from tests.unit.core.gateway.running_gateway import PROGRAM, needs_haproxy
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "gateway"
+CLIENTS = "/etc/phi4-edge/gateway/clients-ca.pem"
 KEYS, CERTIFICATE = "/etc/phi4-edge/gateway/keys.map", "/etc/phi4-edge/gateway/certificate.pem"
 PHI = Server("phi-4-mini-instruct", streams=4)
 CASES = {
@@ -24,6 +25,7 @@ CASES = {
     "keys": Gateway("127.0.0.1", 8443, PHI, keys=KEYS),
     "tls": Gateway("0.0.0.0", 443, PHI, CERTIFICATE, KEYS),
     "scraped": Gateway("0.0.0.0", 8443, PHI, CERTIFICATE, KEYS, exporter_port=9102),
+    "certified": Gateway("0.0.0.0", 8443, PHI, CERTIFICATE, KEYS, exporter_port=9102, client_ca=CLIENTS),
     "ipv6": Gateway("::1", 8443, Server("tiny", "::1", 8081), CERTIFICATE, KEYS),
     "socket": Gateway("192.0.2.7", 8443, Server("tiny", socket="/run/phi4-edge/engine.sock"), CERTIFICATE, KEYS),
     "ollama": Gateway(
@@ -47,6 +49,7 @@ def test_haproxy_takes_them_without_a_warning(tmp_path: Path, name: str) -> None
     (tmp_path / "keys.map").write_text("")
     text = (GOLDEN / f"{name}.cfg").read_text()
     text = text.replace(KEYS, str(tmp_path / "keys.map")).replace(CERTIFICATE, str(certificate(tmp_path)))
+    text = text.replace(CLIENTS, str(tmp_path / "chain.pem"))
     (tmp_path / "haproxy.cfg").write_text(text)
     checked = subprocess.run(
         [str(PROGRAM), "-c", "-V", "-f", tmp_path / "haproxy.cfg"],

@@ -9,7 +9,7 @@ import pytest
 
 from phi4_edge.core.credentials import NONE, Found
 from phi4_edge.core.gateway import certificate
-from phi4_edge.core.gateway.credentials import CERTIFICATE, KEYS, Wanted, due
+from phi4_edge.core.gateway.credentials import CERTIFICATE, CLIENT_CA, KEYS, Wanted, due
 
 NOW = 1_800_000_000
 DAY = 86_400
@@ -68,6 +68,16 @@ def test_an_operators_certificate_is_brought_once() -> None:
     given = dataclasses.replace(WANTED, certificate=certificate.Wanted(digest="d" * 64))
     assert due(FOUND, given) == ()
     assert whats(FOUND, dataclasses.replace(WANTED, certificate=certificate.Wanted(digest="f" * 64))) == [CERTIFICATE]
+
+
+def test_cas_of_clients_are_brought_where_they_differ_and_stay_where_they_are_not_wanted() -> None:
+    asked = dataclasses.replace(WANTED, client_ca="e" * 64)
+    assert due(FOUND, asked) == ((CLIENT_CA, "none", "as the file says"),)
+    assert due(dataclasses.replace(FOUND, client_ca="f" * 64), asked) == ((CLIENT_CA, "others", "as the file says"),)
+    there = dataclasses.replace(FOUND, client_ca="e" * 64)
+    assert due(there, asked) == ()
+    assert due(there, WANTED) == (), "the release that runs, or the one before, names the file"
+    assert due(NONE, dataclasses.replace(asked, lacks="found no CA")) == ()
 
 
 def test_a_controller_that_lacks_something_brings_nothing() -> None:

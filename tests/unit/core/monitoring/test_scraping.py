@@ -81,6 +81,24 @@ def test_targets_are_in_the_order_of_their_names() -> None:
     ]
 
 
+def test_a_gateway_that_wants_certificates_of_clients_is_known_by_its_inventory() -> None:
+    found = target({**OPEN, "phi4_gateway_client_ca": "clients.pem"})
+    assert isinstance(found, Target) and found.certified
+    for none in ({}, {"phi4_gateway_client_ca": "none"}):
+        found = target({**OPEN, **none})
+        assert isinstance(found, Target) and not found.certified
+    with pytest.raises(ValueError, match="phi4_gateway_client_ca: found"):
+        target({**OPEN, "phi4_gateway_client_ca": "a\nb"})
+
+
+def test_what_gateways_are_shown_is_beside_what_they_are_recognised_by() -> None:
+    for shown in (("client.pem", "client.key"), ('odd "name": #1', "/etc/pki/{}.key")):
+        (job,) = yaml.safe_load(scraping.configuration(shown=shown))["scrape_configs"]
+        assert job["tls_config"] == {"ca_file": "ca.pem", "cert_file": shown[0], "key_file": shown[1]}
+    (job,) = yaml.safe_load(scraping.configuration())["scrape_configs"]
+    assert job["tls_config"] == {"ca_file": "ca.pem"}
+
+
 @needs_prometheus
 @pytest.mark.parametrize("name", ["metrics.key", 'odd "name": #1'])
 def test_prometheus_takes_the_configuration(tmp_path: Path, name: str) -> None:
@@ -88,7 +106,10 @@ def test_prometheus_takes_the_configuration(tmp_path: Path, name: str) -> None:
     (tmp_path / "ca.pem").write_text("")
     (tmp_path / scraping.TARGETS).write_text(scraping.targets_file([Target("192.0.2.11:8443", "gw1", ("edge",))]))
     (tmp_path / scraping.RULES).write_text(rules.rules_file())
-    (tmp_path / scraping.CONFIGURATION).write_text(scraping.configuration(key_file=name))
+    for shown in ("client.pem", "client.key"):
+        (tmp_path / shown).write_text("")
+    files = ("client.pem", "client.key")
+    (tmp_path / scraping.CONFIGURATION).write_text(scraping.configuration(key_file=name, shown=files))
     said = promtool("check", "config", tmp_path / scraping.CONFIGURATION)
     assert f"{len(rules.ALERTS)} rules found" in said
     assert yaml.safe_load(scraping.configuration(name))["scrape_configs"][0]["authorization"] == {

@@ -66,6 +66,14 @@ def test_the_gateway_has_the_address_and_the_engine_has_not(document: Make, plan
         ({"phi4_gateway": True, "phi4_gateway_port": 8080}, "phi4_gateway_port: found 8080, which is phi4_port too"),
         ({"phi4_gateway": True, "phi4_gateway_queue": 0}, "phi4_gateway_queue: .*from 1 to 4096"),
         ({"phi4_gateway": True, "phi4_gateway_names": ["a b"]}, "phi4_gateway_names"),
+        (
+            {"phi4_gateway_client_ca": "ca.pem"},
+            "phi4_gateway_client_ca: found it with no gateway, needed phi4_gateway=true",
+        ),
+        (
+            {"phi4_gateway_client_ca": "ca.pem", "phi4_gateway": True, "phi4_gateway_tls": False},
+            "phi4_gateway_client_ca: found it with phi4_gateway_tls=false, needed .*phi4_gateway_tls=true",
+        ),
     ],
 )
 def test_what_lets_others_in_without_being_asked_to_is_refused(variables: dict[str, Any], said: str) -> None:
@@ -84,6 +92,18 @@ def test_what_lets_others_in_without_being_asked_to_is_refused(variables: dict[s
 )  # fmt: skip
 def test_loopback_a_gateway_or_a_named_risk_is_none(variables: dict[str, Any]) -> None:
     Overrides.from_vars("gw1", variables)
+
+
+def test_certificates_of_clients_are_part_of_the_release_and_their_cas_are_not(document: Make, plan: Make) -> None:
+    assert Overrides.from_vars("gw1", {"phi4_gateway": True, "phi4_gateway_client_ca": "ca.pem"}).gateway_client_ca
+    plain = plan(document("n150-8gb"), INPUTS, **ASKED)
+    asked = {**ASKED, "gateway_client_ca": "ca.pem"}
+    brought = dataclasses.replace(INPUTS, credentials=dataclasses.replace(WANTED, client_ca="e" * 64))
+    made = plan(document("n150-8gb"), brought, **asked)
+    assert (plain.gateway.client_certificates, made.gateway.client_certificates) == (False, True)
+    assert made.release != plain.release
+    other = dataclasses.replace(INPUTS, credentials=dataclasses.replace(WANTED, client_ca="f" * 64))
+    assert plan(document("n150-8gb"), other, **{**asked, "gateway_client_ca": "other.pem"}).release == made.release
 
 
 def test_an_open_engine_is_warned_of(document: Make, plan: Make) -> None:

@@ -40,7 +40,7 @@ TEXTS = {
         "phi4_repacked": "yes",
     },
     **{"phi4_open": "no", "phi4_gateway": "true", "phi4_gateway_port": "443", "phi4_gateway_tls": "no"},
-    **{"phi4_gateway_keys": "keys.txt", "phi4_gateway_certificate": "/pki/gw1.pem"},
+    **{"phi4_gateway_keys": "keys.txt", "phi4_gateway_certificate": "/pki/gw1.pem", "phi4_gateway_client_ca": "None"},
     **{"phi4_gateway_certificate_key": "None", "phi4_gateway_names": "Door.example", "phi4_gateway_queue": "32"},
     "phi4_worker": "ops@jump.example:2222",
     "webui_enabled": "true",

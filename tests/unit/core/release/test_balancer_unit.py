@@ -14,7 +14,7 @@ from phi4_edge.core.layout import BALANCER_UNIT, STANDARD
 from phi4_edge.core.release import balancer_unit, haproxy_unit
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "units" / "balancer.service"
-ASKED = {"bind": "0.0.0.0", "port": 8443, "queue": 16, "tls": True}
+ASKED = {"bind": "0.0.0.0", "port": 8443, "queue": 16, "tls": True, "client_ca": False, "shown": False}
 GATEWAY = Upstream("gw1", "192.0.2.1", 8443, "gw1")
 
 
@@ -39,3 +39,11 @@ def test_a_balancer_trusts_nobody_where_no_gateway_has_tls() -> None:
     found = balancer_unit.balancer({**ASKED, "tls": False}, STANDARD, [plain], 1020)
     assert (found.certificate, found.ca) == ("", "")
     assert balancer_unit.balancer(ASKED, STANDARD, [GATEWAY], 1020).ca == "/var/lib/phi4-edge/balancer/ca.pem"
+
+
+def test_certificates_of_clients_are_files_beside_the_others() -> None:
+    found = balancer_unit.balancer({**ASKED, "client_ca": True, "shown": True}, STANDARD, [GATEWAY], 1020)
+    assert found.client_ca == "/var/lib/phi4-edge/balancer/clients-ca.pem"
+    assert found.shown == "/var/lib/phi4-edge/balancer/client.pem"
+    plain = balancer_unit.balancer(ASKED, STANDARD, [GATEWAY], 1020)
+    assert (plain.client_ca, plain.shown) == ("", "")

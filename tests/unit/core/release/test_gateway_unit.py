@@ -20,7 +20,7 @@ from tests.unit.core.gateway.running_gateway import PROGRAM, needs_haproxy
 GOLDEN = Path(__file__).parents[3] / "golden" / "units"
 ASKED = {
     "bind": "127.0.0.1", "port": 8443, "tls": True, "queue": 16, "answer_seconds": 900, "metrics_port": 9101,
-    "exporter_port": 9102,
+    "exporter_port": 9102, "client_certificates": False,
 }  # fmt: skip
 PLAN: dict[str, Any] = {
     "engine": "onnx", "bind": "127.0.0.1", "port": 8080, "parallel": 4, "model": {"served_name": "tiny"},
@@ -29,6 +29,7 @@ PLAN: dict[str, Any] = {
 CASES: dict[str, dict[str, Any]] = {
     "gateway": PLAN,
     "gateway-everywhere": {**PLAN, "gateway": {**ASKED, "bind": "0.0.0.0", "port": 443}},
+    "gateway-certified": {**PLAN, "gateway": {**ASKED, "client_certificates": True}},
     "gateway-ollama": {**PLAN, "engine": "ollama", "parallel": 1, "gateway": {**ASKED, "tls": False}},
     "gateway-elsewhere": {**PLAN, "engine": "vllm", "layout": {"root": "/data/phi4", "state": "/data/phi4-state"}},
 }
@@ -54,6 +55,7 @@ def test_a_plan_without_one_has_no_file_of_it() -> None:
 def test_haproxy_takes_them(name: str, tmp_path: Path) -> None:
     (tmp_path / "keys.map").write_text("")
     certificate(tmp_path)
+    (tmp_path / "chain.pem").rename(tmp_path / "clients-ca.pem")
     text = (GOLDEN / f"{name}.cfg").read_text()
     for state in ("/var/lib/phi4-edge/gateway", "/data/phi4-state/gateway"):
         text = text.replace(state, str(tmp_path))
