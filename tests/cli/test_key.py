@@ -31,7 +31,8 @@ def inventory(tmp_path: Path) -> Path:
 
 
 def test_a_key_is_shown_once_and_alone_on_stdout(run: Run, inventory: Path) -> None:
-    made = run("add", inventory, "north", "--per-minute", 60, "--at-once", 2, "--until", "2999-12-31")
+    limits = ("--per-minute", 60, "--at-once", 2, "--tokens-per-day", 50_000)
+    made = run("add", inventory, "north", *limits, "--until", "2999-12-31")
     assert made.exit_code == 0, made.output
     token = made.stdout.strip()
     assert token.startswith("p4e_")
@@ -40,7 +41,7 @@ def test_a_key_is_shown_once_and_alone_on_stdout(run: Run, inventory: Path) -> N
     listed = run("list", inventory)
     assert listed.exit_code == 0
     assert token not in listed.output
-    assert listed.stdout.splitlines()[1].split() == ["north", "60", "2", "2999-12-31"]
+    assert listed.stdout.splitlines()[1].split() == ["north", "60", "2", "50000", "2999-12-31"]
     document = json.loads(run("list", inventory, "-o", "json").stdout)
     sha256 = hashlib.sha256(token.encode()).hexdigest()
     wanted = {
@@ -48,10 +49,27 @@ def test_a_key_is_shown_once_and_alone_on_stdout(run: Run, inventory: Path) -> N
         "sha256": sha256,
         "per_minute": 60,
         "at_once": 2,
+        "tokens_per_day": 50_000,
         "until": "2999-12-31",
         "expired": False,
     }
     assert document == {"keys": [wanted]}
+
+
+def test_where_tokens_per_day_are_not_held_is_said(run: Run, inventory: Path) -> None:
+    assert "tokens per day" not in run("add", inventory, "north").stderr
+    made = run("add", inventory, "south", "--tokens-per-day", 1)
+    said = " ".join(made.stderr.split())
+    assert "held on hosts whose engine is onnx; ollama and vllm do not count them" in said
+    assert (made.stdout[:4], made.stdout.count("\n")) == ("p4e_", 1)
+    assert [line.split()[3] for line in run("list", inventory).stdout.splitlines()[1:]] == ["any", "1"]
+
+
+def test_the_largest_limits_fit_into_80_columns(run: Run, inventory: Path) -> None:
+    most = ("--per-minute", 60_000, "--at-once", 256, "--tokens-per-day", 1_000_000_000, "--until", "2020-12-31")
+    assert run("add", inventory, "press-4-of-the-northern-hall", *most).exit_code == 0
+    lines = run("list", inventory).stdout.splitlines()
+    assert (len(lines), max(map(len, lines))) == (2, 80)
 
 
 def test_one_that_is_over_is_told(run: Run, inventory: Path) -> None:
@@ -88,6 +106,8 @@ def test_a_file_of_another_name_holds_them(run: Run, inventory: Path, tmp_path: 
         (("a b",), "the key's name 'a b'"),
         (("north", "--per-minute", "1"), "found 1 requests per minute"),
         (("north", "--per-minute", "60001"), "--per-minute"),
+        (("north", "--tokens-per-day", "-1"), "--tokens-per-day"),
+        (("north", "--tokens-per-day", "1000000001"), "--tokens-per-day"),
         (("north", "--until", "tomorrow"), "found 'tomorrow', needed a day such as 2027-01-31"),
     ],
 )

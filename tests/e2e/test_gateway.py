@@ -186,7 +186,7 @@ def test_keys_change_while_an_answer_streams_and_nothing_breaks(door: Door) -> N
     client = threading.Thread(target=listen)
     client.start()
     assert said.wait(30)
-    south = door.add("south", "--per-minute", "3")
+    south, west = door.add("south", "--per-minute", "3"), door.add("west", "--tokens-per-day", "10")
     door.cli.run("key", "revoke", door.inventories[0], "north", *door.where).expect(0)
     assert door.provision().expect(0).outcomes() == {door.host.name: "done"}
     client.join(120)
@@ -194,6 +194,14 @@ def test_keys_change_while_an_answer_streams_and_nothing_breaks(door: Door) -> N
     assert door.processes() == before, "neither the engine nor the gateway was started anew"
     assert door.get("/v1/models", door.keys["north"]) == 401
     assert [door.get("/v1/models", south) for _ in range(4)] == [200, 200, 200, 429]
+    assert door.ask(west)["text"]
+    spent = {"status": 429, "kind": "RateLimitError", "code": "insufficient_quota"}
+    assert door.ask(west) == spent
+    door.host.sh("systemctl restart phi4-edge")
+    give_up = time.monotonic() + 60
+    while door.get("/health") != 200:
+        assert time.monotonic() < give_up
+    assert door.ask(west) == spent, "what it has used outlasts the engine"
 
 
 def test_metrics_come_whole_to_who_has_their_key(door: Door) -> None:
@@ -212,7 +220,12 @@ def test_metrics_come_whole_to_who_has_their_key(door: Door) -> None:
     connection.close()
     assert answer.status == 200
     assert [line for line in page.splitlines() if "scrape_part_success" in line and line.endswith(" 0")] == []
-    for sample in ('phi4_edge_unit_active{unit="phi4-edge.service"} 1', "vllm:", "phi4_edge_receipt_present 1"):
+    for sample in (
+        'phi4_edge_unit_active{unit="phi4-edge.service"} 1',
+        "vllm:",
+        "phi4_edge_receipt_present 1",
+        'key="west"',
+    ):
         assert sample in page, page
     assert "phi4_edge_engine_up" in page and "phi4_edge_certificate_not_after_timestamp_seconds" in page
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.core.gateway.key_map import MOST_AT_ONCE, MOST_PER_MINUTE
+from phi4_edge.core.gateway.key_map import MOST_AT_ONCE, MOST_PER_MINUTE, MOST_TOKENS_PER_DAY
 from phi4_edge.report import output as report_output
 from phi4_edge.report.text import table
 
@@ -60,9 +60,19 @@ def command() -> None:
     metavar="N",
     help="Requests that it may have open at a time.",
 )
+@click.option(
+    "--tokens-per-day",
+    type=click.IntRange(0, MOST_TOKENS_PER_DAY),
+    default=0,
+    show_default="any number",
+    metavar="N",
+    help="Tokens of prompts and answers on each host in a day of UTC, where the engine counts them.",
+)
 @click.option("--until", "day", default="", metavar="YYYY-MM-DD", help="Last day on which it is good, in UTC.")
 @_keys
-def add(inventory: str, name: str, per_minute: int, at_once: int, day: str, keys: Path | None) -> None:
+def add(
+    inventory: str, name: str, per_minute: int, at_once: int, tokens_per_day: int, day: str, keys: Path | None
+) -> None:
     """Make a key for the client NAME, and write it to stdout. It cannot be shown again.
 
     NAME is what logs and metrics call its holder: lower-case letters, digits, '.', '_' and '-'.
@@ -71,17 +81,20 @@ def add(inventory: str, name: str, per_minute: int, at_once: int, day: str, keys
     Examples:
       phi4-edge key add inventory/gateways.ini north
       phi4-edge key add inventory/gateways.ini press-4 --at-once 1 --per-minute 60 --until 2027-12-31 > press-4.key
+      phi4-edge key add inventory/gateways.ini south --tokens-per-day 200000
 
     \b
     Exit codes: 0 made, 1 usage, 3 there is a key of that name, or the file of keys cannot be used.
     """
     file = _file(inventory, keys)
     try:
-        token = file.add(name, per_minute, day, at_once)
+        token = file.add(name, per_minute, day, at_once, tokens_per_day)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     click.echo(token)
     _options.note(f"the key of {name}, shown this once; its SHA-256 is in {file.path}")
+    if tokens_per_day:
+        _options.note(_held())
 
 
 @command.command("list", short_help="Show whose keys there are.")
@@ -108,6 +121,7 @@ def list_(inventory: str, keys: Path | None, output: str) -> None:
                 "sha256": key.digest,
                 "per_minute": key.per_minute or None,
                 "at_once": key.at_once or None,
+                "tokens_per_day": key.tokens_per_day or None,
                 "until": last_day(key) or None,
                 "expired": _expired(key.expires, now),
             }
@@ -119,10 +133,15 @@ def list_(inventory: str, keys: Path | None, output: str) -> None:
         click.echo("No key was made: nobody is let in.")
         return
     cells = [
-        (key.name, key.per_minute or "any", key.at_once or "any", _until(last_day(key), _expired(key.expires, now)))
+        (
+            key.name,
+            *(limit or "any" for limit in (key.per_minute, key.at_once, key.tokens_per_day)),
+            _until(last_day(key), _expired(key.expires, now)),
+        )
         for key in found
     ]
-    _options.show(table(("NAME", "PER MINUTE", "AT ONCE", "UNTIL"), cells, _options.width(), right=[1, 2]))
+    head = ("NAME", "PER MINUTE", "AT ONCE", "TOKENS/DAY", "UNTIL")
+    _options.show(table(head, cells, _options.width(), right=[1, 2, 3]))
 
 
 @command.command("revoke", short_help="Let a key in no more.")
@@ -149,6 +168,17 @@ def _file(inventory: str, keys: Path | None) -> KeysFile:
 
     sources.check(inventory)
     return KeysFile(keys.absolute() if keys else beside(inventory))
+
+
+def _held() -> str:
+    from phi4_edge.core.engines.table import ENGINES
+
+    counting = [name for name, engine in ENGINES.items() if engine.serving.counts]
+    others = [name for name in ENGINES if name not in counting]
+    return (
+        f"tokens per day are held on hosts whose engine is {' or '.join(counting)}; {' and '.join(others)} do not "
+        "count them, and let this key have any number"
+    )
 
 
 def _expired(expires: int, now: int) -> bool:

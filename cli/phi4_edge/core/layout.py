@@ -24,6 +24,8 @@ GATEWAY_UNIT, METRICS_UNIT = "phi4-edge-gateway.service", "phi4-edge-metrics.ser
 # In front of gateways, on a host that has no engine: none of the units of a release.
 BALANCER_UNIT = "phi4-edge-balancer.service"
 UNITS = (SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, GATEWAY_UNIT, METRICS_UNIT, HEAL_UNIT, HEAL_TIMER)
+# A directory below /var/cache that systemd gives to an engine of its own that counts the tokens of keys.
+KEY_USAGE_CACHE = "phi4-edge-key-usage"
 PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT = "phi4-edge", "phi4-edge-rehearsal", "phi4-edge-webui"
 
 LOOPBACK = "127.0.0.1"
@@ -65,6 +67,11 @@ class Layout:
         return f"{self.state}/gateway"
 
     @property
+    def key_usage(self) -> str:
+        """What an engine in a container has counted for keys, mode 0700, owned by the container's user."""
+        return f"{self.state}/key-usage"
+
+    @property
     def balancer(self) -> str:
         """What a balancer is configured from, its own key and certificate; mode 0700, owned by root."""
         return f"{self.state}/balancer"
@@ -88,8 +95,8 @@ STANDARD = Layout()
 # What lies in each: neither directory may lie in something of the other's.
 IN_ROOT = ("current", "engines", "releases")
 IN_STATE = (
-    *("bench.json", "docker.json", "fact.json", "gateway", "heal", "heal.json", "journal.json", "lock", "models"),
-    *("receipt.json", "repacked", "staging", "stores", "trust", "webui"),
+    *("bench.json", "docker.json", "fact.json", "gateway", "heal", "heal.json", "journal.json", "key-usage", "lock"),
+    *("models", "receipt.json", "repacked", "staging", "stores", "trust", "webui"),
 )
 
 

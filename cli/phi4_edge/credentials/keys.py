@@ -51,14 +51,14 @@ class KeysFile:
                 f"{self.path} cannot be used ({why}): restore it, or name another with --keys"
             ) from error
 
-    def add(self, name: str, per_minute: int = 0, day: str = "", at_once: int = 0) -> str:
+    def add(self, name: str, per_minute: int = 0, day: str = "", at_once: int = 0, tokens_per_day: int = 0) -> str:
         """A key of that name is let in from now on; returns it, and is the only one who ever does.
 
-        `per_minute`, `at_once`: requests, 0 for any number. `day`: the last one on which it is good, "" for none.
-        Raises ValueError for a name, number or day that cannot be.
+        `per_minute`, `at_once`: requests, 0 for any number; `tokens_per_day` likewise. `day`: the last one on which it
+        is good, "" for none. Raises ValueError for a name, number or day that cannot be.
         """
         token = MARK + secrets.token_urlsafe(_KEY_BYTES)
-        made = Key(name, digest(token), per_minute, keys_file.expiry(day) if day else 0, at_once)
+        made = Key(name, digest(token), per_minute, keys_file.expiry(day) if day else 0, at_once, tokens_per_day)
         with self._alone():
             keys = self.read()
             if any(key.name == name for key in keys):

@@ -30,6 +30,8 @@ from hostunit import (
 SHARED = ("lib", "local", "media", "mnt", "opt", "srv")
 # What role lock has there while it runs, and whom the host trusts.
 KEPT = (hosttrust.FOLDER, "lock")
+# What systemd keeps for an engine of its own that counts the tokens of keys, and the name that leads there.
+CACHES = ("/var/cache/private/phi4-edge-key-usage", "/var/cache/phi4-edge-key-usage")
 
 
 def remove(args: Json, _payload: bytes) -> Json:
@@ -58,7 +60,7 @@ def remove(args: Json, _payload: bytes) -> Json:
 
 
 def erase(args: Json, _payload: bytes) -> Json:
-    """Releases, engines, models, receipt, local fact: nothing that was installed is left. Nothing else is touched.
+    """Releases, engines, models, counts, receipt, local fact: nothing that was installed is left, and nothing else.
 
     `keep_trust`: the keys that the host trusts stay. They must not go with an installation that failed, or whoever
     makes one fail would have the host trust everybody.
@@ -72,6 +74,7 @@ def erase(args: Json, _payload: bytes) -> Json:
     # One may lie in the other.
     tops = sorted(((str(args["root"]), hostlayout.IN_ROOT), (state, hostlayout.IN_STATE)), key=lambda top: -len(top[0]))
     found = [path for folder, names in tops for path in parts(folder, names, kept)]
+    found += [path for path in CACHES if os.path.lexists(path)]
     for path in found if not args["check"] else ():
         if os.path.lexists(path):
             remove_tree(path)

@@ -148,3 +148,22 @@ def test_check_mode_names_what_would_go(tmp_path: Path) -> None:
     found = removal.erase({"root": str(host.root), "state": str(host.state), "check": True}, b"")
     assert found == {"changed": True, "changes": [str(host.root)]}
     assert host.root.exists()
+
+
+def test_what_keys_have_used_goes_with_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd keeps it below /var/cache/private, and has a link there beside it."""
+    root, state, caches = tmp_path / "root", tmp_path / "state", tmp_path / "cache"
+    kept, link = caches / "private" / "phi4-edge-key-usage", caches / "phi4-edge-key-usage"
+    kept.mkdir(parents=True)
+    (kept / "tokens.json").write_text("{}")
+    (caches / "private" / "other").mkdir()
+    link.symlink_to("private/phi4-edge-key-usage")
+    assert [path.rpartition("/")[2] for path in removal.CACHES] == ["phi4-edge-key-usage"] * 2
+    monkeypatch.setattr(removal, "CACHES", (str(kept), str(link)))
+    filled(root, state)
+    assert {str(kept), str(link)} <= set(erased(root, state, check=True)["changes"])
+    assert kept.exists()
+    assert erased(root, state)["changed"]
+    assert not kept.exists() and not link.is_symlink()
+    assert [path.name for path in (caches / "private").iterdir()] == ["other"]
+    assert not erased(root, state)["changed"]

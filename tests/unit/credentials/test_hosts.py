@@ -54,7 +54,7 @@ def on_host(texts: dict[str, Any], note: dict[str, Any]) -> Found:
 
 def test_a_new_host_gets_both_and_then_nothing(site: Path) -> None:
     texts, note = brought(client(site))
-    assert texts["keys"].split()[1] == "north:0:0:0" and "PRIVATE KEY" in texts["pem"]
+    assert texts["keys"].split()[1] == "north:0:0:0:0" and "PRIVATE KEY" in texts["pem"]
     assert set(note["names"]) == {"gw1", "192.0.2.7", "127.0.0.1"}
     assert note["issuer"] == Authority.load(site / "config" / KEY).digest
     has = on_host(texts, note)

@@ -21,13 +21,13 @@ def file(tmp_path: Path) -> KeysFile:
 
 
 def test_a_key_is_in_no_file_and_its_digest_is_in_the_map(file: KeysFile) -> None:
-    token = file.add("north", 60, "2027-01-31", 2)
+    token = file.add("north", 60, "2027-01-31", 2, 10_000)
     assert len(token) == 47
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
     for path in file.path.parent.iterdir():
         assert token[4:] not in path.read_text()
     digest = hashlib.sha256(token.encode()).hexdigest()
-    assert key_map(file.read()) == f"{digest} north:60:1801440000:2\n"
+    assert key_map(file.read()) == f"{digest} north:60:1801440000:2:10000\n"
 
 
 def test_keys_are_never_the_same(file: KeysFile) -> None:

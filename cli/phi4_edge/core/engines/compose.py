@@ -42,12 +42,17 @@ def document(
     """
     engine = ENGINES[plan["engine"]].contained
     rehearsal = project != PROJECT
+    if rehearsal:  # nobody comes to it through a gateway
+        plan = {**plan, "gateway": None}
     service = {
         **engine.start(plan, release_dir),
         "image": images["engine"],
         "labels": labels(plan["release"], "rehearsal" if rehearsal else "engine"),
         "environment": escaped({**common_environment(), **engine.environment(plan, release_dir)}),
-        "volumes": [_read_only(path) for path in engine.reads(plan, release_dir)],
+        "volumes": [
+            *(_read_only(path) for path in engine.reads(plan, release_dir)),
+            *(mount(path, path, read_only=False) for path in engine.keeps(plan)),
+        ],
         "ports": [_published("127.0.0.1" if rehearsal else plan["bind"], port or plan["port"], _inside(plan))],
         "networks": ["engine"],
         "healthcheck": {**HEALTH, "test": engine.health(_inside(plan)), "start_period": f"{engine.start_seconds}s"},

@@ -7,7 +7,7 @@ from typing import Any
 
 from phi4_edge.core.engines.confinement import EVERY_ADDRESS, http_health, model_directory
 from phi4_edge.core.engines.spec import Contained, Deployment, Engine, Native, Plan, Serving, Variable
-from phi4_edge.core.layout import LOOPBACK
+from phi4_edge.core.layout import KEY_USAGE_CACHE, LOOPBACK, of
 
 # Where the image that the controller builds has the engine's environment.
 PYTHON = "/opt/phi4-edge/engine/bin/python"
@@ -22,6 +22,8 @@ _QUIET = Variable("ORT_DISABLE_TELEMETRY", "1", "onnxruntime reports to its make
 ANSWER_TOKENS = 1024
 # Four at a time get more than twice the tokens of one (benchmarks/decode_loop.py); more gain little on a CPU.
 STREAMS = 4
+# Where it counts the tokens of keys, and keeps the counts of a day; it believes no header about keys without.
+_KEY_USAGE = "PHI4_KEY_USAGE"
 # Those that are there only where the inventory says something: variable, and what it says there.
 _GIVEN: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "allowed_hosts": ("PHI4_ALLOWED_HOSTS", ",".join),
@@ -66,21 +68,41 @@ def _settings(plan: Plan, model_dir: str, bind: str, port: int) -> dict[str, str
     }
 
 
+def _native_settings(plan: Plan, release: str) -> dict[str, str]:
+    kept = _native_keeps(plan)
+    counting = {_KEY_USAGE: f"/var/cache/{kept}"} if kept else {}
+    return {**_settings(plan, f"{release}/model", plan["bind"], plan["port"]), **counting}
+
+
+def _native_keeps(plan: Plan) -> str:
+    return KEY_USAGE_CACHE if _behind_gateway(plan) else ""
+
+
+def _contained_keeps(plan: Plan) -> tuple[str, ...]:
+    return (of(plan).key_usage,) if _behind_gateway(plan) else ()
+
+
+def _behind_gateway(plan: Plan) -> bool:
+    """Return whether a gateway says whose request it is; without one everybody could."""
+    return plan.get("gateway") is not None
+
+
 def _environment(plan: Plan, _release_dir: str) -> dict[str, str]:
     port = int(plan["knobs"]["container_port"])
-    return {_QUIET.name: _QUIET.value} | _settings(plan, model_directory(plan), EVERY_ADDRESS, port)
+    counting = {_KEY_USAGE: of(plan).key_usage} if _behind_gateway(plan) else {}
+    return {_QUIET.name: _QUIET.value} | _settings(plan, model_directory(plan), EVERY_ADDRESS, port) | counting
 
 
 ENGINE = Engine(
     name="onnx",
     doing="installing the engine",
     knobs=_knobs,
-    serving=Serving("/health", START_SECONDS, names_release=True),
+    serving=Serving("/health", START_SECONDS, names_release=True, counts=True),
     native=Native(
         type="notify",
         start=lambda release: (f"{release}/engine/bin/python", "-I", "-m", "phi4_engine"),
-        settings=lambda plan, release: _settings(plan, f"{release}/model", plan["bind"], plan["port"]),
-        rehearsal=lambda port: {"PHI4_BIND": LOOPBACK, "PHI4_PORT": str(port)},
+        settings=_native_settings,
+        rehearsal=lambda port: {"PHI4_BIND": LOOPBACK, "PHI4_PORT": str(port), _KEY_USAGE: ""},
         reads=lambda there: (there.root, there.models, f"-{there.repacked}"),
         variables=(_QUIET,),
         start_seconds=START_SECONDS,
@@ -92,6 +114,7 @@ ENGINE = Engine(
         handed=True,
         # 256 connections, 32 for looks at its health, and what it has open besides; see the engine's README.
         files=2048,
+        keeps=_native_keeps,
         # The model process is no use without the web process, nor the other way round.
         oom_policy="stop",
     ),
@@ -105,6 +128,7 @@ ENGINE = Engine(
         pids=256,
         tmp="16m",
         home="16m",
+        keeps=_contained_keeps,
     ),
     holds_clients=True,
     # The floor of llguidance's wheels; RHEL 8 has 2.28 and a Python that the engine runs on.

@@ -32,7 +32,8 @@ class Native:
     so long it is killed and restarted; 0: never. `hopeless_status`: exit status after which starting again cannot help;
     0: none. `one_port`: it listens on its port and on no other. `handed`: systemd can hand it its port. `files`: that
     it may have open, connections among them. `groups`, `devices`: what it needs for a GPU. `oom_policy`: stop or
-    continue, where one of its processes was killed for want of memory.
+    continue, where one of its processes was killed for want of memory. `keeps`: the directory below /var/cache that is
+    its own and outlasts it, "" for none.
     """
 
     type: str
@@ -51,6 +52,7 @@ class Native:
     handed: bool = False
     groups: Callable[[Plan], tuple[str, ...]] = lambda _plan: ()
     devices: tuple[str, ...] = ()
+    keeps: Callable[[Plan], str] = lambda _plan: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Contained:
 
     `start` gives entrypoint and command, `reads` the paths that are mounted read-only. `compiles`: its home must hold
     programs too, because a kernel compiler writes and loads them there. `start_seconds`: how long it may load before a
-    failed health check counts.
+    failed health check counts. `keeps`: directories of the host that it may write, and that outlast it.
     """
 
     start: Callable[[Plan, str], dict[str, Any]]
@@ -72,6 +74,7 @@ class Contained:
     tmp: str
     home: str
     compiles: bool = False
+    keeps: Callable[[Plan], tuple[str, ...]] = lambda _plan: ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ class Serving:
 
     `start_seconds`: how long the gate waits for it to be healthy. `holds`: a key that an answer of its health path has,
     "" where none is looked for. `loaded`: where one says which models are loaded that answers its health path without
-    any, and loads a model with the first request only.
+    any, and loads a model with the first request only. `counts`: it counts the tokens of each key that a gateway names
+    to it, and refuses a key that has used what it may in a day.
     """
 
     health: str
@@ -88,6 +92,7 @@ class Serving:
     names_release: bool = False
     holds: str = ""
     loaded: str = ""
+    counts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def _native(plan: Plan, release: str, rehearsal: bool) -> Iterator[str]:
     yield "# When the gateway itself runs out of memory the model goes before sshd."
     yield f"OOMScoreAdjust=300\nOOMPolicy={engine.oom_policy}\nTasksMax=256\nLimitCORE=0\nLimitNOFILE={engine.files}"
     yield ""
-    yield from _closed(engine, plan)
+    yield from _closed(engine, plan, "" if rehearsal else engine.keeps(plan))
     yield from _network(engine, bind, port, waits)
     if not rehearsal:
         yield from ("", "[Install]\nWantedBy=multi-user.target")
@@ -132,7 +132,7 @@ def _started(engine: Native, release: str, rehearsal: bool) -> Iterator[str]:
         yield f"RestartPreventExitStatus={engine.hopeless_status}"
 
 
-def _closed(engine: Native, plan: Plan) -> Iterator[str]:
+def _closed(engine: Native, plan: Plan, kept: str) -> Iterator[str]:
     gpu = plan["accelerator"] == "cuda"
     yield "DynamicUser=yes"
     umask = plan["knobs"].get("umask", "0077")
@@ -154,6 +154,9 @@ def _closed(engine: Native, plan: Plan) -> Iterator[str]:
     yield '# ProcSubset stays "all": on ARM the runtime picks its kernels from /proc/cpuinfo.'
     there = layout.of(plan)
     yield f"TemporaryFileSystem={unit_lines.hidden(unit_lines.INSTALLATIONS, there)}"
+    if kept:
+        yield "# What it counts for the gateway's keys outlasts it; nothing else that it writes does."
+        yield f"CacheDirectory={kept}\nCacheDirectoryMode=0700"
     yield f"BindReadOnlyPaths={' '.join(engine.reads(there))}\nNoExecPaths=/tmp /var/tmp /dev/shm\nLockPersonality=yes"
     if not gpu:
         yield "MemoryDenyWriteExecute=yes"

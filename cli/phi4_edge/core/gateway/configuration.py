@@ -12,6 +12,8 @@ from phi4_edge.core.gateway import lines, refusals
 from phi4_edge.core.gateway.key_map import KEY_CHARACTERS, MARK, METRICS
 from phi4_edge.core.gateway.model import Gateway, Server
 
+# Whose request it is, and how many tokens that key has for a day: what an engine that counts them is told.
+KEY_HEADER, TOKENS_HEADER = "phi4-key", "phi4-tokens-per-day"
 _NOTE = "# Managed by phi4-edge. Changes made here are undone by `phi4-edge provision`."
 
 
@@ -112,6 +114,20 @@ def _forwarded(it: Gateway) -> Iterator[str]:
         yield "# A key is more than what the engine tells its own clients from web pages by."
         yield "http-request del-header Origin"
         yield f"http-request set-header Host {_host(it.server)}"
+    if it.server.counts:
+        yield from _counted(it)
+
+
+def _counted(it: Gateway) -> Iterator[str]:
+    yield "# The engine counts tokens for the key that is named here, and by nobody else."
+    for header in (KEY_HEADER, TOKENS_HEADER):
+        yield f"http-request del-header {header}"
+    if it.keys:
+        yield f"http-request set-header {KEY_HEADER} %[var(txn.key)]"
+        yield "# Maps that older versions made have no fifth field."
+        yield "http-request set-var(txn.tokens_per_day) var(txn.entry),field(5,:),add(0)"
+        yield "acl measured var(txn.tokens_per_day) -m int gt 0"
+        yield f"http-request set-header {TOKENS_HEADER} %[var(txn.tokens_per_day)] if measured"
 
 
 def _everybody() -> Iterator[str]:

@@ -17,6 +17,8 @@ FEWEST_PER_MINUTE, MOST_PER_MINUTE = 2, 60_000
 # Keys of this name, and of those that begin so and go on with '.', '_' or '-', read metrics and nothing else.
 METRICS = "metrics"
 MOST_AT_ONCE = 256
+# More than any gateway makes in a day.
+MOST_TOKENS_PER_DAY = 1_000_000_000
 # 9999-12-31; HAProxy counts in 64 bits.
 LATEST = 253_402_214_400
 
@@ -37,7 +39,9 @@ class Key:
     """What is known of one key; the key itself is only its holder's.
 
     `name` is for logs. `per_minute`: requests that it may make, `at_once`: those that it may have open, 0 for any
-    number. `expires`: seconds since 1970 from which on it is refused, 0 for never. Raises ValueError for anything else.
+    number. `expires`: seconds since 1970 from which on it is refused, 0 for never. `tokens_per_day`: of its prompts and
+    answers together, on each host and in each day of UTC, 0 for any number; held where the engine counts them. Raises
+    ValueError for anything else.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Key:
     per_minute: int = 0
     expires: int = 0
     at_once: int = 0
+    tokens_per_day: int = 0
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -64,6 +69,11 @@ class Key:
                 f"found {self.at_once} requests at once for the key {self.name}, needed 1 to {MOST_AT_ONCE}, or 0 for "
                 "any number"
             )
+        if not 0 <= self.tokens_per_day <= MOST_TOKENS_PER_DAY:
+            raise ValueError(
+                f"found {self.tokens_per_day} tokens per day for the key {self.name}, needed 1 to "
+                f"{MOST_TOKENS_PER_DAY}, or 0 for any number"
+            )
         if not 0 <= self.expires <= LATEST:
             raise ValueError(f"found the key {self.name} to expire at {self.expires}, needed 0 to {LATEST}")
 
@@ -82,8 +92,11 @@ def require_distinct(keys: Iterable[Key]) -> tuple[Key, ...]:
 def key_map(keys: Iterable[Key]) -> str:
     """Return the map: a line for each key, its digest, then the rest with colons between.
 
-    That is name, requests per minute, expiry, requests at once. The lines are in the order of the names. Raises
-    ValueError as `require_distinct` does.
+    That is name, requests per minute, expiry, requests at once, tokens per day. A gateway reads maps without the last
+    one too, as older versions made them. The lines are in the order of the names. Raises ValueError as
+    `require_distinct` does.
     """
     found = sorted(require_distinct(keys), key=lambda key: key.name)
-    return "".join(f"{key.digest} {key.name}:{key.per_minute}:{key.expires}:{key.at_once}\n" for key in found)
+    return "".join(
+        f"{key.digest} {key.name}:{key.per_minute}:{key.expires}:{key.at_once}:{key.tokens_per_day}\n" for key in found
+    )

@@ -62,6 +62,7 @@ class Server:
     `model`: what it serves, which is its name in metrics. It listens on `socket` where that is given, else on `address`
     and `port`. `health`: the path at which it answers 200 once it can generate. `streams`: answers that it generates at
     a time. `answer_seconds`: how long it may say nothing, which for an answer in one piece is all of its generation.
+    `counts`: it counts the tokens of each key, and is told whose request it is (`core.engines.spec.Serving`).
     """
 
     model: str
@@ -71,6 +72,7 @@ class Server:
     health: str = "/health"
     streams: int = 1
     answer_seconds: int = 900
+    counts: bool = False
 
     def __post_init__(self) -> None:
         name("model", self.model)

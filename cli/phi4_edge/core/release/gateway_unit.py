@@ -40,6 +40,7 @@ def configured(plan: Plan) -> str:
         health=engine.health,
         streams=plan["parallel"],
         answer_seconds=asked["answer_seconds"],
+        counts=engine.counts,
     )
     return configuration(
         Gateway(

@@ -16,8 +16,8 @@ NAMING = ("phi4-edge.service", "phi4-edge-webui.service", "phi4-edge-load.servic
 # What lies in each directory of ours, and nothing else that is there is ours.
 IN_ROOT = ("current", "engines", "releases")
 IN_STATE = (
-    "bench.json", "docker.json", "fact.json", "gateway", "heal", "heal.json", "journal.json", "lock", "models",
-    "receipt.json", "repacked", "staging", "stores", "trust", "webui",
+    "bench.json", "docker.json", "fact.json", "gateway", "heal", "heal.json", "journal.json", "key-usage", "lock",
+    "models", "receipt.json", "repacked", "staging", "stores", "trust", "webui",
 )  # fmt: skip
 UNIT_LIMIT = 64 * 1024
 RELEASE = re.compile(r"""(?:^|[\s="'])((?:/[A-Za-z0-9._-]+){1,20})/releases/(r-[0-9a-f]{12})/""", re.MULTILINE)

@@ -139,6 +139,18 @@ def test_a_rehearsal_listens_on_loopback_alone_and_is_another_project() -> None:
     assert service["environment"] == engine(plan)["environment"]
 
 
+def test_what_keys_have_used_outlasts_the_container_and_no_rehearsal_touches_it() -> None:
+    plan = {**PLANS["n150-8gb/onnx-int4"], "gateway": {"bind": "0.0.0.0", "port": 8443}}
+    served, without = composed(plan)["services"]["engine"], engine({**plan, "gateway": None})
+    [kept] = [one for one in served["volumes"] if one not in without["volumes"]]
+    assert (kept["source"], kept["target"], kept["read_only"]) == (*["/var/lib/phi4-edge/key-usage"] * 2, False)
+    assert served["environment"]["PHI4_KEY_USAGE"] == "/var/lib/phi4-edge/key-usage"
+    rehearsed = composed(plan, port=18080, project="phi4-edge-rehearsal")["services"]["engine"]
+    for one in (without, rehearsed):
+        assert "PHI4_KEY_USAGE" not in one["environment"]
+        assert all(volume["read_only"] for volume in one["volumes"])
+
+
 def test_a_dollar_reaches_the_container_as_one() -> None:
     assert escaped({"A": "a$b${c}$$", "B": 1}) == {"A": "a$$b$${c}$$$$", "B": "1"}
 

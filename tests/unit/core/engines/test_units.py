@@ -33,13 +33,16 @@ CASES: dict[str, tuple[dict[str, Any], bool]] = {
     "compose-rehearsal": ({}, True),
     "onnx": (ONNX, False),
     "onnx-everywhere": ({**ONNX, "bind": "::"}, False),
+    "onnx-gateway": ({**ONNX, "gateway": {}}, False),
     "onnx-rehearsal": (ONNX, True),
     "ollama": (OLLAMA, False),
     "ollama-rehearsal": (OLLAMA, True),
 }
 # The port of each release that is handed its own.
-PORTS = {"onnx": ONNX, "onnx-everywhere": {**ONNX, "bind": "::"}, "onnx-lan": {**ONNX, "bind": "192.0.2.7", "port": 80},
-         "onnx-ipv6": {**ONNX, "bind": "::1"}}  # fmt: skip
+PORTS = {
+    "onnx": ONNX, "onnx-gateway": {**ONNX, "gateway": {}}, "onnx-everywhere": {**ONNX, "bind": "::"},
+    "onnx-lan": {**ONNX, "bind": "192.0.2.7", "port": 80}, "onnx-ipv6": {**ONNX, "bind": "::1"},
+}  # fmt: skip
 # What keeps the model of each release of Ollama loaded.
 LOADERS = {
     "load": OLLAMA, "load-lan": {**OLLAMA, "bind": "192.0.2.7"}, "load-everywhere": {**OLLAMA, "bind": "0.0.0.0"},
@@ -134,3 +137,18 @@ def test_units_are_closed(name: str) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert closed.returncode == 0, closed.stdout[-2000:] + closed.stderr
+
+
+def test_an_engine_behind_a_gateway_keeps_its_counts_and_its_rehearsal_makes_none() -> None:
+    behind = {**PLAN, **ONNX, "gateway": {}, "model": {"served_name": "tiny"}, "context_length": 4096, "parallel": 1}
+    behind = {**behind, "knobs": {**PLAN["knobs"], "threads": 1, "queue": 8}}
+    kept = 'PHI4_KEY_USAGE="/var/cache/phi4-edge-key-usage"\n'
+    assert kept in units.environment(behind, RELEASE)
+    assert "CacheDirectory=phi4-edge-key-usage\n" in units.service(behind, RELEASE)
+    assert 'PHI4_KEY_USAGE=""\n' in units.rehearsal_environment(behind)
+    assert "CacheDirectory" not in units.service(behind, RELEASE, rehearsal=True)
+    alone = {**behind, "gateway": None}
+    assert "PHI4_KEY_USAGE" not in units.environment(alone, RELEASE)
+    assert "CacheDirectory" not in units.service(alone, RELEASE)
+    ollama = {**behind, **OLLAMA}
+    assert "CacheDirectory" not in units.service(ollama, RELEASE)

@@ -155,7 +155,11 @@ class Running(Process):
 
     def keys(self, *keys: Key) -> None:
         """These keys are let in from now on, or in a moment, and no others."""
-        (self._folder / "keys.map").write_text(key_map(keys))
+        self.load(key_map(keys))
+
+    def load(self, keys: str) -> None:
+        """The keys in this map are let in from now on, or in a moment."""
+        (self._folder / "keys.map").write_text(keys)
         for _ in range(5):
             self.process.send_signal(signal.SIGUSR2)
             if self.ready(1):  # one that comes as the master starts is lost

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ CASES = {
     "tls": Gateway("0.0.0.0", 443, PHI, CERTIFICATE, KEYS),
     "scraped": Gateway("0.0.0.0", 8443, PHI, CERTIFICATE, KEYS, exporter_port=9102),
     "certified": Gateway("0.0.0.0", 8443, PHI, CERTIFICATE, KEYS, exporter_port=9102, client_ca=CLIENTS),
+    "counting": Gateway("127.0.0.1", 8443, replace(PHI, counts=True), keys=KEYS),
+    "counting-nobody": Gateway("127.0.0.1", 8443, replace(PHI, counts=True)),
     "ipv6": Gateway("::1", 8443, Server("tiny", "::1", 8081), CERTIFICATE, KEYS),
     "socket": Gateway("192.0.2.7", 8443, Server("tiny", socket="/run/phi4-edge/engine.sock"), CERTIFICATE, KEYS),
     "ollama": Gateway(

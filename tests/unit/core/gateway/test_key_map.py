@@ -18,8 +18,8 @@ def numbered(number: int) -> Key:
 
 def test_the_map_is_in_the_order_of_names() -> None:
     assert digest(TOKEN) == DIGEST
-    found = key_map([Key("south", "b" * 64, 60, 1_900_000_000, 2), Key("north", DIGEST)])
-    assert found == f"{DIGEST} north:0:0:0\n{'b' * 64} south:60:1900000000:2\n"
+    found = key_map([Key("south", "b" * 64, 60, 1_900_000_000, 2, 10_000), Key("north", DIGEST)])
+    assert found == f"{DIGEST} north:0:0:0:0\n{'b' * 64} south:60:1900000000:2:10000\n"
     assert key_map([]) == ""
 
 
@@ -43,7 +43,8 @@ def test_names_cannot_change_the_map_or_a_log(name: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [("digest", DIGEST.upper()), ("digest", DIGEST[:-1]), ("digest", TOKEN), ("per_minute", 1), ("per_minute", -1),
-     ("per_minute", 60_001), ("expires", -1), ("expires", 1 << 40), ("at_once", -1), ("at_once", 257)],
+     ("per_minute", 60_001), ("expires", -1), ("expires", 1 << 40), ("at_once", -1), ("at_once", 257),
+     ("tokens_per_day", -1), ("tokens_per_day", 1_000_000_001)],
 )  # fmt: skip
 def test_a_key_that_cannot_be_is_refused(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=r"found .*, needed ") as caught:

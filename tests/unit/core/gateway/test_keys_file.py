@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phi4_edge.core.gateway import keys_file
-from phi4_edge.core.gateway.key_map import LATEST, MOST, Key
+from phi4_edge.core.gateway.key_map import LATEST, MOST, MOST_AT_ONCE, MOST_TOKENS_PER_DAY, Key
 
 DIGEST = "a" * 64
 DAYS = st.one_of(st.just(0), st.integers(1, LATEST // 86_400).map(lambda day: day * 86_400))
@@ -18,6 +20,8 @@ KEYS = st.lists(
         st.binary(min_size=32, max_size=32).map(bytes.hex),
         st.one_of(st.just(0), st.integers(2, 60_000)),
         DAYS,
+        st.integers(0, MOST_AT_ONCE),
+        st.one_of(st.just(0), st.integers(1, MOST_TOKENS_PER_DAY)),
     ),
     max_size=8,
     unique_by=(lambda key: key.name, lambda key: key.digest),
@@ -52,6 +56,26 @@ def test_the_text_is_for_people_too() -> None:
     assert lines == [f"north {'b' * 64} 60 0 2027-01-31", f"south {DIGEST} 0 0 -"]
 
 
+def test_a_file_with_tokens_per_day_is_of_the_second_format_and_others_stay_what_older_versions_read() -> None:
+    limited = Key("south", DIGEST, 60, tokens_per_day=10_000)
+    head, *lines = keys_file.encode([limited, Key("north", "b" * 64)]).splitlines()
+    assert head.startswith("# phi4-edge/gateway-keys/2: name, SHA-256")
+    assert lines == [f"north {'b' * 64} 0 0 0 -", f"south {DIGEST} 60 0 10000 -"]
+    assert keys_file.encode([replace(limited, tokens_per_day=0)]).startswith("# phi4-edge/gateway-keys/1:")
+    before = f"# phi4-edge/gateway-keys/1: anything\nsouth {DIGEST} 60 2 2027-01-31\n"
+    assert keys_file.decode(before.encode()) == (Key("south", DIGEST, 60, 1_801_440_000, 2),)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [f"north {DIGEST} 0 0 -", f"north {DIGEST} 0 0 - 0", f"north {DIGEST} 0 0 -1 -", f"north {DIGEST} 0 0 1000000001 -",
+     f"north {DIGEST} 0 0 1e6 -", f"north {DIGEST} 0 0 0 0 -", f"north {DIGEST} 0 0 07 -"],
+)  # fmt: skip
+def test_a_line_of_the_second_format_has_one_number_more(line: str) -> None:
+    with pytest.raises(ValueError, match=r"^line 2: "):
+        keys_file.decode(f"{keys_file.FORMAT_TOKENS}\n{line}\n".encode())
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -84,5 +108,6 @@ def test_another_file_is_refused(raw: bytes, why: str) -> None:
 
 
 def test_a_file_of_the_most_keys_is_read() -> None:
-    keys = [Key(f"{number:063d}", f"{number:064x}", 60_000, LATEST) for number in range(MOST)]
+    most = (60_000, LATEST, MOST_AT_ONCE, MOST_TOKENS_PER_DAY)
+    keys = [Key(f"{number:063d}", f"{number:064x}", *most) for number in range(MOST)]
     assert len(keys_file.decode(keys_file.encode(keys).encode())) == MOST

@@ -167,10 +167,12 @@ class Engine:
 class Stream:
     """An open event stream."""
 
-    def __init__(self, port: int, body: Any, path: str = "/v1/chat/completions") -> None:
+    def __init__(
+        self, port: int, body: Any, path: str = "/v1/chat/completions", headers: Mapping[str, str] | None = None
+    ) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
         payload = json.dumps(body).encode()
-        self._connection.request("POST", path, payload, {"Content-Type": "application/json"})
+        self._connection.request("POST", path, payload, {"Content-Type": "application/json", **(headers or {})})
         self.response = self._connection.getresponse()
 
     def events(self) -> Iterator[Any]:

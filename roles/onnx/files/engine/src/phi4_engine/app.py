@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -24,7 +25,7 @@ from phi4_engine.protocol import (
 )
 from phi4_engine.responses.envelope import ResponseEnvelope
 from phi4_engine.responses.request import ResponsesRequest, response_job
-from phi4_engine.runs import Service
+from phi4_engine.runs import Run, Service
 from phi4_engine.settings import Settings
 from phi4_engine.supervisor import State
 from phi4_engine.transport import Bodies, ClientGoneError, EventStream, read_body, unless_gone
@@ -77,7 +78,8 @@ class Routes:
 
     async def metrics(self) -> Response:
         """What the engine has counted, for Prometheus."""
-        return PlainTextResponse(self._service.metrics.text(self._service.now()), media_type=CONTENT_TYPE)
+        it = self._service
+        return PlainTextResponse(it.metrics.text(it.now(), it.keys.tokens), media_type=CONTENT_TYPE)
 
     async def openapi(self) -> dict[str, Any]:
         """What may be asked, for programs that read it."""
@@ -120,13 +122,16 @@ class Routes:
 
     async def _answered(self, request: Request, body: Sampled, job: Job, envelope: answers.Envelope) -> Response:
         """The answers to a job in their envelope."""
-        run = await unless_gone(request, self._service.open(job, request.state.request_id))
+        run = await unless_gone(request, self._open(request, job))
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
             return EventStream(run, answers.sse(run, envelope, include_usage=usage))
         async with run:
             contents = await unless_gone(request, answers.collect(run))
             return JSONResponse(envelope.whole(contents, run))
+
+    def _open(self, request: Request, job: Job) -> Coroutine[Any, Any, Run]:
+        return self._service.open(job, request.state.request_id, self._service.keys.caller(request.headers))
 
     async def tokenize(self, request: Request) -> dict[str, Any]:
         """The tokens of a text, or of messages in the chat template, as vLLM tells them."""
@@ -155,7 +160,7 @@ class Routes:
         body = await read_body(request, ReasoningRequest, self._bodies)
         started = time.monotonic()
         job = chat.reasoning_job(body, f"reasoning-{uuid.uuid4().hex}")
-        async with await unless_gone(request, self._service.open(job, request.state.request_id)) as run:
+        async with await unless_gone(request, self._open(request, job)) as run:
             [content] = await unless_gone(request, answers.collect(run))
         name = self._settings.model_name
         return {

@@ -1,6 +1,7 @@
 """What the engine counts, in Prometheus' text format and under the names that vLLM has for the same.
 
-Every label value is one of this module's: no client can make series.
+Every label value is one of this module's, or the name of a key of the gateway's, of which it has so many: no client
+can make series.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _WAITS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 640)
 _STEPS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5)
+_MOST_KEYS = 256
+"""Of which it is told, those that have used most: what reads this takes 500 samples of a name."""
 REASONS = ("stop", "length", "abort", "error")
 """How an answer ends: vLLM's words. `abort`: the client left."""
 _STATUSES = frozenset(str(status.value) for status in http.HTTPStatus) | {"499"}
@@ -74,11 +77,11 @@ class Metrics:
         name = str(status) if str(status) in _STATUSES else "other"
         self._statuses[name] = self._statuses.get(name, 0) + 1
 
-    def text(self, now: Now) -> str:
-        """The exposition."""
-        return "".join(self._lines(now))
+    def text(self, now: Now, keys: Mapping[str, int]) -> str:
+        """The exposition. `keys`: tokens of this day by key."""
+        return "".join(self._lines(now, keys))
 
-    def _lines(self, now: Now) -> Iterator[str]:
+    def _lines(self, now: Now, keys: Mapping[str, int]) -> Iterator[str]:
         for name, value, what in (
             ("num_requests_running", now.running, "Answers that are being generated."),
             ("num_requests_waiting", now.waiting, "Requests that wait for a slot."),
@@ -96,6 +99,11 @@ class Metrics:
         yield from self._family("vllm:request_success", "counter", "Answers by how they ended.", ended)
         answered = [("_total", {"status": status}, float(count)) for status, count in sorted(self._statuses.items())]
         yield from self._family("phi4_edge:http_responses", "counter", "HTTP responses by status.", answered)
+        if keys:
+            most = sorted(keys, key=lambda key: -keys[key])[:_MOST_KEYS]
+            used = [("_total", {"key": key}, float(keys[key])) for key in sorted(most)]
+            what = "Tokens of prompts and answers of a gateway's key on this day of UTC; a new day begins at 0."
+            yield from self._family("phi4_edge:key_tokens", "counter", what, used)
         for name, histogram, what in (
             ("time_to_first_token_seconds", self.first_token, "From the request to the first token."),
             ("inter_token_latency_seconds", self.next_token, "From one token to the next."),

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from phi4_engine.asking import RETRY_WHILE_LOADING, Asking, Events, broken, checked
 from phi4_engine.errors import ApiError, WorkerDiedError, not_serving, too_wide
+from phi4_engine.key_usage import Caller, KeyUsage
 from phi4_engine.metrics import Metrics, Now
 from phi4_engine.queueing import Admission, Place
 from phi4_engine.supervisor import State, Supervisor
@@ -35,6 +36,7 @@ class Service:
         supervisor: Supervisor,
         admission: Admission,
         metrics: Metrics,
+        keys: KeyUsage,
         *,
         context_length: int,
         deadline_seconds: float,
@@ -42,6 +44,7 @@ class Service:
         self.supervisor = supervisor
         self.admission = admission
         self.metrics = metrics
+        self.keys = keys
         self.deadline_seconds = deadline_seconds
         self._context_length = context_length
         self.asking = Asking(supervisor, self.require_serving, context_length)
@@ -64,21 +67,22 @@ class Service:
         used = sum(run.held_tokens for run in self._runs)
         return Now(admission.running, admission.waiting, used / (admission.slots * self._context_length))
 
-    async def open(self, job: Job, request_id: str) -> Run:
+    async def open(self, job: Job, request_id: str, who: Caller | None = None) -> Run:
         """A run whose prompt fits and that has its place in the queue; everything that can be refused has been.
 
         Raises ApiError: not loaded, queue full, prompt too long, a form that cannot be had, more answers than can be
-        generated at once.
+        generated at once, the key's tokens of the day are used.
         """
         came = time.monotonic()
         if job.width > self.admission.slots:
             raise too_wide(job.width, self.admission.slots, "n" if job.n > 1 else "prompt")
         self.require_serving()
+        self.keys.require(who)
         self.admission.check(job.width)
         if job.form is not None:
             await self.asking.require_form(job, job.form)
         job = await self.asking.tokenized(job)
-        run = Run(self, job, self.admission.enter(job.width), f"{job.id} ({request_id})", came)
+        run = Run(self, job, self.admission.enter(job.width), f"{job.id} ({request_id})", came, who)
         self._runs.add(run)
         return run
 
@@ -107,13 +111,16 @@ class Service:
 class Run:
     """A generation, of one answer or several, that holds its place until `close`, which every path must reach."""
 
-    def __init__(self, service: Service, job: Job, place: Place, name: str, came: float) -> None:
+    def __init__(
+        self, service: Service, job: Job, place: Place, name: str, came: float, who: Caller | None = None
+    ) -> None:
         self._service = service
         self._job = job
         self._place = place
         self._events: Events = asyncio.Queue()
         self._name = name
         self._came = came
+        self._who = who
         self._began: float | None = None
         self._last_token: dict[int, float] = {}
         self._failed = False
@@ -140,6 +147,7 @@ class Run:
             self._events = self._service.supervisor.submit(self._job)
             if not isinstance(await checked(self._events, self._job.form), Started):
                 raise broken()
+            self._service.keys.add(self._who, self.prompt_tokens)
 
     async def pieces(self) -> AsyncIterator[Text | Finished]:
         """The answers piece by piece, and the end of each. Raises ApiError when generation fails.
@@ -160,8 +168,10 @@ class Run:
                 return
             if isinstance(event, Text):
                 self._count(event)
-                yield event
+                if event.text:
+                    yield event
             elif isinstance(event, Finished):
+                self._use(event.index, event.completion_tokens)
                 self.finished[event.index] = event
                 yield event
 
@@ -182,7 +192,13 @@ class Run:
             metrics.first_token.observe(now - self._came)
         elif piece.index in self._last_token and piece.tokens > before:
             metrics.next_token.observe((now - self._last_token[piece.index]) / (piece.tokens - before))
-        self._last_token[piece.index], self._tokens[piece.index] = now, piece.tokens
+        self._last_token[piece.index] = now
+        self._use(piece.index, piece.tokens)
+
+    def _use(self, index: int, tokens: int) -> None:
+        """The answer has so many tokens now, and its key has used those that are new."""
+        self._service.keys.add(self._who, tokens - self._tokens[index])
+        self._tokens[index] = tokens
 
     @property
     def _cached(self) -> int:

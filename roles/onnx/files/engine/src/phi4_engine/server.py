@@ -17,6 +17,7 @@ from phi4_engine.connections import IDLE_SECONDS, Connection
 from phi4_engine.cors import CrossOrigin
 from phi4_engine.errors import EngineError
 from phi4_engine.hosts import Gatekeeper, Hosts
+from phi4_engine.key_usage import KeyUsage
 from phi4_engine.limits import Limits, affordable
 from phi4_engine.listening import Acceptor, listen
 from phi4_engine.metrics import Metrics
@@ -77,10 +78,12 @@ class Process:
         self._notifier = Notifier(os.environ)
         self._supervisor = Supervisor(command)
         metrics = Metrics(settings.model_name)
+        self._keys = KeyUsage(settings.key_usage)
         self._service = Service(
             self._supervisor,
             Admission(settings.parallel, settings.queue),
             metrics,
+            self._keys,
             context_length=settings.context_length,
             deadline_seconds=settings.deadline_seconds,
         )
@@ -109,7 +112,7 @@ class Process:
             loop.add_signal_handler(number, stopping.set)
         worker = asyncio.create_task(self._supervisor.run())
         http = asyncio.create_task(self._http.serve(sockets=self._channels))
-        helpers = [asyncio.create_task(self._announce()), asyncio.create_task(self._feed_watchdog())]
+        helpers = [asyncio.create_task(one) for one in (self._announce(), self._feed_watchdog(), self._keys.keep())]
         stop = asyncio.create_task(stopping.wait())
         try:
             await asyncio.wait({worker, http, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -117,6 +120,7 @@ class Process:
             await self._drain(http)
         finally:
             await _end([*helpers, stop])
+        self._keys.close()
         died = worker.exception() if worker.done() else None
         await _end([worker])
         await self._supervisor.close()

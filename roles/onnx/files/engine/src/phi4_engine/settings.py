@@ -45,6 +45,8 @@ class Settings:
     """Whether what was read for one prompt is used again for another one that begins with the same tokens."""
     repacked: Path | None
     """Where weights may lie as the runtime's kernels read them; see `repacked`."""
+    key_usage: Path | None
+    """A directory for what the keys of a gateway have used; None: there is no gateway that says whose requests come."""
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -71,6 +73,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         metrics=_switch(environ, "PHI4_METRICS", True),
         prefix_cache=_switch(environ, "PHI4_PREFIX_CACHE", True),
         repacked=_path(environ, "PHI4_REPACKED"),
+        key_usage=_path(environ, "PHI4_KEY_USAGE"),
     )
 
 

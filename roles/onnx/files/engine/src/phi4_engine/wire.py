@@ -134,7 +134,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Text:
-    """More of an answer; `tokens` generated so far. `logprobs`: of the tokens whose text is complete now."""
+    """More of an answer, or nothing yet; `tokens` generated so far. `logprobs`: of tokens whose text is complete."""
 
     id: str
     text: str

@@ -188,7 +188,8 @@ class Worker:
         generation = task.generation
         text, logprobs = generation.push(outcome.token, outcome.logprobs)
         count = generation.completion_tokens
-        if text:
+        if text or generation.finished is None:
+            # Also without any text: the web process counts what was generated for a client that leaves.
             yield Text(task.job, text, count, logprobs, task.index)
         if generation.finished is not None:
             del self._tasks[outcome.id]
