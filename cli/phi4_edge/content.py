@@ -96,7 +96,15 @@ PROGRAMS = {
 # What units of containers run before them, and what programs of a gateway import, is part of the package, beside what
 # else works on hosts.
 PORT, _HOST = "port.py", _PACKAGE / "remote" / "host"
-HEALING = ("hostaround.py", "hostlib.py", "hostlockstate.py", "hostprivate.py", "hostreceipt.py", "hostseal.py")
+HEALING = (
+    "hostaround.py",
+    "hostguard.py",
+    "hostlib.py",
+    "hostlockstate.py",
+    "hostprivate.py",
+    "hostreceipt.py",
+    "hostseal.py",
+)
 PACKAGED = {PORT: "hostport.py", **{name: name for name in (*HEALING, *MEASURING)}}
 # Those that are code, and no part of another file.
 _CODE = ("load.py", "tool_parser.py", "tool_calls.py", "heal.py", *METRICS, *PACKAGED)

@@ -83,6 +83,11 @@ class Door:
         finally:
             connection.close()
 
+    def engine(self, user: str) -> str:
+        """What a user of the host gets for the engine's own port: a status of HTTP, 000 where it is refused."""
+        script = f"setpriv --reuid {user} --clear-groups curl -s -o /dev/null -w '%{{http_code}}' 127.0.0.1:8080/health"
+        return self.host.sh(script, None).strip()
+
     def processes(self) -> str:
         return self.host.sh("systemctl show phi4-edge phi4-edge-gateway -p MainPID,InvocationID")
 
@@ -99,9 +104,9 @@ def lab(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab_room
 
 @pytest.fixture(scope="module")
 def clean(lab: lab_room.Lab) -> dict[str, str]:
-    """The host before anything of ours was there; HAProxy's package may come, and stays."""
+    """The host before anything of ours was there; the packages of HAProxy and nftables may come, and stay."""
     Gateway(lab, lab.hosts[0].name).sh(
-        "apt-get -q update && apt-get -q install -y haproxy && systemctl disable --now haproxy"
+        "apt-get -q update && apt-get -q install -y haproxy nftables && systemctl disable --now haproxy"
     )
     return Gateway(lab, lab.hosts[0].name).tree()
 
@@ -144,6 +149,24 @@ def test_the_command_asks_through_it_as_clients_do(door: Door) -> None:
     assert "answered" in door.run("verify", "--only", "math", "--max-tokens", "8", *through).expect(0).err
     file.write_text("p4e_wrong\n")
     assert "the key was refused (HTTP 401)" in door.run("ask", "Say hello.", *through).expect(4).err
+
+
+def test_users_of_the_host_do_not_get_past_it(door: Door) -> None:
+    assert {user: door.engine(user) for user in ("root", "haproxy", "nobody", "gateway")} == {
+        "root": "200", "haproxy": "200", "nobody": "000", "gateway": "000",
+    }  # fmt: skip
+    assert door.run("ask", "Say hello.", "--max-tokens", "8").expect(0).out.strip(), "as root, by sudo"
+    refused = door.run("ask", "Say hello.", "--extra-vars", "ansible_become=false").expect(4).err
+    assert "is for its gateway and root alone" in refused and "--via gateway" in refused
+    tables = door.host.sh("nft list tables").splitlines()
+    assert "table inet phi4_edge" in tables
+    engine = door.host.sh("systemctl show phi4-edge -p MainPID,InvocationID")
+    door.host.sh("nft flush ruleset")
+    assert door.engine("nobody") == "200"
+    assert "phi4-edge-guard.service is without effect" in door.run("status").expect(2).out
+    assert door.provision().expect(0).outcomes() == {door.host.name: "done"}
+    assert door.engine("nobody") == "000" and door.get("/health") == 200
+    assert door.host.sh("systemctl show phi4-edge -p MainPID,InvocationID") == engine, "it is no reason for a restart"
 
 
 def test_a_second_run_changes_nothing(door: Door) -> None:
@@ -291,5 +314,6 @@ def test_without_it_nothing_of_it_is_left(door: Door, clean: dict[str, str]) -> 
     left = door.host.sh("ls /var/lib/phi4-edge/gateway /etc/systemd/system/phi4-edge-gateway.service 2>&1", None)
     assert "phi4-edge-gateway.service': No such file" in left
     assert door.host.sh("ss -Hltn 'sport = :8443'") == ""
+    assert "phi4_edge" not in door.host.sh("nft list tables") and door.engine("nobody") == "200"
     door.run("remove", "--yes").expect(0)
     assert door.host.tree() == clean

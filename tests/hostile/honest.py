@@ -128,7 +128,7 @@ def _of_releases() -> dict[str, Json]:
         "balancer/balancer/drain": {"changed": True, "running": 0},
         "balancer/balancer/ready": {"changed": True},
         "balancer/balancer/remove": CHANGED,
-        "gateway/gateway/inspect": {"installed": "2.6.12-1", "changed": False},
+        "gateway/gateway/inspect": {"installed": "2.6.12-1", "nft": True, "changed": False},
         "gateway/gateway/quiet": {"changed": True},
         "gateway/gateway/bring": CHANGED,
         "trust/trust/trust": {"changed": True, "trusted": ["0123456789ABCDEF"]},

@@ -21,8 +21,8 @@ from tests.hostile.table import Outcome, Play, run
 from tests.hostile.wire import FLOODS, QUICK_ACTS, WAITS, WIRE
 
 QUICK = (*ANSWERS, *WIRE, *QUICK_ACTS)
-# One of each kind. An operation is answered in every third of these ways, each way at every third operation: all of them
-# lead through the same few lines, and test_closed_answers holds every operation to its schema in every way.
+# One of each kind. An operation is answered in every third of these ways, each way at every third operation: all
+# of them lead through the same few lines, and test_closed_answers holds every operation to its schema in every way.
 PART = (
     "key add_host", "host is innocent", "keys all", "extra key", "other types", "types within", "nulls", "no key",
     "one key missing", "huge numbers", "deeper", "escape codes", "templates", "long texts", "a lie", "two frames",
@@ -77,9 +77,7 @@ def judged(record: Record, name: str, outcomes: Sequence[Outcome]) -> None:
 def test_every_operation_is_answered_falsely_in_ways_of_each_kind(
     known: list[Door], tmp_path: Path, record_property: Record
 ) -> None:
-    plays = [
-        run(Play(tmp_path / str(number), known[number::THIRDS], PART[number::THIRDS])) for number in range(THIRDS)
-    ]
+    plays = [run(Play(tmp_path / str(number), known[number::THIRDS], PART[number::THIRDS])) for number in range(THIRDS)]
     judged(record_property, "every operation, a third of each kind", plays)
 
 

@@ -21,14 +21,18 @@ LOAD_UNIT = "phi4-edge-load.service"
 HEAL_UNIT, HEAL_TIMER = "phi4-edge-heal.service", "phi4-edge-heal.timer"
 # In front of the engine, for clients with a key; the other one says at its /metrics how the host is.
 GATEWAY_UNIT, METRICS_UNIT = "phi4-edge-gateway.service", "phi4-edge-metrics.service"
+# Keeps users of the host from the port of an engine that has a gateway.
+GUARD_UNIT = "phi4-edge-guard.service"
 # In front of gateways, on a host that has no engine: none of the units of a release.
 BALANCER_UNIT = "phi4-edge-balancer.service"
-UNITS = (SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, GATEWAY_UNIT, METRICS_UNIT, HEAL_UNIT, HEAL_TIMER)
+UNITS = (GUARD_UNIT, SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, GATEWAY_UNIT, METRICS_UNIT, HEAL_UNIT, HEAL_TIMER)
 # A directory below /var/cache that systemd gives to an engine of its own that counts the tokens of keys.
 KEY_USAGE_CACHE = "phi4-edge-key-usage"
 PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT = "phi4-edge", "phi4-edge-rehearsal", "phi4-edge-webui"
 
 LOOPBACK = "127.0.0.1"
+# Of the gateway, made by the package of the distribution's HAProxy.
+GATEWAY_USER = "haproxy"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import socket
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from phi4_edge.core.inventory import Host
-from phi4_edge.errors import HostFailedError, RunnerError, UnreachableError
+from phi4_edge.errors import HostFailedError, Phi4EdgeError, RunnerError, UnreachableError
 from phi4_edge.runner.access import Access
 from phi4_edge.runner.executor import Call, Local
 from phi4_edge.ssh import stream, tunnel
@@ -29,15 +30,28 @@ Connect = Callable[[Host, str, int, Callable[[str], None]], tunnel.Connection]
 def connector(access: Access, sessions: Lender | None = None) -> Connect:
     """Opens HTTP connections the way that each host is reached: here, through one ssh, or through Ansible.
 
-    `sessions` that are open are used.
+    `sessions` that are open are used. An engine that is closed to users of its host is asked as root there.
     """
+    entrance = tunnel.Entrance(access.become_password or "")
 
     def connect(host: Host, bind: str, port: int, warn: Callable[[str], None]) -> tunnel.Connection:
         if tunnel.reaches(host, access.connection_password, sessions):
-            return tunnel.http_connection(host, bind, port, warn, sessions)
+            way = tunnel.http_connection(host, bind, port, warn, sessions, entrance)
+            if not (entrance.by_ansible(host) and _closed(way)):
+                return way
         return AnsibleConnection(access, host, bind, port, warn)
 
     return connect
+
+
+def _closed(way: tunnel.Connection) -> bool:
+    """Whether it is closed to the user that it comes as; whatever else is wrong shows when it is used."""
+    with contextlib.closing(way), contextlib.suppress(OSError, Phi4EdgeError):
+        try:
+            way.connect()
+        except stream.GuardedError:
+            return True
+    return False
 
 
 class AnsibleConnection(tunnel.Connection):

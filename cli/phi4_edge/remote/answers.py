@@ -229,7 +229,7 @@ OPERATIONS: Mapping[Key, Operation] = {
     ),
     ("webui", "webui", "prepare"): Operation(record({"changed": flag, "settled": flag})),
     ("webui", "webui", "administrator"): Operation(record({"changed": flag, "made": flag}), 20 * MINUTE),
-    ("gateway", "gateway", "inspect"): Operation(record({"installed": raw(100), "changed": flag})),
+    ("gateway", "gateway", "inspect"): Operation(record({"installed": raw(100), "nft": flag, "changed": flag})),
     ("gateway", "gateway", "quiet"): Operation(record({"changed": flag})),
     ("gateway", "gateway", "bring"): Operation(_CHANGED),
     ("balancer", "balancer", "inspect"): Operation(

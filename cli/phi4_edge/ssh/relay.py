@@ -188,6 +188,16 @@ def looked(peer: socket.socket, address: str, port: int) -> dict[str, Any]:
         return {"unknown": re.sub(r"[^ -~]", "?", str(error) or type(error).__name__)[:200]}
 
 
+def refused(error: OSError, address: str, port: int) -> dict[str, str]:
+    """Why there is no connection. `guarded`: somebody listens there, and this user is kept out; root never is."""
+    why = re.sub(r"[^ -~]", "?", str(error))[:200]
+    try:
+        kept_out = isinstance(error, ConnectionRefusedError) and os.geteuid() != 0 and bool(listeners(address, port))
+    except (OSError, ValueError, IndexError, StopIteration):
+        kept_out = False  # the host hides its sockets
+    return {"guarded" if kept_out else "refused": why}
+
+
 def told(peer: socket.socket, address: str, port: int) -> bytes:
     """The same as text."""
     return json.dumps(looked(peer, address, port)).encode()
@@ -222,7 +232,7 @@ def main() -> None:
     try:
         peer = socket.create_connection((address, port), CONNECT_SECONDS)
     except OSError as error:
-        say(mark, json.dumps({"refused": re.sub(r"[^ -~]", "?", str(error))[:200]}).encode())
+        say(mark, json.dumps(refused(error, address, port)).encode())
         return
     peer.settimeout(None)
     say(mark, told(peer, address, port))

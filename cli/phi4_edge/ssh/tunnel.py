@@ -6,6 +6,7 @@ import http.client
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from phi4_edge.core.facts import listener
@@ -13,14 +14,37 @@ from phi4_edge.core.inventory import Host, answering
 from phi4_edge.core.layout import UNIT
 from phi4_edge.errors import HostFailedError, UnreachableError
 from phi4_edge.ssh import relay
+from phi4_edge.ssh.errand import Rights, rights_at
 from phi4_edge.ssh.kept import Lender
-from phi4_edge.ssh.stream import ProcessStream, SessionStream, Stream
+from phi4_edge.ssh.stream import LOGIN, GuardedError, ProcessStream, SessionStream, Stream
 from phi4_edge.ssh.wire import Budget, OverBudget, Wire
 
 # Of ssh, the relay on the host, and who listens there.
 OPEN_SECONDS = 30.0
 OPEN_BYTES = 128 * 1024
 _LOCAL = frozenset({"local", "ansible.builtin.local"})
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """How an engine is reached that is closed to users of its host: as root. `closed`: where it is known to be that.
+
+    The password is the operator's, for hosts whose inventory names none.
+    """
+
+    become_password: str = field(default="", repr=False)
+    closed: set[str] = field(default_factory=set)
+
+    def rights(self, host: Host) -> Rights:
+        """As whom the port is asked next."""
+        return (self._root(host) if host.name in self.closed else None) or LOGIN
+
+    def by_ansible(self, host: Host) -> bool:
+        """Whether only Ansible becomes root there."""
+        return self._root(host) is None
+
+    def _root(self, host: Host) -> Rights | None:
+        return rights_at(host, host.user, True, self.become_password)
 
 
 class Connection(http.client.HTTPConnection):
@@ -31,10 +55,17 @@ class Connection(http.client.HTTPConnection):
     """
 
     def __init__(
-        self, host: Host, bind: str, port: int, warn: Callable[[str], None], sessions: Lender | None = None
+        self,
+        host: Host,
+        bind: str,
+        port: int,
+        warn: Callable[[str], None],
+        sessions: Lender | None = None,
+        entrance: Entrance | None = None,
     ) -> None:
         super().__init__(answering(bind), port)
         self._host, self._bind, self._warn, self._sessions = host, bind, warn, sessions
+        self._entrance = entrance or Entrance()
         self._stream: Stream | None = None
         self._wire: Wire | None = None
         self._answering = self._ended = False
@@ -55,8 +86,7 @@ class Connection(http.client.HTTPConnection):
         self._close()
         budget = Budget(OPEN_SECONDS, OPEN_BYTES)
         try:
-            found = self._connect_here(budget) if self._host.connection in _LOCAL else self._connect_there(budget)
-            self._believe(found)
+            self._believe(self._reached(budget))
         except OverBudget as error:
             self._close()
             raise UnreachableError(
@@ -68,28 +98,51 @@ class Connection(http.client.HTTPConnection):
             raise
         self.sock = cast(socket.socket, self._wire)
 
+    def _reached(self, budget: Budget) -> listener.Judgement:
+        """As the user that logs in; where a user is kept out, as root."""
+        try:
+            return self._tried(budget, self._entrance.rights(self._host))
+        except GuardedError:
+            if self._host.name in self._entrance.closed:
+                raise
+            self._entrance.closed.add(self._host.name)
+            rights = self._entrance.rights(self._host)
+            if not rights.sudo:
+                raise
+            self._close()
+            return self._tried(budget, rights)
+
+    def _tried(self, budget: Budget, rights: Rights) -> listener.Judgement:
+        local = self._host.connection in _LOCAL
+        return self._connect_here(budget) if local and not rights.sudo else self._connect_there(budget, rights, local)
+
     def _connect_here(self, budget: Budget) -> listener.Judgement:
-        sock = socket.create_connection((self.host, self.port), budget.wait(relay.CONNECT_SECONDS))
+        try:
+            sock = socket.create_connection((self.host, self.port), budget.wait(relay.CONNECT_SECONDS))
+        except ConnectionRefusedError as error:
+            if "guarded" in relay.refused(error, self.host, self.port):
+                raise GuardedError(self._host.name, f"{self._bind}:{self.port}", "it is not root that asks") from error
+            raise
         self._wire = Wire(sock, budget)
         found = listener.read(relay.told(sock, self.host, self.port))
         return listener.judge(found) if isinstance(found, listener.Report) else cast(listener.Judgement, found)
 
-    def _connect_there(self, budget: Budget) -> listener.Judgement:
-        self._stream = self._opened(budget)
+    def _connect_there(self, budget: Budget, rights: Rights, local: bool) -> listener.Judgement:
+        self._stream = self._opened(budget, rights, local)
         self._wire = self._stream.wire
         if self._ended:
             self._stream.cut()
         return self._stream.greet()
 
-    def _opened(self, budget: Budget) -> Stream:
+    def _opened(self, budget: Budget, rights: Rights, local: bool) -> Stream:
         """Over the session that is open, where there is one that lives; else over an ssh process."""
         session = self._sessions.get(self._host.name) if self._sessions is not None else None
         if session is not None:
             try:
-                return SessionStream(session, self._host, self._bind, self.port, budget)
+                return SessionStream(session, self._host, self._bind, self.port, budget, rights)
             except ConnectionError:
                 pass  # it has ended meanwhile: ssh itself says why, or gets there
-        return ProcessStream(self._host, self._bind, self.port, budget)
+        return ProcessStream(self._host, self._bind, self.port, budget, rights, local)
 
     def _believe(self, found: listener.Judgement) -> None:
         if found.whose == "stranger":
@@ -158,12 +211,17 @@ def reaches(host: Host, password: str | None = None, sessions: Lender | None = N
 
 
 def http_connection(
-    host: Host, bind: str, port: int, warn: Callable[[str], None], sessions: Lender | None = None
+    host: Host,
+    bind: str,
+    port: int,
+    warn: Callable[[str], None],
+    sessions: Lender | None = None,
+    entrance: Entrance | None = None,
 ) -> Connection:
     """An HTTP connection to `bind:port` on the host, not open yet; a local host is reached without ssh.
 
-    `warn` hears what the operator should know and what stops nothing. `sessions`: taken where they have one. connect(),
-    request() and getresponse() raise UnreachableError with ssh's own words, OverBudget for what is too long, and
-    HostFailedError for a stranger.
+    `warn` hears what the operator should know and what stops nothing. `sessions`: taken where they have one.
+    `entrance`: for hosts whose engine is closed to their users. connect(), request() and getresponse() raise
+    UnreachableError with ssh's own words, OverBudget for what is too long, and HostFailedError for a stranger.
     """
-    return Connection(host, bind, port, warn, sessions)
+    return Connection(host, bind, port, warn, sessions, entrance)

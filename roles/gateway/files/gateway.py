@@ -17,11 +17,13 @@ THEIRS = "haproxy.service"
 KEYS, CERTIFICATE, CLIENT_CA, NOTE = "keys.map", "certificate.pem", "clients-ca.pem", "credentials.json"
 GIVEN = {"keys": KEYS, "client_ca": CLIENT_CA, "pem": CERTIFICATE}
 MODE = 0o600
+# As phi4-edge-guard.service calls it.
+NFT = "/usr/sbin/nft"
 
 
 def inspect(_args: Json, _payload: bytes) -> Json:
-    """Version of the distribution's package that is installed; "" for none."""
-    return {"installed": hosthaproxy.installed(), "changed": False}
+    """Version of the distribution's package that is installed, "" for none; and whether nftables' program is there."""
+    return {"installed": hosthaproxy.installed(), "nft": os.access(NFT, os.X_OK), "changed": False}
 
 
 def quiet(args: Json, _payload: bytes) -> Json:

@@ -74,7 +74,7 @@ def exchange(args: Json, payload: bytes) -> Json:
     try:
         peer = socket.create_connection((address, port), relay.CONNECT_SECONDS)
     except OSError as error:
-        return dict(nothing, listener=json.dumps({"refused": str(error)[:200]}))
+        return dict(nothing, listener=json.dumps(relay.refused(error, address, port)))
     with peer:
         seen = json.dumps(relay.looked(peer, address, port))
         if seen != args["expected"]:

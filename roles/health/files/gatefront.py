@@ -8,21 +8,25 @@ import time
 from typing import Any
 
 from gatehttp import Pauses, StepError
+from hostguard import is_open
 from hostlib import Json, read_bytes
 from hostrun import clean
-from hostunit import GATEWAY, shown
+from hostunit import GATEWAY, GUARD, shown
 
 SECONDS = 10.0
 MOST_RESTARTS = 3
 
 
 def front(args: Json, end: float) -> None:
-    """The gateway runs, has the certificate that was brought, says that its engine is healthy, and asks who it is."""
+    """The gateway runs, has the certificate that was brought, says that its engine is healthy, and asks who it is.
+
+    No other user of the host gets past it, where the kernel can see to that.
+    """
     pauses = Pauses()
     while args["gateway"]:
         found = wrong(args["gateway"])
         if not found:
-            return
+            break
         state = shown(GATEWAY, "ActiveState,NRestarts")
         # What fails three times fails again.
         over = state.get("ActiveState") == "failed" or int(state.get("NRestarts") or 0) >= MOST_RESTARTS
@@ -30,6 +34,15 @@ def front(args: Json, end: float) -> None:
             where = "%s:%s" % (args["gateway"]["address"], args["gateway"]["port"])
             raise StepError("gateway", "%s does not let clients in at %s: %s" % (GATEWAY, where, found))
         pauses.rest()
+    if args["gateway"] and unguarded(args):
+        where = "%s:%s" % (args["address"], args["port"])
+        raise StepError("gateway", "%s runs, and every user of the host is let in at %s" % (GUARD, where))
+
+
+def unguarded(args: Json) -> bool:
+    """Whether what keeps users of the host from the engine does not do so although it says that it does."""
+    runs = shown(GUARD, "ActiveState").get("ActiveState") == "active"
+    return runs and is_open((str(args["address"]), int(args["port"])))
 
 
 def wrong(place: Json) -> str:

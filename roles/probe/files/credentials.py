@@ -1,4 +1,5 @@
-"""What lets clients in at this host's gateway: the note of what was brought, and digests of the files as they are now.
+"""What lets clients in at this host's gateway: the note of what was brought, and digests of the files as they are now;
+and whether users of the host get past it.
 
 Python 3.8, standard library. No key and no certificate leaves the host.
 """
@@ -10,11 +11,15 @@ import json
 import os
 import stat
 
+import hostaround
+import hostguard
 from hosttools import Gap
 
 FILES = {"keys": "keys.map", "certificate": "certificate.pem", "client_ca": "clients-ca.pem"}
 NOTE = "credentials.json"
 NOTE_LIMIT, FILE_LIMIT = 8 * 1024, 1024 * 1024
+# Where systemd keeps its groups of processes: version 2 alone, beside version 1, and version 1.
+GROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")
 NOFOLLOW = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -31,6 +36,18 @@ def told(state: str, root: str) -> str:
     found = {name: digest(os.path.join(folder, file)) for name, file in FILES.items()}
     note = content(os.path.join(folder, NOTE), NOTE_LIMIT).decode("utf-8", "replace")
     return json.dumps(dict(found, note=note))
+
+
+def guarded(programs: str, root: str) -> str:
+    """Whether the engine behind the gateway is open or closed to a user of the host. One that is stopped is not tried:
+    who connects to its socket would start it."""
+    plan = hostaround.document(root + programs + "/current/plan.json")
+    where = hostguard.place(plan) if plan else None
+    if where is None:
+        raise Gap("missing", "no gateway")
+    if root or not any(os.path.isdir(top + "/system.slice/phi4-edge.service") for top in GROUPS):
+        raise Gap("missing", "no engine runs")
+    return "open" if hostguard.is_open(where) else "closed"
 
 
 def digest(path: str) -> str:

@@ -39,7 +39,7 @@ read, read_bytes, first = FILES.read, FILES.read_bytes, FILES.first
 VERIFY_SECONDS: float = ARGS.get("verify_seconds", 120)  # a 2.4 GB model at the 40 MB/s of an SD card takes 60
 CPUINFO_LIMIT = 512 * 1024  # 1.5 KiB for each of 256 threads, with room
 UNITS = ("phi4-edge.service", "phi4-edge.socket", "phi4-edge-load.service", "docker.service", "phi4-edge-heal.timer",
-         "phi4-edge-gateway.service")  # fmt: skip
+         "phi4-edge-gateway.service", "phi4-edge-guard.service")  # fmt: skip
 UNIT_FIELDS = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,Description,StatusText,"
     "ActiveEnterTimestampMonotonic,NeedDaemonReload"
@@ -278,6 +278,7 @@ SOURCES: Dict[str, Callable[[], str]] = {
     "boot_id": lambda: read("/proc/sys/kernel/random/boot_id").strip(),
     "listening": listening,
     "orphaned_ports": orphaned_ports,
+    "guard": lambda: credentials.guarded(OURS[0], ROOT),
     "service": lambda: tool("systemctl", "show", *UNITS, "-p", UNIT_FIELDS),
     "clock": lambda: "%d %d" % (time.time(), time.monotonic() * 1e6),
     "memory_kills": memory_kills,

@@ -16,6 +16,7 @@ from typing import Dict, List, Optional, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # isolated Python looks nowhere else than in its own
 
+from hostguard import is_open, place
 from hostlib import (
     HostError,
     Json,
@@ -34,10 +35,11 @@ from hostreceipt import verify
 
 FORMAT = "phi4-edge/heal/1"
 UNITS = (
-    "phi4-edge.socket", "phi4-edge.service", "phi4-edge-load.service", "phi4-edge-webui.service",
-    "phi4-edge-gateway.service", "phi4-edge-metrics.service", "phi4-edge-heal.service", "phi4-edge-heal.timer",
+    "phi4-edge-guard.service", "phi4-edge.socket", "phi4-edge.service", "phi4-edge-load.service",
+    "phi4-edge-webui.service", "phi4-edge-gateway.service", "phi4-edge-metrics.service",
+    "phi4-edge-heal.service", "phi4-edge-heal.timer",
 )  # fmt: skip
-MAIN, GATEWAY = "phi4-edge.service", "phi4-edge-gateway.service"
+MAIN, GATEWAY, GUARD = "phi4-edge.service", "phi4-edge-gateway.service", "phi4-edge-guard.service"
 FOLDER = "/etc/systemd/system"
 # An administrator's: while it is there, nothing is put right.
 HOLD = "/etc/phi4-edge/hold"
@@ -163,14 +165,29 @@ def serve(host: Host, containers: List[Json], wanted_image: str) -> None:
              and wanted_image and item.get("image") != wanted_image]  # fmt: skip
     for unit in lasting:
         state = found.get(unit, {}).get("ActiveState", "unknown")
-        if state in ("inactive", "failed"):
+        if unit == GUARD and state == "failed":
+            host.left.append("%s has failed, so every user of this host reaches the engine" % unit)
+        elif state in ("inactive", "failed"):
             systemctl("reset-failed", unit)
             act(host, "started %s (it was %s)" % (unit, state), "start", "--no-block", unit)
+        elif unit == GUARD and (host.reread or unguarded(host)):
+            why = "its files were put back" if host.reread else "others had removed them"
+            act(host, "loaded the rules of %s (%s)" % (unit, why), "reload", "--no-block", unit)
         elif unit == GATEWAY and host.reread:
             act(host, "reloaded %s (its files were put back)" % unit, "reload-or-restart", "--no-block", unit)
         elif unit == MAIN and (host.reread or other):
             why = "its files were put back" if host.reread else "another image ran in its container"
             act(host, "restarted %s (%s)" % (unit, why), "restart", "--no-block", unit)
+
+
+def unguarded(host: Host) -> bool:
+    """Whether a user of this host reaches the engine that is for its gateway, where it runs."""
+    try:
+        plan = read_json(os.path.join(host.release, "plan.json"))
+        where = place(plan) if isinstance(plan, dict) else None
+    except (LookupError, TypeError, ValueError):
+        return False
+    return where is not None and is_open(where)
 
 
 def stopped(state: Dict[str, str]) -> bool:

@@ -10,6 +10,7 @@ import hostadmit
 import hostaround
 import hostdocker
 import hostfront
+import hostguard
 import hostjournal
 import hostlayout
 from hostlib import (
@@ -27,6 +28,7 @@ from hostrun import command, serve
 from hostunit import (
     FOLDER,
     GATEWAY,
+    GUARD,
     HEAL,
     HEAL_TIMER,
     HEALING,
@@ -74,7 +76,7 @@ def switched(args: Json) -> Json:
     if MAIN not in wanted:
         raise HostError(f"the release {release} has no {MAIN}: run the same command again")
     end_rehearsal()
-    kept = {unit for unit in (SOCKET, GATEWAY) if stays(unit, wanted, changes)}
+    kept = {unit for unit in (SOCKET, GATEWAY) if stays(unit, wanted, changes)} | ({GUARD} & set(wanted))
     if restart:
         # First of all, and not `restart --no-block`: a run that is killed in the middle must not leave the old process
         # behind the new unit, and the gate must not meet it.
@@ -86,6 +88,8 @@ def switched(args: Json) -> Json:
     changes += [f"enabled {unit}" for unit, text in enabled.items() if enable(unit, text)]
     if changes or any(shown(unit).get("NeedDaemonReload") == "yes" for unit in wanted):
         must("daemon-reload")
+    plan = read_json(os.path.join(release, "plan.json"))
+    changes += hostfront.guard(wanted, changes, hostguard.place(plan) if isinstance(plan, dict) else None)
     if restart and SOCKET in kept:
         stop(MAIN, shown(MAIN))  # a client that came in between had the port start the old one again
     for unit in lasting(wanted) if restart else ():

@@ -34,6 +34,16 @@ class Systemd:
             raise hostlib.HostError("HAProxy says no")
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_whether_nftables_is_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    program = tmp_path / "nft"
+    program.write_text("")
+    program.chmod(0o755 if there else 0o644)
+    monkeypatch.setattr(gateway, "NFT", str(program))
+    monkeypatch.setattr(gateway.hosthaproxy, "installed", lambda: "2.6")
+    assert gateway.inspect({}, b"") == {"installed": "2.6", "nft": there, "changed": False}
+
+
 def bring(
     folder: Path, keys: str | None, pem: str | None, check: bool = False, client_ca: str | None = None
 ) -> dict[str, Any]:
@@ -122,7 +132,7 @@ def test_check_mode_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_only_an_installed_package_counts(monkeypatch: pytest.MonkeyPatch, status: int, output: str, then: str) -> None:
     monkeypatch.setattr(gateway.hosthaproxy, "command", lambda *_words: (status, output))
-    assert gateway.inspect({}, b"") == {"installed": then, "changed": False}
+    assert gateway.inspect({}, b"")["installed"] == then
 
 
 def test_the_packages_own_service_is_left_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,5 +68,24 @@ def test_where_nobody_listens_it_gives_up_with_what_it_found(
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize(("runs", "is_open", "passes"), [
+    ("active", False, True), ("active", True, False), ("failed", True, True), ("inactive", True, True),
+])  # fmt: skip
+def test_a_guard_that_runs_must_keep_users_of_the_host_out(
+    monkeypatch: pytest.MonkeyPatch, runs: str, is_open: bool, passes: bool
+) -> None:
+    asked_for: list[object] = []
+    monkeypatch.setattr(gatefront, "wrong", lambda _place: "")
+    monkeypatch.setattr(gatefront, "shown", lambda unit, _names: {"ActiveState": runs if "guard" in unit else ""})
+    monkeypatch.setattr(gatefront, "is_open", lambda where: asked_for.append(where) or is_open)
+    args = {**asked(8443), "address": "127.0.0.1", "port": 8080}
+    if passes:
+        gatefront.front(args, 0.0)
+    else:
+        with pytest.raises(gatefront.StepError, match=r"every user of the host is let in at 127\.0\.0\.1:8080"):
+            gatefront.front(args, 0.0)
+    assert asked_for == [("127.0.0.1", 8080)] * (runs == "active")
+
+
 def test_a_plan_without_one_asks_nothing() -> None:
     gatefront.front({"gateway": None}, 0.0)

@@ -12,7 +12,7 @@ from phi4_edge.core.facts.units import HEAL_FORMAT, Healing
 from tests.ansible.host_scripts import ONE, Host, hostlib, load, receipt
 
 heal = load("service", "heal")
-UNIT = "phi4-edge.service"
+UNIT, GUARD = "phi4-edge.service", "phi4-edge-guard.service"
 
 
 class Machine:
@@ -98,6 +98,46 @@ def test_small_files_links_modes_and_the_service_are_put_right(host: Host, machi
     assert f"started {UNIT} (it was failed)" in told["did"] and len(told["did"]) == 4
     assert Healing.from_dict(told).notes[0].startswith(f"healed itself at {told['at']}: put back ")
     assert told["format"] == HEAL_FORMAT
+
+
+def guarded(host: Host, machine: Machine, units: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    """The release has a gateway and a guard in front of its engine, and a user of the host would be let in."""
+    plan = {"release": ONE, "gateway": {"port": 8443}, "bind": "127.0.0.1", "port": 8080}
+    (host.root / "releases" / ONE / "plan.json").write_text(json.dumps(plan))
+    (units / GUARD).write_text("[Service]\n")
+    body = {"release": ONE, "plan_fingerprint": ONE, "format": "phi4-edge/receipt/1"}
+    args = {"root": str(host.root), "state": str(host.state), "receipt": str(host.receipt), "check": False}
+    files = [str(units / UNIT), str(units / GUARD)]
+    receipt.commit({**args, "body": body, "files": files, "proof": host.gate(ONE)}, b"")
+    machine.state[GUARD] = (state, "enabled")
+    monkeypatch.setattr(heal, "is_open", lambda where: where == ("127.0.0.1", 8080))
+
+
+@pytest.mark.parametrize(
+    ("state", "did", "left", "said"),
+    [
+        ("active", [f"loaded the rules of {GUARD} (others had removed them)"], [], [("reload", "--no-block", GUARD)]),
+        ("inactive", [f"started {GUARD} (it was inactive)"], [],
+         [("reset-failed", GUARD), ("start", "--no-block", GUARD)]),
+        # On a kernel that cannot, trying again and again helps nobody.
+        ("failed", [], [f"{GUARD} has failed, so every user of this host reaches the engine"], []),
+    ],
+)  # fmt: skip
+def test_rules_that_others_removed_are_loaded_again(
+    host: Host, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    state: str, did: list[str], left: list[str], said: list[tuple[str, ...]],
+) -> None:  # fmt: skip
+    guarded(host, machine, tmp_path / "units", monkeypatch, state)
+    told = look(host)
+    assert (told["did"], told["left"], machine.said) == (did, left, said)
+
+
+def test_where_nobody_gets_past_the_guard_nothing_is_done(
+    host: Host, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded(host, machine, tmp_path / "units", monkeypatch, "active")
+    monkeypatch.setattr(heal, "is_open", lambda _where: False)
+    assert look(host) == {} and machine.said == []
 
 
 def test_a_service_that_runs_is_started_anew_only_for_what_it_reads(host: Host, machine: Machine) -> None:

@@ -17,7 +17,7 @@ from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.engines.unit_lines import Plan
 from phi4_edge.core.facts.units import OUR_DESCRIPTION
 from phi4_edge.core.inventory import EVERYWHERE
-from phi4_edge.core.layout import LOOPBACK, PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT, Layout
+from phi4_edge.core.layout import GATEWAY_USER, LOOPBACK, PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT, Layout
 
 REHEARSAL_DIRECTORY = "/run/phi4-edge-rehearsal"
 COMPOSE_FILE, WEBUI_FILE, ENVIRONMENT_FILE = "compose.yml", "webui.yml", "environment"
@@ -54,7 +54,7 @@ def loader(plan: Plan, release: str) -> str:
     takes minutes.
     """
     program = f"{release}/{ENGINES[plan['engine']].loader}"
-    return unit_lines.text(_loader(plan["bind"], program, layout.of(plan)))
+    return unit_lines.text(_loader(plan["bind"], program, layout.of(plan), bool(plan.get("gateway"))))
 
 
 def environment(plan: Plan, release: str) -> str:
@@ -188,7 +188,7 @@ def _socket(bind: str, port: int) -> Iterator[str]:
     yield from ("", "[Install]\nWantedBy=sockets.target")
 
 
-def _loader(bind: str, program: str, there: Layout) -> Iterator[str]:
+def _loader(bind: str, program: str, there: Layout, guarded: bool) -> Iterator[str]:
     yield f"{unit_lines.NOTE}\n[Unit]\nDescription={OUR_DESCRIPTION} (keeps its model loaded)"
     yield from ("After=phi4-edge.service\nStartLimitIntervalSec=0", "", "[Service]\nType=exec")
     yield "# For the status line alone.\nNotifyAccess=main"
@@ -198,7 +198,11 @@ def _loader(bind: str, program: str, there: Layout) -> Iterator[str]:
     yield "MemoryMax=64M\nOOMScoreAdjust=300\nTasksMax=8\nLimitCORE=0"
     yield from ("# Next to nothing to do, and never at the cost of an answer.\nNice=10", "")
     yield "# Not PrivateUsers, and not ProtectProc=invisible: it looks at whose the process is that holds the model."
-    yield from ("DynamicUser=yes\nUMask=0077", unit_lines.UNPRIVILEGED, "PrivateDevices=yes", unit_lines.PRIVATE)
+    if guarded:
+        yield f"# Behind a gateway the engine's port is for this user and root alone.\nUser={GATEWAY_USER}"
+    else:
+        yield "DynamicUser=yes"
+    yield from ("UMask=0077", unit_lines.UNPRIVILEGED, "PrivateDevices=yes", unit_lines.PRIVATE)
     yield from ("RemoveIPC=yes\nKeyringMode=private", unit_lines.PROTECTED, "ProcSubset=pid")
     tops = unit_lines.INSTALLATIONS[1:]
     yield f"TemporaryFileSystem={unit_lines.hidden(tops, there)}"

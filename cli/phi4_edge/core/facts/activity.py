@@ -12,13 +12,13 @@ from typing import Any
 from phi4_edge.core.credentials import moment
 from phi4_edge.core.facts.journal import Journal, Lock
 from phi4_edge.core.facts.sources import Sources
-from phi4_edge.core.facts.units import ModelState, Service, model_state
-from phi4_edge.core.layout import GATEWAY_UNIT, HEAL_TIMER, LOAD_UNIT, SOCKET_UNIT, UNIT
+from phi4_edge.core.facts.units import STANDING, UNGUARDED, ModelState, Service, model_state
+from phi4_edge.core.layout import GATEWAY_UNIT, GUARD_UNIT, HEAL_TIMER, LOAD_UNIT, SOCKET_UNIT, UNIT
 from phi4_edge.core.text import clean, integer
 
 MOST_LINES = 200
 STATES = ("held", "ending", "stale")
-_READ = (UNIT, SOCKET_UNIT, LOAD_UNIT, GATEWAY_UNIT)
+_READ = (UNIT, SOCKET_UNIT, LOAD_UNIT, GATEWAY_UNIT, GUARD_UNIT)
 _TEXTS = ("id", "user", "host", "operation", "version", "started")
 
 
@@ -44,6 +44,7 @@ def service(sources: Sources) -> Service | None:
         model=model_state(loader.get("StatusText")) if loader.get("ActiveState") == "active" else ModelState(),
         healer=_standing(units.get(HEAL_TIMER, {})),
         gateway=_standing(units.get(GATEWAY_UNIT, {})),
+        guard=_guard(units.get(GUARD_UNIT, {}), sources.text_or_none("guard")),
         outdated=any(units.get(name, {}).get("NeedDaemonReload") == "yes" for name in _READ),
     )
 
@@ -79,6 +80,12 @@ def _standing(unit: Mapping[str, str]) -> str:
     if unit.get("LoadState", "not-found") == "not-found" and unit.get("ActiveState", "inactive") == "inactive":
         return ""
     return f"{clean(unit.get('ActiveState'), 32)}, {clean(unit.get('UnitFileState'), 32) or 'not installed'}"
+
+
+def _guard(unit: Mapping[str, str], tried: str | None) -> str:
+    """Return how it stands with what guards the engine's port; `tried`: what became of a try to get past it."""
+    found = _standing(unit)
+    return UNGUARDED if found == STANDING and (tried or "").strip() == "open" else found
 
 
 def _moment(clock: str | None, microseconds: str | None) -> str:

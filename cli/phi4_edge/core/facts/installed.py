@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.receipt import Drift
 from phi4_edge.core.facts.sources import Sources
-from phi4_edge.core.facts.units import STANDING
+from phi4_edge.core.facts.units import STANDING, UNGUARDED
 from phi4_edge.core.inventory import EVERYWHERE
-from phi4_edge.core.layout import GATEWAY_UNIT, HEAL_TIMER, Layout
+from phi4_edge.core.layout import GATEWAY_UNIT, GUARD_UNIT, HEAL_TIMER, Layout
 from phi4_edge.core.values import directory
 
 UNKNOWN = "-"
@@ -70,6 +70,10 @@ def _lost(facts: HostFacts) -> Iterator[Drift]:
         yield Drift(HEAL_TIMER, "stopped")
     if facts.service is not None and facts.service.gateway not in ("", STANDING):
         yield Drift(GATEWAY_UNIT, "stopped")
+    # One that fails is said in a note: to start it again makes no other kernel.
+    guard = facts.service.guard if facts.service is not None and not facts.service.unguardable else ""
+    if guard not in ("", STANDING):
+        yield Drift(GUARD_UNIT, UNGUARDED if guard == UNGUARDED else "stopped")
 
 
 def taken(facts: HostFacts) -> str:

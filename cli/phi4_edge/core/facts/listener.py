@@ -30,9 +30,10 @@ class Unreadable(ValueError):  # noqa: N818  (an answer, not an error of ours)
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing could be connected to, in the host's words."""
+    """Nothing could be connected to, in the host's words. `guarded`: the port is there, and not for this user."""
 
     reason: str
+    guarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,12 @@ def read(text: bytes) -> Report | Refused | Judgement:
         raise Unreadable("no JSON") from error
     if not isinstance(found, dict):
         raise Unreadable("no object")
-    for only in ("refused", "unknown"):
+    for only in ("refused", "guarded", "unknown"):
         if set(found) == {only}:
             if not isinstance(found[only], str):
                 raise Unreadable(f"{only} is no text")
             said = clean(found[only], 200) or "no reason"
-            return Refused(said) if only == "refused" else Judgement("unknown", said)
+            return Judgement("unknown", said) if only == "unknown" else Refused(said, only == "guarded")
     if set(found) != _REPORT:
         raise Unreadable("other fields than a report has")
     return _report(found)

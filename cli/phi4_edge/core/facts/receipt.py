@@ -11,7 +11,7 @@ from phi4_edge.core.facts.units import NOT_HEALING, Healing, Service
 from phi4_edge.core.text import LARGEST, clean
 
 FORMAT = "phi4-edge/receipt/1"
-PROBLEMS = ("missing", "changed", "mode", "owner", "link", "added", "untagged", "stopped")
+PROBLEMS = ("missing", "changed", "mode", "owner", "link", "added", "untagged", "stopped", "without effect")
 DAEMON_JSON = "/etc/docker/daemon.json"
 # A release of one engine has some thousands of files; more findings than this say nothing new.
 MOST_DRIFT, MOST_CONTAINERS = 1000, 50

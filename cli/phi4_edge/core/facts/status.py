@@ -11,6 +11,7 @@ from phi4_edge.core.facts.installed import misplaced, taken
 from phi4_edge.core.facts.parse import HostFacts
 from phi4_edge.core.facts.receipt import Drift, status
 from phi4_edge.core.facts.units import ModelState, Service
+from phi4_edge.core.layout import GUARD_UNIT
 
 
 class State(StrEnum):
@@ -37,6 +38,10 @@ _TAKEN = "stop what listens there (see it: sudo ss -ltnp 'sport = :{port}'), the
 # A certificate of the fleet's CA is renewed before that by any provision.
 _SOON_SECONDS = 21 * 86_400
 _MOST_NAMED = 3
+_UNGUARDED = (
+    f"every user of the host reaches the engine without a key: {GUARD_UNIT} has failed, as it does where the kernel "
+    "lacks nf_tables (journalctl -u phi4-edge-guard)"
+)
 _NEXT = {
     State.SERVING: "",
     State.LOADING: _WAIT,
@@ -149,6 +154,8 @@ def _notes(facts: HostFacts, now: int) -> tuple[str, ...]:
     """Return what was healed, what is said for all services, and that a gateway's certificate is near its end."""
     found = [*facts.receipt.healing.notes]
     found += [f"{path} changes every service of the host" for path in facts.receipt.general]
+    if facts.service is not None and facts.service.unguardable:
+        found.append(_UNGUARDED)
     end = facts.credentials.not_after
     if end and now and end - now <= _SOON_SECONDS:
         when = "has expired" if end <= now else f"expires in {(end - now) // 86_400} days"

@@ -12,6 +12,8 @@ from phi4_edge.core.text import clean
 # A test holds the unit's template to it.
 OUR_DESCRIPTION = "Phi-4 on this gateway"
 STANDING = "active, enabled"  # as `phi4_edge.core.facts.activity` words it
+# Of what guards the engine's port: it has done its work, and somebody has removed its rules since.
+UNGUARDED = "without effect"
 # roles/ollama/files/load.py makes the line; a test holds one to the other.
 _LINE = re.compile(
     r"(loaded|loading); runner killed ([0-9]{1,9}) times, ([0-9]{1,9}) for want of memory, "
@@ -84,9 +86,9 @@ class Service:
     """What systemd says about the unit of our name.
 
     `socket` is "" where the port is not systemd's, `loader` is "" where no unit keeps the model loaded, `healer` where
-    the host does not look after itself, `gateway` where it has none. `since`: when it became active last (UTC).
-    `memory_kills`: what the kernel ended in its control group for want of memory. `outdated`: systemd has not read our
-    units as they lie there now.
+    the host does not look after itself, `gateway` where it has none, `guard` where nothing guards the port. `since`:
+    when it became active last (UTC). `memory_kills`: what the kernel ended in its control group for want of memory.
+    `outdated`: systemd has not read our units as they lie there now.
     """
 
     load: str
@@ -103,6 +105,7 @@ class Service:
     model: ModelState = ModelState()
     healer: str = ""
     gateway: str = ""
+    guard: str = ""
     outdated: bool = False
 
     @property
@@ -130,6 +133,11 @@ class Service:
     def keeps_loaded(self) -> bool:
         """False where systemd has a unit of ours that loads the model and does not run now, or not after a reboot."""
         return self.loader in ("", STANDING)
+
+    @property
+    def unguardable(self) -> bool:
+        """True where what guards the engine's port has failed, as it does on a kernel that knows no such rules."""
+        return self.guard.startswith("failed")
 
     @property
     def foreign(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from phi4_edge.core.facts.journal import Recovery, recovery
 from phi4_edge.core.facts.model import HostFacts
 from phi4_edge.core.facts.receipt import DAEMON_JSON, Drift, status
-from phi4_edge.core.facts.units import STANDING
+from phi4_edge.core.facts.units import STANDING, UNGUARDED
 from phi4_edge.core.layout import HEAL_UNIT, LOAD_UNIT, LOCAL_FACT, SOCKET_UNIT, UNIT
 from phi4_edge.core.plan.model import Install
 
@@ -19,7 +19,7 @@ Bringing = tuple[str, str, str]
 JOURNAL = "half-done run"
 # What a process of ours does not read: to put it right is no reason to start one anew. Modes and owners are none.
 _UNREAD = (DAEMON_JSON, LOCAL_FACT)
-_AFTER = {"added": "removed", "stopped": STANDING}
+_AFTER = {"added": "removed", "stopped": STANDING, UNGUARDED: STANDING}
 _READ_AGAIN = ("changed", "missing", "link", "added")
 # What some releases have and others have not; receipts tell it since they name the service manager.
 _NOT_ALWAYS = ("engine files", "image", "web page")

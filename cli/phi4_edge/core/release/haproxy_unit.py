@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from phi4_edge.core.engines import unit_lines
 from phi4_edge.core.facts.units import OUR_DESCRIPTION
+from phi4_edge.core.layout import GATEWAY_USER
 
 PROGRAM = "/usr/sbin/haproxy"
-# Made by the distribution's package.
-USER = "haproxy"
+USER = GATEWAY_USER
 # Bytes of RAM that it may have: what its connections take at their most, and the program itself.
 MEMORY = 256 << 20
 

@@ -11,7 +11,15 @@ from phi4_edge.core.facts.units import OUR_DESCRIPTION
 
 # The program, and the modules that it imports from beside it.
 PROGRAM = "heal.py"
-MODULES = ("hostaround.py", "hostlib.py", "hostlockstate.py", "hostprivate.py", "hostreceipt.py", "hostseal.py")
+MODULES = (
+    "hostaround.py",
+    "hostguard.py",
+    "hostlib.py",
+    "hostlockstate.py",
+    "hostprivate.py",
+    "hostreceipt.py",
+    "hostseal.py",
+)
 PROGRAMS = (PROGRAM, *MODULES)
 # Of a look at a release that is as committed, which takes a second of a board's time.
 EVERY = "5min"
@@ -33,7 +41,7 @@ def timer() -> str:
 
 
 def _service(plan: Plan, release: str) -> Iterator[str]:
-    there = layout.of(plan)
+    there, guards = layout.of(plan), plan.get("gateway") is not None
     yield f"{unit_lines.NOTE}\n[Unit]\nDescription={OUR_DESCRIPTION} (looks after it)"
     yield from ("", "[Service]\nType=oneshot")
     yield f"ExecStart=/usr/bin/env python3 -IB {release}/{PROGRAM} {there.root} {there.state}"
@@ -41,14 +49,22 @@ def _service(plan: Plan, release: str) -> Iterator[str]:
     yield from ("", "MemoryMax=256M\nOOMScoreAdjust=300\nTasksMax=32\nLimitCORE=0")
     yield from ("# Never at the cost of an answer.\nNice=19\nIOSchedulingClass=idle", "")
     yield "# Root, for it writes units and asks systemd to start them; it keeps what it needs for its own files."
-    yield "UMask=0022\nNoNewPrivileges=yes\nCapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE"
-    yield from ("PrivateDevices=yes", unit_lines.PRIVATE, "PrivateNetwork=yes\nRemoveIPC=yes\nKeyringMode=private")
+    tries = " CAP_SETUID CAP_SETGID" if guards else ""
+    yield f"UMask=0022\nNoNewPrivileges=yes\nCapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE{tries}"
+    yield from ("PrivateDevices=yes", unit_lines.PRIVATE)
+    if guards:
+        yield "# As a user without rights it tries whether the engine's port is closed to it."
+    else:
+        yield "PrivateNetwork=yes"
+    yield "RemoveIPC=yes\nKeyringMode=private"
     yield unit_lines.PROTECTED
     yield f"ReadWritePaths={there.root} {there.state} /etc/systemd/system /run -/etc/ansible/facts.d"
     yield from ("LockPersonality=yes\nMemoryDenyWriteExecute=yes", unit_lines.RESTRICTED)
     yield "# Not ~@privileged: it gives files back to their owner."
     yield "SystemCallFilter=@system-service\nSystemCallErrorNumber=EPERM"
-    yield "RestrictAddressFamilies=AF_UNIX\nIPAddressDeny=any"
+    yield f"RestrictAddressFamilies={'AF_INET AF_INET6 ' if guards else ''}AF_UNIX\nIPAddressDeny=any"
+    if guards:
+        yield "IPAddressAllow=localhost"
 
 
 def _timer() -> Iterator[str]:

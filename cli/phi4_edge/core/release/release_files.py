@@ -13,7 +13,7 @@ from typing import Any
 from phi4_edge.core import layout
 from phi4_edge.core.engines import compose, container_unit, units
 from phi4_edge.core.engines.table import ENGINES
-from phi4_edge.core.release import gateway_unit, heal_unit, metrics_unit
+from phi4_edge.core.release import gateway_unit, guard_unit, heal_unit, metrics_unit
 from phi4_edge.core.text import canonical
 
 Plan = Mapping[str, Any]
@@ -43,6 +43,7 @@ def unit_files(plan: Plan, release: str) -> dict[str, str]:
     found |= gateway_unit.files(plan)
     if gateway_unit.wanted(plan):
         found[layout.METRICS_UNIT] = metrics_unit.service(plan, release)
+        found[layout.GUARD_UNIT] = guard_unit.unit(plan)
     if heal_unit.wanted(plan):
         found |= {layout.HEAL_UNIT: heal_unit.service(plan, release), layout.HEAL_TIMER: heal_unit.timer()}
     return found

@@ -1,17 +1,35 @@
-"""The units in front of an engine: the gateway for its clients, and what tells metrics. They are no part of it.
+"""The units in front of an engine: the gateway for its clients, what keeps others out, and what tells metrics.
 
-An engine is never started anew for them, and the gateway takes a new release by a reload, in which no answer is lost.
+They are no part of it: an engine is never started anew for them, and the gateway takes a new release by a reload, in
+which no answer is lost.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Collection, Mapping
+from typing import Collection, Mapping, Optional
 
+import hostguard
 from hostrun import command
-from hostunit import FOLDER, GATEWAY, METRICS, active, must
+from hostunit import FOLDER, GATEWAY, GUARD, METRICS, active, must
 
-FRONT = (GATEWAY, METRICS)
+FRONT = (GUARD, GATEWAY, METRICS)
+
+
+def guard(wanted: Mapping[str, bytes], changes: Collection[str], where: Optional[hostguard.Place]) -> list[str]:
+    """The engine's port is for whom the release says, before anything listens there; what was done besides `changes`.
+
+    `where`: the port. Rules that others have removed are there again. A kernel that knows no such rules is no failure
+    of a release: the unit says so, and whoever looks at the host is told.
+    """
+    if GUARD not in wanted:
+        return []
+    runs = active(GUARD)
+    if runs and os.path.join(FOLDER, GUARD) not in changes and not (where and hostguard.is_open(where)):
+        return []
+    command("systemctl", "reset-failed", GUARD)  # fails for one that never failed
+    status, _output = command("systemctl", "reload-or-restart", GUARD)
+    return [f"started {GUARD}"] if status == 0 and not changes else []
 
 
 def follow(wanted: Mapping[str, bytes], changes: Collection[str], restarted: bool) -> list[str]:
@@ -20,7 +38,7 @@ def follow(wanted: Mapping[str, bytes], changes: Collection[str], restarted: boo
     `changes`: paths that are other ones now. `restarted`: the engine was stopped, and they may have been with it.
     """
     started = []
-    for unit in FRONT:
+    for unit in (GATEWAY, METRICS):
         if unit not in wanted:
             continue
         if active(unit) and os.path.join(FOLDER, unit) not in changes:

@@ -46,7 +46,7 @@ PORTS = {
 # What keeps the model of each release of Ollama loaded.
 LOADERS = {
     "load": OLLAMA, "load-lan": {**OLLAMA, "bind": "192.0.2.7"}, "load-everywhere": {**OLLAMA, "bind": "0.0.0.0"},
-    "load-ipv6": {**OLLAMA, "bind": "::1"},
+    "load-ipv6": {**OLLAMA, "bind": "::1"}, "load-gateway": {**OLLAMA, "gateway": {"port": 8443}},
 }  # fmt: skip
 
 
@@ -65,6 +65,7 @@ def rendered() -> Iterator[tuple[str, str]]:
         yield f"{name}.service", units.loader({**PLAN, **changes}, RELEASE)
     yield "heal.service", heal_unit.service(PLAN, RELEASE)
     yield "heal-elsewhere.service", heal_unit.service({**PLAN, "layout": ELSEWHERE}, f"/data/phi4/releases/{NAME}")
+    yield "heal-gateway.service", heal_unit.service({**PLAN, "gateway": {"port": 8443}}, RELEASE)
     yield "heal.timer", heal_unit.timer()
 
 
