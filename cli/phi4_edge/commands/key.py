@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from phi4_edge.commands import _options
-from phi4_edge.core.gateway.key_map import MOST_AT_ONCE, MOST_PER_MINUTE, MOST_TOKENS_PER_DAY
+from phi4_edge.core.gateway.key_map import MOST_AT_ONCE, MOST_PER_MINUTE, MOST_TOKENS_PER_DAY, Key
 from phi4_edge.report import output as report_output
 from phi4_edge.report.text import table
 
@@ -132,14 +132,7 @@ def list_(inventory: str, keys: Path | None, output: str) -> None:
     if not found:
         click.echo("No key was made: nobody is let in.")
         return
-    cells = [
-        (
-            key.name,
-            *(limit or "any" for limit in (key.per_minute, key.at_once, key.tokens_per_day)),
-            _until(last_day(key), _expired(key.expires, now)),
-        )
-        for key in found
-    ]
+    cells = [(key.name, *_limits(key), _until(last_day(key), _expired(key.expires, now))) for key in found]
     head = ("NAME", "PER MINUTE", "AT ONCE", "TOKENS/DAY", "UNTIL")
     _options.show(table(head, cells, _options.width(), right=[1, 2, 3]))
 
@@ -179,6 +172,10 @@ def _held() -> str:
         f"tokens per day are held on hosts whose engine is {' or '.join(counting)}; {' and '.join(others)} do not "
         "count them, and let this key have any number"
     )
+
+
+def _limits(key: Key) -> tuple[int | str, ...]:
+    return tuple(limit or "any" for limit in (key.per_minute, key.at_once, key.tokens_per_day))
 
 
 def _expired(expires: int, now: int) -> bool:
