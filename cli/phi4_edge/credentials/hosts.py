@@ -62,7 +62,7 @@ class Client:
             raise PreflightError(wanted.lacks)
         missing = {what for what, _before, _after in due(found, wanted)}
         issued = self._issued(wanted) if CERTIFICATE in missing else None
-        pem = None if CERTIFICATE not in missing else issued.pem.decode() if issued else ""
+        pem = issued.pem.decode() if issued else None
         texts = {
             "keys": self._keys() if KEYS in missing else None,
             "client_ca": self.client_ca(wanted.now) if CLIENT_CA in missing else None,

@@ -38,9 +38,8 @@ def quiet(args: Json, _payload: bytes) -> Json:
 def bring(args: Json, payload: bytes) -> Json:
     """The host has these keys, CAs of clients and certificate, and a gateway that runs uses them from now on.
 
-    `payload`: JSON with `keys`, `client_ca` and `pem`, each the text of its file; null leaves it as it is, and an empty
-    `pem` removes the certificate. Where the gateway does not take them they are as they were before. Raises HostError
-    then.
+    `payload`: JSON with `keys`, `client_ca` and `pem`, each the text of its file; null leaves it as it is. Where the
+    gateway does not take them they are as they were before. Raises HostError then.
     """
     given, folder = json.loads(payload.decode()), args["folder"]
     wanted = {file: given[name] for name, file in GIVEN.items() if given[name] is not None}

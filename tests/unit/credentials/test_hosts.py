@@ -105,9 +105,11 @@ def test_cas_of_clients_are_brought_once_and_again_when_the_file_is_another(site
     assert due(has, client(site).wanted()) == (), "they stay where nobody wants them any more"
 
 
-def test_without_tls_there_is_none_and_one_that_is_there_goes(site: Path) -> None:
+def test_without_tls_none_is_brought_and_one_that_is_there_stays(site: Path) -> None:
     plain = client(site, phi4_gateway_tls=False)
-    assert brought(plain, on_host(*brought(client(site))))[0] == {"keys": None, "client_ca": None, "pem": ""}
+    texts, note = brought(plain, on_host(*brought(client(site))))
+    assert texts == {"keys": None, "client_ca": None, "pem": None}
+    assert note["issuer"], "the note is still of the certificate that lies there"
     assert brought(plain)[0]["pem"] is None
 
 

@@ -39,11 +39,11 @@ def due(found: Found, wanted: Wanted) -> tuple[tuple[str, str, str], ...]:
     listed = []
     if found.keys != wanted.keys:
         listed.append((KEYS, "none" if not found.keys else "others", "as the keys file says"))
-    # One that is not wanted any more stays: the release that still runs names it, and so may the one before.
+    # What is not wanted any more stays: the release that still runs names it, and so may the one before.
     if wanted.client_ca not in ("", found.client_ca):
         listed.append((CLIENT_CA, "none" if not found.client_ca else "others", "as the file says"))
     if wanted.certificate is None:
-        return (*listed, *(((CERTIFICATE, "one", "none"),) if found.pem else ()))
+        return tuple(listed)
     note = found.note
     changed = "it was changed on the host" if note.get("pem") != found.pem else ""
     why = changed or certificate.due(note, wanted.certificate, wanted.now)

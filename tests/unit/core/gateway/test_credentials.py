@@ -58,9 +58,9 @@ def test_what_differs_is_brought(changes: dict[str, Any], note: dict[str, Any], 
     assert whats(found, WANTED) == then
 
 
-def test_without_tls_a_certificate_goes() -> None:
+def test_without_tls_a_certificate_stays_for_the_release_that_runs() -> None:
     plain = dataclasses.replace(WANTED, certificate=None)
-    assert due(FOUND, plain) == ((CERTIFICATE, "one", "none"),)
+    assert due(FOUND, plain) == ()
     assert due(Found("a" * 64), plain) == ()
 
 
