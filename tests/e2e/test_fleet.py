@@ -30,7 +30,7 @@ WANTED = {
 }
 # Each has a gateway for others too; the package is there before, as it stays.
 THROUGH = {"phi4_gateway": "true", "phi4_bind": "0.0.0.0"}
-HAPROXY = "apt-get -q update && apt-get -q install -y haproxy && systemctl disable --now haproxy"
+HAPROXY = "apt-get -q update && apt-get -q install -y haproxy nftables && systemctl disable --now haproxy"
 DAEMON = '{\n    "debug": false,\n    "labels": ["site=plant"]\n}\n'
 CONTAINERS, OLLAMA = ("gw3", "gw4"), ("gw2", "gw3")
 
