@@ -21,9 +21,11 @@ LOAD_UNIT = "phi4-edge-load.service"
 HEAL_UNIT, HEAL_TIMER = "phi4-edge-heal.service", "phi4-edge-heal.timer"
 # In front of the engine, for clients with a key; the other one says at its /metrics how the host is.
 GATEWAY_UNIT, METRICS_UNIT = "phi4-edge-gateway.service", "phi4-edge-metrics.service"
+# Tells the gateway of an engine that cuts prompts in silence which ones are too long, at a socket below /run.
+MEASURE_UNIT, MEASURE_RUN = "phi4-edge-measure.service", "phi4-edge-measure"
 # In front of gateways, on a host that has no engine: none of the units of a release.
 BALANCER_UNIT = "phi4-edge-balancer.service"
-UNITS = (SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, GATEWAY_UNIT, METRICS_UNIT, HEAL_UNIT, HEAL_TIMER)
+UNITS = (*(SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, GATEWAY_UNIT, METRICS_UNIT, MEASURE_UNIT, HEAL_UNIT, HEAL_TIMER),)
 PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT = "phi4-edge", "phi4-edge-rehearsal", "phi4-edge-webui"
 
 LOOPBACK = "127.0.0.1"

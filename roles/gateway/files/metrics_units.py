@@ -17,8 +17,8 @@ from metrics_text import Page
 UNITS = tuple(
     "phi4-edge" + rest
     for rest in (
-        ".service", "-load.service", "-webui.service", "-gateway.service", "-metrics.service", ".socket",
-        "-heal.service", "-heal.timer",
+        ".service", "-load.service", "-webui.service", "-gateway.service", "-metrics.service",
+        "-measure.service", ".socket", "-heal.service", "-heal.timer",
     )
 )  # fmt: skip
 HEAL = "phi4-edge-heal.service"

@@ -80,7 +80,8 @@ class Serving:
 
     `start_seconds`: how long the gate waits for it to be healthy. `holds`: a key that an answer of its health path has,
     "" where none is looked for. `loaded`: where one says which models are loaded that answers its health path without
-    any, and loads a model with the first request only.
+    any, and loads a model with the first request only. `cuts_beyond`: where a prompt that is too long is cut in
+    silence, the bytes of a request up to which none can be; None for an engine that refuses it.
     """
 
     health: str
@@ -88,6 +89,7 @@ class Serving:
     names_release: bool = False
     holds: str = ""
     loaded: str = ""
+    cuts_beyond: Callable[[Plan], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

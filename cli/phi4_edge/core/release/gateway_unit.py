@@ -11,9 +11,9 @@ from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.engines.unit_lines import Plan
 from phi4_edge.core.gateway.configuration import configuration
 from phi4_edge.core.gateway.credentials import CERTIFICATE_FILE, KEYS_FILE
-from phi4_edge.core.gateway.model import Gateway, Limits, Server
+from phi4_edge.core.gateway.model import Gateway, Limits, Measuring, Server
 from phi4_edge.core.inventory import answering
-from phi4_edge.core.release import haproxy_unit
+from phi4_edge.core.release import haproxy_unit, measure_unit
 
 CONFIGURATION_FILE = "gateway.cfg"
 CONNECTIONS = 256
@@ -52,8 +52,17 @@ def configured(plan: Plan) -> str:
             exporter_port=asked["exporter_port"],
             limits=Limits(queue=asked["queue"], connections=CONNECTIONS, connections_per_client=CONNECTIONS // 2),
             user=haproxy_unit.USER,
+            measuring=_measuring(plan),
         )
     )
+
+
+def _measuring(plan: Plan) -> Measuring | None:
+    beyond = ENGINES[plan["engine"]].serving.cuts_beyond
+    if beyond is None:
+        return None
+    # As the configuration itself: by a name that is the same in every release.
+    return Measuring(f"{layout.of(plan).root}/current/{measure_unit.ASKING}", measure_unit.SOCKET, beyond(plan))
 
 
 def files(plan: Plan) -> dict[str, str]:

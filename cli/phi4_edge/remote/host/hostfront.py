@@ -1,6 +1,7 @@
-"""The units in front of an engine: the gateway for its clients, and what tells metrics. They are no part of it.
+"""The units in front of an engine: the gateway for its clients, what measures prompts, what tells metrics.
 
-An engine is never started anew for them, and the gateway takes a new release by a reload, in which no answer is lost.
+They are no part of the engine, which is never started anew for them, and the gateway takes a new release by a reload,
+in which no answer is lost.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import os
 from typing import Collection, Mapping
 
 from hostrun import command
-from hostunit import FOLDER, GATEWAY, METRICS, active, must
+from hostunit import FOLDER, GATEWAY, MEASURE, METRICS, active, must
 
-FRONT = (GATEWAY, METRICS)
+FRONT = (MEASURE, GATEWAY, METRICS)
 
 
 def follow(wanted: Mapping[str, bytes], changes: Collection[str], restarted: bool) -> list[str]:

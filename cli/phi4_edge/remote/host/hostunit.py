@@ -21,14 +21,16 @@ LOAD = "phi4-edge-load.service"
 GATEWAY = "phi4-edge-gateway.service"
 # Says at the gateway's /metrics how the host is.
 METRICS = "phi4-edge-metrics.service"
+# Tells the gateway which prompts are too long, where the engine would cut them in silence.
+MEASURE = "phi4-edge-measure.service"
 # What looks after the release by itself: the timer starts the other one, which runs for some seconds.
 HEALING = ("phi4-edge-heal.service", "phi4-edge-heal.timer")
 HEAL, HEAL_TIMER = HEALING
 # In the order in which they start. A socket is the port of an engine that can be handed one; LOAD keeps a model loaded
 # that its engine would load with the first request. Other releases have neither.
-UNITS = (SOCKET, MAIN, LOAD, WEBUI, GATEWAY, METRICS, *HEALING)
+UNITS = (SOCKET, MAIN, LOAD, WEBUI, GATEWAY, METRICS, MEASURE, *HEALING)
 # In the order in which they stop: the timer and the socket would start others again.
-STOPPING = (HEAL_TIMER, HEAL, METRICS, GATEWAY, SOCKET, WEBUI, LOAD, MAIN)
+STOPPING = (HEAL_TIMER, HEAL, METRICS, GATEWAY, MEASURE, SOCKET, WEBUI, LOAD, MAIN)
 # Compose project of each; the rehearsal's is its own, so that it can be taken down beside the one that serves.
 PROJECTS = ("phi4-edge", "phi4-edge-webui", "phi4-edge-rehearsal")
 REHEARSAL = "phi4-edge-rehearsal.service"

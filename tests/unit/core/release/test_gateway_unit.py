@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from phi4_edge import content
 from phi4_edge.core.release import gateway_unit, haproxy_unit
 from tests.unit.core.gateway.certificates import certificate
 from tests.unit.core.gateway.running_gateway import PROGRAM, needs_haproxy
@@ -29,7 +30,14 @@ PLAN: dict[str, Any] = {
 CASES: dict[str, dict[str, Any]] = {
     "gateway": PLAN,
     "gateway-everywhere": {**PLAN, "gateway": {**ASKED, "bind": "0.0.0.0", "port": 443}},
-    "gateway-ollama": {**PLAN, "engine": "ollama", "parallel": 1, "gateway": {**ASKED, "tls": False}},
+    "gateway-ollama": {
+        **PLAN,
+        "engine": "ollama",
+        "parallel": 1,
+        "gateway": {**ASKED, "tls": False},
+        "context_length": 4096,
+        "knobs": {"variants": {}},
+    },
     "gateway-elsewhere": {**PLAN, "engine": "vllm", "layout": {"root": "/data/phi4", "state": "/data/phi4-state"}},
 }
 
@@ -57,6 +65,7 @@ def test_haproxy_takes_them(name: str, tmp_path: Path) -> None:
     text = (GOLDEN / f"{name}.cfg").read_text()
     for state in ("/var/lib/phi4-edge/gateway", "/data/phi4-state/gateway"):
         text = text.replace(state, str(tmp_path))
+    text = text.replace("/opt/phi4-edge/current", str(content.program("measure.lua").parent))
     (tmp_path / "gateway.cfg").write_text(text)
     done = subprocess.run(
         [str(PROGRAM), "-c", "-f", tmp_path / "gateway.cfg"], capture_output=True, text=True, check=False
