@@ -29,8 +29,8 @@ def unit(plan: Plan) -> str:
     return unit_lines.text(_unit(plan["gateway"], layout.of(plan)))
 
 
-def configured(plan: Plan) -> str:
-    """Return HAProxy's configuration."""
+def configured(plan: Plan, release: str) -> str:
+    """Return HAProxy's configuration; `release`: the release's directory."""
     there, asked = layout.of(plan).gateway, plan["gateway"]
     engine = ENGINES[plan["engine"]].serving
     server = Server(
@@ -52,22 +52,22 @@ def configured(plan: Plan) -> str:
             exporter_port=asked["exporter_port"],
             limits=Limits(queue=asked["queue"], connections=CONNECTIONS, connections_per_client=CONNECTIONS // 2),
             user=haproxy_unit.USER,
-            measuring=_measuring(plan),
+            measuring=_measuring(plan, release),
         )
     )
 
 
-def _measuring(plan: Plan) -> Measuring | None:
+def _measuring(plan: Plan, release: str) -> Measuring | None:
     beyond = ENGINES[plan["engine"]].serving.cuts_beyond
     if beyond is None:
         return None
-    # As the configuration itself: by a name that is the same in every release.
-    return Measuring(f"{layout.of(plan).root}/current/{measure_unit.ASKING}", measure_unit.SOCKET, beyond(plan))
+    # HAProxy is asked about a configuration before its release is the current one.
+    return Measuring(f"{release}/{measure_unit.ASKING}", measure_unit.SOCKET, beyond(plan))
 
 
-def files(plan: Plan) -> dict[str, str]:
+def files(plan: Plan, release: str) -> dict[str, str]:
     """Return what a release has of the gateway, by name; nothing without one."""
-    return {layout.GATEWAY_UNIT: unit(plan), CONFIGURATION_FILE: configured(plan)} if wanted(plan) else {}
+    return {layout.GATEWAY_UNIT: unit(plan), CONFIGURATION_FILE: configured(plan, release)} if wanted(plan) else {}
 
 
 def _unit(asked: Mapping[str, Any], there: layout.Layout) -> Iterator[str]:

@@ -42,7 +42,7 @@ def unit_files(plan: Plan, release: str) -> dict[str, str]:
         found[layout.LOAD_UNIT] = units.loader(plan, release)
     if plan["service_manager"] == "systemd":
         found[units.ENVIRONMENT_FILE] = units.environment(plan, release)
-    found |= gateway_unit.files(plan)
+    found |= gateway_unit.files(plan, release)
     if gateway_unit.wanted(plan):
         found[layout.METRICS_UNIT] = metrics_unit.service(plan, release)
     if measure_unit.wanted(plan):
