@@ -83,14 +83,16 @@ _BOUNDS = "files/engine/src/phi4_engine/bounds.json"
 ENGINE_PACKAGE, PLUGINS = "roles/onnx/files/engine/src", "roles/vllm/files/plugin"
 # What a host with a gateway says at /metrics, made of its own modules and two that others have too.
 METRICS = ("exporter.py", *(f"metrics_{name}.py" for name in ("fetch", "host", "served", "text", "units")))
-MEASURING = ("hostpath.py", "hosttools.py")
+TELLING = ("hostpath.py", "hosttools.py")
+# What measures prompts for a gateway, and what HAProxy asks it with.
+MEASURE = (*(f"measure{name}.py" for name in ("", "_count", "_gguf", "_model", "_prompt", "_tools")), "measure.lua")
 # Programs of ours that gateways get as single files, by their names there.
 PROGRAMS = {
     "load.py": "roles/ollama/files/load.py",
     "journal.sed": "roles/ollama/files/journal.sed",
     "start.py": "roles/webui/files/start.py",
     "heal.py": "roles/service/files/heal.py",
-    **{name: f"roles/gateway/files/{name}" for name in METRICS},
+    **{name: f"roles/gateway/files/{name}" for name in (*METRICS, *MEASURE)},
     **{name: f"{PLUGINS}/{name}" for name in ("tool_parser.py", "tool_calls.py", "chat_template.jinja")},
 }
 # What units of containers run before them, and what programs of a gateway import, is part of the package, beside what
@@ -105,9 +107,9 @@ HEALING = (
     "hostreceipt.py",
     "hostseal.py",
 )
-PACKAGED = {PORT: "hostport.py", **{name: name for name in (*HEALING, *MEASURING)}}
+PACKAGED = {PORT: "hostport.py", **{name: name for name in (*HEALING, *TELLING)}}
 # Those that are code, and no part of another file.
-_CODE = ("load.py", "tool_parser.py", "tool_calls.py", "heal.py", *METRICS, *PACKAGED)
+_CODE = ("load.py", "tool_parser.py", "tool_calls.py", "heal.py", *METRICS, *MEASURE, *PACKAGED)
 
 
 def bounds(engine: str) -> Path:

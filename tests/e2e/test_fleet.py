@@ -126,6 +126,26 @@ def test_clients_use_every_engine_alike_through_its_gateway(site: Site) -> None:
     assert site.host("gw2").sh("curl -sk -o /dev/null -w '%{http_code}' https://127.0.0.1:8443/api/tags") == "404"
 
 
+def test_no_engine_cuts_a_prompt_in_silence_behind_its_gateway(site: Site) -> None:
+    key, ca = (site.folder / "north.key").read_text().strip(), site.cli.home / "config" / "ca.pem"
+    refused = {"status": 400, "kind": "BadRequestError", "code": "context_length_exceeded"}
+    for host in site.lab.hosts:
+        if host.name == "gw4":  # vLLM says it in words of its own
+            continue
+        assert openai_client.ask(host.address, 8443, ca, key, "far too long " * 9000) == refused, host.name
+    for name in OLLAMA:
+        host = site.host(name)
+        assert "measured=long" in host.sh("journalctl -u phi4-edge-gateway -o cat --no-pager | tail -n 5"), name
+        assert "ready to measure prompts" in host.sh("journalctl -u phi4-edge-measure -o cat --no-pager"), name
+    host = site.host("gw2")
+    host.sh("systemctl stop phi4-edge-measure")
+    try:
+        found = next(one for one in site.lab.hosts if one.name == "gw2")
+        assert openai_client.ask(found.address, 8443, ca, key, "far too long " * 9000)["text"].strip()
+    finally:
+        host.sh("systemctl start phi4-edge-measure")
+
+
 def test_verify_is_green_for_every_engine(site: Site) -> None:
     done = site.run("verify", "--output", "json").expect(0)
     document = json.loads(done.out)

@@ -10,7 +10,7 @@ import pytest
 from phi4_edge import content
 from phi4_edge.core.engines import container_unit
 from phi4_edge.core.engines.table import ENGINES
-from phi4_edge.core.release import heal_unit, metrics_unit, release_files
+from phi4_edge.core.release import heal_unit, measure_unit, metrics_unit, release_files
 
 
 def test_every_file_that_a_release_is_made_of_is_there() -> None:
@@ -25,6 +25,7 @@ def test_every_program_of_a_release_has_a_digest() -> None:
         container_unit.PORT,
         *heal_unit.PROGRAMS,
         *metrics_unit.PROGRAMS,
+        *measure_unit.PROGRAMS,
     }
     assert named == {*content.PROGRAMS, *content.PACKAGED}
     assert named < content.runtimes().keys()

@@ -23,9 +23,14 @@ HEAL_UNIT, HEAL_TIMER = "phi4-edge-heal.service", "phi4-edge-heal.timer"
 GATEWAY_UNIT, METRICS_UNIT = "phi4-edge-gateway.service", "phi4-edge-metrics.service"
 # Keeps users of the host from the port of an engine that has a gateway.
 GUARD_UNIT = "phi4-edge-guard.service"
+# Tells the gateway of an engine that cuts prompts in silence which ones are too long, at a socket below /run.
+MEASURE_UNIT, MEASURE_RUN = "phi4-edge-measure.service", "phi4-edge-measure"
 # In front of gateways, on a host that has no engine: none of the units of a release.
 BALANCER_UNIT = "phi4-edge-balancer.service"
-UNITS = (GUARD_UNIT, SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, GATEWAY_UNIT, METRICS_UNIT, HEAL_UNIT, HEAL_TIMER)
+UNITS = (
+    GUARD_UNIT, SOCKET_UNIT, UNIT, LOAD_UNIT, WEBUI_UNIT, GATEWAY_UNIT, METRICS_UNIT, MEASURE_UNIT, HEAL_UNIT,
+    HEAL_TIMER,
+)  # fmt: skip
 # A directory below /var/cache that systemd gives to an engine of its own that counts the tokens of keys.
 KEY_USAGE_CACHE = "phi4-edge-key-usage"
 PROJECT, REHEARSAL_PROJECT, WEBUI_PROJECT = "phi4-edge", "phi4-edge-rehearsal", "phi4-edge-webui"

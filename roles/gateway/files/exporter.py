@@ -29,6 +29,7 @@ from metrics_text import Page
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, never listened on
 LOOPBACK = "127.0.0.1"
+MEASURE = "measure.py"  # in the release where prompts are measured
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MOST_CONNECTIONS = 8
 CONNECTION_SECONDS = 15.0
@@ -126,9 +127,17 @@ def _about(page: Page, source: Source, good: bool) -> None:
 
 
 def parts_of(
-    plan: Mapping[str, Any], root: str, state: str, sys_path: str = "/sys", fact: str = metrics_units.FACT
+    plan: Mapping[str, Any],
+    root: str,
+    state: str,
+    sys_path: str = "/sys",
+    fact: str = metrics_units.FACT,
+    measured: bool = False,
 ) -> List[Part]:
-    """What is looked at for a release, by its plan; `root`, `state`: the directories of what is installed."""
+    """What is looked at for a release, by its plan; `root`, `state`: the directories of what is installed.
+
+    `measured`: the release has what measures prompts.
+    """
     name, model = str(plan["engine"]), str(plan["model"]["served_name"])
     served, front = _place(plan["bind"], plan["port"]), plan["gateway"]
     counts = Place(LOOPBACK, int(front["metrics_port"]))
@@ -145,6 +154,8 @@ def parts_of(
     if front["tls"]:
         shown = _place(front["bind"], front["port"])
         found.append(Part("certificate", functools.partial(metrics_served.certificate, place=shown), SELDOM))
+    if measured:
+        found.append(Part("measure", metrics_served.measured))
     if plan["accelerator"] == "cuda":
         found.append(Part("gpu", lambda page: metrics_host.gpus(page, sys_path), SELDOM))
     return found
@@ -235,9 +246,11 @@ def serving(plan: Mapping[str, Any], parts: List[Part]) -> Server:
 
 
 if __name__ == "__main__":
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "plan.json"), encoding="utf-8") as plan_file:
+    release_folder = os.path.dirname(os.path.abspath(__file__))
+    with open(os.path.join(release_folder, "plan.json"), encoding="utf-8") as plan_file:
         wanted = json.load(plan_file)
+    measuring = os.path.exists(os.path.join(release_folder, MEASURE))
     try:
-        serving(wanted, parts_of(wanted, sys.argv[1], sys.argv[2])).serve_forever()
+        serving(wanted, parts_of(wanted, sys.argv[1], sys.argv[2], measured=measuring)).serve_forever()
     except KeyboardInterrupt:
         sys.exit(0)

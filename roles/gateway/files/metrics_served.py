@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import socket
 from typing import Any, Dict, NamedTuple, Optional
 
 from metrics_fetch import certificate_end, fetch
@@ -17,6 +18,9 @@ from metrics_text import Family, Page, parse
 SECONDS = 2.0
 LIMIT = 2 << 20
 DOCUMENT_LIMIT = 256 << 10
+LINE_LIMIT = 4096
+# As `phi4_edge.core.release.measure_unit` has it: the socket of what measures prompts.
+MEASURE = "/run/phi4-edge-measure/socket"
 # What HAProxy says that is passed on: it has 200 families more.
 PASSED = frozenset(
     "haproxy_" + name
@@ -137,6 +141,24 @@ def ollama(page: Page, place: Place, model: str) -> int:
         if end is not None:
             name = "phi4_edge_model_expires_timestamp_seconds"
             page.add(name, "gauge", "When the model will be unloaded if nobody asks it.", end, **said)
+    return 0
+
+
+def measured(page: Page, place: str = MEASURE) -> int:
+    """How many prompts were measured, and what was found. Raises OSError, or ValueError for no answer of ours."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(SECONDS)
+        client.connect(place)
+        client.sendall(b"COUNTS 0\n")
+        said = client.makefile("rb").readline(LINE_LIMIT)
+    counts = json.loads(said.decode("utf-8", "replace"))
+    if not isinstance(counts, dict):
+        raise ValueError("no counts")
+    for found in ("fits", "long", "unknown"):
+        value = counts.get(found)
+        if isinstance(value, int) and 0 <= value < 1 << 60:
+            text = "Prompts that were measured; those that are long were refused, those that are unknown passed."
+            page.add("phi4_edge_prompts_measured_total", "counter", text, value, found=found)
     return 0
 
 

@@ -18,7 +18,7 @@ UNITS = tuple(
     "phi4-edge" + rest
     for rest in (
         ".service", "-guard.service", "-load.service", "-webui.service", "-gateway.service", "-metrics.service",
-        ".socket", "-heal.service", "-heal.timer",
+        "-measure.service", ".socket", "-heal.service", "-heal.timer",
     )
 )  # fmt: skip
 HEAL = "phi4-edge-heal.service"

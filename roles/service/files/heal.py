@@ -36,7 +36,7 @@ from hostreceipt import verify
 FORMAT = "phi4-edge/heal/1"
 UNITS = (
     "phi4-edge-guard.service", "phi4-edge.socket", "phi4-edge.service", "phi4-edge-load.service",
-    "phi4-edge-webui.service", "phi4-edge-gateway.service", "phi4-edge-metrics.service",
+    "phi4-edge-webui.service", "phi4-edge-gateway.service", "phi4-edge-metrics.service", "phi4-edge-measure.service",
     "phi4-edge-heal.service", "phi4-edge-heal.timer",
 )  # fmt: skip
 MAIN, GATEWAY, GUARD = "phi4-edge.service", "phi4-edge-gateway.service", "phi4-edge-guard.service"

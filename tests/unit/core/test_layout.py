@@ -109,6 +109,7 @@ def test_every_role_that_uses_one_specifies_it() -> None:
         ("cli/phi4_edge/ssh/relay.py", "UNIT", layout.UNIT),
         ("cli/phi4_edge/ssh/relay.py", "SOCKET_UNIT", layout.SOCKET_UNIT),
         (f"{HOST}/hostunit.py", "GUARD", layout.GUARD_UNIT),
+        (f"{HOST}/hostunit.py", "MEASURE", layout.MEASURE_UNIT),
         (f"{HOST}/hostunit.py", "HEALING", (layout.HEAL_UNIT, layout.HEAL_TIMER)),
         (f"{HOST}/hostaround.py", "UNITS", layout.UNITS),
         ("roles/service/files/heal.py", "UNITS", layout.UNITS),
@@ -126,6 +127,7 @@ def test_every_role_that_uses_one_specifies_it() -> None:
             ),
         ),
         ("roles/ollama/files/load.py", "UNIT", layout.UNIT),
+        ("roles/gateway/files/metrics_served.py", "MEASURE", f"/run/{layout.MEASURE_RUN}/socket"),
     ],
 )
 def test_what_runs_on_the_host_calls_things_the_same(path: str, name: str, value: Any) -> None:

@@ -15,6 +15,11 @@ from phi4_edge.core.text import canonical
 NAME = "ollama"
 # What keeps a model loaded, and what is taken out of its journal.
 LOADER, JOURNAL = "load.py", "journal.sed"
+# Bytes: more than the template has besides messages, as where tools come without a text for the system.
+_TEMPLATE = 128
+# Times: nothing in a request gets longer than a sign of a tool's JSON that HTML knows, as < does, which Go writes as
+# \u003c. What is no UTF-8 becomes three bytes.
+_GROWS = 6
 
 
 def store_directory(plan: Plan) -> str:
@@ -75,6 +80,18 @@ def _store(it: Deployment, made: Mapping[str, Any]) -> str | None:
     return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
 
 
+def _cuts_beyond(plan: Plan) -> int:
+    """Return the bytes of a request up to which Ollama cuts nothing of the prompt, whichever model it asks for.
+
+    A token is a byte at least; what a variant is told comes before, and the template adds less than `_TEMPLATE`.
+    """
+    variants = [variant for variant in plan["knobs"]["variants"].values() if variant]
+    told = max((len(variant["system"].encode()) for variant in variants), default=0)
+    asked = [variant["parameters"].get("num_ctx") for variant in variants]
+    context = min([plan["context_length"], *filter(None, asked)])
+    return int(max((context - 1 - told - _TEMPLATE) // _GROWS, 0))
+
+
 def _settings(plan: Plan, store: str) -> dict[str, str]:
     """Return its settings, natively and in a container."""
     # The template that the store was made with is Go's; without this Ollama would use one of its own.
@@ -90,7 +107,7 @@ ENGINE = Engine(
     name=NAME,
     doing="making the model's store",
     knobs=_knobs,
-    serving=Serving("/api/version", 600, holds="version", loaded="/api/ps"),
+    serving=Serving("/api/version", 600, holds="version", loaded="/api/ps", cuts_beyond=_cuts_beyond),
     native=Native(
         type="exec",
         # Its main process stays the unit's. What llama-server says is taken out on the way, on every release of

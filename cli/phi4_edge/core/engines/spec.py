@@ -84,7 +84,8 @@ class Serving:
     `start_seconds`: how long the gate waits for it to be healthy. `holds`: a key that an answer of its health path has,
     "" where none is looked for. `loaded`: where one says which models are loaded that answers its health path without
     any, and loads a model with the first request only. `counts`: it counts the tokens of each key that a gateway names
-    to it, and refuses a key that has used what it may in a day.
+    to it, and refuses a key that has used what it may in a day. `cuts_beyond`: where a prompt that is too long is cut
+    in silence, the bytes of a request up to which none can be; None for an engine that refuses it.
     """
 
     health: str
@@ -93,6 +94,7 @@ class Serving:
     holds: str = ""
     loaded: str = ""
     counts: bool = False
+    cuts_beyond: Callable[[Plan], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

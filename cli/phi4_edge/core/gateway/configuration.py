@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from phi4_edge.core.gateway import lines, refusals
 from phi4_edge.core.gateway.key_map import KEY_CHARACTERS, MARK, METRICS
-from phi4_edge.core.gateway.model import Gateway, Server
+from phi4_edge.core.gateway.model import Gateway, Measuring, Server
 
 # Whose request it is, and how many tokens that key has for a day: what an engine that counts them is told.
 KEY_HEADER, TOKENS_HEADER = "phi4-key", "phi4-tokens-per-day"
@@ -20,10 +20,18 @@ _NOTE = "# Managed by phi4-edge. Changes made here are undone by `phi4-edge prov
 def configuration(it: Gateway) -> str:
     """Return the whole file."""
     shared = (lines.clients(), _everybody()) if it.keys else (lines.clients(),)
-    head = (lines.process(it.limits, it.user, it.certificate, it.server.answer_seconds), _defaults(it))
+    head = (_process(it), _defaults(it))
     exporter = (_exporter(it),) if _scraped(it) else ()
     parts = (*head, _front(it), *shared, _engine(it), _models(it), *exporter, lines.metrics(it.metrics_port))
     return lines.text(_NOTE, parts)
+
+
+def _process(it: Gateway) -> Iterator[str]:
+    yield from lines.process(it.limits, it.user, it.certificate, it.server.answer_seconds)
+    if it.measuring:
+        yield "# MiB; a question holds a request two or three times for a moment. What gets none lets its request pass."
+        yield "tune.lua.maxmem 64"
+        yield f"lua-load {it.measuring.program}"
 
 
 def _defaults(it: Gateway) -> Iterator[str]:
@@ -43,7 +51,7 @@ def _front(it: Gateway) -> Iterator[str]:
     yield "# Never the key, and no query: clients put all sorts of things there."
     yield (
         'log-format "client=%ci key=%[var(txn.key)] method=%HM path=%{+Q}HP status=%ST bytes=%B queue_ms=%Tw '
-        'first_ms=%Tr total_ms=%Ta end=%ts"'
+        f'first_ms=%Tr total_ms=%Ta end=%ts{" measured=%[var(txn.measured)]" if it.measuring else ""}"'
     )
     yield from lines.each_client(it.limits)
     yield "# The server's own state: a backend has no server left while its process finishes after a reload."
@@ -140,6 +148,8 @@ def _engine(it: Gateway) -> Iterator[str]:
     yield "# Whole before it takes a place: who sends slowly keeps none from others."
     yield "option http-buffer-request"
     yield lines.refuse(refusals.TOO_LARGE, f"{{ req.body_size gt {it.limits.body_bytes} }}")
+    if it.measuring:
+        yield from _measured(it.measuring, it.limits.queue)
     yield lines.refuse(refusals.QUEUE_FULL, f"{{ queue(engine) ge {it.limits.queue} }}")
     if it.keys:
         yield "# The second half of the queue is for keys that got less than their part in the last minute. One more is"
@@ -157,6 +167,16 @@ def _engine(it: Gateway) -> Iterator[str]:
     yield (
         f"server {it.server.model} {_reached(it.server)} maxconn {it.server.streams} check inter 5s fastinter 1s "
         "downinter 2s fall 2 rise 1"
+    )
+
+
+def _measured(it: Measuring, queue: int) -> Iterator[str]:
+    yield "# The engine would cut a prompt that is too long in silence. One that fits goes on, and so does any"
+    yield "# where nobody answers; only after this does a request count for its key, and take a place."
+    yield "acl prompted path /v1/chat/completions /v1/completions /v1/responses"
+    yield (
+        f"http-request lua.measure unix@{it.socket} if METH_POST prompted {{ req.body_size gt {it.beyond} }} "
+        f"{{ queue(engine) lt {queue} }}"
     )
 
 

@@ -115,6 +115,25 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Measuring:
+    """What tells whether a prompt fits, for an engine that would cut it in silence.
+
+    `program`: the file in Lua that asks. `socket`: where it is answered. `beyond`: bytes of a request up to which
+    nobody need ask.
+    """
+
+    program: str
+    socket: str
+    beyond: int
+
+    def __post_init__(self) -> None:
+        path("program", self.program)
+        path("socket", self.socket)
+        within("length of socket", len(self.socket), 1, _SOCKET_LONGEST)
+        within("beyond", self.beyond, 0, 1 << 30)
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """One gateway: where clients reach it, and what it leads to.
 
@@ -123,6 +142,7 @@ class Gateway:
     (`core.gateway.key_map`), "" to let everybody in. `metrics_port`: where its own metrics are, on loopback alone.
     `exporter_port`: where all metrics of the host are, on loopback alone, 0 for none; holders of a key for metrics
     (`key_map.METRICS`) are led there from /metrics.
+    `measuring`: None where the engine itself refuses a prompt that is too long.
     `user`: whom its processes become once they have read their files, "" to stay who they are.
     """
 
@@ -136,6 +156,7 @@ class Gateway:
     limits: Limits = field(default_factory=Limits)
     user: str = ""
     client_ca: str = ""
+    measuring: Measuring | None = None
 
     def __post_init__(self) -> None:
         address("bind", self.bind)

@@ -11,9 +11,9 @@ from phi4_edge.core.engines.table import ENGINES
 from phi4_edge.core.engines.unit_lines import Plan
 from phi4_edge.core.gateway.configuration import configuration
 from phi4_edge.core.gateway.credentials import CERTIFICATE_FILE, CLIENT_CA_FILE, KEYS_FILE
-from phi4_edge.core.gateway.model import Gateway, Limits, Server
+from phi4_edge.core.gateway.model import Gateway, Limits, Measuring, Server
 from phi4_edge.core.inventory import answering
-from phi4_edge.core.release import haproxy_unit
+from phi4_edge.core.release import haproxy_unit, measure_unit
 
 CONFIGURATION_FILE = "gateway.cfg"
 CONNECTIONS = 256
@@ -29,8 +29,8 @@ def unit(plan: Plan) -> str:
     return unit_lines.text(_unit(plan["gateway"], layout.of(plan)))
 
 
-def configured(plan: Plan) -> str:
-    """Return HAProxy's configuration."""
+def configured(plan: Plan, release: str) -> str:
+    """Return HAProxy's configuration; `release`: the release's directory."""
     there, asked = layout.of(plan).gateway, plan["gateway"]
     engine = ENGINES[plan["engine"]].serving
     server = Server(
@@ -54,13 +54,22 @@ def configured(plan: Plan) -> str:
             limits=Limits(queue=asked["queue"], connections=CONNECTIONS, connections_per_client=CONNECTIONS // 2),
             user=haproxy_unit.USER,
             client_ca=f"{there}/{CLIENT_CA_FILE}" if asked["client_certificates"] else "",
+            measuring=_measuring(plan, release),
         )
     )
 
 
-def files(plan: Plan) -> dict[str, str]:
+def _measuring(plan: Plan, release: str) -> Measuring | None:
+    beyond = ENGINES[plan["engine"]].serving.cuts_beyond
+    if beyond is None:
+        return None
+    # HAProxy is asked about a configuration before its release is the current one.
+    return Measuring(f"{release}/{measure_unit.ASKING}", measure_unit.SOCKET, beyond(plan))
+
+
+def files(plan: Plan, release: str) -> dict[str, str]:
     """Return what a release has of the gateway, by name; nothing without one."""
-    return {layout.GATEWAY_UNIT: unit(plan), CONFIGURATION_FILE: configured(plan)} if wanted(plan) else {}
+    return {layout.GATEWAY_UNIT: unit(plan), CONFIGURATION_FILE: configured(plan, release)} if wanted(plan) else {}
 
 
 def _unit(asked: Mapping[str, Any], there: layout.Layout) -> Iterator[str]:

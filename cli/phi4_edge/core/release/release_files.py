@@ -13,7 +13,7 @@ from typing import Any
 from phi4_edge.core import layout
 from phi4_edge.core.engines import compose, container_unit, units
 from phi4_edge.core.engines.table import ENGINES
-from phi4_edge.core.release import gateway_unit, guard_unit, heal_unit, metrics_unit
+from phi4_edge.core.release import gateway_unit, guard_unit, heal_unit, measure_unit, metrics_unit
 from phi4_edge.core.text import canonical
 
 Plan = Mapping[str, Any]
@@ -27,8 +27,10 @@ def programs(plan: Plan) -> tuple[str, ...]:
     """Return the names of the programs that lie in the release of a plan."""
     contained = plan["service_manager"] == "compose" or plan.get("webui")
     healing = heal_unit.PROGRAMS if heal_unit.wanted(plan) else ()
-    measuring = metrics_unit.PROGRAMS if gateway_unit.wanted(plan) else ()
-    return (*ENGINES[plan["engine"]].programs, *((container_unit.PORT,) if contained else ()), *healing, *measuring)
+    telling = metrics_unit.PROGRAMS if gateway_unit.wanted(plan) else ()
+    measuring = measure_unit.PROGRAMS if measure_unit.wanted(plan) else ()
+    ported = (container_unit.PORT,) if contained else ()
+    return (*ENGINES[plan["engine"]].programs, *ported, *healing, *telling, *measuring)
 
 
 def unit_files(plan: Plan, release: str) -> dict[str, str]:
@@ -40,10 +42,12 @@ def unit_files(plan: Plan, release: str) -> dict[str, str]:
         found[layout.LOAD_UNIT] = units.loader(plan, release)
     if plan["service_manager"] == "systemd":
         found[units.ENVIRONMENT_FILE] = units.environment(plan, release)
-    found |= gateway_unit.files(plan)
+    found |= gateway_unit.files(plan, release)
     if gateway_unit.wanted(plan):
         found[layout.METRICS_UNIT] = metrics_unit.service(plan, release)
         found[layout.GUARD_UNIT] = guard_unit.unit(plan)
+    if measure_unit.wanted(plan):
+        found[layout.MEASURE_UNIT] = measure_unit.service(plan, release)
     if heal_unit.wanted(plan):
         found |= {layout.HEAL_UNIT: heal_unit.service(plan, release), layout.HEAL_TIMER: heal_unit.timer()}
     return found

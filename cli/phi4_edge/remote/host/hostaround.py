@@ -18,7 +18,7 @@ Finding = Tuple[str, str]
 NOFOLLOW = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 UNITS = (
     "phi4-edge-guard.service", "phi4-edge.socket", "phi4-edge.service", "phi4-edge-load.service",
-    "phi4-edge-webui.service", "phi4-edge-gateway.service", "phi4-edge-metrics.service",
+    "phi4-edge-webui.service", "phi4-edge-gateway.service", "phi4-edge-metrics.service", "phi4-edge-measure.service",
     "phi4-edge-heal.service", "phi4-edge-heal.timer",
 )  # fmt: skip
 # Where systemd looks for what extends a unit (systemd.unit(5)); a unit of ours in one of STRONGER is taken before ours.

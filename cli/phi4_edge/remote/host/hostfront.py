@@ -1,7 +1,7 @@
-"""The units in front of an engine: the gateway for its clients, what keeps others out, and what tells metrics.
+"""The units in front of an engine: the gateway for its clients, what keeps others out, measures prompts, tells metrics.
 
-They are no part of it: an engine is never started anew for them, and the gateway takes a new release by a reload, in
-which no answer is lost.
+They are no part of the engine, which is never started anew for them, and the gateway takes a new release by a reload,
+in which no answer is lost.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Collection, Mapping, Optional
 
 import hostguard
 from hostrun import command
-from hostunit import FOLDER, GATEWAY, GUARD, METRICS, active, must
+from hostunit import FOLDER, GATEWAY, GUARD, MEASURE, METRICS, active, must
 
-FRONT = (GUARD, GATEWAY, METRICS)
+FRONT = (GUARD, MEASURE, GATEWAY, METRICS)
 
 
 def guard(wanted: Mapping[str, bytes], changes: Collection[str], where: Optional[hostguard.Place]) -> list[str]:
@@ -38,7 +38,7 @@ def follow(wanted: Mapping[str, bytes], changes: Collection[str], restarted: boo
     `changes`: paths that are other ones now. `restarted`: the engine was stopped, and they may have been with it.
     """
     started = []
-    for unit in (GATEWAY, METRICS):
+    for unit in (MEASURE, GATEWAY, METRICS):
         if unit not in wanted:
             continue
         if active(unit) and os.path.join(FOLDER, unit) not in changes:

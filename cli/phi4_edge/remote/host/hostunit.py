@@ -23,14 +23,16 @@ GATEWAY = "phi4-edge-gateway.service"
 METRICS = "phi4-edge-metrics.service"
 # Keeps users of the host from the engine's port, which is for the gateway.
 GUARD = "phi4-edge-guard.service"
+# Tells the gateway which prompts are too long, where the engine would cut them in silence.
+MEASURE = "phi4-edge-measure.service"
 # What looks after the release by itself: the timer starts the other one, which runs for some seconds.
 HEALING = ("phi4-edge-heal.service", "phi4-edge-heal.timer")
 HEAL, HEAL_TIMER = HEALING
 # In the order in which they start. A socket is the port of an engine that can be handed one; LOAD keeps a model loaded
 # that its engine would load with the first request. Other releases have neither.
-UNITS = (GUARD, SOCKET, MAIN, LOAD, WEBUI, GATEWAY, METRICS, *HEALING)
+UNITS = (GUARD, SOCKET, MAIN, LOAD, WEBUI, GATEWAY, METRICS, MEASURE, *HEALING)
 # In the order in which they stop: the timer and the socket would start others again, and no port is without its guard.
-STOPPING = (HEAL_TIMER, HEAL, METRICS, GATEWAY, SOCKET, WEBUI, LOAD, MAIN, GUARD)
+STOPPING = (HEAL_TIMER, HEAL, METRICS, GATEWAY, MEASURE, SOCKET, WEBUI, LOAD, MAIN, GUARD)
 # Compose project of each; the rehearsal's is its own, so that it can be taken down beside the one that serves.
 PROJECTS = ("phi4-edge", "phi4-edge-webui", "phi4-edge-rehearsal")
 REHEARSAL = "phi4-edge-rehearsal.service"

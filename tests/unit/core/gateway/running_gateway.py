@@ -23,7 +23,7 @@ import pytest
 from phi4_edge.core.gateway.balancer import Balancer
 from phi4_edge.core.gateway.configuration import configuration
 from phi4_edge.core.gateway.key_map import Key, digest, key_map
-from phi4_edge.core.gateway.model import Gateway, Limits, Server
+from phi4_edge.core.gateway.model import Gateway, Limits, Measuring, Server
 from phi4_edge.core.text import version_of
 from tests.unit.core.gateway.fake_engine import FakeEngine, serving
 
@@ -183,6 +183,7 @@ def running(
     limits: Limits | None = None,
     exporter_port: int = 0,
     client_ca: str = "",
+    measuring: Measuring | None = None,
     **server: Any,
 ) -> Iterator[Running]:
     """A gateway with these keys in front of an engine of its own; without any it lets everybody in.
@@ -194,9 +195,10 @@ def running(
         behind = replace(Server("tiny", port=engine.port), **server)
         path = str(folder / "keys.map") if keys else ""
         gateway = Gateway(
-            "127.0.0.1", free_port(), behind, certificate, path, free_port(), exporter_port, limits or Limits(),
+            *("127.0.0.1", free_port(), behind, certificate, path, free_port(), exporter_port, limits or Limits()),
             client_ca=client_ca,
-        )  # fmt: skip
+            measuring=measuring,
+        )
         (folder / "keys.map").write_text(key_map(keys))
         (folder / "haproxy.cfg").write_text(configuration(gateway))
         found = Running(gateway, engine, folder, trusted or certificate)

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from phi4_edge import content
 from phi4_edge.core.release import gateway_unit, haproxy_unit
 from tests.unit.core.gateway.certificates import certificate
 from tests.unit.core.gateway.running_gateway import PROGRAM, needs_haproxy
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "units"
+RELEASE = "/opt/phi4-edge/releases/r-000000000000"
 ASKED = {
     "bind": "127.0.0.1", "port": 8443, "tls": True, "queue": 16, "answer_seconds": 900, "metrics_port": 9101,
     "exporter_port": 9102, "client_certificates": False,
@@ -30,14 +32,21 @@ CASES: dict[str, dict[str, Any]] = {
     "gateway": PLAN,
     "gateway-everywhere": {**PLAN, "gateway": {**ASKED, "bind": "0.0.0.0", "port": 443}},
     "gateway-certified": {**PLAN, "gateway": {**ASKED, "client_certificates": True}},
-    "gateway-ollama": {**PLAN, "engine": "ollama", "parallel": 1, "gateway": {**ASKED, "tls": False}},
+    "gateway-ollama": {
+        **PLAN,
+        "engine": "ollama",
+        "parallel": 1,
+        "gateway": {**ASKED, "tls": False},
+        "context_length": 4096,
+        "knobs": {"variants": {}},
+    },
     "gateway-elsewhere": {**PLAN, "engine": "vllm", "layout": {"root": "/data/phi4", "state": "/data/phi4-state"}},
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_units_and_configurations_are_the_golden_ones(name: str) -> None:
-    found = gateway_unit.files(CASES[name])
+    found = gateway_unit.files(CASES[name], RELEASE)
     assert list(found) == ["phi4-edge-gateway.service", "gateway.cfg"]
     for text, golden in zip(found.values(), (GOLDEN / f"{name}.service", GOLDEN / f"{name}.cfg"), strict=True):
         if os.environ.get("PHI4_EDGE_GOLDEN") == "write":
@@ -46,8 +55,8 @@ def test_units_and_configurations_are_the_golden_ones(name: str) -> None:
 
 
 def test_a_plan_without_one_has_no_file_of_it() -> None:
-    assert gateway_unit.files({**PLAN, "gateway": None}) == {}
-    assert gateway_unit.files({name: value for name, value in PLAN.items() if name != "gateway"}) == {}
+    assert gateway_unit.files({**PLAN, "gateway": None}, RELEASE) == {}
+    assert gateway_unit.files({name: value for name, value in PLAN.items() if name != "gateway"}, RELEASE) == {}
 
 
 @needs_haproxy
@@ -59,6 +68,7 @@ def test_haproxy_takes_them(name: str, tmp_path: Path) -> None:
     text = (GOLDEN / f"{name}.cfg").read_text()
     for state in ("/var/lib/phi4-edge/gateway", "/data/phi4-state/gateway"):
         text = text.replace(state, str(tmp_path))
+    text = text.replace(RELEASE, str(content.program("measure.lua").parent))
     (tmp_path / "gateway.cfg").write_text(text)
     done = subprocess.run(
         [str(PROGRAM), "-c", "-f", tmp_path / "gateway.cfg"], capture_output=True, text=True, check=False
