@@ -144,6 +144,7 @@ def test_silence_when_the_lock_is_given_back_holds_nobody_up(site: Site) -> None
     assert ran.seconds < 150
 
 
+@pytest.mark.full
 def test_check_mode_believes_no_more(site: Site) -> None:
     site.behave(FIRST, "", "service/release/stage", rce(site, "service/release/stage"))
     site.fleet.next_release()
@@ -164,6 +165,7 @@ def test_a_drip_in_the_preflight_delays_nobody(site: Site) -> None:
     assert INNOCENT in ran.out
 
 
+@pytest.mark.full
 def test_a_worker_believes_no_more(site: Site) -> None:
     site.behave(FIRST, "", TAKE, rce(site, TAKE))
     ran = provisioned(site, [FIRST], "--worker", "nearby")
@@ -184,6 +186,7 @@ def test_the_plain_playbook_believes_no_more(site: Site) -> None:
     assert site.fleet.serving(INNOCENT) == site.fleet.releases()[INNOCENT]
 
 
+@pytest.mark.full
 def test_going_back_believes_no_more(site: Site) -> None:
     site.fleet.next_release()  # the evil gateway needs a release to go back to
     site.fleet.run("provision", "--yes", *ALL_AT_ONCE, "--limit", f"{INNOCENT},{FIRST}").expect(0)
@@ -198,6 +201,7 @@ def test_going_back_believes_no_more(site: Site) -> None:
     assert site.fleet.serving(INNOCENT) == site.fleet.releases()[INNOCENT]
 
 
+@pytest.mark.full
 def test_removal_believes_no_more(site: Site) -> None:
     site.behave(FIRST, "", "service/release/remove", rce(site, "remove"))
     ran = site.command("remove", "--yes", "--output", "json")

@@ -161,6 +161,7 @@ def test_a_dead_runs_step_that_hangs_is_ended_and_its_lock_is_free_in_time(pair:
     pair.write()
 
 
+@pytest.mark.full
 def test_a_lock_is_shown_and_released(pair: Fleet) -> None:
     killed_at_work(pair)
     shown = pair.cli.run("lock", "show", *pair.inventories, "-o", "json").expect(0).out

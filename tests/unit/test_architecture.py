@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.for_each import for_each
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "cli" / "phi4_edge"
 STDLIB = sys.stdlib_module_names
@@ -101,7 +103,7 @@ HOST = PACKAGE / "remote" / "host"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != HOST)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@for_each(FILES)
 def test_imports_follow_the_arrows(path: Path) -> None:
     here = room(path)
     assert here in ALLOWED, f"{path} is in no room of the architecture"
@@ -179,7 +181,7 @@ def test_rooms_of_core_stay_small() -> None:
     assert max(sizes.values()) <= 20, sizes
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@for_each(FILES)
 def test_what_is_private_stays_in_its_room(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and target_room(node.module) != room(path):
@@ -187,7 +189,7 @@ def test_what_is_private_stays_in_its_room(path: Path) -> None:
             assert private == [] or not node.module.startswith("phi4_edge"), f"{path}: {node.module} {private}"
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/action/*.py")), ids=lambda path: path.name)
+@for_each(sorted(ROOT.glob("plugins/action/*.py")))
 def test_action_plugins_are_thin_adapters(path: Path) -> None:
     for module in imports(path):
         if module.split(".")[0] == "phi4_edge":
@@ -197,7 +199,7 @@ def test_action_plugins_are_thin_adapters(path: Path) -> None:
     assert "SPDX-License-Identifier: GPL-3.0-or-later" in path.read_text()
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/inventory/*.py")), ids=lambda path: path.name)
+@for_each(sorted(ROOT.glob("plugins/inventory/*.py")))
 def test_inventory_plugins_only_read_what_was_planned(path: Path) -> None:
     ours = {module for module in imports(path) if module.split(".")[0] == "phi4_edge"}
     rooms = {target_room(module) for module in ours - {"phi4_edge.operations.plan_file"}}
@@ -205,11 +207,7 @@ def test_inventory_plugins_only_read_what_was_planned(path: Path) -> None:
     assert "SPDX-License-Identifier: GPL-3.0-or-later" in path.read_text()
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted([*ROOT.glob("roles/*/files/*.py"), *HOST.glob("*.py")]),
-    ids=lambda path: f"{path.parts[-3]}-{path.name}",
-)
+@for_each(sorted([*ROOT.glob("roles/*/files/*.py"), *HOST.glob("*.py")]))
 def test_host_scripts_need_only_the_standard_library_of_python_3_8(path: Path) -> None:
     tree = ast.parse(path.read_text(), feature_version=(3, 8))
     assert tree.body
@@ -240,7 +238,7 @@ def test_start_up_imports_nothing_heavy() -> None:
     }
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@for_each(FILES)
 def test_every_child_has_an_environment_that_was_chosen_for_it(path: Path) -> None:
     """A program that is started without one gets all of ours, whatever secret is in it."""
     text = path.read_text()
@@ -264,18 +262,14 @@ def test_the_molecule_folder_never_shadows_the_tool() -> None:
     assert not (ROOT / "molecule" / "__init__.py").exists()
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted(
-        [
-            *FILES,
-            *HOST.glob("*.py"),
-            *ROOT.glob("roles/**/*.py"),
-            *(path for path in ROOT.glob("tests/**/*.py") if path.stat().st_size),
-            *ROOT.glob("benchmarks/*.py"),
-        ]
-    ),
-    ids=lambda path: str(path.relative_to(ROOT)),
+@for_each(
+    [
+        *FILES,
+        *HOST.glob("*.py"),
+        *ROOT.glob("roles/**/*.py"),
+        *(path for path in ROOT.glob("tests/**/*.py") if path.stat().st_size),
+        *ROOT.glob("benchmarks/*.py"),
+    ]
 )
 def test_files_and_functions_stay_readable(path: Path) -> None:
     text = path.read_text()
@@ -292,3 +286,14 @@ def test_tests_are_packages_that_mirror_the_code() -> None:
     assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
     mirrors = {folder.relative_to(tests / "unit") for folder in folders if tests / "unit" in folder.parents}
     assert [str(each) for each in mirrors if not (PACKAGE / each).is_dir()] == ["standins"]
+
+
+def test_a_file_that_breaks_a_rule_is_named_and_no_file_is_no_success() -> None:
+    def check(path: Path) -> None:
+        assert path.name != "wrong.py", "it is wrong"
+
+    for_each([Path("right.py")])(check)()
+    with pytest.raises(AssertionError, match=r"^wrong\.py: it is wrong"):
+        for_each([Path("right.py"), Path("wrong.py")])(check)()
+    with pytest.raises(AssertionError, match="found no file"):
+        for_each([])(check)()
