@@ -15,7 +15,6 @@ settings.load_profile("any machine")
 # Files of minutes, the longest first; then come the files of these marks, then all others.
 LONGEST = (
     *(
-        "operating_systems",
         "fleet",
         "readme",
         "hostile_lab",

@@ -203,6 +203,7 @@ def test_another_port_is_taken_and_the_old_one_is_free(
     assert "127.0.0.1:8080" in host.sh("ss -Hltn")
 
 
+@pytest.mark.full
 def test_releases_with_and_without_a_socket_follow_each_other(
     served: Cli, port_lab: lab_room.Lab, host: Gateway
 ) -> None:
@@ -218,6 +219,7 @@ def test_releases_with_and_without_a_socket_follow_each_other(
     assert units(host) == GOOD
 
 
+@pytest.mark.full
 def test_an_address_of_another_host_is_refused(
     served: Cli, port_lab: lab_room.Lab, host: Gateway, tmp_path: Path
 ) -> None:
