@@ -55,6 +55,7 @@ def left(host: Gateway) -> dict[str, str]:
     # No two files have the same time and inode, and the plan that a release keeps has the host's name.
     receipt, journal = (json.loads(host.sh(f"cat {state}/{name}.json")) for name in ("receipt", "journal"))
     named = {file["path"]: file["sha256"] for file in receipt["files"] if not file["path"].endswith("/plan.json")}
+    receipt.pop("memory_bandwidth", None)  # a host that was busy when it was first looked at has none
     receipt["files"] = [{**file, "stamp": 0, "sha256": named.get(file["path"])} for file in receipt["files"]]
     journal["records"] = journal["records"][-1 - _begun(journal["records"]) :]
     shown = {name: json.dumps(said, sort_keys=True, indent=1) for name, said in (("r", receipt), ("j", journal))}

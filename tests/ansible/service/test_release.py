@@ -99,8 +99,21 @@ def test_a_unit_starts_with_what_its_text_names_and_nothing_else(
     assert [Path(path).parent.name for path in hostunit.wants("phi4-edge.service")] == ["multi-user.target.wants"]
     assert hostunit.enable("phi4-edge.service", "[Install]\nWantedBy=multi-user.target\n") is False
     assert said == []
+    assert [path.name for path in tmp_path.iterdir()] == ["multi-user.target.wants"], "a folder of nothing is none"
     assert hostunit.enable("phi4-edge.service", "[Install]\nWantedBy=multi-user.target docker.service\n") is True
     assert said == [("enable", "--quiet", "--no-reload", "phi4-edge.service")]
+
+
+def test_folders_of_links_go_where_nothing_else_is_in_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostunit, "FOLDER", str(tmp_path))
+    for target in ("multi-user.target.wants", "nftables.service.wants"):
+        (tmp_path / target).mkdir()
+        (tmp_path / target / "phi4-edge-guard.service").symlink_to(tmp_path / "phi4-edge-guard.service")
+    (tmp_path / "multi-user.target.wants" / "ssh.service").symlink_to("/lib/systemd/system/ssh.service")
+    hostunit.unwant("phi4-edge-guard.service")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [
+        "multi-user.target.wants", "multi-user.target.wants/ssh.service",
+    ]  # fmt: skip
 
 
 def test_images_of_a_release_are_read_from_its_compose_files(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Sent in front of the script that uses it; Python 3.8 or newer, standard library 
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import time
@@ -97,8 +98,16 @@ def wants(unit: str) -> list[str]:
 def unwant(unit: str) -> None:
     """Nothing starts the unit any more, neither the next boot nor another unit that only wants it."""
     for link in wants(unit):
-        os.unlink(link)
-        fsync_directory(os.path.dirname(link))
+        _unlink(link)
+
+
+def _unlink(link: str) -> None:
+    """The link is gone, and so is its folder where it has nothing else in it, as with `systemctl disable`."""
+    folder = os.path.dirname(link)
+    os.unlink(link)
+    fsync_directory(folder)
+    with contextlib.suppress(OSError):  # it holds links of others
+        os.rmdir(folder)
 
 
 def enable(unit: str, text: str) -> bool:
@@ -110,7 +119,7 @@ def enable(unit: str, text: str) -> bool:
     folders = {f"{name}.wants" for words in lines for name in words}
     surplus = [link for link in wants(unit) if os.path.basename(os.path.dirname(link)) not in folders]
     for link in surplus:
-        os.unlink(link)
+        _unlink(link)
     if len(wants(unit)) == len(folders) and shown(unit).get("UnitFileState") == "enabled":
         return bool(surplus)
     must("enable", "--quiet", "--no-reload", unit)
