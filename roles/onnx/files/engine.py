@@ -54,7 +54,7 @@ for name in sys.argv[1:]:
     compileall.compile_dir(os.path.join(os.path.dirname(phi4_engine.__path__[0]), name), quiet=1)
 print(onnxruntime_genai.__version__)
 """
-IMPORTED_LATE = ("phi4_engine", "pydantic/v1", "uvicorn")
+IMPORTED_LATE = ("phi4_engine", "uvicorn")
 
 
 def inspect(args: Json, _payload: bytes) -> Json:

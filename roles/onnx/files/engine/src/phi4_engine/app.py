@@ -7,9 +7,11 @@ import uuid
 from collections.abc import Coroutine
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 from phi4_engine import answers, chat, completions, openapi
 from phi4_engine.completions import CompletionEnvelope
@@ -34,7 +36,6 @@ from phi4_engine.wire import Job
 PHI = "phi-4-mini-instruct"
 _CAPABILITIES = ["reasoning", "math", "coding"]
 _DESCRIBED = ["mathematical reasoning", "code generation", "logical problem solving"]
-_READ = ["GET", "HEAD"]
 _CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; it is logged by nobody and read by nobody."""
 
@@ -48,10 +49,10 @@ class Routes:
         self._created = int(time.time())
         self._bodies = Bodies()
 
-    async def root(self) -> dict[str, Any]:
+    async def root(self, _: Request) -> Response:
         """What this is and where to go from here."""
         name = self._settings.model_name
-        return {
+        body = {
             "name": "Phi-4-mini ONNX Engine",
             "model": f"microsoft/{PHI.capitalize()}" if name == PHI else name,
             "endpoints": [
@@ -64,8 +65,9 @@ class Routes:
             ],
             "capabilities": _DESCRIBED,
         }
+        return JSONResponse(body)
 
-    async def health(self) -> JSONResponse:
+    async def health(self, _: Request) -> Response:
         """200 when a request would be answered, 503 otherwise."""
         state = self._service.state
         body = {
@@ -76,23 +78,23 @@ class Routes:
         }
         return JSONResponse(body, status_code=200 if state is State.READY else 503)
 
-    async def metrics(self) -> Response:
+    async def metrics(self, _: Request) -> Response:
         """What the engine has counted, for Prometheus."""
         it = self._service
         return PlainTextResponse(it.metrics.text(it.now(), it.keys.tokens), media_type=CONTENT_TYPE)
 
-    async def openapi(self) -> dict[str, Any]:
+    async def openapi(self, _: Request) -> Response:
         """What may be asked, for programs that read it."""
-        return openapi.document(self._settings)
+        return JSONResponse(openapi.document(self._settings))
 
-    async def models(self) -> dict[str, Any]:
+    async def models(self, _: Request) -> Response:
         """The one model, also while it is loading: clients check their connection here."""
-        return {"object": "list", "data": [self._model()]}
+        return JSONResponse({"object": "list", "data": [self._model()]})
 
-    async def model(self, name: str) -> dict[str, Any]:
+    async def model(self, request: Request) -> Response:
         """The model by name."""
-        self._require_model(name)
-        return self._model()
+        self._require_model(request.path_params["name"])
+        return JSONResponse(self._model())
 
     async def chat_completions(self, request: Request) -> Response:
         """OpenAI's chat completion, whole or as a stream."""
@@ -133,29 +135,30 @@ class Routes:
     def _open(self, request: Request, job: Job) -> Coroutine[Any, Any, Run]:
         return self._service.open(job, request.state.request_id, self._service.keys.caller(request.headers))
 
-    async def tokenize(self, request: Request) -> dict[str, Any]:
+    async def tokenize(self, request: Request) -> Response:
         """The tokens of a text, or of messages in the chat template, as vLLM tells them."""
         body = await read_body(request, TokenizeRequest, self._bodies)
         self._require_model(body.model)
         name = f"tokenize-{uuid.uuid4().hex}"
         tokens = await unless_gone(request, self._service.asking.encode(completions.tokens_job(body, name)))
         spelt = await unless_gone(request, self._service.asking.spell(name, tokens)) if body.return_token_strs else None
-        return {
+        told = {
             "count": len(tokens),
             "max_model_len": self._settings.context_length,
             "tokens": tokens,
             "token_strs": spelt.words if spelt else None,
         }
+        return JSONResponse(told)
 
-    async def detokenize(self, request: Request) -> dict[str, Any]:
+    async def detokenize(self, request: Request) -> Response:
         """The text of tokens, special ones included, under vLLM's name and llama.cpp's."""
         body = await read_body(request, DetokenizeRequest, self._bodies)
         self._require_model(body.model)
         name = f"detokenize-{uuid.uuid4().hex}"
         spelt = await unless_gone(request, self._service.asking.spell(name, body.tokens))
-        return {"prompt": spelt.text, "content": spelt.text}
+        return JSONResponse({"prompt": spelt.text, "content": spelt.text})
 
-    async def reasoning(self, request: Request) -> dict[str, Any]:
+    async def reasoning(self, request: Request) -> Response:
         """The task's prompt before the caller's, one answer."""
         body = await read_body(request, ReasoningRequest, self._bodies)
         started = time.monotonic()
@@ -163,12 +166,13 @@ class Routes:
         async with await unless_gone(request, self._open(request, job)) as run:
             [content] = await unless_gone(request, answers.collect(run))
         name = self._settings.model_name
-        return {
+        told = {
             "generated_text": content.text,
             "task_type": body.task_type,
             "inference_time": round(time.monotonic() - started, 4),
             "model": "phi4-mini-instruct-onnx" if name == PHI else f"{name}-onnx",
         }
+        return JSONResponse(told)
 
     def _model(self) -> dict[str, Any]:
         return {
@@ -190,31 +194,38 @@ class Routes:
             )
 
 
-def create(settings: Settings, service: Service) -> FastAPI:
-    """The application. Its own documentation pages are off: they would load scripts from the internet."""
-    app = FastAPI(title="Phi-4-mini ONNX Engine", docs_url=None, redoc_url=None, openapi_url=None)
+def create(settings: Settings, service: Service) -> Starlette:
+    """The application. On Starlette alone: bodies are read and checked by `read_body`, within limits, and importing
+    FastAPI took as long as everything else in a start."""
     routes = Routes(settings, service)
-    app.add_api_route("/", routes.root, methods=_READ)
-    app.add_api_route("/health", routes.health, methods=_READ, response_model=None)
-    app.add_api_route("/openapi.json", routes.openapi, methods=_READ)
-    for path in ("/v1/models", "/models"):
-        app.add_api_route(path, routes.models, methods=_READ)
-    app.add_api_route("/v1/models/{name}", routes.model, methods=_READ)
+    looks = {
+        "/": routes.root,
+        "/health": routes.health,
+        "/openapi.json": routes.openapi,
+        "/v1/models": routes.models,
+        "/models": routes.models,
+        "/v1/models/{name}": routes.model,
+    }
     if settings.metrics:
-        app.add_api_route("/metrics", routes.metrics, methods=_READ, response_model=None)
+        looks["/metrics"] = routes.metrics
+    asks = {"/tokenize": routes.tokenize, "/detokenize": routes.detokenize, "/reasoning": routes.reasoning}
     # Also for clients whose base address ends without /v1, as llama.cpp's may.
     for prefix in ("/v1", ""):
-        app.add_api_route(f"{prefix}/chat/completions", routes.chat_completions, methods=["POST"], response_model=None)
-        app.add_api_route(f"{prefix}/completions", routes.completions, methods=["POST"], response_model=None)
-        app.add_api_route(f"{prefix}/responses", routes.responses, methods=["POST"], response_model=None)
-    app.add_api_route("/tokenize", routes.tokenize, methods=["POST"])
-    app.add_api_route("/detokenize", routes.detokenize, methods=["POST"])
-    app.add_api_route("/reasoning", routes.reasoning, methods=["POST"])
-    app.add_exception_handler(ApiError, _api_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(ClientGoneError, _client_gone)
-    app.add_exception_handler(Exception, _unexpected)
-    return app
+        asks[f"{prefix}/chat/completions"] = routes.chat_completions
+        asks[f"{prefix}/completions"] = routes.completions
+        asks[f"{prefix}/responses"] = routes.responses
+    return Starlette(
+        routes=[
+            *(Route(path, look, methods=["GET"]) for path, look in looks.items()),  # and HEAD
+            *(Route(path, ask, methods=["POST"]) for path, ask in asks.items()),
+        ],
+        exception_handlers={
+            ApiError: _api_error,
+            HTTPException: _http_error,
+            ClientGoneError: _client_gone,
+            Exception: _unexpected,
+        },
+    )
 
 
 async def _api_error(_: Request, error: Exception) -> Response:

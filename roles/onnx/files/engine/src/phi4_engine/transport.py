@@ -8,10 +8,9 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any, NoReturn, TypeVar
 
-from fastapi import Request
-from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from phi4_engine.answers import WAITING
