@@ -16,11 +16,12 @@ WEBUI_PYTHON ?= python3.11
 TINY_ONNX := from phi4_edge.artifacts import Store; s = Store(); print(s.path(s.digest("tiny/onnx-int4")))
 PYTAG := $(shell $(PYTHON) -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 PIP_FLAGS := --quiet --disable-pip-version-check
-# Test files run side by side; the tests of one file stay in order, on one lab. Most of their time is waiting: for boots,
+# Test files run side by side; the tests of one file stay in order, on one lab. Much of their time is waiting: for boots,
 # bakes and locks.
 JOBS ?= 3
-# The same for the quick tests alone, of which few wait; a file's tests mostly stay with one worker, and so do its fixtures.
-QUICK_JOBS ?= 3
+# The same for the quick tests, of which few wait.
+QUICK_JOBS ?= 2
+BY_FILE := --dist loadfile --no-loadscope-reorder
 # A user who became a member of the group docker a moment ago needs no new login.
 WITH_DOCKER := .ci/with-docker
 DEMO_LAB := demo
@@ -81,19 +82,23 @@ demo: setup
 	@echo "The gateways stay up: $(BIN)/phi4-edge status $(DEMO_INVENTORY)"
 	@echo "Remove them with:  $(WITH_DOCKER) $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
 
-# The images of the lab's hosts take minutes of one core, and the engine's tests mostly wait: both go beside the rest.
+# The quick tests first: they say the most. Beside them is made what the lab's tests share, which takes minutes of one core;
+# the engine's own tests, which mostly wait, go beside all.
 test: setup browser prometheus $(ENGINE_VENV)/.ready
 	@mkdir -p build
-	@$(WITH_DOCKER) $(BIN)/python -m tests.e2e.images >build/lab-images.log 2>&1 & images=$$!; engine=; \
-	  trap 'kill $$images $$engine 2>/dev/null || true' EXIT; set -e; \
+	@$(WITH_DOCKER) $(BIN)/python -m tests.e2e.prepare >build/lab-prepare.log 2>&1 & prepare=$$!; engine=; \
+	  trap 'kill $$prepare $$engine 2>/dev/null || true' EXIT; set -e; \
 	  echo "==> Model for the tests: a tiny stand-in that comes with the package"; \
 	  $(BIN)/phi4-edge model tiny; \
 	  model=$$($(BIN)/python -c '$(TINY_ONNX)'); \
 	  echo "==> Tests of the engine, beside the others; their output is shown at the end: build/engine-tests.log"; \
 	  (cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" exec $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q) >build/engine-tests.log 2>&1 & engine=$$!; \
-	  echo "==> Tests of phi4-edge"; \
 	  failed=; \
-	  $(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder || failed=phi4-edge; \
+	  echo "==> Tests without the lab"; \
+	  $(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) $(BY_FILE) --ignore tests/e2e || failed="quick"; \
+	  wait $$prepare || { cat build/lab-prepare.log; failed="$$failed lab"; }; prepare=; \
+	  echo "==> Tests on lab gateways"; \
+	  $(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) $(BY_FILE) tests/e2e || failed="$$failed lab"; \
 	  wait $$engine || failed="$$failed engine"; engine=; \
 	  echo "==> Tests of the engine"; cat build/engine-tests.log; \
 	  if [ -n "$$failed" ]; then echo "failed: tests of $$failed" >&2; exit 1; fi
@@ -105,12 +110,12 @@ tables: setup $(ENGINE_VENV)/.ready
 	@$(BIN)/phi4-edge model tiny
 	@cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$($(CURDIR)/$(BIN)/python -c '$(TINY_ONNX)')" \
 	  $(CURDIR)/$(ENGINE_VENV)/bin/python tests/soak.py 600
-	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder tests/e2e/test_rollout_truth.py \
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m e2e --numprocesses $(JOBS) $(BY_FILE) tests/e2e/test_rollout_truth.py \
 	  tests/e2e/test_drift_table.py tests/e2e/test_drift_compose.py tests/e2e/test_kill_table.py tests/e2e/test_two_controllers.py tests/e2e/test_lock_kills.py \
 	  tests/e2e/test_hostile_lock.py tests/e2e/test_hostile_lab.py tests/e2e/test_port.py tests/e2e/test_settings_change.py tests/e2e/test_broken_release.py tests/e2e/test_workers_lab.py tests/e2e/test_balancer.py \
 	  tests/e2e/test_lab_site.py tests/e2e/test_data_partition.py \
 	  tests/e2e/test_look_elsewhere.py tests/e2e/test_ollama_loading.py tests/e2e/test_kill_compose.py tests/e2e/test_lifecycle.py tests/e2e/test_bad_input.py \
-	  tests/e2e/test_collection_lab.py tests/e2e/test_switch_engine.py tests/e2e/test_tryout.py tests/e2e/test_operating_systems.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
+	  tests/e2e/test_collection_lab.py tests/e2e/test_switch_engine.py tests/e2e/test_webui.py tests/e2e/test_doctor_lab.py tests/e2e/test_gateway.py tests/e2e/test_vllm.py tests/e2e/test_tryout.py tests/e2e/test_operating_systems.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
 	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m full tests/hostile tests/unit/core/gateway
 	@set -e; for suite in bullseye trixie; do place=$$(.ci/haproxy-of $$suite); \
 	  PATH="$$place:$$PATH" $(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) tests/unit/core/gateway; done
@@ -137,7 +142,7 @@ check: $(VENV)/.ready $(ENGINE_VENV)/.ready
 	@$(MAKE) --no-print-directory --jobs --keep-going --output-sync=line ruff types yamllint quick-tests
 
 quick-tests: $(VENV)/.ready
-	@$(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) --dist worksteal tests/unit tests/cli
+	@$(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) $(BY_FILE) tests/unit tests/cli
 
 lint: ruff types yamllint ansible-lint
 

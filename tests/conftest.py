@@ -14,17 +14,9 @@ settings.load_profile("any machine")
 
 # Files of minutes, the longest first; then come the files of these marks, then all others.
 LONGEST = (
-    *(
-        "fleet",
-        "readme",
-        "hostile_lab",
-        "kill_table",
-        "two_controllers",
-        "switch_engine",
-        "tryout",
-    ),
-    *("workers_lab", "rollout_truth", "lifecycle", "trust_lab", "port", "collection_lab", "broken_release", "gateway"),
-    *("rollout_commands", "molecule", "lock_kills", "fake_gpu", "offline", "kill_compose", "webui", "bad_input"),
+    *("fleet", "readme", "kill_table", "hostile_lab", "lifecycle", "gateway", "rollout_commands", "workers_lab"),
+    *("fake_gpu", "two_controllers", "trust_lab", "offline", "switch_engine", "canary", "bad_input", "collection_lab"),
+    *("published", "rollout_truth", "doctor_lab", "webui", "drift_table", "port", "broken_release"),
 )
 LONG = ("heavy", "e2e", "convert", "packaging")
 # A worker runs a test when it knows the next one: it has to have two.

@@ -182,7 +182,7 @@ def test_a_disk_that_fills_up_during_the_push(ready: Cli, bad_lab: lab_room.Lab,
 
 
 @pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize("moment", rows(MOMENTS, ('"role": "artifact"',)))
+@pytest.mark.parametrize("moment", rows(MOMENTS, ()))
 def test_ctrl_c_is_safe_at_any_time_and_the_next_run_finishes_the_good_host_and_names_the_bad_one(
     ready: Cli, bad_lab: lab_room.Lab, host: Gateway, tmp_path: Path, moment: str
 ) -> None:

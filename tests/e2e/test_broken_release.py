@@ -116,6 +116,7 @@ def test_a_model_whose_bytes_changed(three: Fleet, tmp_path: Path) -> None:
     assert {name: three.host(name).tree() for name in three.names} == trees
 
 
+@pytest.mark.full
 def test_the_good_version_goes_on(three: Fleet) -> None:
     three.next_release()
     done = three.run("provision", "--yes", "--output", "json", "--canary", "1", "--wave", "100%", "--bake", "3").expect(

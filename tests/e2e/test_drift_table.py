@@ -95,12 +95,12 @@ def gateways(site: Site) -> list[Gateway]:
     return [site.host("gw1")]
 
 
-@pytest.mark.parametrize("group", [QUIET, LOUD], ids=["quiet", "loud"])
+@pytest.mark.parametrize("group", rows((QUIET, LOUD), (QUIET,)), ids=["quiet", "loud"])
 def test_drift_of_many_kinds_is_named_at_once_and_repaired_at_once(site: Site, group: list[Row]) -> None:
     repaired(site, site.host("gw1"), group)
 
 
-@pytest.mark.parametrize("row", rows(NATIVE, [row for row in NATIVE if row.name == "receipt edited"]), ids=str)
+@pytest.mark.parametrize("row", rows(NATIVE, ()), ids=str)
 def test_drift_is_named_and_repaired_and_nothing_else_is_touched(site: Site, row: Row) -> None:
     repaired(site, site.host("gw1"), [row])
 

@@ -117,6 +117,7 @@ def test_false_answers_do_nothing_and_are_told_as_what_they_are(site: Site, name
             assert OURS in str(ran.host(host)["reason"]), (name, ran.host(host))
 
 
+@pytest.mark.full
 def test_a_flood_at_the_lock_ends_at_the_bound_and_a_lock_is_the_word_of_its_host_alone(site: Site) -> None:
     flooding, held = EVIL[:2]
     site.behave(flooding, "flood", TAKE)
@@ -173,6 +174,7 @@ def test_a_worker_believes_no_more(site: Site) -> None:
     assert OURS in ran.out
 
 
+@pytest.mark.full
 def test_the_plain_playbook_believes_no_more(site: Site) -> None:
     site.behave(FIRST, "", "*", rce(site, "any"))
     before = site.fleet.releases()[INNOCENT]

@@ -99,7 +99,7 @@ def test_a_host_decides_for_itself_alone(
         assert pair.host(INNOCENT).receipt()["context_length"] == pair.context
 
 
-@pytest.mark.parametrize("command", rows(("rollback", "remove"), ("rollback",)))
+@pytest.mark.parametrize("command", rows(("rollback", "remove"), ()))
 def test_the_other_commands_go_on_beside_it_too(pair: Fleet, command: str) -> None:
     pair.next_release()
     pair.run("provision", "--yes", *ONE_WAVE).expect(0)

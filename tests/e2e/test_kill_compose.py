@@ -23,7 +23,7 @@ from tests.e2e.fleet import Fleet
 from tests.e2e.gateway import Cli, Done, Gateway
 from tests.e2e.site import ACCEPTED, open_site, own_store
 
-pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
+pytestmark = [pytest.mark.e2e, pytest.mark.heavy, pytest.mark.full]
 
 NAME, CUTS = "gw1", 20
 WANTED = {"phi4_engine": "ollama", "phi4_quantization": "q4_0", "phi4_service_manager": "compose"}
@@ -138,7 +138,6 @@ def test_a_port_that_docker_holds_for_nobody_is_freed_once_per_boot(table: Fleet
     settled(table)
 
 
-@pytest.mark.full
 def test_power_is_cut_at_random_moments_of_a_start(
     table: Fleet, record_property: Callable[[str, object], None]
 ) -> None:

@@ -82,7 +82,7 @@ def converges(table: Fleet, served: dict[str, str]) -> None:
     assert (again["changed"], again["counts"]) == (0, {"unchanged": len(table.names)})
 
 
-@pytest.mark.parametrize("boundary", rows(BOUNDARIES, ("switch:after",)))
+@pytest.mark.parametrize("boundary", rows(BOUNDARIES, ()))
 def test_the_controller_is_killed(table: Fleet, served: dict[str, str], boundary: str) -> None:
     set_hooks(table, boundary, "wait")
     process = table.cli.start("provision", *table.inventories, "--yes")

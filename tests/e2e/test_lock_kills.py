@@ -42,7 +42,7 @@ ROLES = (
 )  # fmt: skip
 TIMES = tuple((round(DICE.uniform(1, LATEST), 1), DICE.choice(("process", "group"))) for _ in range(6))
 KILLS = (*BOUNDARIES, *ROLES, *TIMES)
-ALWAYS = {("lock:before", "process"), ("service", "process"), ("plan", "ansible")}
+ALWAYS = {("service", "process"), ("plan", "ansible")}
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.fleet import rows
 from tests.e2e.gateway import Cli
 from tests.e2e.scenario import run_scenario
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.full]
 
 
 SCENARIOS = ("default", "docker", "ollama", "onnx", "nvidia_runtime")
-# What the other scenarios show, make test sees in the lifecycle, the fleet, the switch of engines and on a fake GPU.
-SHORT = ("docker",)
+# What they show, make test sees in the lifecycle, the fleet, the switch of engines and on a fake GPU.
 # What else is tried on an older system: what installs Docker there, and each engine where it has its Python. Not the
 # NVIDIA runtime: Debian 12's Docker, which is in the stand-in for its vendor's package too, knows no CDI devices.
 OLDER = (
@@ -22,12 +20,11 @@ OLDER = (
 )
 
 
-@pytest.mark.parametrize("name", rows(SCENARIOS, SHORT))
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario(ready: Cli, name: str) -> None:
     run_scenario(ready, name, 1200)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(("name", "system"), OLDER)
 def test_scenario_on_an_older_system(ready: Cli, name: str, system: str) -> None:
     run_scenario(ready, name, 1200, system)

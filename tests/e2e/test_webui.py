@@ -99,6 +99,7 @@ def test_the_page_comes_with_the_engine_and_goes_with_it(ready: Cli, site: tuple
     assert gateway.tree() == before
 
 
+@pytest.mark.full
 def test_without_the_page_its_container_goes_and_its_chats_stay(ready: Cli, site: tuple[Gateway, Path]) -> None:
     gateway, inventory = site
     warm_engine.bring(ready, gateway.lab)

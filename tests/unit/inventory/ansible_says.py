@@ -6,6 +6,7 @@ of one process, since their start is what takes the time.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -21,7 +22,11 @@ def main(password: str, folder: str, *sources: str) -> None:
     """Raises SystemExit where a program cannot be imported."""
     from ansible.cli.adhoc import AdHocCLI
     from ansible.cli.inventory import InventoryCLI
+    from ansible.plugins.loader import init_plugin_loader
 
+    init_plugin_loader()
+    # Where its plugins are is 370 KB of YAML, which each fork would parse for itself.
+    importlib.import_module("ansible_collections.ansible.builtin")
     for source in sources:
         common = ["--inventory", source, "--vault-password-file", password]
         name = Path(folder) / Path(source).name
