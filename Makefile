@@ -116,7 +116,7 @@ tables: setup $(ENGINE_VENV)/.ready
 	  tests/e2e/test_lab_site.py tests/e2e/test_data_partition.py \
 	  tests/e2e/test_look_elsewhere.py tests/e2e/test_ollama_loading.py tests/e2e/test_kill_compose.py tests/e2e/test_lifecycle.py tests/e2e/test_bad_input.py \
 	  tests/e2e/test_collection_lab.py tests/e2e/test_switch_engine.py tests/e2e/test_webui.py tests/e2e/test_doctor_lab.py tests/e2e/test_gateway.py tests/e2e/test_vllm.py tests/e2e/test_tryout.py tests/e2e/test_operating_systems.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
-	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m full tests/hostile tests/unit/core/gateway
+	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m full --ignore tests/e2e
 	@set -e; for suite in bullseye trixie; do place=$$(.ci/haproxy-of $$suite); \
 	  PATH="$$place:$$PATH" $(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) tests/unit/core/gateway; done
 

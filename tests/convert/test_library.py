@@ -19,6 +19,7 @@ pytestmark = pytest.mark.convert
 VARIANT = "gguf-q8_0"
 
 
+@pytest.mark.full
 def test_a_converted_file_passes_as_a_published_one(
     shared: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def read_by_the_engine(converter: Converter, folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300).stdout
 
 
+@pytest.mark.full
 def test_the_engine_itself_reads_long_prompts_as_they_are(converter: Converter, shared: Store, tmp_path: Path) -> None:
     export = published.export(shared, tmp_path)
     tie.tie(export, tmp_path / "long", long_rope=True)

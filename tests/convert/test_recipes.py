@@ -21,6 +21,8 @@ from tests.convert.answers import generate
 pytestmark = pytest.mark.convert
 CATALOG = load_catalog()
 RECIPES = onnx.recipes(CATALOG)
+# Of those on request one is made in `make test`.
+OTHERS = [name for name, recipe in RECIPES.items() if recipe.on_request and name != "onnx-int4-k"]
 SCRIPTS = Path(environment.__file__).with_name("scripts")
 # The builder's own command line, as it would run without us.
 BUILDER = """
@@ -86,7 +88,10 @@ def source(checkpoint: Store) -> Path:
 
 
 # With k_quant the builder sorts the nodes in a way of its own.
-@pytest.mark.parametrize(("name", "sorted_apart"), [("onnx-int4", set()), ("onnx-int4-k", {"model.onnx"})])
+@pytest.mark.parametrize(
+    ("name", "sorted_apart"),
+    [("onnx-int4", set()), pytest.param("onnx-int4-k", {"model.onnx"}, marks=pytest.mark.full)],
+)
 def test_the_builder_alone_writes_the_same_bytes(
     converter: Converter, source: Path, tmp_path: Path, name: str, sorted_apart: set[str]
 ) -> None:
@@ -110,7 +115,7 @@ def test_logits_of_the_last_token_alone_change_no_answer(
     assert generate(converter, every, *PROMPTS) == generate(converter, last, *PROMPTS)
 
 
-@pytest.mark.parametrize("to", [name for name, recipe in RECIPES.items() if recipe.on_request])
+@pytest.mark.parametrize("to", ["onnx-int4-k", *(pytest.param(name, marks=pytest.mark.full) for name in OTHERS)])
 def test_a_recipe_makes_what_it_says(converter: Converter, shared: Store, to: str) -> None:
     recipe, steps = RECIPES[to], list[str]()
     random_model.make(shared, to)

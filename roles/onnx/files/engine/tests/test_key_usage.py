@@ -115,11 +115,9 @@ def test_openai_s_client_sees_a_rate_limit_and_does_not_try_again(counting: Call
     client = OpenAI(base_url=f"http://127.0.0.1:{engine.port}/v1", api_key="none", default_headers=headers)
     message: Any = {"role": "user", "content": said}
     client.chat.completions.create(model=MODEL, messages=[message])
-    began = time.monotonic()
     with pytest.raises(openai.RateLimitError) as caught:
         client.chat.completions.create(model=MODEL, messages=[message])
     assert (caught.value.code, caught.value.type) == ("insufficient_quota", "insufficient_quota")
-    assert time.monotonic() - began < 0.4
     assert 'status="429"} 1\n' in engine.get("/metrics").body.decode()
 
 
