@@ -19,8 +19,8 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 # Test files run side by side; the tests of one file stay in order, on one lab. Much of their time is waiting: for boots,
 # bakes and locks.
 JOBS ?= 3
-# The same for the quick tests, of which few wait.
-QUICK_JOBS ?= 2
+# The same for the tests without a lab, of which few wait.
+QUICK_JOBS ?= 3
 BY_FILE := --dist loadfile --no-loadscope-reorder
 # A user who became a member of the group docker a moment ago needs no new login.
 WITH_DOCKER := .ci/with-docker
@@ -31,7 +31,7 @@ DEMO_INVENTORY := build/demo/inventory.ini
 help:
 	@echo "make demo    boot three lab gateways, provision them over SSH, ask each one, run again"
 	@echo "make test    set up and run every test"
-	@echo "make check   before every push, four minutes: lint without ansible-lint, the unit tests, those of the command line"
+	@echo "make check   before every push, in minutes: lint without ansible-lint, the quick unit tests and those of the command line"
 	@echo "make tables  every row of the long tables, every scenario of Molecule; make test runs a part of them"
 	@echo "make webui-real  install the real Open WebUI (2 GB) and ask it questions in a browser"
 	@echo "make lint    ruff, mypy --strict, ansible-lint (production), yamllint"
@@ -142,7 +142,7 @@ check: $(VENV)/.ready $(ENGINE_VENV)/.ready
 	@$(MAKE) --no-print-directory --jobs --keep-going --output-sync=line ruff types yamllint quick-tests
 
 quick-tests: $(VENV)/.ready
-	@$(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) $(BY_FILE) tests/unit tests/cli
+	@$(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) $(BY_FILE) -m "not full and not slow" tests/unit tests/cli
 
 lint: ruff types yamllint ansible-lint
 

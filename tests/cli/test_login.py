@@ -22,6 +22,8 @@ from phi4_edge.ssh.visit import Purpose, Visit
 from tests.cli.conftest import Invoke
 from tests.unit.runner.test_prompts import ASKING
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = (["plan"], ["detect"], ["status"], ["doctor"], ["verify"], ["provision", "--yes"], ["remove", "--yes"])
 OPTIONS = ["-u", "typed", "--private-key", "keys/k", "--jump", "me@hop:2222"]
 

@@ -26,6 +26,8 @@ MOST_MIB, MOST_SECONDS = 400, 20.0
 RUN = """
 import sys
 from phi4_edge.main import main
+
+pytestmark = pytest.mark.slow
 sys.argv[0] = "phi4-edge"
 try:
     main()

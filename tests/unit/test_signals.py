@@ -16,6 +16,8 @@ import pytest
 
 from tests.unit.ssh.standin_sshd import HOST_KEY, Server, serving
 
+pytestmark = pytest.mark.slow
+
 MOST_SECONDS = 2.0
 # The stages at which a host is silent or drips when the signal comes.
 STAGES = (

@@ -22,6 +22,8 @@ from phi4_edge.core.plan.decide import Inputs, Plan, decide
 from phi4_edge.core.plan.overrides import Overrides
 from phi4_edge.data import load_catalog, load_table
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 HOSTS = ROOT / "tests" / "fixtures" / "hosts"
 PRODUCT = ("roles", "cli/phi4_edge", "playbooks", "inventory")

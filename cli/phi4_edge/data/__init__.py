@@ -40,12 +40,22 @@ SCHEMAS = (
 
 def load_table(path: Path | None = None) -> ResourceTable:
     """Return the resource table in `path` (ours by default); raises CatalogError."""
-    return ResourceTable.from_data(_read(path or FOLDER / "resource_table.yml"))
+    return _own_table() if path is None else ResourceTable.from_data(_read(path))
 
 
 def load_catalog(path: Path | None = None) -> Catalog:
     """Return the catalog in `path` (ours by default); raises CatalogError."""
-    return read_catalog(_read(path or FOLDER / "catalog.yml"), load_cve_floors(), load_bounds())
+    return _own_catalog() if path is None else read_catalog(_read(path), load_cve_floors(), load_bounds())
+
+
+@cache
+def _own_table() -> ResourceTable:
+    return load_table(FOLDER / "resource_table.yml")
+
+
+@cache
+def _own_catalog() -> Catalog:
+    return load_catalog(FOLDER / "catalog.yml")
 
 
 @cache

@@ -24,6 +24,8 @@ from phi4_edge.runner.access import Access
 from phi4_edge.ssh import tunnel
 from tests.unit.inference.standin_openai import MODEL, Handler, delta, serving, usage
 
+pytestmark = pytest.mark.slow
+
 PROMPT = choose(parse(load_prompts()[1], "ours"), ["train"])[0]
 HOST = Host("gw1", connection="community.docker.docker")
 

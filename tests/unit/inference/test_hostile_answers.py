@@ -44,7 +44,7 @@ from tests.unit.inference.standin_hostile_http import (
     sized,
 )
 
-pytestmark = pytest.mark.usefixtures("believed")
+pytestmark = [pytest.mark.usefixtures("believed"), pytest.mark.slow]
 
 SECONDS = 2.0  # of each answer, in place of minutes
 # Seconds that a busy machine adds; what is not cut has no end.

@@ -25,6 +25,8 @@ import json, sys
 from phi4_edge import inventory
 from phi4_edge.core.inventory import Login
 from phi4_edge.ssh.command import arguments
+
+pytestmark = pytest.mark.slow
 login = Login(**json.loads(sys.argv[2]))
 hosts = inventory.load((sys.argv[1],), login=login)
 json.dump({host.address: [host.ssh.executable, *arguments(host)] for host in hosts}, sys.stdout)

@@ -16,6 +16,8 @@ from phi4_edge import inventory
 from phi4_edge.core.inventory import Host
 from tests.unit.inventory import ansible_says
 
+pytestmark = pytest.mark.slow
+
 CORPUS = Path(__file__).parents[2] / "fixtures" / "inventories"
 SOURCES = sorted(CORPUS.iterdir())
 PASSWORD = "corpus"

@@ -20,6 +20,8 @@ from phi4_edge.errors import InventoryError
 from phi4_edge.operations.plan import Planner, PlanSet, Seen, Source
 from phi4_edge.rollout.result import HostResult, Outcome
 
+pytestmark = pytest.mark.slow
+
 HOSTS = Path(__file__).parents[2] / "fixtures" / "hosts"
 KINDS = {"gw1": "n150-8gb", "gw2": "pi4-4gb", "gw3": "n150-8gb", "gw4": "gateway-2gb"}
 BIN = Path(sys.executable).parent

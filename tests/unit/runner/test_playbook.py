@@ -17,6 +17,8 @@ from phi4_edge.errors import RunnerError
 from phi4_edge.runner.forkserver import ForkServer
 from phi4_edge.runner.process import MARKER, family, reap
 
+pytestmark = pytest.mark.slow
+
 THEIRS = (str(Path(sys.executable).parent / "ansible-playbook"),)
 PLAY = """- hosts: all
   gather_facts: false

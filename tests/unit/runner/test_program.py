@@ -15,6 +15,8 @@ from phi4_edge.runner.process import family
 from phi4_edge.runner.program import Program
 from phi4_edge.runner.run import Run, build_run
 
+pytestmark = pytest.mark.slow
+
 # The parent of the process that runs ansible-playbook is the one that imported it.
 WHO = """- hosts: all
   gather_facts: false

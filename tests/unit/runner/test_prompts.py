@@ -17,6 +17,8 @@ PLUGIN = '''
 from ansible.plugins.connection.local import Connection as Local
 from ansible.utils.display import Display
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTATION = """
 name: {name}
 short_description: asks

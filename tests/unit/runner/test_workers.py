@@ -23,6 +23,8 @@ from phi4_edge.runner.workers.link import Link, WorkerLostError
 from phi4_edge.runner.workers.pool import Pool, Worker, spread
 from tests.unit.runner.local_workers import argv, install
 
+pytestmark = pytest.mark.slow
+
 PLAYBOOK = """\
 - hosts: all
   gather_facts: false

@@ -22,6 +22,8 @@ from phi4_edge.ssh import session
 from phi4_edge.ssh.errand import Errand
 from tests.unit.ssh.standin_sshd import BEHAVIOURS, HOST_KEY, STAGES, Server, serving
 
+pytestmark = pytest.mark.slow
+
 # The module has a function of the same name.
 visits: Any = importlib.import_module("phi4_edge.ssh.visit")
 

@@ -15,6 +15,8 @@ import pytest
 from phi4_edge.data import load_catalog
 from tests.unit.standins.ollama import TEMPLATE, Ollama
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 PER_TOKEN = load_catalog().kv_bytes("phi-4-mini-instruct", "f16")
 Starts = Callable[..., Ollama]

@@ -27,6 +27,8 @@ from tests.unit.artifacts.bundle.full_store import KEY, Content, filled, fleet, 
 from tests.unit.artifacts.bundle.hostile_run import MEMORY
 from tests.unit.artifacts.sample import leftovers
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[4]
 NAMES = [*hostile_container.CASES, *hostile_manifest.CASES, *hostile_content.CASES, *hostile_images.CASES]
 # What is wrong with these is not part of a transfer: the tar is another one, and says nothing of hosts.

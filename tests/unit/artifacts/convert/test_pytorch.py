@@ -23,6 +23,8 @@ from phi4_edge.errors import ArtifactError
 from phi4_edge.progress import Event
 from tests.unit.artifacts.fetch.standin_files import StandinFiles
 
+pytestmark = pytest.mark.slow
+
 NOBODY = "http://127.0.0.1:9/whl/cpu"  # port 9, discard: nothing listens there
 
 

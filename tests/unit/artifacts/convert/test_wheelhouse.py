@@ -16,6 +16,8 @@ from phi4_edge.artifacts.store.store import Store
 from phi4_edge.errors import ArtifactError
 from tests.unit.artifacts.sample import leftovers
 
+pytestmark = pytest.mark.slow
+
 ID = "0123456789abcdef-cp313-x86_64"
 
 

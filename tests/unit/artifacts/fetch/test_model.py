@@ -19,6 +19,8 @@ from phi4_edge.progress import Event
 from tests.unit.artifacts.fetch.standin_hub import COMMIT, StandinHub
 from tests.unit.artifacts.sample import ROOT, catalog_with, leftovers, prune, run_python
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = bytes(range(256)) * 100_000  # 25.6 MB: several of the 10 MiB chunks that a download is written in
 CHUNK = 10 << 20
 CONFIG = json.dumps({"architectures": ["Phi3ForCausalLM"], "auto_map": {"AutoConfig": "evil.py"}}).encode()

@@ -24,6 +24,8 @@ from tests.unit.artifacts.convert.test_wheelhouse import wheel
 from tests.unit.artifacts.images.standin_registry import StandinRegistry, planned, serving
 from tests.unit.artifacts.sample import leftovers
 
+pytestmark = pytest.mark.slow
+
 CATALOG = load_catalog()
 BASE = ("library/base", "3.13")
 PYTHON = {"usr/bin/python3.13": b"an interpreter", "usr/bin/python3.9": b"an old one", "usr/lib/python3.13": b""}

@@ -15,6 +15,8 @@ from phi4_edge.artifacts.signing.minisign import PublicKey, SignatureRefusedErro
 from phi4_edge.artifacts.signing.secret import SecretKey
 from phi4_edge.errors import ArtifactError
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = shutil.which("minisign")
 needs_minisign = pytest.mark.skipif(PROGRAM is None, reason="needs minisign (.ci/host-setup installs it)")
 PASSWORD = "a password with ü"

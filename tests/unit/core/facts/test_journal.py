@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from phi4_edge.core.facts.journal import PHASES, ROLLBACK, STEPS, Journal, Recovery, recovery
 from tests.unit.core.facts.host_model import Machine
 
+pytestmark = pytest.mark.slow
+
 GOOD = frozenset({"r-1", "r-2", "r-3"})
 BROKEN = "r-broken"
 WANTED = ("r-1", "r-2", BROKEN)

@@ -18,6 +18,7 @@ from tests.unit.core.gateway.running_balancer import RunningBalancer, balancing_
 from tests.unit.core.gateway.running_gateway import Running, key, needs_haproxy, until, version
 
 pytestmark = [
+    pytest.mark.slow,
     needs_haproxy,
     pytest.mark.skipif(version() < (2, 4), reason="HAProxy reads JSON from 2.4 on"),
 ]

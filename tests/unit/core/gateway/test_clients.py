@@ -19,7 +19,7 @@ from phi4_edge.core.gateway.model import Limits
 from tests.unit.core.gateway.certificates import certificate
 from tests.unit.core.gateway.running_gateway import CHAT, Answer, Running, key, needs_haproxy, running, token, until
 
-pytestmark = needs_haproxy
+pytestmark = [needs_haproxy, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from phi4_edge.core.gateway.model import Gateway, Server
 from tests.unit.core.gateway.fake_engine import FakeEngine, serving
 from tests.unit.core.gateway.running_gateway import Running, key, needs_haproxy, running, until
 
+pytestmark = pytest.mark.slow
+
 NORTH, SCRAPER, SITE, NEAR = 1, 2, 3, 4
 
 

@@ -19,6 +19,7 @@ from tests.unit.core.gateway.running_gateway import CHAT, Running, free_port, ke
 ENGINE = Path(__file__).parents[4] / "roles" / "onnx" / "files" / "engine"
 SPOOFED = {"phi4-key": "west", "phi4-tokens-per-day": "1000000"}
 pytestmark = [
+    pytest.mark.slow,
     needs_haproxy,
     pytest.mark.skipif(not openai_client.PYTHON.exists(), reason="needs the engine's environment (make setup)"),
 ]

@@ -16,6 +16,8 @@ from phi4_edge.errors import RunnerError
 from phi4_edge.runner.workers import inventory
 from phi4_edge.runner.workers.inventory import portable
 
+pytestmark = pytest.mark.slow
+
 
 def listed(path: Path, vault: Path | None = None) -> dict[str, Any]:
     argv = [str(Path(sys.executable).parent / "ansible-inventory"), "--list", "--inventory", str(path)]
