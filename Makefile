@@ -115,7 +115,8 @@ tables: setup $(ENGINE_VENV)/.ready
 	  tests/e2e/test_hostile_lock.py tests/e2e/test_hostile_lab.py tests/e2e/test_port.py tests/e2e/test_settings_change.py tests/e2e/test_broken_release.py tests/e2e/test_workers_lab.py tests/e2e/test_balancer.py \
 	  tests/e2e/test_lab_site.py tests/e2e/test_data_partition.py \
 	  tests/e2e/test_look_elsewhere.py tests/e2e/test_ollama_loading.py tests/e2e/test_kill_compose.py tests/e2e/test_lifecycle.py tests/e2e/test_bad_input.py \
-	  tests/e2e/test_collection_lab.py tests/e2e/test_switch_engine.py tests/e2e/test_webui.py tests/e2e/test_doctor_lab.py tests/e2e/test_gateway.py tests/e2e/test_vllm.py tests/e2e/test_tryout.py tests/e2e/test_operating_systems.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
+	  tests/e2e/test_collection_lab.py tests/e2e/test_switch_engine.py tests/e2e/test_webui.py tests/e2e/test_doctor_lab.py tests/e2e/test_gateway.py  \
+	  tests/e2e/test_trust_lab.py tests/e2e/test_vllm.py tests/e2e/test_tryout.py tests/e2e/test_operating_systems.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
 	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m full --ignore tests/e2e
 	@set -e; for suite in bullseye trixie; do place=$$(.ci/haproxy-of $$suite); \
 	  PATH="$$place:$$PATH" $(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) tests/unit/core/gateway; done

@@ -150,6 +150,7 @@ def test_plain_ansible_agrees_that_nothing_is_to_be_done(served: Cli, inventory:
     assert done.stdout.count("changed=0") == 3
 
 
+@pytest.mark.full
 def test_one_variable_changes_only_what_depends_on_it(
     served: Cli, inventory: Path, lab: lab_room.Lab, gateways: list[Gateway], tmp_path: Path
 ) -> None:

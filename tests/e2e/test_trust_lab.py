@@ -160,6 +160,7 @@ def test_keys_change_with_a_bundle_and_the_old_one_is_worth_nothing(site: Cli, g
     assert [one["key"] for one in trusted] == [public]
 
 
+@pytest.mark.full
 def test_going_back_needs_no_new_signature(site: Cli, gateway: Gateway) -> None:
     site.run("rollback", inventory(site, gateway, 8082), "--yes").expect(0)
     assert "8080" in gateway.sh("cat /opt/phi4-edge/current/environment")
