@@ -19,6 +19,8 @@ from phi4_edge.operations.plan import Planner, PlanSet, Seen, Source
 from phi4_edge.rollout.result import HostResult, Outcome
 from tests.unit.crafted import FILES, PLANS, reformed
 
+pytestmark = pytest.mark.slow
+
 HOSTS = Path(__file__).parents[1] / "fixtures" / "hosts"
 MOST_MIB, MOST_SECONDS = 400, 20.0
 
@@ -26,8 +28,6 @@ MOST_MIB, MOST_SECONDS = 400, 20.0
 RUN = """
 import sys
 from phi4_edge.main import main
-
-pytestmark = pytest.mark.slow
 sys.argv[0] = "phi4-edge"
 try:
     main()

@@ -15,6 +15,8 @@ from phi4_edge import inventory
 from phi4_edge.core.inventory import Login
 from phi4_edge.errors import InventoryError
 
+pytestmark = pytest.mark.slow
+
 # In the place of ssh: writes down the words it is called with, under the address that it is called for.
 SSH = """#!/bin/sh
 for word in "$@"; do case $word in 192.0.2.*) address=$word;; esac; done
@@ -25,8 +27,6 @@ import json, sys
 from phi4_edge import inventory
 from phi4_edge.core.inventory import Login
 from phi4_edge.ssh.command import arguments
-
-pytestmark = pytest.mark.slow
 login = Login(**json.loads(sys.argv[2]))
 hosts = inventory.load((sys.argv[1],), login=login)
 json.dump({host.address: [host.ssh.executable, *arguments(host)] for host in hosts}, sys.stdout)

@@ -13,11 +13,11 @@ import pytest
 from phi4_edge.runner import detached, program
 from phi4_edge.runner import run as runner_run
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = '''
 from ansible.plugins.connection.local import Connection as Local
 from ansible.utils.display import Display
-
-pytestmark = pytest.mark.slow
 
 DOCUMENTATION = """
 name: {name}
