@@ -86,7 +86,8 @@ def test_the_same_tools_make_the_same_model(shared: Store, fresh: Store) -> None
 def test_what_is_there_is_not_made_again(shared: Store) -> None:
     steps: list[str] = []
     random_model.make(shared, progress=lambda event: steps.append(event.step))
-    assert steps == ["checking the checkpoint"]
+    # Tests of other files make models out of the same checkpoint meanwhile.
+    assert [step for step in steps if not step.startswith("waiting for another process")] == ["checking the checkpoint"]
 
 
 def checkpoint_with(shared: Store, store: Store, name: str, change: bytes) -> None:
