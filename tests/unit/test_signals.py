@@ -173,7 +173,10 @@ def stand_in_for_ssh(folder: Path, stage: str) -> Path:
 
 
 def left_of(processes: Path) -> list[str]:
-    """Those that still run; the program has ended, so nobody but init may have waited for them."""
+    """Those that still run; the program has ended, so nobody but init may have waited for them.
+
+    One that was killed ends when the machine comes to it.
+    """
 
     def runs(process: str) -> bool:
         try:
@@ -181,7 +184,10 @@ def left_of(processes: Path) -> list[str]:
         except FileNotFoundError:
             return False
 
-    return [process for process in processes.read_text().split() if runs(process)]
+    limit = time.monotonic() + 2
+    while (left := [one for one in processes.read_text().split() if runs(one)]) and time.monotonic() < limit:
+        time.sleep(0.05)
+    return left
 
 
 @pytest.mark.parametrize(("stage", "number"), TUNNEL)
