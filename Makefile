@@ -32,7 +32,7 @@ help:
 	@echo "make demo    boot three lab gateways, provision them over SSH, ask each one, run again"
 	@echo "make test    set up and run every test"
 	@echo "make check   before every push, in minutes: lint without ansible-lint, the quick unit tests and those of the command line"
-	@echo "make tables  every row of the long tables, every scenario of Molecule; make test runs a part of them"
+	@echo "make tables  every row of the long tables, every scenario of Molecule, the real vLLM; make test runs a part of them"
 	@echo "make webui-real  install the real Open WebUI (2 GB) and ask it questions in a browser"
 	@echo "make lint    ruff, mypy --strict, ansible-lint (production), yamllint"
 	@echo "make bench   run the benchmarks and write docs/performance.md"
@@ -82,7 +82,7 @@ demo: setup
 	@echo "The gateways stay up: $(BIN)/phi4-edge status $(DEMO_INVENTORY)"
 	@echo "Remove them with:  $(WITH_DOCKER) $(BIN)/phi4-edge lab down --name $(DEMO_LAB)"
 
-# The quick tests first: they say the most. Beside them is made what the lab's tests share, which takes minutes of one core;
+# The tests without a lab first: they say the most. Beside them is made what the lab's tests share, which takes minutes of one core;
 # the engine's own tests, which mostly wait, go beside all.
 test: setup browser prometheus $(ENGINE_VENV)/.ready
 	@mkdir -p build
@@ -95,16 +95,16 @@ test: setup browser prometheus $(ENGINE_VENV)/.ready
 	  (cd $(ENGINE) && PHI4_TEST_MODEL_DIR="$$model" exec $(CURDIR)/$(ENGINE_VENV)/bin/python -m pytest -q) >build/engine-tests.log 2>&1 & engine=$$!; \
 	  failed=; \
 	  echo "==> Tests without the lab"; \
-	  $(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) $(BY_FILE) --ignore tests/e2e || failed="quick"; \
-	  wait $$prepare || { cat build/lab-prepare.log; failed="$$failed lab"; }; prepare=; \
+	  $(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(QUICK_JOBS) $(BY_FILE) --ignore tests/e2e || failed="$$failed, without the lab"; \
+	  wait $$prepare || { cat build/lab-prepare.log; failed="$$failed, what the lab shares"; }; prepare=; \
 	  echo "==> Tests on lab gateways"; \
-	  $(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) $(BY_FILE) tests/e2e || failed="$$failed lab"; \
-	  wait $$engine || failed="$$failed engine"; engine=; \
+	  $(WITH_DOCKER) $(BIN)/python -m pytest -q --numprocesses $(JOBS) $(BY_FILE) tests/e2e || failed="$$failed, on lab gateways"; \
+	  wait $$engine || failed="$$failed, of the engine"; engine=; \
 	  echo "==> Tests of the engine"; cat build/engine-tests.log; \
-	  if [ -n "$$failed" ]; then echo "failed: tests of $$failed" >&2; exit 1; fi
+	  if [ -n "$$failed" ]; then echo "failed: tests$${failed#,}" >&2; exit 1; fi
 
 # The truth table and the kill table of docs/rollout.md with every row, 20 races, Ctrl-C at ten moments, the table of
-# hostile hosts, Ollama's model after boots and kills, every scenario of Molecule, ten minutes of many clients, and gateways
+# hostile hosts, Ollama's model after boots and kills, every scenario of Molecule, the real vLLM, ten minutes of many clients, and gateways
 # with the oldest and the newest HAProxy: the machine's own is between them, or one of them.
 tables: setup $(ENGINE_VENV)/.ready
 	@$(BIN)/phi4-edge model tiny
@@ -115,7 +115,7 @@ tables: setup $(ENGINE_VENV)/.ready
 	  tests/e2e/test_hostile_lock.py tests/e2e/test_hostile_lab.py tests/e2e/test_port.py tests/e2e/test_settings_change.py tests/e2e/test_broken_release.py tests/e2e/test_workers_lab.py tests/e2e/test_balancer.py \
 	  tests/e2e/test_lab_site.py tests/e2e/test_data_partition.py \
 	  tests/e2e/test_look_elsewhere.py tests/e2e/test_ollama_loading.py tests/e2e/test_kill_compose.py tests/e2e/test_lifecycle.py tests/e2e/test_bad_input.py \
-	  tests/e2e/test_collection_lab.py tests/e2e/test_switch_engine.py tests/e2e/test_webui.py tests/e2e/test_doctor_lab.py tests/e2e/test_gateway.py  \
+	  tests/e2e/test_collection_lab.py tests/e2e/test_switch_engine.py tests/e2e/test_webui.py tests/e2e/test_doctor_lab.py tests/e2e/test_gateway.py \
 	  tests/e2e/test_trust_lab.py tests/e2e/test_vllm.py tests/e2e/test_tryout.py tests/e2e/test_operating_systems.py tests/e2e/test_molecule.py tests/e2e/test_molecule_vllm.py
 	@$(WITH_DOCKER) $(BIN)/python -m pytest -q -m full --ignore tests/e2e
 	@set -e; for suite in bullseye trixie; do place=$$(.ci/haproxy-of $$suite); \

@@ -17,6 +17,8 @@ LONGEST = (
     *("fleet", "readme", "kill_table", "hostile_lab", "lifecycle", "gateway", "rollout_commands", "workers_lab"),
     *("fake_gpu", "two_controllers", "trust_lab", "offline", "switch_engine", "canary", "bad_input", "collection_lab"),
     *("published", "rollout_truth", "doctor_lab", "webui", "drift_table", "port", "broken_release"),
+    # Of `make tables` alone.
+    *("molecule_vllm", "vllm", "molecule", "kill_compose", "tryout", "lock_kills"),
 )
 LONG = ("heavy", "e2e", "convert", "packaging")
 # A worker runs a test when it knows the next one: it has to have two.

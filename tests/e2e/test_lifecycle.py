@@ -189,7 +189,7 @@ HARMS = (("model", "unit", STOPPED), ("environment", "engine", "fact"))
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("harms", rows([(one,) for one in HARMS], ()), ids=", ".join)
+@pytest.mark.parametrize("harms", HARMS, ids=", ".join)
 def test_drift_is_named_and_repaired(
     served: Cli, inventory: Path, gateways: list[Gateway], harms: tuple[str, ...]
 ) -> None:

@@ -7,11 +7,10 @@ import pytest
 from tests.e2e.gateway import Cli
 from tests.e2e.scenario import run_scenario
 
+# What they show, make test sees in the lifecycle, the fleet, the switch of engines and on a fake GPU.
 pytestmark = [pytest.mark.e2e, pytest.mark.full]
 
-
 SCENARIOS = ("default", "docker", "ollama", "onnx", "nvidia_runtime")
-# What they show, make test sees in the lifecycle, the fleet, the switch of engines and on a fake GPU.
 # What else is tried on an older system: what installs Docker there, and each engine where it has its Python. Not the
 # NVIDIA runtime: Debian 12's Docker, which is in the stand-in for its vendor's package too, knows no CDI devices.
 OLDER = (

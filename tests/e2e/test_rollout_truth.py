@@ -35,7 +35,7 @@ STOPPED = [
     (UNREACHABLE, UNHEALTHY, "1"),
     (TIMED_OUT, UNHEALTHY, "25%"),
 ]
-# Each outcome in one of these or in the one within the budget; that a host which is down counts has a test of its own.
+# In make test the kill table has a host that cannot be reached, and test_broken_release one that becomes unhealthy.
 ALWAYS = {(FAILED, GOOD, "0")}
 WITHIN = [(FAILED, GOOD, "1"), (UNREACHABLE, FAILED, "2"), (UNHEALTHY, GOOD, "25%")]
 

@@ -50,11 +50,13 @@ def load_catalog(path: Path | None = None) -> Catalog:
 
 @cache
 def _own_table() -> ResourceTable:
+    """Read once in a process: it cannot change, and each plan asks for it."""
     return load_table(FOLDER / "resource_table.yml")
 
 
 @cache
 def _own_catalog() -> Catalog:
+    """The same."""
     return load_catalog(FOLDER / "catalog.yml")
 
 
